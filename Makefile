@@ -1,0 +1,46 @@
+# `make demo` and `make test` need Python 3.11+, git and make, and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-docker lint format lock up clean
+
+help: ## What can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# uv is bootstrapped into the venv from its own hash-locked file, then installs the rest from the lock.
+$(STAMP): requirements/uv.txt requirements/dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(STAMP)
+
+demo: $(STAMP) ## The whole story on this machine; ARGS=--once ends by itself
+	@$(BIN)/pinrail demo $(ARGS)
+
+test: $(STAMP) ## All tests; those that need docker run where an engine answers
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy strict, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## Let ruff put the code in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## Write requirements/*.txt anew from pyproject.toml
+	@sh requirements/lock.sh
+
+up: $(STAMP) ## Start the receiver with the settings of .env
+	@$(BIN)/pinrail up $(ARGS)
+
+clean: ## Remove the venv and caches; state in .pinrail stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,81 @@
+"""What the gate measured for one version, bound to what it measured it on. Pure: no registry, no files.
+
+Evidence counts only while all three of its digests still hold: the model's artifacts, the evaluation data and the
+gate's configuration. ``receiver/core/policy.py`` recomputes the first and the last and never trusts a tag for them.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """What a check says."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One check's answer: ``outcome: name=value op threshold``."""
+
+    name: str
+    outcome: Outcome
+    value: float
+    op: str  # the relation that holds between value and threshold, e.g. ">=" on a pass, "<" on a fail
+    threshold: float
+    reason: str = ""  # plain language, for a person
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.name}={self.value:.4g} {self.op} {self.threshold:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The verdicts of one gate run for one (model, version, environment)."""
+
+    model: str
+    version: int
+    environment: str
+    model_digest: str  # sha256:<hex>, see serving/digest.py
+    data_digest: str  # sha256:<hex> of the evaluation rows
+    gate_digest: str  # of the environment's gate section, see gate_digest()
+    verdicts: Sequence[Verdict]
+    measured_at: float  # seconds since the epoch
+
+    @property
+    def passed(self) -> bool:
+        """Every check of the gate says PASS, and there is at least one."""
+        return bool(self.verdicts) and all(v.outcome is Outcome.PASS for v in self.verdicts)
+
+    def to_json(self) -> str:
+        """The form that the registry keeps."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Evidence":
+        """Read what :meth:`to_json` wrote. ValueError: not evidence, with what is wrong."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            verdicts = tuple(Verdict(**{**v, "outcome": Outcome(v["outcome"])}) for v in raw.pop("verdicts"))
+            return cls(verdicts=verdicts, **raw)
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(f"this is no evidence record: {error}") from error
+
+
+def gate_digest(gate: Mapping[str, Any]) -> str:
+    """Digest a gate's configuration; order of keys and ``1`` against ``1.0`` do not matter."""
+
+    def canonical(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(k): canonical(v) for k, v in value.items()}
+        if isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        return value
+
+    return "sha256:" + hashlib.sha256(json.dumps(canonical(gate), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,77 @@
+-- The receiver's own memory. Times are seconds since the epoch (UTC). Nothing here says what is running:
+-- that is asked of registry and servers each time.
+CREATE TABLE IF NOT EXISTS deliveries (
+  id          TEXT PRIMARY KEY,           -- X-GitHub-Delivery, or the other senders' equivalent
+  sender      TEXT NOT NULL,              -- github | mlflow
+  event       TEXT NOT NULL,
+  received_at REAL NOT NULL,
+  body        BLOB NOT NULL,              -- the raw bytes that were signed
+  verdict     TEXT NOT NULL,              -- accepted | ignored
+  note        TEXT NOT NULL,              -- why, for a person
+  job         INTEGER REFERENCES jobs(id)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS jobs (
+  id          INTEGER PRIMARY KEY,
+  state       TEXT NOT NULL CHECK (state IN ('queued','leased','retry','done','dead','superseded')),
+  cause       TEXT NOT NULL,              -- push | timer | startup | retry | ...
+  queued_at   REAL NOT NULL,
+  not_before  REAL NOT NULL,
+  attempts    INTEGER NOT NULL DEFAULT 0,
+  ended_at    REAL,
+  note        TEXT NOT NULL DEFAULT ''
+) STRICT;
+-- At most one job waits and at most one runs: the branch head is the truth, so one look serves all pushes before it.
+CREATE UNIQUE INDEX IF NOT EXISTS one_waiting_job ON jobs((1)) WHERE state IN ('queued','retry');
+CREATE UNIQUE INDEX IF NOT EXISTS one_leased_job ON jobs((1)) WHERE state = 'leased';
+
+CREATE TABLE IF NOT EXISTS deployments (
+  id           INTEGER PRIMARY KEY,
+  environment  TEXT NOT NULL,
+  model        TEXT NOT NULL,
+  from_version INTEGER,                   -- last verified before this one
+  to_version   INTEGER,                   -- NULL: the pin was removed
+  digest       TEXT,
+  revision     TEXT NOT NULL,             -- commit
+  cause        TEXT NOT NULL,
+  override     TEXT,                      -- the reason given beside the pin, where gate and soak were waived
+  plan         TEXT NOT NULL,             -- JSON list of actions
+  state        TEXT NOT NULL,             -- running, or an outcome
+  reason       TEXT NOT NULL DEFAULT '',
+  started_at   REAL NOT NULL,
+  ended_at     REAL
+) STRICT;
+CREATE INDEX IF NOT EXISTS deployments_by_slot ON deployments(environment, model, id);
+
+CREATE TABLE IF NOT EXISTS steps (
+  deployment  INTEGER NOT NULL REFERENCES deployments(id),
+  seq         INTEGER NOT NULL,
+  action      TEXT NOT NULL,              -- JSON, with before and after
+  started_at  REAL NOT NULL,              -- intent: committed before acting
+  ended_at    REAL,                       -- result: committed after acting
+  result      TEXT,                       -- done | the error
+  PRIMARY KEY (deployment, seq)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS quarantine (
+  environment TEXT NOT NULL,
+  model       TEXT NOT NULL,
+  version     INTEGER NOT NULL,
+  revision    TEXT NOT NULL,              -- a new commit is a new chance
+  reason      TEXT NOT NULL,
+  needs_human INTEGER NOT NULL DEFAULT 0, -- putting back failed too: hold everything of this slot
+  since       REAL NOT NULL,
+  PRIMARY KEY (environment, model, version, revision)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS outbox (
+  id          INTEGER PRIMARY KEY,
+  channel     TEXT NOT NULL,              -- notify | github
+  body        TEXT NOT NULL,              -- JSON
+  created_at  REAL NOT NULL,
+  not_before  REAL NOT NULL,
+  attempts    INTEGER NOT NULL DEFAULT 0,
+  sent_at     REAL,
+  error       TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox(not_before) WHERE sent_at IS NULL;

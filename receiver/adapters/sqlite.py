@@ -1,0 +1,67 @@
+"""One SQLite file for the receiver's memory: WAL, and on disk before anyone is told."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from receiver.core.errors import PinrailError, Retryable
+
+BUSY_SECONDS = 5.0
+
+
+class StateUnusable(PinrailError):
+    """The state file cannot be opened as Pinrail's database."""
+
+
+class Database:
+    """Connections to one file, one per thread.
+
+    ``synchronous=FULL``: a commit that returned has reached the disk, which is what a 202 promises.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.connection().executescript(
+                resources.files("receiver.adapters").joinpath("schema.sql").read_text(encoding="utf-8")
+            )
+        except sqlite3.Error as error:
+            raise StateUnusable(
+                f"{path}: {error}. Free some disk space or make it writable; if the file is damaged, move it "
+                "away and start again: what runs is read from registry and servers, not from it."
+            ) from error
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection; rows are addressed by name."""
+        existing: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if existing is not None:
+            return existing
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Take the write lock, commit on leaving, roll back on an error; a busy or full disk is Retryable."""
+        connection = self.connection()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise Retryable(f"the state database {self.path} cannot be written: {error}") from error

@@ -1,0 +1,25 @@
+"""Errors that answer "what next?". Anything else that is raised is a bug.
+
+Adapters raise these in place of their vendors' errors; entry points turn them into HTTP statuses, exit codes and
+outcomes, each once.
+"""
+
+
+class PinrailError(Exception):
+    """Base of the errors that Pinrail raises on purpose; its text is written for the person who reads it."""
+
+
+class Retryable(PinrailError):  # noqa: N818 - the name says what to do next
+    """The outside world is not ready: try the same again after ``after`` seconds (``None``: usual backoff)."""
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Rejected(PinrailError):  # noqa: N818 - the name says what to do next
+    """What was asked for is wrong, and trying again will not help: ``reason`` says what to change."""
+
+
+class NeedsHuman(PinrailError):  # noqa: N818 - the name says what to do next
+    """Neither the new nor the old state could be reached: stop touching it and say so loudly."""

@@ -1,0 +1,55 @@
+"""What is true: model servers as they answer, the registry as it answers. Never read from our own database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Slot:
+    """One place for one model: the (environment, model) that a pin fills."""
+
+    environment: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.environment}/{self.model}"
+
+
+class Role(StrEnum):
+    """What a running model server is doing."""
+
+    CANDIDATE = "candidate"  # up, reachable privately, never had traffic
+    LIVE = "live"  # answers on the slot's public port
+    STANDBY = "standby"  # had traffic, is warm, can take it back at once
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """Everything a model server is started with. Two servers with equal specs are interchangeable."""
+
+    slot: Slot
+    version: int
+    digest: str  # "sha256:<hex>" of the version's artifacts
+    stage: str | None  # the registry stage that this environment projects, shown in /health
+    port: int  # the slot's public port
+    revision: str  # the commit whose merge started it, shown in /health
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running model server, as it described itself a moment ago."""
+
+    id: str  # unique per start; names its log, its socket or its container
+    spec: ServerSpec
+    role: Role
+    url: str  # private base URL, reachable by the receiver in every role
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryView:
+    """One registered model as the registry describes it: who is called what, and which stage each version has."""
+
+    model: str
+    aliases: Mapping[str, int]
+    stages: Mapping[int, str]  # only versions whose stage is not "None"

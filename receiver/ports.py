@@ -1,0 +1,109 @@
+"""The outside world as the flow sees it: one Protocol per thing that can fail, hang or lie.
+
+Every method raises :class:`~receiver.core.errors.Retryable` when the outside is not ready and
+:class:`~receiver.core.errors.Rejected` when the request itself is wrong. Each Protocol has one contract suite in
+``tests/contracts`` that runs against the fake and the real thing alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ml.evidence import Evidence
+from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The environment files at one commit of the watched branch, as bytes; nothing is ever checked out."""
+
+    commit: str  # full hex object name
+    files: Mapping[str, bytes]  # path inside the repository -> content; only environments/*.yaml
+    rewritten: bool  # the branch no longer contains the commit of the previous snapshot
+    stale: str | None = None  # why this is the last fetched head instead of the current one
+
+
+class Source(Protocol):
+    """The git repository whose branch head is the truth."""
+
+    def snapshot(self) -> Snapshot:
+        """Fetch the branch head. Unreachable remote: the last fetched head, marked ``stale``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A registered version whose artifacts are on this machine, by content."""
+
+    model: str
+    version: int
+    run_id: str | None
+    digest: str  # recomputed from the artifacts, never read from a tag
+    path: Path  # the artifacts in the content-addressed cache
+
+
+class Registry(Protocol):
+    """The model registry. Writes are idempotent and read back: when one returns, the registry says so too."""
+
+    def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
+        """Aliases and stages of the named models; a model that is not registered is left out."""
+        ...
+
+    def fetch(self, model: str, version: int) -> ModelVersion:
+        """Require READY, bring the artifacts into the cache and digest them. Rejected: missing, failed, pending."""
+        ...
+
+    def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
+        """The gate's evidence recorded for this environment, or None where none was recorded."""
+        ...
+
+    def set_alias(self, model: str, alias: str, version: int | None) -> None:
+        """Point the alias at the version; ``None`` deletes it."""
+        ...
+
+    def set_stage(self, model: str, version: int, stage: str) -> None:
+        """Move one version to Staging, Production, Archived or None, and no other version with it."""
+        ...
+
+
+class Target(Protocol):
+    """Where model servers run."""
+
+    def observe(self) -> Sequence[Server]:
+        """Every model server that is running and answering now, whoever started it."""
+        ...
+
+    def start(self, spec: ServerSpec) -> Server:
+        """A healthy server with this spec and no traffic; one that is already there is returned as it is.
+
+        Rejected, with the last log lines, when it does not become healthy.
+        """
+        ...
+
+    def switch(self, server: Server) -> None:
+        """Give the slot's traffic to this server without failing a request; who had it becomes STANDBY."""
+        ...
+
+    def retire(self, server: Server) -> None:
+        """End a server that is not live, after it has answered what it was asked. Gone already is fine."""
+        ...
+
+    def last_words(self, server: Server) -> str:
+        """The last lines of the server's log, and why it ended where the system knows, for a person to read."""
+        ...
+
+
+class Prober(Protocol):
+    """Asks model servers questions over HTTP."""
+
+    def prove(self, server: Server, artifacts: Path) -> None:
+        """Health names the exact version and digest, and the model's input example is answered. Else Rejected."""
+        ...
+
+    def watch(self, server: Server, seconds: float) -> None:
+        """Rejected as soon as the slot's public port stops answering as this server, within ``seconds``."""
+        ...
+
+
+__all__ = ["ModelVersion", "Prober", "Registry", "Role", "Slot", "Snapshot", "Source", "Target"]

@@ -1,0 +1,20 @@
+"""The content address of a model version: equal bytes, equal digest, wherever they lie."""
+
+import hashlib
+from pathlib import Path
+
+# MLflow's client writes this into whatever directory it downloads a registered model to; it is not content.
+NOT_CONTENT = frozenset({"registered_model_meta"})
+
+
+def digest_tree(root: Path) -> str:
+    """Return ``sha256:<hex>`` over every file below ``root``: its relative path and its bytes.
+
+    The order of the directory does not matter; an empty directory does not count; a link is followed.
+    """
+    lines = []
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        name = path.relative_to(root).as_posix()
+        if name not in NOT_CONTENT:
+            lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n")
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
