@@ -1,0 +1,214 @@
+"""Deployments, their steps, and quarantine in SQLite: intent before acting, result after, each committed."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from receiver.adapters.sqlite import Database
+from receiver.core.deployment import Deployment, Draft, Outcome, Verified
+from receiver.core.plan import Action, Kind
+from receiver.core.policy import Hold
+from receiver.core.state import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action of a deployment as recorded. ``result`` None: it was begun, and nobody wrote down its end."""
+
+    action: Action
+    started_at: float
+    ended_at: float | None
+    result: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A version that failed in a slot at a commit. ``needs_human``: the whole slot is held."""
+
+    slot: Slot
+    version: int
+    revision: str
+    reason: str
+    needs_human: bool
+    since: float
+
+
+class Journal:
+    """The record of what was done to each slot. Methods that write have committed when they return."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open(self, draft: Draft) -> int:
+        """Record that a deployment begins; returns its number."""
+        return self._insert(draft, Outcome.RUNNING, "", ended_at=None)
+
+    def close(self, deployment: int, outcome: Outcome, reason: str = "") -> None:
+        """Record how a deployment ended."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE deployments SET state = ?, reason = ?, ended_at = ? WHERE id = ?",
+                (outcome, reason, time.time(), deployment),
+            )
+
+    def hold(self, draft: Draft, hold: Hold) -> int | None:
+        """Record that policy said no or not yet; None where that is what the last record says already."""
+        last = self._query(
+            "SELECT * FROM deployments WHERE environment = ? AND model = ? ORDER BY id DESC LIMIT 1",
+            (draft.slot.environment, draft.slot.model),
+        )
+        if last and (last[0].state, last[0].draft.to_version, last[0].draft.revision, last[0].reason) == (
+            hold.state,
+            draft.to_version,
+            draft.revision,
+            hold.reason,
+        ):
+            return None
+        return self._insert(draft, hold.state, hold.reason, ended_at=time.time())
+
+    def intend(self, deployment: int, seq: int, action: Action) -> None:
+        """Commit what is about to be done, with the state that was found."""
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT INTO steps (deployment, seq, action, started_at) VALUES (?, ?, ?, ?)",
+                (deployment, seq, json.dumps(asdict(action)), time.time()),
+            )
+
+    def result(self, deployment: int, seq: int, result: str) -> None:
+        """Commit what came of it: ``done``, or the error."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE steps SET result = ?, ended_at = ? WHERE deployment = ? AND seq = ?",
+                (result, time.time(), deployment, seq),
+            )
+
+    def interrupt_running(self, reason: str) -> list[Deployment]:
+        """Close what a receiver that died left running. The next look at the world takes over from there."""
+        running = self._query("SELECT * FROM deployments WHERE state = ?", (Outcome.RUNNING,))
+        for deployment in running:
+            self.close(deployment.id, Outcome.INTERRUPTED, reason)
+        return running
+
+    def history(self, slot: Slot) -> list[Deployment]:
+        """Every deployment of one slot, oldest first."""
+        return self._query(
+            "SELECT * FROM deployments WHERE environment = ? AND model = ? ORDER BY id",
+            (slot.environment, slot.model),
+        )
+
+    def recent(self, limit: int = 50) -> list[Deployment]:
+        """The last deployments of all slots, newest first."""
+        return self._query("SELECT * FROM deployments ORDER BY id DESC LIMIT ?", (limit,))
+
+    def steps(self, deployment: int) -> list[Step]:
+        """The steps of one deployment in order."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM steps WHERE deployment = ? ORDER BY seq", (deployment,)
+        )
+        return [
+            Step(_action(json.loads(row["action"])), row["started_at"], row["ended_at"], row["result"])
+            for row in rows
+        ]
+
+    def verified(self) -> dict[Slot, Verified]:
+        """The last verified state of every slot that has one."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM deployments WHERE id IN "
+            "(SELECT max(id) FROM deployments WHERE state = ? GROUP BY environment, model)",
+            (Outcome.LIVE,),
+        )
+        return {
+            Slot(row["environment"], row["model"]): Verified(
+                row["to_version"], row["digest"], row["revision"], row["ended_at"]
+            )
+            for row in rows
+        }
+
+    def quarantine(self, entry: Quarantine) -> None:
+        """Do not try this version at this commit again; with ``needs_human``, do not touch the slot at all."""
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    entry.slot.environment,
+                    entry.slot.model,
+                    entry.version,
+                    entry.revision,
+                    entry.reason,
+                    entry.needs_human,
+                    entry.since,
+                ),
+            )
+
+    def quarantined(self, revision: str | None = None) -> list[Quarantine]:
+        """What is in quarantine, at one commit or at all; newest first."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM quarantine WHERE ? IS NULL OR revision = ? ORDER BY since DESC",
+            (revision, revision),
+        )
+        return [
+            Quarantine(
+                Slot(row["environment"], row["model"]),
+                row["version"],
+                row["revision"],
+                row["reason"],
+                bool(row["needs_human"]),
+                row["since"],
+            )
+            for row in rows
+        ]
+
+    def lift(self, slot: Slot | None = None) -> int:
+        """Forget the quarantine of one slot or of all; returns how many entries went."""
+        with self._database.transaction() as db:
+            if slot is None:
+                return db.execute("DELETE FROM quarantine").rowcount
+            return db.execute(
+                "DELETE FROM quarantine WHERE environment = ? AND model = ?", (slot.environment, slot.model)
+            ).rowcount
+
+    def _insert(self, draft: Draft, state: Outcome, reason: str, *, ended_at: float | None) -> int:
+        with self._database.transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO deployments (environment, model, from_version, to_version, digest, revision, cause,"
+                " override, plan, state, reason, started_at, ended_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    draft.slot.environment,
+                    draft.slot.model,
+                    draft.from_version,
+                    draft.to_version,
+                    draft.digest,
+                    draft.revision,
+                    draft.cause,
+                    draft.override,
+                    json.dumps([asdict(a) for a in draft.plan]),
+                    state,
+                    reason,
+                    time.time(),
+                    ended_at,
+                ),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def _query(self, sql: str, parameters: Sequence[object]) -> list[Deployment]:
+        return [_deployment(row) for row in self._database.connection().execute(sql, parameters)]
+
+
+def _action(raw: dict[str, str | None]) -> Action:
+    return Action(Kind(raw["kind"] or ""), raw["subject"] or "", raw["before"], raw["after"])
+
+
+def _deployment(row: sqlite3.Row) -> Deployment:
+    draft = Draft(
+        Slot(row["environment"], row["model"]),
+        row["from_version"],
+        row["to_version"],
+        row["digest"],
+        row["revision"],
+        row["cause"],
+        row["override"],
+        tuple(_action(a) for a in json.loads(row["plan"])),
+    )
+    return Deployment(row["id"], draft, Outcome(row["state"]), row["reason"], row["started_at"], row["ended_at"])

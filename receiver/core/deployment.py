@@ -1,0 +1,92 @@
+"""One run of the flow for one slot: what it was for, how it ended, and what its history says. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from receiver.core.plan import Action
+from receiver.core.state import Slot
+
+
+class Outcome(StrEnum):
+    """How a deployment ended, or that it has not yet."""
+
+    RUNNING = "running"
+    LIVE = "live"  # proven, switched, watched: this is what "verified" means
+    ROLLED_BACK = "rolled-back"  # did not hold; the last verified state is back
+    REFUSED = "refused"  # policy said no before the first write
+    WAITING = "waiting"  # policy says not yet
+    INTERRUPTED = "interrupted"  # the receiver or the outside went away; the next look takes over
+    NEEDS_HUMAN = "needs-human"  # neither new nor old could be reached; held
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing more will happen to this deployment."""
+        return self is not Outcome.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A deployment before it has a number. Versions are None where there is nothing."""
+
+    slot: Slot
+    from_version: int | None
+    to_version: int | None
+    digest: str | None
+    revision: str  # commit
+    cause: str
+    override: str | None = None  # the reason beside the pin, where gate and soak were waived
+    plan: Sequence[Action] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment as recorded. Times are seconds since the epoch."""
+
+    id: int
+    draft: Draft
+    state: Outcome
+    reason: str
+    started_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The last state of a slot that was proven live."""
+
+    version: int | None  # None: proven empty, the pin had been removed
+    digest: str | None
+    revision: str
+    at: float  # seconds since the epoch
+
+
+def verified_at(history: Iterable[Deployment], when: float) -> Verified | None:
+    """What was verified live in a slot at a time; ``history`` is that slot's, oldest first."""
+    found = None
+    for deployment in history:
+        if deployment.state is Outcome.LIVE and deployment.ended_at is not None and deployment.ended_at <= when:
+            draft = deployment.draft
+            found = Verified(draft.to_version, draft.digest, draft.revision, deployment.ended_at)
+    return found
+
+
+def longest_live(history: Iterable[Deployment], version: int, now: float) -> tuple[float, float | None]:
+    """How long a version has been verified live without a break, at best, and since when it is live now.
+
+    ``history`` is one slot's, oldest first. Healing the same version does not break the stretch.
+
+    Returns:
+        (longest stretch in seconds, start of the present stretch or None where it is not live now).
+    """
+    longest, since = 0.0, None
+    for deployment in history:
+        if deployment.state is not Outcome.LIVE or deployment.ended_at is None:
+            continue
+        if deployment.draft.to_version == version:
+            since = deployment.ended_at if since is None else since
+        elif since is not None:
+            longest, since = max(longest, deployment.ended_at - since), None
+    if since is not None:
+        longest = max(longest, now - since)
+    return longest, since

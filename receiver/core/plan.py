@@ -1,0 +1,154 @@
+"""The difference between what is wanted and what is, as an ordered list of actions. Pure.
+
+One planner serves promotion, healing, removal and putting back: they differ only in the goal, and in that putting
+back gives traffic to the good server before it touches the registry. An empty plan means in sync.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
+
+ARCHIVED = "Archived"
+
+
+class Kind(StrEnum):
+    """What an action does. Each has exactly one handler in ``apply.py``; the crash tests enumerate them."""
+
+    START = "start"  # a candidate comes up, without traffic
+    PROVE = "prove"  # health, version, digest, smoke requests
+    STAGE = "stage"  # one version's registry stage
+    ALIAS = "alias"  # the environment's registry alias
+    SWITCH = "switch"  # the slot's traffic
+    WATCH = "watch"  # the stabilisation window, the old server still warm
+    RETIRE = "retire"  # a server that is not wanted ends
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One idempotent step with the state that it found and the state that it leaves."""
+
+    kind: Kind
+    subject: str  # what it acts on: a version ("v6"), an alias ("production") or a server's id
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}: {self.before or '-'} -> {self.after or '-'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One environment's place in the registry; a ladder lists them lowest environment first."""
+
+    environment: str
+    alias: str
+    stage: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a slot should be. ``spec`` None: nothing should run there (the pin was removed, or never worked)."""
+
+    slot: Slot
+    spec: ServerSpec | None
+    verified: bool  # this spec has been proven live in this slot before
+
+    def fits(self, server: Server) -> bool:
+        """The server is what is wanted; the commit that started it does not matter."""
+        have, want = server.spec, self.spec
+        return want is not None and (have.version, have.digest, have.stage, have.port) == (
+            want.version,
+            want.digest,
+            want.stage,
+            want.port,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One slot as observed. ``registry`` None: unreachable or unknown there, so it is left alone."""
+
+    servers: Sequence[Server]
+    registry: RegistryView | None
+    ladder: Sequence[Rung]
+
+
+def plan(goal: Goal, world: World, *, putting_back: bool = False) -> tuple[Action, ...]:
+    """Order the actions that turn ``world`` into ``goal``. Empty: in sync."""
+    fit = next(iter(sorted(filter(goal.fits, world.servers), key=_most_useful)), None)
+    live = next((s for s in world.servers if s.role is Role.LIVE), None)
+    switching = goal.spec is not None and (fit is None or fit.role is not Role.LIVE)
+    unproven = goal.spec is not None and (switching or not goal.verified)
+
+    start = [] if goal.spec is None or fit else [Action(Kind.START, _name(goal.spec), None, Role.CANDIDATE)]
+    prove = [Action(Kind.PROVE, _name(goal.spec), None, "proven")] if goal.spec and unproven else []
+    registry = list(registry_actions(goal, world))
+    switch = (
+        [Action(Kind.SWITCH, goal.slot.model, _name(live.spec) if live else None, _name(goal.spec))]
+        if goal.spec and switching
+        else []
+    )
+    watch = [Action(Kind.WATCH, _name(goal.spec), None, "stable")] if goal.spec and unproven else []
+    retire = [Action(Kind.RETIRE, s.id, f"{_name(s.spec)} {s.role}", None) for s in world.servers if s is not fit]
+
+    if putting_back:
+        return tuple(start + prove + switch + registry + retire)
+    return tuple(start + prove + registry + switch + watch + retire)
+
+
+def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
+    """Bring the alias (authoritative) and the stages (projected from all environments' aliases) in line.
+
+    ``current_stage`` is one column per version, so a version's stage is that of the highest environment that holds
+    it, and a version that no environment holds any more is archived, by number. The newcomer moves before the old
+    one leaves: there is no moment in which the environment has nobody.
+    """
+    view = world.registry
+    if view is None:
+        return ()
+    entitled: dict[int, str] = {}
+    for rung in world.ladder:
+        own = rung.environment == goal.slot.environment
+        wanted = goal.spec.version if goal.spec else None
+        holder = wanted if own else view.aliases.get(rung.alias)
+        if holder is not None and rung.stage is not None:
+            entitled[holder] = rung.stage
+    ours = {rung.stage for rung in world.ladder if rung.stage is not None}
+    raised = [
+        Action(Kind.STAGE, f"v{version}", view.stages.get(version), stage)
+        for version, stage in sorted(entitled.items())
+        if view.stages.get(version) != stage
+    ]
+    archived = [
+        Action(Kind.STAGE, f"v{version}", stage, ARCHIVED)
+        for version, stage in sorted(view.stages.items())
+        if stage in ours and version not in entitled
+    ]
+    return [*raised, *_alias_action(goal, view.aliases, world.ladder), *archived]
+
+
+def _alias_action(goal: Goal, aliases: Mapping[str, int], ladder: Sequence[Rung]) -> Sequence[Action]:
+    alias = next((r.alias for r in ladder if r.environment == goal.slot.environment), None)
+    if alias is None:
+        return ()
+    have, want = aliases.get(alias), goal.spec.version if goal.spec else None
+    if have == want:
+        return ()
+    return [
+        Action(
+            Kind.ALIAS,
+            alias,
+            None if have is None else f"v{have}",
+            None if want is None else f"v{want}",
+        )
+    ]
+
+
+def _most_useful(server: Server) -> int:
+    return (Role.LIVE, Role.STANDBY, Role.CANDIDATE).index(server.role)
+
+
+def _name(spec: ServerSpec) -> str:
+    return f"v{spec.version}"

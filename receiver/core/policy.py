@@ -1,0 +1,120 @@
+"""May this pin be deployed now? Asked before the first write, answered from plain facts. Pure.
+
+Each rule is a function that answers None (no objection) or a :class:`Hold`; :func:`decide` asks them in order and
+the first objection stands. The rules do not apply to what is already verified live: healing needs no permission.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ml.evidence import Evidence, gate_digest
+from ml.evidence import Outcome as CheckOutcome
+from receiver.core.deployment import Deployment, Outcome, longest_live
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Not now: ``state`` REFUSED until something is changed, or WAITING until ``until`` (epoch seconds)."""
+
+    state: Outcome
+    reason: str
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the pin asks for, and everything that speaks for or against it."""
+
+    environment: str
+    model: str
+    version: int
+    digest: str  # recomputed from the artifacts
+    gate: Mapping[str, Any]
+    override: str | None  # the reason, where an override names exactly this version
+    evidence: Evidence | None
+    here: Sequence[Deployment]  # this slot's history, oldest first
+    follows: str | None  # the environment that this one comes after
+    there: Sequence[Deployment]  # that environment's history of the same model, oldest first
+    soak_seconds: float
+    now: float  # seconds since the epoch
+
+
+def decide(request: Request) -> Hold | None:
+    """None: go. An override and a version that has been live here before need neither gate nor soak."""
+    if request.override is not None or was_live_here(request):
+        return None
+    return gate(request) or soak(request)
+
+
+def was_live_here(request: Request) -> bool:
+    """The same bytes were verified in this slot before: going back to them must work on a bad day too."""
+    return any(
+        d.state is Outcome.LIVE and d.draft.to_version == request.version and d.draft.digest == request.digest
+        for d in request.here
+    )
+
+
+def gate(request: Request) -> Hold | None:
+    """Evidence exists, still describes these bytes and this gate, and every check passed."""
+    if not request.gate:
+        return None
+    what = f"{request.model} v{request.version}"
+    again = (
+        f"run `python -m ml.evaluate --model {request.model} --version {request.version} "
+        f"--environment {request.environment}`"
+    )
+    evidence = request.evidence
+    if evidence is None:
+        return _refuse(f"{what} has no evidence for {request.environment}: {again}")
+    void = why_void(evidence, request)
+    if void is not None:
+        return _refuse(f"the evidence of {what} is void: {void}: {again}")
+    failed = [str(v) for v in evidence.verdicts if v.outcome is not CheckOutcome.PASS]
+    unmeasured = sorted(set(request.gate) - {v.name.partition(".")[0] for v in evidence.verdicts})
+    if failed or unmeasured:
+        said = "; ".join([*failed, *(f"not measured: {name}" for name in unmeasured)])
+        return _refuse(f"{what} does not pass the gate of {request.environment}: {said}")
+    return None
+
+
+def why_void(evidence: Evidence, request: Request) -> str | None:
+    """Say which of the things that the evidence is bound to has changed, or None where it stands."""
+    about = (evidence.model, evidence.version, evidence.environment)
+    if about != (request.model, request.version, request.environment):
+        return f"it was recorded for {about[0]} v{about[1]} in {about[2]}"
+    if evidence.model_digest != request.digest:
+        return (
+            f"the model has changed: measured were artifacts {_short(evidence.model_digest)}, "
+            f"the registry now holds {_short(request.digest)}"
+        )
+    if evidence.gate_digest != gate_digest(request.gate):
+        return f"the gate of {request.environment} has changed since"
+    return None
+
+
+def soak(request: Request) -> Hold | None:
+    """Live and verified in the environment before this one, for as long as the policy says."""
+    if request.follows is None:
+        return None
+    what = f"{request.model} v{request.version}"
+    longest, since = longest_live(request.there, request.version, request.now)
+    was_there = since is not None or longest > 0
+    if was_there and longest >= request.soak_seconds:
+        return None
+    need = f"{request.soak_seconds:g} s"
+    if since is None:
+        return _refuse(
+            f"{what} must be live in {request.follows} for {need} first; it is not live there now: "
+            f"promote it to {request.follows} before {request.environment}"
+        )
+    until = since + request.soak_seconds
+    return Hold(Outcome.WAITING, f"{what} has to stay live in {request.follows} for {need} first", until)
+
+
+def _refuse(reason: str) -> Hold:
+    return Hold(Outcome.REFUSED, reason)
+
+
+def _short(digest: str) -> str:
+    return digest[: len("sha256:") + 12]
