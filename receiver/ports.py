@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ml.evidence import Evidence
-from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
+from receiver.core.state import RegistryView, Server, ServerSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,13 @@ class Registry(Protocol):
         """Require READY, bring the artifacts into the cache and digest them. Rejected: missing, failed, pending."""
         ...
 
+    def artifacts(self, model: str, version: int, digest: str) -> Path:
+        """The directory with exactly these bytes: from the cache (works with the registry down), else fetched.
+
+        Rejected: the registry now holds other bytes under this version.
+        """
+        ...
+
     def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
         """The gate's evidence recorded for this environment, or None where none was recorded."""
         ...
@@ -86,7 +93,10 @@ class Target(Protocol):
         ...
 
     def retire(self, server: Server) -> None:
-        """End a server that is not live, after it has answered what it was asked. Gone already is fine."""
+        """End a server after it has answered what it was asked. Gone already is fine.
+
+        The live one of a slot is retired only when the slot is to be empty.
+        """
         ...
 
     def last_words(self, server: Server) -> str:
@@ -104,6 +114,3 @@ class Prober(Protocol):
     def watch(self, server: Server, seconds: float) -> None:
         """Rejected as soon as the slot's public port stops answering as this server, within ``seconds``."""
         ...
-
-
-__all__ = ["ModelVersion", "Prober", "Registry", "Role", "Slot", "Snapshot", "Source", "Target"]

@@ -112,6 +112,16 @@ class Journal:
             for row in rows
         ]
 
+    def touched(self, slot: Slot) -> list[Action]:
+        """Every action begun in a slot since it was last verified, oldest first."""
+        rows = self._database.connection().execute(
+            "SELECT action FROM steps JOIN deployments ON deployment = id WHERE environment = ? AND model = ? AND"
+            " id > (SELECT coalesce(max(id), 0) FROM deployments WHERE environment = ? AND model = ? AND state = ?)"
+            " ORDER BY deployment, seq",
+            (slot.environment, slot.model, slot.environment, slot.model, Outcome.LIVE),
+        )
+        return [_action(json.loads(row["action"])) for row in rows]
+
     def verified(self) -> dict[Slot, Verified]:
         """The last verified state of every slot that has one."""
         rows = self._database.connection().execute(

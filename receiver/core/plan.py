@@ -4,7 +4,7 @@ One planner serves promotion, healing, removal and putting back: they differ onl
 back gives traffic to the good server before it touches the registry. An empty plan means in sync.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,6 +54,7 @@ class Goal:
     slot: Slot
     spec: ServerSpec | None
     verified: bool  # this spec has been proven live in this slot before
+    undo: Sequence[Action] | None = None  # put the registry back as it was before these, instead of projecting it
 
     def fits(self, server: Server) -> bool:
         """The server is what is wanted; the commit that started it does not matter."""
@@ -77,14 +78,14 @@ class World:
 
 def plan(goal: Goal, world: World, *, putting_back: bool = False) -> tuple[Action, ...]:
     """Order the actions that turn ``world`` into ``goal``. Empty: in sync."""
-    fit = next(iter(sorted(filter(goal.fits, world.servers), key=_most_useful)), None)
+    fit = fitting(goal, world.servers)
     live = next((s for s in world.servers if s.role is Role.LIVE), None)
     switching = goal.spec is not None and (fit is None or fit.role is not Role.LIVE)
     unproven = goal.spec is not None and (switching or not goal.verified)
 
     start = [] if goal.spec is None or fit else [Action(Kind.START, _name(goal.spec), None, Role.CANDIDATE)]
     prove = [Action(Kind.PROVE, _name(goal.spec), None, "proven")] if goal.spec and unproven else []
-    registry = list(registry_actions(goal, world))
+    registry = list(registry_actions(goal, world) if goal.undo is None else undo_actions(goal.undo, world))
     switch = (
         [Action(Kind.SWITCH, goal.slot.model, _name(live.spec) if live else None, _name(goal.spec))]
         if goal.spec and switching
@@ -96,6 +97,12 @@ def plan(goal: Goal, world: World, *, putting_back: bool = False) -> tuple[Actio
     if putting_back:
         return tuple(start + prove + switch + registry + retire)
     return tuple(start + prove + registry + switch + watch + retire)
+
+
+def fitting(goal: Goal, servers: Sequence[Server]) -> Server | None:
+    """The server that is what the goal wants, the one with traffic first; None where there is none."""
+    usefulness = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
+    return min(filter(goal.fits, servers), key=lambda server: usefulness.index(server.role), default=None)
 
 
 def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
@@ -129,6 +136,29 @@ def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
     return [*raised, *_alias_action(goal, view.aliases, world.ladder), *archived]
 
 
+def undo_actions(done: Iterable[Action], world: World) -> Sequence[Action]:
+    """Bring what ``done`` (oldest first) touched in the registry back to how it was found at first.
+
+    For a slot that never had a verified state: its alias and stages belong to whoever set them before us.
+    """
+    view = world.registry
+    if view is None:
+        return ()
+    found: dict[tuple[Kind, str], str | None] = {}
+    for action in done:
+        if action.kind in (Kind.STAGE, Kind.ALIAS):
+            found.setdefault((action.kind, action.subject), action.before)
+    actions = []
+    for (kind, subject), before in reversed(found.items()):
+        if kind is Kind.STAGE:
+            now = view.stages.get(int(subject.removeprefix("v")))
+        else:
+            now = _named(view.aliases.get(subject))
+        if now != before:
+            actions.append(Action(kind, subject, now, before))
+    return actions
+
+
 def _alias_action(goal: Goal, aliases: Mapping[str, int], ladder: Sequence[Rung]) -> Sequence[Action]:
     alias = next((r.alias for r in ladder if r.environment == goal.slot.environment), None)
     if alias is None:
@@ -136,18 +166,11 @@ def _alias_action(goal: Goal, aliases: Mapping[str, int], ladder: Sequence[Rung]
     have, want = aliases.get(alias), goal.spec.version if goal.spec else None
     if have == want:
         return ()
-    return [
-        Action(
-            Kind.ALIAS,
-            alias,
-            None if have is None else f"v{have}",
-            None if want is None else f"v{want}",
-        )
-    ]
+    return [Action(Kind.ALIAS, alias, _named(have), _named(want))]
 
 
-def _most_useful(server: Server) -> int:
-    return (Role.LIVE, Role.STANDBY, Role.CANDIDATE).index(server.role)
+def _named(version: int | None) -> str | None:
+    return None if version is None else f"v{version}"
 
 
 def _name(spec: ServerSpec) -> str:

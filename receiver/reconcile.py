@@ -1,0 +1,155 @@
+"""The flow: make registry and servers match the pins, prove it, or put everything back.
+
+:func:`reconcile` looks once and goes through the slots, lower environments first; :func:`deploy` is what happens to
+one slot that is not as it should be.
+"""
+
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+
+from receiver.adapters.journal import Quarantine
+from receiver.apply import Run
+from receiver.core.deployment import Draft, Outcome
+from receiver.core.errors import PinrailError, Retryable
+from receiver.core.plan import plan
+from receiver.services import Services
+from receiver.survey import Finding, Look, consider, look, look_again
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one reconciliation did. ``again_at``: when a hold may end by itself (epoch seconds)."""
+
+    commit: str
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by deployment
+    drift: tuple[str, ...] = ()  # seen and left alone, because healing is off
+    again_at: float = math.inf
+
+
+def reconcile(services: Services, cause: str) -> Report:
+    """Look, decide, plan, apply, verify, record; for every slot in turn.
+
+    Raises:
+        Rejected: the pins at the branch head are not valid; nothing was touched.
+        Retryable: something outside could not be reached; what did not need it was done.
+    """
+    seen = look(services)
+    report = Report(seen.snapshot.commit)
+    put_off = [seen.snapshot.stale] if seen.snapshot.stale else []
+    cause = f"{cause} (history rewritten)" if seen.snapshot.rewritten else cause
+    for slot in seen.slots():
+        finding = consider(services, seen, slot)
+        report = _note(services, seen, finding, report)
+        put_off += [finding.retry] if finding.retry else []
+        if not finding.actions:
+            continue
+        if finding.drift and not services.heal:
+            report = _add_drift(report, finding)
+            continue
+        deployment, outcome, reason = deploy(services, seen, finding, "drift" if finding.drift else cause)
+        report.outcomes[deployment] = outcome
+        put_off += [reason] if outcome is Outcome.INTERRUPTED else []
+        seen = look_again(services, seen)
+    put_off += [seen.registry_down] if seen.registry_down else []
+    if put_off:
+        raise Retryable("; ".join(dict.fromkeys(put_off)))
+    return report
+
+
+def deploy(services: Services, seen: Look, finding: Finding, cause: str) -> tuple[int, Outcome, str]:
+    """Carry one finding's plan out. Whatever happens, the deployment ends recorded, and somebody is told."""
+    draft = _draft(seen, finding, cause)
+    before = services.journal.history(finding.slot)[-1:]
+    deployment = services.journal.open(draft)
+    outcome, reason = Outcome.INTERRUPTED, "the receiver was stopped"
+    try:
+        outcome, reason = _carry_out(Run(services, deployment), seen, finding)
+    finally:
+        services.journal.close(deployment, outcome, reason)
+        if not before or (before[0].state, before[0].reason, before[0].draft.to_version) != (
+            outcome,
+            reason,
+            draft.to_version,
+        ):
+            services.outbox.announce(deployment, draft, outcome, reason)
+    log.info("deployment %d: %s v%s %s %s", deployment, finding.slot, draft.to_version, outcome, reason)
+    return deployment, outcome, reason
+
+
+def _carry_out(run: Run, seen: Look, finding: Finding) -> tuple[Outcome, str]:
+    if finding.goal is None:
+        raise AssertionError(f"{finding.slot}: actions without a goal")
+    try:
+        run.apply(finding.goal, finding.actions)
+    except Retryable as error:
+        return Outcome.INTERRUPTED, str(error)
+    except Exception as error:
+        if not isinstance(error, PinrailError):
+            log.exception("deployment %d: a bug, putting back", run.deployment)
+        reason = str(error) or type(error).__name__
+        if finding.goal.verified:  # there is nothing better to go back to: say so, try again at the next look
+            return Outcome.NEEDS_HUMAN, reason
+        return _put_back(run, seen, finding, reason)
+    return Outcome.LIVE, ""
+
+
+def _put_back(run: Run, seen: Look, finding: Finding, reason: str) -> tuple[Outcome, str]:
+    """The same flow, aimed at the last verified state. Quarantine first: a crash from here on must not try again."""
+    services, slot = run.services, finding.slot
+    failed = Quarantine(slot, finding.pinned or 0, seen.snapshot.commit, reason, needs_human=False, since=time.time())
+    services.journal.quarantine(failed)
+    try:
+        now = look_again(services, seen)
+        goal = consider(services, now, slot).goal
+        if goal is not None:
+            run.apply(goal, plan(goal, now.world(slot), putting_back=True))
+    except Retryable as error:
+        return Outcome.INTERRUPTED, f"{reason}\nputting back goes on at the next look: {error}"
+    except Exception as error:
+        if not isinstance(error, PinrailError):
+            log.exception("deployment %d: a bug while putting back", run.deployment)
+        both = f"{reason}\nputting back failed too: {error}"
+        services.journal.quarantine(
+            Quarantine(slot, failed.version, failed.revision, both, needs_human=True, since=failed.since)
+        )
+        return Outcome.NEEDS_HUMAN, both
+    return Outcome.ROLLED_BACK, reason
+
+
+def _note(services: Services, seen: Look, finding: Finding, report: Report) -> Report:
+    """Record a refusal or a wait, once per reason."""
+    hold = finding.hold
+    if hold is None or hold.state not in (Outcome.REFUSED, Outcome.WAITING):
+        return report
+    draft = _draft(seen, finding, "policy", to_version=finding.pinned)
+    recorded = services.journal.hold(draft, hold)
+    if recorded is not None:
+        services.outbox.announce(recorded, draft, hold.state, hold.reason)
+        report.outcomes[recorded] = hold.state
+    return Report(report.commit, report.outcomes, report.drift, min(report.again_at, hold.until or math.inf))
+
+
+def _add_drift(report: Report, finding: Finding) -> Report:
+    named = tuple(f"{finding.slot}: {action}" for action in finding.actions)
+    for line in named:
+        log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
+    return Report(report.commit, report.outcomes, report.drift + named, report.again_at)
+
+
+def _draft(seen: Look, finding: Finding, cause: str, to_version: int | None = None) -> Draft:
+    spec = finding.goal.spec if finding.goal else None
+    verified = finding.verified
+    return Draft(
+        slot=finding.slot,
+        from_version=verified.version if verified else None,
+        to_version=to_version if to_version is not None else (spec.version if spec else None),
+        digest=spec.digest if spec else None,
+        revision=seen.snapshot.commit,
+        cause=cause,
+        override=finding.override,
+        plan=tuple(finding.actions),
+    )

@@ -1,0 +1,21 @@
+"""Everything that the flow depends on, in one frozen value."""
+
+from dataclasses import dataclass
+
+from receiver.adapters.journal import Journal
+from receiver.adapters.outbox import Outbox
+from receiver.ports import Prober, Registry, Source, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The outside world, as built by ``wiring.py``, and how to treat it."""
+
+    source: Source
+    registry: Registry
+    target: Target
+    prober: Prober
+    journal: Journal
+    outbox: Outbox
+    stabilise_seconds: float
+    heal: bool

@@ -1,0 +1,125 @@
+"""Settings: environment variables, or a ``.env`` file in the directory that the program is started in.
+
+Built once per entry point and passed on; nothing else in Pinrail reads the environment.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from receiver.core.errors import Rejected
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. The name in the environment is the field's name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True
+    )
+
+    pinrail_repo_url: str
+    """Git URL of the repository that holds ``environments/``: https, ssh or file. Never taken from a webhook."""
+
+    pinrail_branch: str = "main"
+    """The branch whose head is the truth."""
+
+    pinrail_webhook_secret: SecretStr
+    """The secret set in GitHub's webhook. While rotating: old and new, separated by a comma."""
+
+    pinrail_mlflow_webhook_secret: SecretStr | None = None
+    """The secret set in MLflow's webhook; without it ``/webhooks/mlflow`` answers 404."""
+
+    pinrail_state_dir: Path = Path(".pinrail")
+    """Where queue, journal, git mirror, artifact cache and logs live. One receiver per directory."""
+
+    pinrail_target: Literal["auto", "process", "compose"] = "auto"
+    """Where model servers run; ``auto`` is compose where a docker engine answers, else process."""
+
+    pinrail_poll_seconds: Annotated[float, Field(gt=0)] = 60
+    """How often to look at branch, registry and servers without being told."""
+
+    pinrail_stabilise_seconds: Annotated[float, Field(ge=0)] = 10
+    """How long a new version is watched under traffic, with the old one warm, before it counts as verified."""
+
+    pinrail_heal: bool = True
+    """Put drift right (a moved alias, a dead server); ``false`` only reports it."""
+
+    pinrail_host: str = "127.0.0.1"
+    """The address that model servers answer on. Both listeners of the receiver stay on 127.0.0.1."""
+
+    pinrail_public_port: Port = 9000
+    """The public listener: webhooks, and nothing else. This is what the tunnel exposes."""
+
+    pinrail_admin_port: Port = 9001
+    """The admin listener: dashboard, API, health and metrics. Keep it to yourself."""
+
+    pinrail_notify_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Apprise URLs to tell about outcomes, separated by spaces."""
+
+    mlflow_tracking_uri: str = "http://127.0.0.1:5000"
+    """The MLflow server; its credentials are MLflow's own variables (``MLFLOW_TRACKING_TOKEN`` and others)."""
+
+    github_token: SecretStr | None = None
+    """Reads a private repository over https, and opens pull requests."""
+
+    github_api_url: str = "https://api.github.com"
+    """GitHub's API; another one for GitHub Enterprise."""
+
+    ngrok_authtoken: SecretStr | None = None
+    """Opens the tunnel from GitHub to the public listener."""
+
+    @field_validator("pinrail_notify_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: Any) -> Any:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("pinrail_webhook_secret")
+    @classmethod
+    def _some_secret(cls, value: SecretStr) -> SecretStr:
+        if not all(part.strip() for part in value.get_secret_value().split(",")):
+            raise ValueError("must not be empty, and neither must a part between commas: unsigned means rejected")
+        return value
+
+    @field_validator("pinrail_state_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _separate_ports(self) -> Self:
+        if self.pinrail_public_port == self.pinrail_admin_port:
+            raise ValueError("PINRAIL_PUBLIC_PORT and PINRAIL_ADMIN_PORT must differ: the tunnel exposes the first")
+        return self
+
+    @property
+    def webhook_secrets(self) -> tuple[bytes, ...]:
+        """The accepted secrets as bytes, newest last."""
+        return tuple(part.strip().encode() for part in self.pinrail_webhook_secret.get_secret_value().split(","))
+
+    @property
+    def repository(self) -> str | None:
+        """``owner/name`` where the URL says one, else None. Only pushes to this repository are heard."""
+        found = re.search(r"[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", self.pinrail_repo_url)
+        return found[1] if found else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Rejected, with one line per wrong or missing variable."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise Rejected("settings:\n  " + "\n  ".join(lines)) from None  # the cause would show secrets
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    name = "_".join(str(part) for part in problem["loc"]).upper() or "PINRAIL"
+    if problem["type"] == "missing":
+        field = Settings.model_fields[name.lower()]
+        return f"{name} is not set. Set it in the environment or in .env: {field.description or 'it is required'}"
+    return f"{name}: {problem['msg']}"
