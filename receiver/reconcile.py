@@ -13,7 +13,6 @@ from receiver.adapters.journal import Quarantine
 from receiver.apply import Run
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.errors import PinrailError, Retryable
-from receiver.core.plan import plan
 from receiver.services import Services
 from receiver.survey import Finding, Look, consider, look, look_again
 
@@ -104,9 +103,9 @@ def _put_back(run: Run, seen: Look, finding: Finding, reason: str) -> tuple[Outc
     services.journal.quarantine(failed)
     try:
         now = look_again(services, seen)
-        goal = consider(services, now, slot).goal
-        if goal is not None:
-            run.apply(goal, plan(goal, now.world(slot), putting_back=True))
+        last_good = consider(services, now, slot)
+        if last_good.goal is not None:
+            run.apply(last_good.goal, last_good.actions)
     except Retryable as error:
         return Outcome.INTERRUPTED, f"{reason}\nputting back goes on at the next look: {error}"
     except Exception as error:

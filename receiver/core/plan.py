@@ -1,7 +1,8 @@
 """The difference between what is wanted and what is, as an ordered list of actions. Pure.
 
-One planner serves promotion, healing, removal and putting back: they differ only in the goal, and in that putting
-back gives traffic to the good server before it touches the registry. An empty plan means in sync.
+One planner serves promotion, healing, removal and putting back: they differ only in the goal. A goal that was
+verified before gets its traffic first and the registry after; a newcomer gets traffic last. An empty plan means in
+sync.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,7 +77,7 @@ class World:
     ladder: Sequence[Rung]
 
 
-def plan(goal: Goal, world: World, *, putting_back: bool = False) -> tuple[Action, ...]:
+def plan(goal: Goal, world: World) -> tuple[Action, ...]:
     """Order the actions that turn ``world`` into ``goal``. Empty: in sync."""
     fit = fitting(goal, world.servers)
     live = next((s for s in world.servers if s.role is Role.LIVE), None)
@@ -94,8 +95,8 @@ def plan(goal: Goal, world: World, *, putting_back: bool = False) -> tuple[Actio
     watch = [Action(Kind.WATCH, _name(goal.spec), None, "stable")] if goal.spec and unproven else []
     retire = [Action(Kind.RETIRE, s.id, f"{_name(s.spec)} {s.role}", None) for s in world.servers if s is not fit]
 
-    if putting_back:
-        return tuple(start + prove + switch + registry + retire)
+    if goal.verified:
+        return tuple(start + prove + switch + registry + watch + retire)
     return tuple(start + prove + registry + switch + watch + retire)
 
 

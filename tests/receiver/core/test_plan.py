@@ -1,0 +1,240 @@
+"""The planner's rules, checked against a small pure model of registry and servers."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver.core.plan import Action, Goal, Kind, Rung, World, fitting, plan
+from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
+
+STAGING = Rung("staging", "staging", "Staging")
+PRODUCTION = Rung("production", "production", "Production")
+LADDER = (STAGING, PRODUCTION)
+SLOT = Slot("production", "churn-model")
+
+
+def spec(version: int, port: int = 8001, slot: Slot = SLOT) -> ServerSpec:
+    return ServerSpec(slot, version, f"sha256:{version}", slot.environment.title(), port, "c0ffee")
+
+
+def server(version: int, role: Role, port: int = 8001) -> Server:
+    return Server(f"s{version}-{port}-{role}", spec(version, port), role, "http://127.0.0.1:1")
+
+
+def registry(aliases: dict[str, int], stages: dict[int, str]) -> RegistryView:
+    return RegistryView("churn-model", aliases, stages)
+
+
+def goal(version: int, *, verified: bool = False) -> Goal:
+    return Goal(SLOT, spec(version), verified)
+
+
+def perform(world: World, wanted: Goal, action: Action) -> World:
+    """What the real handlers do, on plain data."""
+    servers, view = list(world.servers), world.registry
+    match action.kind:
+        case Kind.START:
+            assert wanted.spec is not None
+            servers.append(Server(f"new{wanted.spec.version}", wanted.spec, Role.CANDIDATE, "http://127.0.0.1:2"))
+        case Kind.SWITCH:
+            chosen = fitting(wanted, servers)
+            servers = [
+                replace(s, role=Role.LIVE if s is chosen else Role.STANDBY if s.role is Role.LIVE else s.role)
+                for s in servers
+            ]
+        case Kind.RETIRE:
+            servers = [s for s in servers if s.id != action.subject]
+        case Kind.STAGE:
+            assert view is not None
+            version = int(action.subject[1:])
+            assert view.stages.get(version) == action.before
+            rest = {v: s for v, s in view.stages.items() if v != version}
+            view = replace(view, stages=rest | ({version: action.after} if action.after else {}))
+        case Kind.ALIAS:
+            assert view is not None
+            rest = {a: v for a, v in view.aliases.items() if a != action.subject}
+            view = replace(view, aliases=rest | ({action.subject: int(action.after[1:])} if action.after else {}))
+        case Kind.PROVE | Kind.WATCH:
+            pass
+    return replace(world, servers=servers, registry=view)
+
+
+def kinds(actions: tuple[Action, ...]) -> list[Kind]:
+    return [action.kind for action in actions]
+
+
+def live(world: World) -> list[int]:
+    return [s.spec.version for s in world.servers if s.role is Role.LIVE]
+
+
+versions = st.integers(1, 5)
+views = st.builds(
+    registry,
+    st.dictionaries(st.sampled_from(["staging", "production", "mine"]), versions),
+    st.dictionaries(versions, st.sampled_from(["Staging", "Production", "Archived"])),
+)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    roles = draw(st.lists(st.sampled_from([Role.STANDBY, Role.CANDIDATE]), max_size=3))
+    servers = [server(draw(versions), role) for role in roles]
+    if draw(st.booleans()):
+        servers.append(server(draw(versions), Role.LIVE, draw(st.sampled_from([8001, 8002]))))
+    unique = {s.id: s for s in servers}
+    return World(list(unique.values()), draw(st.none() | views), LADDER)
+
+
+goals = st.builds(goal, versions, verified=st.booleans()) | st.just(Goal(SLOT, None, verified=True))
+
+
+@given(worlds(), goals)
+def test_after_the_plan_there_is_nothing_left_to_plan(world: World, wanted: Goal) -> None:
+    for action in plan(wanted, world):
+        world = perform(world, wanted, action)
+    assert plan(replace(wanted, verified=True), world) == ()
+
+
+@given(worlds(), goals, st.integers(0, 12))
+def test_a_plan_cut_off_anywhere_is_finished_by_the_next_one(world: World, wanted: Goal, cut: int) -> None:
+    for action in plan(wanted, world)[:cut]:
+        world = perform(world, wanted, action)
+    for action in plan(wanted, world):
+        world = perform(world, wanted, action)
+    assert plan(replace(wanted, verified=True), world) == ()
+    assert live(world) == ([wanted.spec.version] if wanted.spec else [])
+
+
+@given(worlds(), versions, st.booleans())
+def test_somebody_has_the_traffic_at_every_moment_of_a_swap(world: World, version: int, verified: bool) -> None:
+    wanted = goal(version, verified=verified)
+    had_traffic = bool(live(world))
+    for action in plan(wanted, world):
+        world = perform(world, wanted, action)
+        assert len(live(world)) == 1 or not had_traffic or action.kind is Kind.RETIRE
+        assert not had_traffic or live(world)
+
+
+@given(worlds(), goals)
+def test_no_stage_is_held_twice_once_the_plan_is_done(world: World, wanted: Goal) -> None:
+    for action in plan(wanted, world):
+        world = perform(world, wanted, action)
+    if world.registry is not None:
+        holders = list(world.registry.stages.values())
+        assert holders.count("Production") <= 1
+        assert holders.count("Staging") <= 1
+
+
+@given(views)
+def test_aliases_that_are_not_ours_are_left_alone(view: RegistryView) -> None:
+    actions = plan(goal(1), World((), view, LADDER))
+    assert {a.subject for a in actions if a.kind is Kind.ALIAS} <= {"production"}
+
+
+def test_a_promotion_proves_then_registers_then_switches_then_watches_then_retires() -> None:
+    world = World(
+        [server(4, Role.LIVE)], registry({"production": 4, "staging": 6}, {4: "Production", 6: "Staging"}), LADDER
+    )
+    actions = plan(goal(6), world)
+    assert [str(a) for a in actions] == [
+        "start v6: - -> candidate",
+        "prove v6: - -> proven",
+        "stage v6: Staging -> Production",
+        "alias production: v4 -> v6",
+        "stage v4: Production -> Archived",
+        "switch churn-model: v4 -> v6",
+        "watch v6: - -> stable",
+        "retire s4-8001-live: v4 live -> -",
+    ]
+
+
+def test_putting_back_gives_traffic_to_the_warm_server_before_it_touches_the_registry() -> None:
+    world = World(
+        [server(6, Role.LIVE), server(4, Role.STANDBY)],
+        registry({"production": 6, "staging": 6}, {4: "Archived", 6: "Production"}),
+        LADDER,
+    )
+    order = kinds(plan(goal(4, verified=True), world))
+    assert Kind.START not in order
+    assert order.index(Kind.SWITCH) < order.index(Kind.STAGE)
+    assert order.index(Kind.SWITCH) < order.index(Kind.ALIAS)
+
+
+def test_a_version_in_both_environments_is_in_production_and_nothing_flaps() -> None:
+    view = registry({"production": 5, "staging": 5}, {5: "Production"})
+    assert plan(goal(5, verified=True), World([server(5, Role.LIVE)], view, LADDER)) == ()
+    staging = Slot("staging", "churn-model")
+    below = Goal(staging, spec(5, 8000, staging), verified=True)
+    there = Server("st", spec(5, 8000, staging), Role.LIVE, "")
+    assert plan(below, World([there], view, LADDER)) == ()
+
+
+def test_two_versions_in_production_by_hand_leave_only_the_pinned_one() -> None:
+    view = registry({"production": 5}, {5: "Production", 3: "Production"})
+    actions = plan(goal(5, verified=True), World([server(5, Role.LIVE)], view, LADDER))
+    assert [str(a) for a in actions] == ["stage v3: Production -> Archived"]
+
+
+def test_an_alias_moved_by_hand_is_named_and_moved_back() -> None:
+    view = registry({"production": 9}, {5: "Production"})
+    actions = plan(goal(5, verified=True), World([server(5, Role.LIVE)], view, LADDER))
+    assert [str(a) for a in actions] == ["alias production: v9 -> v5"]
+
+
+def test_a_live_server_that_was_never_verified_is_proven_and_watched_not_restarted() -> None:
+    view = registry({"production": 6}, {6: "Production"})
+    world = World([server(6, Role.LIVE), server(4, Role.STANDBY)], view, LADDER)
+    assert kinds(plan(goal(6), world)) == [Kind.PROVE, Kind.WATCH, Kind.RETIRE]
+
+
+def test_a_changed_port_is_a_swap_of_the_same_version() -> None:
+    view = registry({"production": 6}, {6: "Production"})
+    world = World([server(6, Role.LIVE, port=8002)], view, LADDER)
+    assert kinds(plan(goal(6, verified=True), world)) == [
+        Kind.START,
+        Kind.PROVE,
+        Kind.SWITCH,
+        Kind.WATCH,
+        Kind.RETIRE,
+    ]
+
+
+def test_a_removed_pin_gives_up_alias_and_stage_and_ends_the_server() -> None:
+    view = registry({"production": 6, "staging": 6}, {6: "Production"})
+    actions = plan(Goal(SLOT, None, verified=False), World([server(6, Role.LIVE)], view, LADDER))
+    assert [str(a) for a in actions] == [
+        "stage v6: Production -> Staging",
+        "alias production: v6 -> -",
+        "retire s6-8001-live: v6 live -> -",
+    ]
+
+
+def test_with_the_registry_down_servers_are_healed_and_the_registry_is_left_alone() -> None:
+    assert kinds(plan(goal(5, verified=True), World((), None, LADDER))) == [
+        Kind.START,
+        Kind.PROVE,
+        Kind.SWITCH,
+        Kind.WATCH,
+    ]
+
+
+def test_a_slot_that_never_worked_gets_its_registry_back_as_it_was_found() -> None:
+    before = World([], registry({"production": 3}, {3: "Production"}), LADDER)
+    wanted, done, world = goal(6), [], before
+    for action in plan(wanted, before)[:6]:
+        done.append(action)
+        world = perform(world, wanted, action)
+    undo = Goal(SLOT, None, verified=True, undo=done)
+    for action in plan(undo, world):
+        world = perform(world, undo, action)
+    assert world == before
+    assert plan(undo, world) == ()
+
+
+def test_an_environment_without_a_stage_moves_only_its_alias() -> None:
+    ladder = (replace(PRODUCTION, stage=None),)
+    wanted = Goal(SLOT, replace(spec(6), stage=None), verified=False)
+    actions = plan(wanted, World((), registry({}, {6: "Staging"}), ladder))
+    assert Kind.STAGE not in kinds(actions)
+    assert Kind.ALIAS in kinds(actions)

@@ -1,0 +1,119 @@
+"""Policy: what may be deployed, and the words in which it is refused."""
+
+from dataclasses import replace
+
+import pytest
+
+from ml.evidence import Evidence, Verdict, gate_digest
+from ml.evidence import Outcome as CheckOutcome
+from receiver.core.deployment import Deployment, Draft, Outcome
+from receiver.core.policy import Request, decide
+from receiver.core.state import Slot
+
+NOW = 10_000.0
+GATE = {"accuracy": {"min": 0.8}}
+STAGING, PRODUCTION = Slot("staging", "churn-model"), Slot("production", "churn-model")
+
+
+def live(slot: Slot, version: int, at: float, digest: str = "sha256:six") -> Deployment:
+    return Deployment(1, Draft(slot, None, version, digest, "c0ffee", "push"), Outcome.LIVE, "", at - 1, at)
+
+
+def accuracy(outcome: CheckOutcome = CheckOutcome.PASS) -> Verdict:
+    passed = outcome is CheckOutcome.PASS
+    return Verdict("accuracy", outcome, 0.81 if passed else 0.74, ">=" if passed else "<", 0.8)
+
+
+EVIDENCE = Evidence(
+    "churn-model", 6, "production", "sha256:six", "sha256:rows", gate_digest(GATE), (accuracy(),), measured_at=1.0
+)
+ASKED = Request(
+    environment="production",
+    model="churn-model",
+    version=6,
+    digest="sha256:six",
+    gate=GATE,
+    override=None,
+    evidence=EVIDENCE,
+    here=(),
+    follows="staging",
+    there=(live(STAGING, 6, NOW - 3600),),
+    soak_seconds=1800,
+    now=NOW,
+)
+
+
+def refusal(request: Request) -> str:
+    hold = decide(request)
+    assert hold is not None
+    assert hold.state is Outcome.REFUSED
+    return hold.reason
+
+
+def test_passed_and_soaked_goes() -> None:
+    assert decide(ASKED) is None
+
+
+def test_no_evidence_is_refused_with_the_command_that_makes_some() -> None:
+    assert "python -m ml.evaluate --model churn-model --version 6 --environment production" in refusal(
+        replace(ASKED, evidence=None)
+    )
+
+
+def test_evidence_of_other_artifacts_is_void_and_says_so() -> None:
+    assert "void: the model has changed" in refusal(replace(ASKED, digest="sha256:other"))
+
+
+def test_evidence_for_another_gate_is_void_and_says_so() -> None:
+    assert "void: the gate of production has changed" in refusal(replace(ASKED, gate={"accuracy": {"min": 0.7}}))
+
+
+def test_evidence_copied_from_another_version_is_void() -> None:
+    assert "it was recorded for churn-model v5" in refusal(replace(ASKED, evidence=replace(EVIDENCE, version=5)))
+
+
+@pytest.mark.parametrize("outcome", [CheckOutcome.FAIL, CheckOutcome.INCONCLUSIVE])
+def test_a_check_that_does_not_pass_is_refused_with_its_verdict(outcome: CheckOutcome) -> None:
+    reason = refusal(replace(ASKED, evidence=replace(EVIDENCE, verdicts=(accuracy(outcome),))))
+    assert "accuracy=0.74 < 0.8" in reason
+
+
+def test_a_check_in_the_gate_that_was_not_measured_is_refused() -> None:
+    gate = GATE | {"latency_p95_ms": {"max": 50}}
+    evidence = replace(EVIDENCE, gate_digest=gate_digest(gate))
+    assert "not measured: latency_p95_ms" in refusal(replace(ASKED, gate=gate, evidence=evidence))
+
+
+def test_an_override_waives_gate_and_soak() -> None:
+    assert decide(replace(ASKED, override="customer is waiting", evidence=None, there=())) is None
+
+
+def test_a_version_never_live_in_staging_is_refused() -> None:
+    assert "promote it to staging before production" in refusal(replace(ASKED, there=()))
+
+
+def test_a_soak_that_is_not_over_waits_until_it_is() -> None:
+    hold = decide(replace(ASKED, there=(live(STAGING, 6, NOW - 600),)))
+    assert hold is not None
+    assert (hold.state, hold.until) == (Outcome.WAITING, NOW + 1200)
+
+
+def test_a_soak_survives_healing_but_not_another_version_in_between() -> None:
+    healed = (live(STAGING, 6, NOW - 2000), live(STAGING, 6, NOW - 100))
+    assert decide(replace(ASKED, there=healed)) is None
+    interrupted = (live(STAGING, 6, NOW - 2000), live(STAGING, 7, NOW - 1500), live(STAGING, 6, NOW - 100))
+    assert decide(replace(ASKED, there=interrupted)) is not None
+
+
+def test_a_version_that_soaked_and_left_staging_may_still_be_promoted() -> None:
+    assert decide(replace(ASKED, there=(live(STAGING, 6, NOW - 5000), live(STAGING, 7, NOW - 100)))) is None
+
+
+def test_going_back_to_what_was_live_here_needs_neither_gate_nor_soak() -> None:
+    before = replace(ASKED, here=(live(PRODUCTION, 6, 1.0),), there=(), evidence=None)
+    assert decide(before) is None
+    assert decide(replace(before, digest="sha256:swapped")) is not None
+
+
+def test_an_environment_that_follows_none_has_no_soak() -> None:
+    assert decide(replace(ASKED, follows=None, there=())) is None
