@@ -1,0 +1,17 @@
+"""What goes wrong in training and evaluation, in words for the person who ran it."""
+
+
+class MlError(Exception):
+    """Base of the errors that ``ml`` raises on purpose; entry points print its text and exit with 1."""
+
+
+class DataError(MlError):
+    """A data file is not what its columns promise: says which file, which column, and what was found."""
+
+
+class RegistryError(MlError):
+    """MLflow did not answer, refused us, or does not have what was asked for: says which, and what to do."""
+
+
+class EvidenceError(MlError):
+    """Recorded evidence can't be believed: its text and the tag that vouches for it differ."""

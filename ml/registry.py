@@ -1,0 +1,118 @@
+"""What Pinrail keeps in MLflow's registry: versions with the digest of their artifacts, and the gate's evidence.
+
+Evidence is an artifact of the version's run, ``pinrail/evidence/<model>/<version>/<environment>.json``, or a tag of
+the version where it has no run. A tag of the version holds the SHA-256 of that text. Both only say what was measured:
+whoever relies on evidence recomputes the digests inside it.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml.errors import EvidenceError, RegistryError
+from ml.evidence import Evidence
+from ml.tracking import registry_errors
+
+DIGEST_TAG = "pinrail.digest"
+EVIDENCE_TAG = "pinrail.evidence."
+REGISTRATION_SECONDS = 60
+
+
+def register(client: Any, model: str, run_id: str, tags: Mapping[str, str]) -> int:
+    """Register the run's ``model`` directory as the next version of ``model``. Returns the version's number."""
+    from mlflow.exceptions import MlflowException
+
+    with registry_errors():
+        try:
+            client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        version = client.create_model_version(
+            model, f"runs:/{run_id}/model", run_id, tags=dict(tags), await_creation_for=REGISTRATION_SECONDS
+        )
+    return int(version.version)
+
+
+def find_version(client: Any, model: str, run_id: str) -> int:
+    """Return the newest version of ``model`` that this run made. RegistryError: it made none."""
+    with registry_errors():
+        found = client.search_model_versions(f"name = '{model}'")
+    versions = [int(v.version) for v in found if v.run_id == run_id]
+    if not versions:
+        raise RegistryError(f"run {run_id} registered no version of {model}; was another MODEL_NAME set?")
+    return max(versions)
+
+
+def download(client: Any, model: str, version: int, directory: Path) -> Path:
+    """Bring the version's artifacts below ``directory`` and return where they are."""
+    from mlflow.artifacts import download_artifacts
+
+    with registry_errors():
+        source = client.get_model_version_download_uri(model, str(version))
+        return Path(download_artifacts(artifact_uri=source, dst_path=str(directory)))
+
+
+def write_evidence(client: Any, evidence: Evidence) -> None:
+    """Record the evidence of one version for one environment, in place of what was recorded before.
+
+    The text goes first and the tag last: cut short in between, the two differ and nobody believes either.
+    """
+    model, version, environment = evidence.model, str(evidence.version), evidence.environment
+    text = evidence.to_json()
+    with registry_errors():
+        run_id = client.get_model_version(model, version).run_id
+        if run_id:
+            client.log_text(run_id, text, _artifact(evidence.model, evidence.version, environment))
+        else:
+            client.set_model_version_tag(model, version, _text_tag(environment), text)
+        client.set_model_version_tag(model, version, EVIDENCE_TAG + environment, _sha256(text))
+
+
+def read_evidence(client: Any, model: str, version: int, environment: str) -> Evidence | None:
+    """Return the evidence recorded for this environment, or None where none was.
+
+    EvidenceError: text and tag differ, or it is evidence of something else. RegistryError: MLflow did not answer.
+    """
+    with registry_errors():
+        found = client.get_model_version(model, str(version))
+    vouched = found.tags.get(EVIDENCE_TAG + environment)
+    if vouched is None:
+        return None
+    what = f"the evidence of {model} version {version} for {environment}"
+    text = _read_text(client, found, environment)
+    if _sha256(text) != vouched:
+        raise EvidenceError(f"{what} is not what its tag vouches for; run ml.evaluate again")
+    try:
+        evidence = Evidence.from_json(text)
+    except ValueError as error:
+        raise EvidenceError(f"{what}: {error}; run ml.evaluate again") from error
+    if (evidence.model, evidence.version, evidence.environment) != (model, version, environment):
+        raise EvidenceError(
+            f"{what} speaks of {evidence.model} version {evidence.version} for {evidence.environment};"
+            " run ml.evaluate again"
+        )
+    return evidence
+
+
+def _read_text(client: Any, version: Any, environment: str) -> str:
+    if not version.run_id:
+        return str(version.tags.get(_text_tag(environment), ""))
+    path = _artifact(version.name, int(version.version), environment)
+    with registry_errors(), tempfile.TemporaryDirectory() as directory:
+        return Path(client.download_artifacts(version.run_id, path, directory)).read_text()
+
+
+def _artifact(model: str, version: int, environment: str) -> str:
+    # A run can be registered more than once, hence model and version in the path.
+    return f"pinrail/evidence/{model}/{version}/{environment}.json"
+
+
+def _text_tag(environment: str) -> str:
+    return f"{EVIDENCE_TAG}{environment}.json"
+
+
+def _sha256(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,76 @@
+"""The one way to MLflow: a client, and its many errors turned into one kind with one clear line."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ml.errors import RegistryError
+
+DEFAULT_MODEL = "churn-model"
+
+# MLflow's own defaults keep a person waiting for minutes when nothing listens at the address.
+BRISK = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+CREDENTIALS_HINT = (
+    "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    " (some hosts want a token as both)"
+)
+
+
+def model_name(environ: Mapping[str, str] = os.environ) -> str:
+    """Return MODEL_NAME, or the model that this repository trains."""
+    return environ.get("MODEL_NAME") or DEFAULT_MODEL
+
+
+def configure() -> None:
+    """For entry points: fail within seconds where MLflow does not answer, and keep its chatter off stdout."""
+    for name, value in BRISK.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+def client() -> Any:
+    """Return an MLflow client for MLFLOW_TRACKING_URI. RegistryError: that is no address MLflow understands."""
+    from mlflow import MlflowClient
+
+    with registry_errors():
+        return MlflowClient()
+
+
+@contextmanager
+def registry_errors() -> Iterator[None]:
+    """Raise RegistryError, with what to do, for whatever MLflow and the libraries below it raise."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, requests.RequestException, OSError) as error:
+        raise RegistryError(explain(str(error), _address())) from error
+
+
+def _address() -> str:
+    import mlflow
+
+    return without_credentials(mlflow.get_tracking_uri())
+
+
+def explain(message: str, address: str) -> str:
+    """Turn MLflow's message into one line that says what to do about it. Pure."""
+    message = without_credentials(" ".join(message.split()))
+    if re.search(r"error code (401|403)\b|PERMISSION_DENIED|UNAUTHENTICATED|not authenticated", message):
+        return f"MLflow at {address} refused our credentials: {CREDENTIALS_HINT}"
+    if re.search(r"Max retries exceeded|Connection refused|NameResolutionError|timed out", message):
+        return f"no answer from MLflow at {address}: is it running there? MLFLOW_TRACKING_URI says where to look"
+    return f"MLflow at {address}: {message[:500]}"
+
+
+def without_credentials(text: str) -> str:
+    """Return the text with ``user:password@`` taken out of every URL."""
+    return re.sub(r"(?<=//)[^/@\s]+@", "", text)
