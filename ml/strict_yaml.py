@@ -1,0 +1,226 @@
+"""YAML with nothing to be surprised by: plain data, one meaning per file, and a line number for everything.
+
+Works on PyYAML's events, so no tag, anchor or merge key ever acts; what YAML 1.1 would guess (``yes``, ``010``,
+``12:30``) stays text, for the schema to refuse. Pure: bytes in, data and problems out.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 12
+MAX_DIGITS = 20  # longer than any number that we take; Python refuses to convert some 4,300 and more
+
+INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
+WORDS: Mapping[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
+
+# libyaml where PyYAML was built with it: the same events, some fifteen times as fast.
+Events = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a value stands in the text, and how it is written there."""
+
+    line: int  # from 1
+    start: int  # character offsets into the decoded text
+    end: int
+    written: str | None = None  # a scalar's source text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong: what was found, where, what is allowed and what to do."""
+
+    line: int
+    path: Path
+    found: str
+    allowed: str
+    advice: str
+
+    def __str__(self) -> str:
+        field_name = ".".join(show_key(part) for part in self.path) or "file"
+        return f"{self.line}: {field_name}: found {self.found}, allowed {self.allowed}: {self.advice}"
+
+
+@dataclass(slots=True)
+class Document:
+    """What was read. ``value`` is None where the file could not be read to its end."""
+
+    value: dict[str, Any] | None = None
+    spots: dict[Path, Spot] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line(self, path: Path) -> int:
+        """The line of the value at ``path``, or of the nearest value around it."""
+        while path and path not in self.spots:
+            path = path[:-1]
+        return self.spots[path].line if path in self.spots else 1
+
+
+class _Unreadable(Exception):  # noqa: N818 - never leaves this file
+    """Reading on makes no sense."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+def show(text: str) -> str:
+    """Quote text from outside for a message: short, on one line, and harmless in a terminal."""
+    return ascii(text) if len(text) <= 60 else f"{text[:57]!a}... ({len(text)} characters)"  # noqa: PLR2004
+
+
+def show_key(part: str | int) -> str:
+    """A key as it is where it is an ordinary word, else quoted."""
+    return str(part) if re.fullmatch(r"[\w.-]{1,64}", str(part), re.ASCII) else show(str(part))
+
+
+def _decode(raw: bytes) -> str:
+    if len(raw) > MAX_BYTES:
+        raise _Unreadable(Problem(1, (), f"{len(raw)} bytes", f"at most {MAX_BYTES}", "split it up"))
+    encoding = "plain UTF-8"
+    advice = "save it as UTF-8 without a byte order mark"
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
+        raise _Unreadable(Problem(1, (), "UTF-16 or binary data", encoding, advice))
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raise _Unreadable(Problem(1, (), "a byte order mark", encoding, advice))
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        found = f"the byte 0x{raw[error.start]:02x}"
+        raise _Unreadable(Problem(line, (), found, encoding, advice)) from error
+
+
+def read_yaml(raw: bytes) -> Document:
+    """Read one mapping of plain data, and say everything that is wrong with how it is written."""
+    document = Document()
+    try:
+        document.value = _Reader(_decode(raw), document).read()
+    except _Unreadable as error:
+        document.problems.append(error.problem)
+    except yaml.YAMLError as error:
+        document.problems.append(_syntax(error))
+    except (ValueError, OverflowError) as error:  # what PyYAML lets through: \U99999999, a version of 5,000 digits
+        document.problems.append(Problem(1, (), f"broken YAML ({error})", "well-formed YAML", "correct it"))
+    return document
+
+
+def _syntax(error: yaml.YAMLError) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    said = getattr(error, "problem", None) or getattr(error, "reason", None) or "no YAML"
+    found = f"broken YAML ({said})"
+    return Problem(mark.line + 1 if mark else 1, (), found, "well-formed YAML", "correct this line or the one before")
+
+
+class _Reader:
+    """Turns one text's events into data, noting problems and spots in the document on the way."""
+
+    def __init__(self, text: str, document: Document) -> None:
+        self._text = text
+        self._events = Events(text)
+        self._document = document
+
+    def read(self) -> dict[str, Any]:
+        self._next()  # the stream's start
+        start = self._next()
+        if isinstance(start, yaml.StreamEndEvent):
+            raise _Unreadable(Problem(1, (), "an empty file", "a mapping", "start from another environment's file"))
+        if getattr(start, "version", None) or getattr(start, "tags", None):
+            self._note(start, (), "a % directive", "plain YAML", "remove the line")
+        event = self._next()
+        if not isinstance(event, yaml.MappingStartEvent):
+            found = "a list" if isinstance(event, yaml.SequenceStartEvent) else "a single value"
+            raise _Unreadable(Problem(_line(event), (), found, "a mapping", "write `field: value` lines"))
+        value: dict[str, Any] = self._value(event, ())
+        self._next()  # the document's end
+        end = self._next()
+        if not isinstance(end, yaml.StreamEndEvent):
+            raise _Unreadable(Problem(_line(end), (), "a second document", "one per file", "remove the `---`"))
+        return value
+
+    def _next(self) -> Any:
+        return self._events.get_event()
+
+    def _value(self, event: Any, path: Path) -> Any:
+        if len(path) > MAX_DEPTH:
+            raise _Unreadable(
+                Problem(_line(event), path[:3], "very deep nesting", f"{MAX_DEPTH} levels", "flatten it")
+            )
+        if isinstance(event, yaml.AliasEvent):
+            self._note(event, path, f"the alias *{event.anchor}", "plain values", "write the value out")
+            return None
+        if getattr(event, "anchor", None):
+            self._note(event, path, f"the anchor &{event.anchor}", "plain values", "remove it")
+        if getattr(event, "tag", None):
+            self._note(event, path, f"the tag {show(event.tag)}", "plain values", "remove it")
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(event, path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(event, path)
+        return self._scalar(event, path)
+
+    def _mapping(self, start: Any, path: Path) -> dict[str, Any]:
+        self._spot(start, path)
+        mapping: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                raise _Unreadable(Problem(_line(event), path, "a key that is no word", "words", "name the field"))
+            key = event.value
+            if event.anchor or event.tag:
+                self._note(event, (*path, key), "an anchor or a tag on a key", "plain words", "remove it")
+            value = self._value(self._next(), (*path, key))
+            if isinstance(value, dict | list):  # a missing field is reported at its parent's name
+                spot = self._document.spots[*path, key]
+                self._document.spots[*path, key] = replace(spot, line=min(spot.line, _line(event)))
+            if key == "<<":
+                self._note(event, (*path, key), "a merge key", "plain fields", "write the fields out")
+            elif key in mapping:
+                found = f"a second {show_key(key)!r} (the first is on line {first[key]})"
+                self._note(event, (*path, key), found, "each field once", "remove one of them")
+            else:
+                mapping[key], first[key] = value, _line(event)
+        return mapping
+
+    def _sequence(self, start: Any, path: Path) -> list[Any]:
+        self._spot(start, path)
+        items: list[Any] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            items.append(self._value(event, (*path, len(items))))
+        return items
+
+    def _scalar(self, event: Any, path: Path) -> Any:
+        self._spot(event, path)
+        text: str = event.value
+        if not event.implicit[0]:  # quoted: it is text, and says so
+            return text
+        if text in WORDS:
+            return WORDS[text]
+        if len(text) <= MAX_DIGITS and INTEGER.fullmatch(text):
+            return int(text)
+        if len(text) <= MAX_DIGITS and DECIMAL.fullmatch(text):
+            return float(text)
+        return text
+
+    def _spot(self, event: Any, path: Path) -> None:
+        start, end = event.start_mark.index, event.end_mark.index
+        written = self._text[start:end] if isinstance(event, yaml.ScalarEvent) else None
+        self._document.spots.setdefault(path, Spot(_line(event), start, end, written))
+
+    def _note(self, event: Any, path: Path, *words: str) -> None:
+        found, allowed, advice = words
+        self._document.problems.append(Problem(_line(event), path, found, allowed, advice))
+
+
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line
+    return line + 1
