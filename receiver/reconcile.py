@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from receiver.adapters.journal import Quarantine
+from receiver.announce import announce
 from receiver.apply import Run
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.errors import PinrailError, Retryable
@@ -74,7 +75,7 @@ def deploy(services: Services, seen: Look, finding: Finding, cause: str) -> tupl
             reason,
             draft.to_version,
         ):
-            services.outbox.announce(deployment, draft, outcome, reason)
+            announce(services.outbox, draft, outcome, reason)
     log.info("deployment %d: %s v%s %s %s", deployment, finding.slot, draft.to_version, outcome, reason)
     return deployment, outcome, reason
 
@@ -127,7 +128,7 @@ def _note(services: Services, seen: Look, finding: Finding, report: Report) -> R
     draft = _draft(seen, finding, "policy", to_version=finding.pinned)
     recorded = services.journal.hold(draft, hold)
     if recorded is not None:
-        services.outbox.announce(recorded, draft, hold.state, hold.reason)
+        announce(services.outbox, draft, hold.state, hold.reason)
         report.outcomes[recorded] = hold.state
     return Report(report.commit, report.outcomes, report.drift, min(report.again_at, hold.until or math.inf))
 

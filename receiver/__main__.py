@@ -1,0 +1,32 @@
+"""Entry point of ``pinrail`` and ``python -m receiver``: the one place where errors become exit codes.
+
+0 done, 1 refused or failed with a reason, 2 usage (the argument parser's own), 3 a bug.
+"""
+
+import sys
+import traceback
+
+from receiver.core.errors import PinrailError
+
+INTERRUPTED = 130  # the shell's convention for Ctrl-C
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    from receiver.cli import app
+
+    try:
+        app()
+    except PinrailError as error:
+        print(f"pinrail: {error}", file=sys.stderr)  # noqa: T201 - this is a command line
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception:  # noqa: BLE001 - the boundary: whatever gets here is a bug
+        traceback.print_exc()
+        print("pinrail: this is a bug in Pinrail; please report the lines above", file=sys.stderr)  # noqa: T201
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What people are told about a deployment, put into the outbox. Telling may fail or be late; outcomes do not change."""
+
+from receiver.adapters.outbox import Outbox
+from receiver.core.deployment import Draft, Outcome
+
+NOTIFY = "notify"
+
+_HEADLINES = {
+    Outcome.LIVE: "{model} {to} is live in {environment} (was {was})",
+    Outcome.ROLLED_BACK: "{model} {to} was rolled back in {environment}; {was} is back",
+    Outcome.REFUSED: "{model} {to} was refused for {environment}; {was} stays",
+    Outcome.WAITING: "{model} {to} waits for {environment}; {was} stays until then",
+    Outcome.INTERRUPTED: "{model} {to} in {environment} was interrupted; the next look takes over",
+    Outcome.NEEDS_HUMAN: "{model} in {environment} NEEDS A HUMAN: neither {to} nor {was} could be reached",
+}
+
+
+def headline(draft: Draft, outcome: Outcome) -> str:
+    """One line for a person: what happened where, and what is there now."""
+    return _HEADLINES[outcome].format(
+        model=draft.slot.model,
+        environment=draft.slot.environment,
+        to=_version(draft.to_version),
+        was=_version(draft.from_version),
+    )
+
+
+def announce(outbox: Outbox, draft: Draft, outcome: Outcome, reason: str) -> None:
+    """Tell how a deployment ended."""
+    override = f"override: {draft.override}" if draft.override else ""
+    lines = [headline(draft, outcome), reason, override, f"commit {draft.revision[:12]}, cause: {draft.cause}"]
+    outbox.put(NOTIFY, {"title": lines[0], "text": "\n".join(line for line in lines[1:] if line)})
+
+
+def announce_rejection(outbox: Outbox, reason: str) -> None:
+    """Tell that the pins at the branch head are not valid."""
+    outbox.put(NOTIFY, {"title": "The pins are not valid; nothing was changed", "text": reason})
+
+
+def _version(version: int | None) -> str:
+    return "nothing" if version is None else f"v{version}"

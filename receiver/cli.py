@@ -1,0 +1,115 @@
+"""The command line: one small function per command; the work is done elsewhere, and imported late.
+
+``pinrail --help`` must answer at once, so nothing heavy is imported at the top.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="GitOps for machine-learning models: a merged pin is served, proven, or put back.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: loading rich would double the time that --help takes
+    pretty_exceptions_enable=False,  # __main__ is the boundary
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Environment = Annotated[str, typer.Argument(help="An environment, e.g. production.")]
+Model = Annotated[str, typer.Argument(help="A registered model, e.g. churn-model.")]
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Stop everything at the end instead of staying up.")] = False,
+) -> None:
+    """The whole story on this machine: train, gate, merge, serve, break, roll back."""
+    from receiver.demo.story import tell
+
+    tell(once=once)
+
+
+@app.command()
+def up() -> None:
+    """Start the receiver: webhooks, worker, dashboard."""
+    from receiver.settings import load_settings
+    from receiver.up import run
+
+    run(load_settings())
+
+
+@app.command()
+def plan(*, json: Json = False) -> None:
+    """What would be done for the pins at the branch head, and why not more. Changes nothing."""
+    from receiver.show import show_plan
+    from receiver.wiring import open_read_only
+
+    services = open_read_only()
+    show_plan(services, as_json=json)
+
+
+@app.command()
+def status(*, json: Json = False) -> None:
+    """Pin, registry and server of every model, side by side."""
+    from receiver.show import show_status
+    from receiver.wiring import open_read_only
+
+    show_status(open_read_only(), as_json=json)
+
+
+@app.command()
+def history(
+    environment: Annotated[str | None, typer.Argument(help="Only this environment.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """Every deployment: what, why, how it ended."""
+    from receiver.show import show_history
+    from receiver.wiring import open_journal
+
+    show_history(open_journal(), environment, model, limit=limit, as_json=json)
+
+
+@app.command()
+def live(
+    *,
+    at: Annotated[datetime | None, typer.Option(help="A time, e.g. 2026-11-23T14:00; local unless it says.")] = None,
+    json: Json = False,
+) -> None:
+    """Which versions were verified live at a time (now, if none is given)."""
+    from receiver.show import show_live
+    from receiver.wiring import open_journal
+
+    show_live(open_journal(), at, as_json=json)
+
+
+@app.command()
+def promote(
+    model: Model,
+    *,
+    version: Annotated[int, typer.Option(min=1, help="The registered version to pin.")],
+    to: Annotated[str, typer.Option(help="The environment, e.g. production.")],
+    json: Json = False,
+) -> None:
+    """Push a branch with a one-line change of the pin, ready for a pull request."""
+    from receiver.show import show_promotion
+    from receiver.wiring import promote as make
+
+    show_promotion(make(model, version, to), as_json=json)
+
+
+@app.command()
+def retry(
+    environment: Annotated[str | None, typer.Argument(help="Only this environment.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+) -> None:
+    """Lift the quarantine of what failed, and look again."""
+    from receiver.show import show_retry
+    from receiver.wiring import open_state
+
+    show_retry(open_state(), environment, model)

@@ -1,0 +1,225 @@
+"""What the read-only commands print: a table for people, or the same as JSON."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from receiver.adapters.journal import Journal
+from receiver.core.deployment import Outcome, verified_at
+from receiver.core.errors import PinrailError, Rejected
+from receiver.core.redact import plain
+from receiver.services import Services
+from receiver.survey import Finding, consider, look
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """What would be done about one slot."""
+
+    environment: str
+    model: str
+    old: int | None  # last verified version
+    new: int | None  # pinned version
+    verdict: str  # in sync | promote | remove | drift | refused | waiting | held
+    reason: str
+    actions: Sequence[str]
+    metrics_old: Mapping[str, float]
+    metrics_new: Mapping[str, float]
+
+
+def show_plan(services: Services, *, as_json: bool) -> None:
+    """Print old -> new per slot, the metrics of both, the actions, and the reason for any refusal."""
+    seen = look(services)
+    rows = [_plan_row(services, consider(services, seen, slot)) for slot in seen.slots()]
+    if as_json:
+        _print_json({"commit": seen.snapshot.commit, "stale": seen.snapshot.stale, "plan": [asdict(r) for r in rows]})
+        return
+    print(f"pins at {seen.snapshot.commit[:12]}" + (f" (stale: {seen.snapshot.stale})" if seen.snapshot.stale else ""))
+    _print_table(
+        ("environment", "model", "old -> new", "verdict", "metrics old -> new"),
+        [
+            (r.environment, r.model, f"{_v(r.old)} -> {_v(r.new)}", r.verdict, _metrics(r.metrics_old, r.metrics_new))
+            for r in rows
+        ],
+    )
+    for row in rows:
+        if row.reason:
+            print(f"\n{row.environment}/{row.model}: {row.reason}")
+        if row.actions:
+            print(f"\n{row.environment}/{row.model}:")
+            print("\n".join(f"  {place}. {action}" for place, action in enumerate(row.actions, 1)))
+
+
+def show_history(
+    journal: Journal, environment: str | None, model: str | None, *, limit: int, as_json: bool
+) -> None:
+    """Print the last deployments, newest first."""
+    found = [
+        d
+        for d in journal.recent(limit if environment is None else sys.maxsize)
+        if environment in (None, d.draft.slot.environment) and model in (None, d.draft.slot.model)
+    ][:limit]
+    rows = [
+        {
+            "id": d.id,
+            "environment": d.draft.slot.environment,
+            "model": d.draft.slot.model,
+            "from": d.draft.from_version,
+            "to": d.draft.to_version,
+            "outcome": d.state,
+            "reason": plain(d.reason),
+            "override": d.draft.override,
+            "cause": d.draft.cause,
+            "commit": d.draft.revision,
+            "started": _iso(d.started_at),
+            "seconds": None if d.ended_at is None else round(d.ended_at - d.started_at, 3),
+        }
+        for d in found
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(
+        ("#", "started", "environment", "model", "from -> to", "outcome", "seconds", "cause", "commit", "reason"),
+        [
+            (
+                r["id"],
+                r["started"],
+                r["environment"],
+                r["model"],
+                f"{_v(r['from'])} -> {_v(r['to'])}",
+                r["outcome"],
+                r["seconds"],
+                r["cause"],
+                r["commit"][:7],
+                _first_line(r["reason"] or (f"override: {r['override']}" if r["override"] else "")),
+            )
+            for r in rows
+        ],
+    )
+
+
+def show_live(journal: Journal, at: datetime | None, *, as_json: bool) -> None:
+    """Print what was verified live at a time."""
+    when = (at or datetime.now(UTC)).astimezone()
+    slots = sorted({d.draft.slot for d in journal.recent(sys.maxsize)})
+    found = [(slot, verified_at(journal.history(slot), when.timestamp())) for slot in slots]
+    rows = [
+        {
+            "environment": slot.environment,
+            "model": slot.model,
+            "version": was.version,
+            "since": _iso(was.at),
+            "commit": was.revision,
+            "digest": was.digest,
+        }
+        for slot, was in found
+        if was is not None and was.version is not None
+    ]
+    if as_json:
+        _print_json({"at": when.isoformat(), "live": rows})
+        return
+    print(f"verified live at {when.isoformat(timespec='seconds')}")
+    _print_table(
+        ("environment", "model", "version", "since", "commit"),
+        [(r["environment"], r["model"], _v(r["version"]), r["since"], r["commit"][:7]) for r in rows],
+    )
+
+
+def _plan_row(services: Services, finding: Finding) -> PlanRow:
+    old = finding.verified.version if finding.verified else None
+    reason = finding.hold.reason if finding.hold else finding.retry or ""
+    if finding.override and not reason:
+        reason = f"override, gate and soak are waived: {finding.override}"
+    metrics = {version: _measured(services, finding.slot.model, version) for version in {old, finding.pinned}}
+    return PlanRow(
+        environment=finding.slot.environment,
+        model=finding.slot.model,
+        old=old,
+        new=finding.pinned,
+        verdict=_verdict(finding),
+        reason=plain(reason),
+        actions=[str(action) for action in finding.actions],
+        metrics_old=metrics[old],
+        metrics_new=metrics[finding.pinned],
+    )
+
+
+def _verdict(finding: Finding) -> str:
+    if finding.retry:
+        return "unknown"
+    if finding.hold:
+        held = finding.hold.state in (Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN)
+        return "held" if held else str(finding.hold.state)
+    if not finding.actions:
+        return "in sync"
+    if finding.pinned is None:
+        return "remove"
+    return "drift" if finding.drift else "promote"
+
+
+def _measured(services: Services, model: str, version: int | None) -> Mapping[str, float]:
+    """A version's metrics; a registry that cannot say is no reason to show nothing else."""
+    if version is None:
+        return {}
+    try:
+        return services.registry.metrics(model, version)
+    except PinrailError:
+        return {}
+
+
+def _metrics(old: Mapping[str, float], new: Mapping[str, float]) -> str:
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4g}"
+
+    names = sorted(set(old) | set(new))
+    return "\n".join(f"{name} {number(old.get(name))} -> {number(new.get(name))}" for name in names)
+
+
+def check_slot(journal: Journal, environment: str | None, model: str | None) -> None:
+    """Rejected: nothing was ever deployed under that name, with the names that there are."""
+    known = {d.draft.slot for d in journal.recent(sys.maxsize)}
+    if environment is not None and not any(
+        slot.environment == environment and model in (None, slot.model) for slot in known
+    ):
+        names = ", ".join(sorted(str(slot) for slot in known)) or "none yet"
+        raise Rejected(f"{environment}/{model or '*'} has no deployments; there are: {names}")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        print("nothing yet")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(Text("-" if cell is None else plain(str(cell))) for cell in row))
+    console = Console()
+    # Piped into a file or another program, a table is as wide as it needs to be.
+    console.print(table, width=None if console.is_terminal else 400)
+
+
+def _v(version: int | None) -> str:
+    return "-" if version is None else f"v{version}"
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(timespec="seconds")
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

@@ -1,0 +1,90 @@
+"""The worker: claim a job, reconcile, and acknowledge, retry or bury it. One thread; one job at a time.
+
+What if it dies halfway? A leased job is queued again by the next receiver (three crashes bury it), running
+deployments are closed as interrupted, and the first job looks at the world anew.
+"""
+
+import logging
+import math
+import threading
+import time
+
+from receiver.adapters.queue import Job, Queue
+from receiver.announce import announce_rejection
+from receiver.core.errors import Rejected, Retryable
+from receiver.reconcile import reconcile
+from receiver.services import Services
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+PATIENCE_SECONDS = 0.5  # how long a job enqueued by another process may wait unseen
+
+
+class Worker:
+    """Runs until told to stop; a job that has begun is finished first."""
+
+    def __init__(self, services: Services, queue: Queue, poll_seconds: float) -> None:
+        self._services = services
+        self._queue = queue
+        self._poll_seconds = poll_seconds
+        self._stop = threading.Event()
+        self._next_look = 0.0  # monotonic
+        self._last_rejection = ""  # told once, not at every look
+
+    def stop(self) -> None:
+        """Finish the job at hand, then return from :meth:`run`."""
+        self._stop.set()
+        self._queue.wake()
+
+    def run(self) -> None:
+        """Work until stopped. The first look is taken at once: what was missed while away is found by looking."""
+        self._queue.recover(MAX_ATTEMPTS)
+        for left in self._services.journal.interrupt_running("the receiver ended before this deployment did"):
+            log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
+        self._queue.enqueue("startup")
+        self._next_look = time.monotonic() + self._poll_seconds
+        while not self._stop.is_set():
+            if time.monotonic() >= self._next_look:
+                self._queue.enqueue("timer")
+                self._next_look = time.monotonic() + self._poll_seconds
+            job = self._queue.claim()
+            if job is None:
+                self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_look - time.monotonic())))
+                continue
+            self._work(job)
+
+    def _work(self, job: Job) -> None:
+        try:
+            report = reconcile(self._services, job.cause)
+        except Retryable as error:
+            after = error.after if error.after is not None else _backoff(job.attempts)
+            log.warning("job %d: again in %g s: %s", job.id, after, error)
+            self._queue.retry(job, after, str(error))
+        except Rejected as error:
+            log.error("job %d: %s", job.id, error)  # noqa: TRY400 - what is wrong stands in the message
+            self._queue.bury(job, str(error))
+            if str(error) != self._last_rejection:
+                announce_rejection(self._services.outbox, str(error))
+            self._last_rejection = str(error)
+        except Exception as error:
+            log.exception("job %d: a bug", job.id)
+            if job.attempts >= MAX_ATTEMPTS:
+                self._queue.bury(job, f"{type(error).__name__}: {error}")
+            else:
+                self._queue.retry(job, _backoff(job.attempts), f"{type(error).__name__}: {error}")
+        else:
+            self._last_rejection = ""
+            self._queue.done(job, f"{report.commit[:12]}: {len(report.outcomes)} deployments")
+            self._sooner(report.again_at)
+
+    def _sooner(self, again_at: float) -> None:
+        """A soak that ends before the next look brings it forward."""
+        if again_at < math.inf:
+            wait = max(0.05, again_at - time.time())
+            self._next_look = min(self._next_look, time.monotonic() + wait)
+
+
+def _backoff(attempts: int) -> float:
+    return BACKOFF_SECONDS[min(attempts, len(BACKOFF_SECONDS)) - 1]
