@@ -7,7 +7,7 @@ gate's configuration. ``receiver/core/policy.py`` recomputes the first and the l
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 class Verdict:
     """One check's answer: ``outcome: name=value op threshold``."""
 
-    name: str
+    name: str  # the check, or "check.detail" where one check gives several answers
     outcome: Outcome
     value: float
     op: str  # the relation that holds between value and threshold, e.g. ">=" on a pass, "<" on a fail
@@ -69,9 +69,14 @@ class Evidence:
 
 
 def gate_digest(gate: Mapping[str, Any]) -> str:
-    """Digest a gate's configuration; order of keys and ``1`` against ``1.0`` do not matter."""
+    """Digest a gate's configuration; order of keys and ``1`` against ``1.0`` do not matter.
+
+    Checks are dataclasses (as the environment file is read) or the plain mappings that they stand for.
+    """
 
     def canonical(value: Any) -> Any:
+        if is_dataclass(value) and not isinstance(value, type):
+            value = {k: v for k, v in asdict(value).items() if v is not None}
         if isinstance(value, Mapping):
             return {str(k): canonical(v) for k, v in value.items()}
         if isinstance(value, int) and not isinstance(value, bool):
