@@ -1,0 +1,174 @@
+"""``python -m ml.evaluate``: measure one version, hold it against the gate, record the evidence."""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml import tracking
+from ml.candidate import Candidate, find_candidate
+from ml.errors import MlError
+from ml.evidence import Evidence, Outcome, Verdict, gate_digest
+
+NO_CANDIDATE = 2
+
+Gate = Mapping[str, Any]  # check -> its limit
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to evaluate, and against which environment's gate."""
+
+    candidate: Candidate
+    environment: str
+    environments_dir: Path
+    accuracy: float | None = None  # over the environment files
+    data: Path | None = None  # None: the committed customers
+
+
+def evaluate(request: Request) -> Sequence[Verdict]:
+    """Measure the version once, record evidence for every environment, and return the chosen one's verdicts.
+
+    MlError: no such environment, version or data, or no registry.
+    """
+    from ml import registry, telco
+    from ml.dataset import split
+    from ml.measure import load_subject
+    from serving.digest import digest_tree
+
+    gates = {name: _with_accuracy(gate, request) for name, gate in read_gates(request.environments_dir).items()}
+    if request.environment not in gates:
+        known = ", ".join(sorted(gates)) or "none"
+        raise MlError(f"{request.environments_dir} has no environment {request.environment}; it has {known}")
+    _, rows = split(telco.load(request.data or telco.PATH))
+    client = tracking.client()
+    model = request.candidate.model or tracking.model_name()
+    version = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = registry.download(client, model, version, Path(scratch))
+        digest = digest_tree(directory)
+        verdicts = hold_against(gates, load_subject(directory, rows))
+    for environment, gate in gates.items():
+        evidence = Evidence(
+            model=model,
+            version=version,
+            environment=environment,
+            model_digest=digest,
+            data_digest=rows.digest,
+            gate_digest=gate_digest(gate),
+            verdicts=verdicts[environment],
+            measured_at=time.time(),
+        )
+        registry.write_evidence(client, evidence)
+    return verdicts[request.environment]
+
+
+def hold_against(gates: Mapping[str, Gate], subject: Any) -> dict[str, Sequence[Verdict]]:
+    """Take every measurement that some gate asks for once, and judge it by each gate."""
+    from ml.gates import CHECKS
+    from ml.gates.judge import judge
+
+    asked = {name for gate in gates.values() for name in gate}
+    unknown = sorted(asked - set(CHECKS))
+    if unknown:
+        raise MlError(f"no such check: {', '.join(unknown)}; there are {', '.join(CHECKS)}")
+    measured = {}
+    for name in CHECKS:
+        if name in asked:
+            try:
+                measured[name] = CHECKS[name](subject)
+            except ValueError as error:
+                raise MlError(f"can't measure {name}: {error}") from error
+    return {
+        environment: tuple(judge(name, measured[name], limit) for name, limit in gate.items())
+        for environment, gate in gates.items()
+    }
+
+
+def read_gates(directory: Path) -> dict[str, Gate]:
+    """Return the gate of each environment file in the directory. MlError: a file is not what the schema says."""
+    from ml.environment import parse_environment
+
+    environments = [parse_environment(path.read_bytes(), str(path)) for path in sorted(directory.glob("*.yaml"))]
+    return {environment.name: environment.gate for environment in environments}
+
+
+def _with_accuracy(gate: Gate, request: Request) -> Gate:
+    from ml.environment import AtLeast
+
+    return gate if request.accuracy is None else {**gate, "accuracy": AtLeast(min=request.accuracy)}
+
+
+def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Request | None:
+    """Parse the command line, and stdin where it does not name a version. None: there was no training line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ml.evaluate",
+        description="Measure one version, hold it against the gate of an environment, and record the evidence."
+        " The version is that of the last line of ml.train on stdin, or the one named.",
+        epilog="Environment: ACCURACY_THRESHOLD, like --accuracy; MODEL_NAME (default churn-model) where nothing else"
+        " names the model; MLFLOW_TRACKING_URI and MLflow's other variables. Prints one PASS or FAIL line per"
+        " check and nothing else on stdout. Exit codes: 0 passed, 1 failed, 2 usage or no training line on stdin.",
+    )
+    parser.add_argument("--environment", default="staging", metavar="NAME", help="whose gate to use (staging)")
+    parser.add_argument("--environments-dir", type=Path, default=Path("environments"), metavar="DIR")
+    parser.add_argument("--accuracy", type=_share, metavar="MIN", help="ask for this accuracy instead of the file's")
+    parser.add_argument("--model", metavar="NAME", help="with --version: evaluate this one instead of reading stdin")
+    parser.add_argument("--version", type=int, metavar="N")
+    parser.add_argument("--data", type=Path, metavar="CSV", help="evaluate on the held-out rows of this file")
+    given = parser.parse_args(arguments)
+    if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
+        try:
+            given.accuracy = _share(environ["ACCURACY_THRESHOLD"])
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            parser.error(f"ACCURACY_THRESHOLD: {error}")
+    if given.model is not None and given.version is None:
+        parser.error("--model needs --version")
+    if given.version is not None:
+        candidate: Candidate | None = Candidate(given.model, given.version, None)
+    else:
+        candidate = find_candidate(sys.stdin.buffer.read().decode(errors="replace"))
+    if candidate is None:
+        return None
+    return Request(candidate, given.environment, given.environments_dir, given.accuracy, given.data)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    request = request_from(sys.argv[1:] if arguments is None else arguments, os.environ)
+    if request is None:
+        sys.stderr.write(
+            "no training line on stdin: pipe the output of `python -m ml.train` here, or say --version\n"
+        )
+        return NO_CANDIDATE
+    tracking.configure()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # MLflow prints where it pleases
+            verdicts = evaluate(request)
+    except MlError as error:
+        sys.stderr.write(f"evaluation failed: {error}\n")
+        return 1
+    if request.accuracy is not None:
+        sys.stderr.write(
+            f"accuracy={request.accuracy:g} was asked for in place of the environment files: where a file asks for"
+            " another, this evidence is void for its gate\n"
+        )
+    for verdict in verdicts:
+        sys.stdout.write(f"{verdict}\n")
+    return 0 if all(v.outcome is Outcome.PASS for v in verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
