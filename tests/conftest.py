@@ -1,0 +1,103 @@
+"""Guards that hold for every test, and the servers that many tests share.
+
+No test sees the user's git configuration, home, credentials or state, and none reaches further than loopback;
+programs that tests start inherit the same.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.mlflow_server import AuthServer, running_auth_mlflow, running_mlflow
+
+# What a developer's shell or a CI runner may carry and a test must not see.
+FOREIGN = (
+    "AWS_", "AZURE_", "COMPOSE_", "DATABRICKS_", "DOCKER_CONFIG", "GH_", "GIT_", "GITHUB_",
+    "GOOGLE_", "MLFLOW_", "NGROK_", "PINRAIL_", "XDG_",
+)  # fmt: skip
+FOREIGN_NAMES = ("MODEL_NAME", "DATA_VERSION", "ACCURACY_THRESHOLD", "DATABRICKS_HOST")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clean the environment before anything that reads it is imported."""
+    for name in [n for n in os.environ if n.startswith(FOREIGN) or n in FOREIGN_NAMES]:
+        del os.environ[name]
+    home = config.rootpath / ".pytest_cache" / "home"  # kept between runs for what programs cache there
+    home.mkdir(parents=True, exist_ok=True)
+    gitconfig = home / "gitconfig"
+    gitconfig.write_text(
+        "[user]\n\tname = Test\n\temail = test@example.invalid\n[init]\n\tdefaultBranch = main\n"
+        "[commit]\n\tgpgsign = false\n[gc]\n\tauto = 0\n"
+    )
+    nowhere = "http://127.0.0.1:9"  # the discard port: programs that honour proxies fail at once
+    os.environ.update(
+        HOME=str(home),
+        GIT_CONFIG_GLOBAL=str(gitconfig),
+        GIT_CONFIG_NOSYSTEM="1",
+        GIT_TERMINAL_PROMPT="0",
+        HTTP_PROXY=nowhere,
+        HTTPS_PROXY=nowhere,
+        http_proxy=nowhere,
+        https_proxy=nowhere,
+        NO_PROXY="127.0.0.1,localhost,::1",
+        no_proxy="127.0.0.1,localhost,::1",
+        MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="2",  # the default waits four minutes before a test may fail
+        MPLBACKEND="agg",
+    )
+    _forbid_the_network()
+
+
+def _forbid_the_network() -> None:
+    """Refuse connections and name look-ups that would leave this machine."""
+
+    def check(host: object) -> None:
+        name = host.decode() if isinstance(host, bytes) else host
+        local = name in {None, "", "localhost", "::1", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+        if not local and not (isinstance(name, str) and name.startswith("127.")):
+            raise AssertionError(f"a test tried to reach {name}: only loopback is allowed")
+
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+    getaddrinfo = socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any, /) -> None:
+        if self.family in {socket.AF_INET, socket.AF_INET6}:
+            check(address[0])
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any, /) -> int:
+        if self.family in {socket.AF_INET, socket.AF_INET6}:
+            check(address[0])
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        check(host)
+        return getaddrinfo(host, *args, **kwargs)
+
+    socket.socket.connect = guarded_connect  # type: ignore[method-assign, assignment]
+    socket.socket.connect_ex = guarded_connect_ex  # type: ignore[method-assign, assignment]
+    socket.getaddrinfo = guarded_getaddrinfo
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defaults such as ``.pinrail`` and ``mlflow.db`` are relative: each test has its own directory for them."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real MLflow server that all tests share: use model names of your own."""
+    with running_mlflow(tmp_path_factory.mktemp("mlflow")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mlflow_auth_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthServer]:
+    """A real MLflow server behind its own basic-auth app, and the admin's name and password."""
+    with running_auth_mlflow(tmp_path_factory.mktemp("mlflow-auth")) as server:
+        yield server

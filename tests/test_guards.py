@@ -1,0 +1,20 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+
+def test_a_test_cannot_reach_further_than_loopback() -> None:
+    with pytest.raises(AssertionError, match="only loopback"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+    with pytest.raises(AssertionError, match="only loopback"):
+        socket.getaddrinfo("example.invalid", 443)
+
+
+def test_a_test_sees_nobodys_credentials_home_or_directory(tmp_path: Path) -> None:
+    assert not [name for name in os.environ if name.startswith(("GITHUB_", "PINRAIL_", "NGROK_"))]
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert Path.home().name == "home"
+    assert ".pytest_cache" in os.environ["GIT_CONFIG_GLOBAL"]
+    assert Path.cwd() == tmp_path
