@@ -1,0 +1,180 @@
+"""Proposing a promotion: a branch at the remote whose one commit changes one line. Merging it is the promotion.
+
+Works on a bare repository of its own that is thrown away, so nobody's work tree, index or branches are touched.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from receiver.adapters import shell
+from receiver.adapters.git import contains, fetch, read_files
+from receiver.adapters.git_command import NETWORK_SECONDS, Git, GitFailed, Remote
+from receiver.core.edit import edit_pin
+from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.pins import path_of, read_pins
+
+BASE = "refs/pinrail/base"
+PROPOSED = "refs/pinrail/proposed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a person asks for: this version of this model in this environment."""
+
+    model: str
+    version: int
+    environment: str
+
+    @property
+    def branch(self) -> str:
+        """The branch that proposes it; the same change always has the same one."""
+        # Model names may hold what a ref may not: two dots in a row, a dot or ".lock" at the end.
+        name = f"{self.model}-v{self.version}-to-{self.environment}"
+        return "promote/" + re.sub(r"(\.lock|\.)$", "", re.sub(r"\.{2,}", ".", name))
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Whose commit it is."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A change that is ready to be merged."""
+
+    change: Change
+    was: int  # the version pinned now
+    title: str
+    branch: str
+    commit: str
+    existing: bool  # the remote had it already; nothing was pushed
+    compare: str | None  # where to open the pull request, for a repository on GitHub
+
+
+def promote(remote: Remote, base: str, change: Change, author: Author | None = None) -> Promotion:
+    """Push a branch that pins the version, from the head of the branch ``base``. Doing it again changes nothing.
+
+    Rejected: not a known environment or pinned model, pinned already, the files at ``base`` are not valid, the
+    branch holds somebody's own commits, or the remote refuses the push. Retryable: the remote cannot be reached.
+    """
+    with tempfile.TemporaryDirectory(prefix="pinrail-promote-") as directory:
+        git = Git(Path(directory) / "repository.git", remote)
+        head, proposed = _fetch(git, base, change.branch)
+        files = read_files(git, head)
+        was = read_pins(files).pin(change.environment, change.model).version
+        if was == change.version:
+            raise Rejected(f"{change.environment} pins {change.model} v{was} already: there is nothing to promote")
+        path = path_of(change.environment)
+        wanted = edit_pin(files[path], change.model, change.version, path)
+        title = f"Promote {change.model} v{change.version} to {change.environment} (was v{was})"
+        commit = proposed if proposed and _stands(git, proposed, head, path, wanted) else None
+        if commit is None:
+            if proposed is not None:
+                _require_replaceable(git, proposed, head, change)
+            commit = _commit(git, head, (path, wanted), title, author or local_author())
+            _push(git, commit, change.branch, proposed)
+        link = compare_link(remote.url, base, change.branch)
+        return Promotion(change, was, title, change.branch, commit, commit == proposed, link)
+
+
+def compare_link(url: str, base: str, branch: str) -> str | None:
+    """The page on GitHub that opens a pull request, or None where the remote is elsewhere."""
+    found = re.fullmatch(
+        r"(?:https://|ssh://git@|git@)github\.com(?::443|:22)?[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?", url
+    )
+    return found and f"https://github.com/{found[1]}/compare/{quote(base)}...{quote(branch)}?expand=1"
+
+
+def local_author() -> Author:
+    """Who git says that the user of this machine is; Pinrail where it knows nobody."""
+    environment = shell.scrubbed(os.environ, "GIT_AUTHOR_", "GIT_CONFIG_", "XDG_CONFIG_HOME", "EMAIL")
+    try:
+        output = shell.run(["git", "var", "GIT_AUTHOR_IDENT"], environment=environment, timeout=10)
+    except PinrailError:
+        output = None
+    found = re.match(r"(.+) <([^<>\n]+)> ", output.stdout) if output and output.status == 0 else None
+    return Author(found[1], found[2]) if found else Author("Pinrail", "pinrail@localhost")
+
+
+def _fetch(git: Git, base: str, branch: str) -> tuple[str, str | None]:
+    """Bring the base branch, and the proposing one where there is one. Returns both heads."""
+    try:
+        git("init", "--quiet", "--bare", "--template=", "--", str(git.directory))
+        # A pattern, unlike a name, may match nothing.
+        fetch(git, f"+refs/heads/{base}:{BASE}", f"+refs/heads/{branch}*:{PROPOSED}/{branch}*")
+    except GitFailed as error:
+        raise Retryable(f"cannot fetch {base} from {git.remote.url}: {error}") from error
+    head = git("rev-parse", "--verify", BASE).decode().strip()
+    try:
+        return head, git("rev-parse", "--verify", "--quiet", f"{PROPOSED}/{branch}").decode().strip()
+    except GitFailed:
+        return head, None
+
+
+def _stands(git: Git, proposed: str, head: str, path: str, wanted: bytes) -> bool:
+    """The branch proposes exactly this change already, and can still be merged."""
+    return (
+        not contains(git, head, proposed)
+        and _touched(git, proposed) == [path]
+        and read_files(git, proposed).get(path) == wanted
+    )
+
+
+def _require_replaceable(git: Git, proposed: str, head: str, change: Change) -> None:
+    """Only a proposal of ours, from an older base or merged before, may be replaced."""
+    path = path_of(change.environment)
+    if contains(git, head, proposed):
+        return
+    try:
+        before = read_files(git, f"{proposed}^")[path]
+        ours = edit_pin(before, change.model, change.version) == read_files(git, proposed)[path]
+    except (PinrailError, KeyError):
+        ours = False
+    if not ours or _touched(git, proposed) != [path]:
+        raise Rejected(
+            f"the branch {change.branch} at {git.remote.url} holds other changes ({proposed[:12]}): "
+            "merge it, or delete it and try again"
+        )
+
+
+def _touched(git: Git, commit: str) -> Sequence[str]:
+    """The paths that a commit changes; none for one without exactly one parent."""
+    output = git("diff-tree", "--no-commit-id", "--name-only", "-r", "-z", "--no-renames", commit)
+    return output.decode(errors="replace").split("\0")[:-1]
+
+
+def _commit(git: Git, head: str, file: tuple[str, bytes], title: str, author: Author) -> str:
+    """Make the commit from plumbing alone, with an index of its own."""
+    path, content = file
+    who = {
+        "GIT_INDEX_FILE": str(git.directory / "pinrail-index"),
+        **{f"GIT_{role}_NAME": author.name for role in ("AUTHOR", "COMMITTER")},
+        **{f"GIT_{role}_EMAIL": author.email for role in ("AUTHOR", "COMMITTER")},
+    }
+    mode = git("ls-tree", "--full-tree", head, "--", path).split(maxsplit=1)[0].decode()
+    blob = git("hash-object", "-w", "--stdin", stdin=content).decode().strip()
+    git("read-tree", head, extra=who)
+    git("update-index", "--cacheinfo", f"{mode},{blob},{path}", extra=who)
+    tree = git("write-tree", extra=who).decode().strip()
+    return git("commit-tree", tree, "-p", head, stdin=f"{title}\n".encode(), extra=who).decode().strip()
+
+
+def _push(git: Git, commit: str, branch: str, expected: str | None) -> None:
+    """Push, unless the branch has moved since we looked."""
+    ref = f"refs/heads/{branch}"
+    lease = f"--force-with-lease={ref}:{expected or ''}"
+    try:
+        git("push", "--quiet", lease, "--", git.remote.url, f"{commit}:{ref}", seconds=NETWORK_SECONDS)
+    except GitFailed as error:
+        raise Rejected(
+            f"{git.remote.url} did not take the branch {branch}: {error}. Over https, GITHUB_TOKEN must be allowed "
+            "to write contents; if somebody pushed the same branch meanwhile, try again"
+        ) from error
