@@ -68,7 +68,7 @@ def write_evidence(client: Any, evidence: Evidence) -> None:
             client.log_text(run_id, text, _artifact(evidence.model, evidence.version, environment))
         else:
             client.set_model_version_tag(model, version, _text_tag(environment), text)
-        client.set_model_version_tag(model, version, EVIDENCE_TAG + environment, _sha256(text))
+        client.set_model_version_tag(model, version, EVIDENCE_TAG + environment, sha256(text))
 
 
 def read_evidence(client: Any, model: str, version: int, environment: str) -> Evidence | None:
@@ -83,7 +83,7 @@ def read_evidence(client: Any, model: str, version: int, environment: str) -> Ev
         return None
     what = f"the evidence of {model} version {version} for {environment}"
     text = _read_text(client, found, environment)
-    if _sha256(text) != vouched:
+    if sha256(text) != vouched:
         raise EvidenceError(f"{what} is not what its tag vouches for; run ml.evaluate again")
     try:
         evidence = Evidence.from_json(text)
@@ -114,5 +114,6 @@ def _text_tag(environment: str) -> str:
     return f"{EVIDENCE_TAG}{environment}.json"
 
 
-def _sha256(text: str) -> str:
+def sha256(text: str) -> str:
+    """Return what the tag holds for this text."""
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

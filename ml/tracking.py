@@ -66,6 +66,11 @@ def explain(message: str, address: str) -> str:
     message = without_credentials(" ".join(message.split()))
     if re.search(r"error code (401|403)\b|PERMISSION_DENIED|UNAUTHENTICATED|not authenticated", message):
         return f"MLflow at {address} refused our credentials: {CREDENTIALS_HINT}"
+    if failing := re.search(r"too many (5\d\d) error responses|error code (5\d\d)\b", message):
+        return (
+            f"MLflow at {address} answers {failing[1] or failing[2]}: its log says why (its own basic-auth app"
+            " does so when it is given a token in place of a name and password)"
+        )
     if re.search(r"Max retries exceeded|Connection refused|NameResolutionError|timed out", message):
         return f"no answer from MLflow at {address}: is it running there? MLFLOW_TRACKING_URI says where to look"
     return f"MLflow at {address}: {message[:500]}"

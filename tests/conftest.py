@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from ml.train import TrainResult
 from tests.support.mlflow_server import AuthServer, running_auth_mlflow, running_mlflow
+from tests.support.trained import train_into
 
 # What a developer's shell or a CI runner may carry and a test must not see.
 FOREIGN = (
@@ -101,3 +103,9 @@ def mlflow_auth_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aut
     """A real MLflow server behind its own basic-auth app, and the admin's name and password."""
     with running_auth_mlflow(tmp_path_factory.mktemp("mlflow-auth")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def trained(mlflow_server: str) -> TrainResult:
+    """A version of ``shared-churn`` in the shared MLflow server, trained once. Do not change or delete it."""
+    return train_into(mlflow_server, "shared-churn")

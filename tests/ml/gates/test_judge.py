@@ -1,0 +1,28 @@
+import math
+
+import pytest
+
+from ml.environment import AtLeast, AtMost, Threshold
+from ml.evidence import Outcome
+from ml.gates.judge import judge
+from ml.gates.subject import Measurement
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "says"),
+    [
+        (0.8013, AtLeast(min=0.8), "PASS: accuracy=0.8013 >= 0.8"),
+        (0.8, AtLeast(min=0.8), "PASS: accuracy=0.8 >= 0.8"),
+        (0.8013, AtLeast(min=0.9), "FAIL: accuracy=0.8013 < 0.9"),
+        (12.0, AtMost(max=50), "PASS: accuracy=12 <= 50"),
+        (50.5, AtMost(max=50), "FAIL: accuracy=50.5 > 50"),
+    ],
+)
+def test_the_line_says_the_relation_that_holds(value: float, limit: Threshold, says: str) -> None:
+    assert str(judge("accuracy", Measurement(value, ""), limit)) == says
+
+
+@pytest.mark.parametrize("limit", [AtLeast(min=0), AtMost(max=1)])
+def test_what_is_no_number_fails(limit: Threshold) -> None:
+    verdict = judge("roc_auc", Measurement(math.nan, ""), limit)
+    assert verdict.outcome is Outcome.FAIL

@@ -1,0 +1,154 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from ml import registry, tracking
+from ml.environment import parse_environment
+from ml.evaluate import main
+from ml.evidence import gate_digest
+from ml.train import TrainResult
+
+ENVIRONMENT = """\
+environment: {name}
+registry: {{stage: {stage}, alias: {name}}}
+gate: {gate}
+models: {{}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _server(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+
+
+@pytest.fixture
+def environments(tmp_path: Path) -> Path:
+    directory = tmp_path / "environments"
+    directory.mkdir()
+    gates = {"staging": "{accuracy: {min: 0.8}}", "production": "{accuracy: {min: 0.8}, f1: {min: 0.99}}"}
+    for name, gate in gates.items():
+        text = ENVIRONMENT.format(name=name, stage=name.title(), gate=gate)
+        (directory / f"{name}.yaml").write_text(text)
+    return directory
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def line_of(trained: TrainResult) -> str:
+    return f"Downloading...\n{trained.to_line()}\nView run at http://127.0.0.1/#/runs\n"
+
+
+@pytest.mark.usefixtures("environments")
+def test_a_version_that_reaches_the_gate_passes_and_nothing_else_is_on_stdout(
+    trained: TrainResult, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipe(monkeypatch, line_of(trained))
+    assert main([]) == 0
+    assert capfd.readouterr().out == f"PASS: accuracy={trained.accuracy:.4g} >= 0.8\n"
+
+
+@pytest.mark.usefixtures("environments")
+@pytest.mark.parametrize("way", ["variable", "option", "option over variable"])
+def test_a_threshold_over_the_file_fails_the_version_and_leaves_it_in_the_registry(
+    trained: TrainResult, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], way: str
+) -> None:
+    pipe(monkeypatch, line_of(trained))
+    if "variable" in way:
+        monkeypatch.setenv("ACCURACY_THRESHOLD", "0.9" if way == "variable" else "0.1")
+    assert main(["--accuracy", "0.9"] if "option" in way else []) == 1
+    out, err = capfd.readouterr()
+    assert out == f"FAIL: accuracy={trained.accuracy:.4g} < 0.9\n"
+    assert "this evidence is void for its gate" in err
+    version = tracking.client().get_model_version(trained.model, trained.model_version)
+    assert version.status == "READY"
+
+
+def test_evidence_is_recorded_for_every_environment_and_bound_to_all_three_digests(
+    trained: TrainResult, environments: Path
+) -> None:
+    assert main(["--model", trained.model, "--version", trained.model_version]) == 0
+    for name, passed in {"staging": True, "production": False}.items():
+        path = environments / f"{name}.yaml"
+        found = registry.read_evidence(tracking.client(), trained.model, int(trained.model_version), name)
+        assert found is not None
+        assert found.passed is passed
+        assert found.model_digest == trained.digest
+        assert found.data_digest == trained.evaluation_digest
+        assert found.gate_digest == gate_digest(parse_environment(path.read_bytes(), str(path)).gate)
+
+
+def test_evidence_under_another_threshold_is_not_evidence_for_the_files_gate(
+    trained: TrainResult, environments: Path
+) -> None:
+    asked = ["--model", trained.model, "--version", trained.model_version, "--environment", "production"]
+    assert main([*asked, "--accuracy", "0.5"]) == 1
+    path = environments / "production.yaml"
+    found = registry.read_evidence(tracking.client(), trained.model, int(trained.model_version), "production")
+    assert found is not None
+    assert found.gate_digest != gate_digest(parse_environment(path.read_bytes(), str(path)).gate)
+
+
+@pytest.mark.usefixtures("environments")
+def test_a_line_without_a_version_is_found_by_its_run(
+    trained: TrainResult, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_NAME", trained.model)
+    pipe(monkeypatch, json.dumps({"run_id": trained.run_id, "accuracy": 0.8}))
+    assert main([]) == 0
+    assert capfd.readouterr().out.startswith("PASS: ")
+
+
+@pytest.mark.parametrize("text", ["", "training failed: no answer\n", '{"accuracy": 0.9}\n'])
+def test_no_training_line_is_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], text: str
+) -> None:
+    pipe(monkeypatch, text)
+    assert main([]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "no training line on stdin" in err
+
+
+@pytest.mark.parametrize("threshold", ["lots", "1.5", "nan", "-0.1"])
+def test_a_threshold_that_is_no_share_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], threshold: str
+) -> None:
+    monkeypatch.setenv("ACCURACY_THRESHOLD", threshold)
+    with pytest.raises(SystemExit) as ended:
+        main(["--version", "1"])
+    assert ended.value.code == 2
+    assert "ACCURACY_THRESHOLD" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("environments")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "nobody", "--version", "1"], "nobody"),
+        (["--model", "shared-churn", "--version", "999"], "999"),
+        (["--version", "1", "--environment", "moon"], "has no environment moon; it has production, staging"),
+        (["--version", "1", "--environments-dir", "nowhere"], "has no environment staging; it has none"),
+        (["--version", "1", "--data", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_clear_line(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert main(arguments) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("evaluation failed: ")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_a_broken_environment_file_is_named_with_its_line(
+    environments: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (environments / "production.yaml").write_text("environment: production\ngate: {acuracy: {min: 0.8}}\n")
+    assert main(["--version", "1"]) == 1
+    assert "production.yaml:2" in capfd.readouterr().err
