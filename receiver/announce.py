@@ -1,4 +1,4 @@
-"""What people are told about a deployment, put into the outbox. Telling may fail or be late; outcomes do not change."""
+"""What people are told about a deployment, put into the outbox. Telling may fail; the outcome stays as it is."""
 
 from receiver.adapters.outbox import Outbox
 from receiver.core.deployment import Draft, Outcome

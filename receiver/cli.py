@@ -38,26 +38,25 @@ def up() -> None:
     from receiver.settings import load_settings
     from receiver.up import run
 
-    run(load_settings())
+    run(load_settings("pinrail_repo_url", "pinrail_webhook_secret"))
 
 
 @app.command()
 def plan(*, json: Json = False) -> None:
     """What would be done for the pins at the branch head, and why not more. Changes nothing."""
     from receiver.show import show_plan
-    from receiver.wiring import open_read_only
+    from receiver.wiring import open_services
 
-    services = open_read_only()
-    show_plan(services, as_json=json)
+    show_plan(open_services(), as_json=json)
 
 
 @app.command()
 def status(*, json: Json = False) -> None:
     """Pin, registry and server of every model, side by side."""
     from receiver.show import show_status
-    from receiver.wiring import open_read_only
+    from receiver.wiring import open_services
 
-    show_status(open_read_only(), as_json=json)
+    show_status(open_services(), as_json=json)
 
 
 @app.command()
@@ -108,8 +107,7 @@ def retry(
     environment: Annotated[str | None, typer.Argument(help="Only this environment.")] = None,
     model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
 ) -> None:
-    """Lift the quarantine of what failed, and look again."""
-    from receiver.show import show_retry
-    from receiver.wiring import open_state
+    """Lift the quarantine of what failed, and have the receiver look again."""
+    from receiver.retry import lift_and_look
 
-    show_retry(open_state(), environment, model)
+    typer.echo(lift_and_look(environment, model))

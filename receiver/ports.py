@@ -65,6 +65,10 @@ class Registry(Protocol):
         """The gate's evidence recorded for this environment, or None where none was recorded."""
         ...
 
+    def metrics(self, model: str, version: int) -> Mapping[str, float]:
+        """What was measured when the version was made, by name; for people to compare."""
+        ...
+
     def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Point the alias at the version; ``None`` deletes it."""
         ...

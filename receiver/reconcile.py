@@ -20,14 +20,15 @@ from receiver.survey import Finding, Look, consider, look, look_again
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Report:
-    """What one reconciliation did. ``again_at``: when a hold may end by itself (epoch seconds)."""
+    """What one reconciliation saw and did."""
 
-    commit: str
+    seen: Look
     outcomes: dict[int, Outcome] = field(default_factory=dict)  # by deployment
-    drift: tuple[str, ...] = ()  # seen and left alone, because healing is off
-    again_at: float = math.inf
+    drift: list[str] = field(default_factory=list)  # seen and left alone, because healing is off
+    put_off: list[str] = field(default_factory=list)  # what could not be asked or finished, so look again soon
+    again_at: float = math.inf  # when a hold may end by itself, seconds since the epoch
 
 
 def reconcile(services: Services, cause: str) -> Report:
@@ -35,28 +36,27 @@ def reconcile(services: Services, cause: str) -> Report:
 
     Raises:
         Rejected: the pins at the branch head are not valid; nothing was touched.
-        Retryable: something outside could not be reached; what did not need it was done.
+        Retryable: git or the servers could not be asked; nothing was touched.
     """
-    seen = look(services)
-    report = Report(seen.snapshot.commit)
-    put_off = [seen.snapshot.stale] if seen.snapshot.stale else []
-    cause = f"{cause} (history rewritten)" if seen.snapshot.rewritten else cause
-    for slot in seen.slots():
-        finding = consider(services, seen, slot)
-        report = _note(services, seen, finding, report)
-        put_off += [finding.retry] if finding.retry else []
+    report = Report(look(services))
+    snapshot = report.seen.snapshot
+    cause = f"{cause} (history rewritten)" if snapshot.rewritten else cause
+    for slot in report.seen.slots():
+        finding = consider(services, report.seen, slot)
+        _note_hold(services, finding, report)
+        if finding.retry:
+            report.put_off.append(finding.retry)
         if not finding.actions:
             continue
         if finding.drift and not services.heal:
-            report = _add_drift(report, finding)
+            report.drift += [f"{slot}: {action}" for action in finding.actions]
             continue
-        deployment, outcome, reason = deploy(services, seen, finding, "drift" if finding.drift else cause)
+        deployment, outcome, reason = deploy(services, report.seen, finding, "drift" if finding.drift else cause)
         report.outcomes[deployment] = outcome
-        put_off += [reason] if outcome is Outcome.INTERRUPTED else []
-        seen = look_again(services, seen)
-    put_off += [seen.registry_down] if seen.registry_down else []
-    if put_off:
-        raise Retryable("; ".join(dict.fromkeys(put_off)))
+        if outcome is Outcome.INTERRUPTED:
+            report.put_off.append(reason)
+        report.seen = look_again(services, report.seen)
+    report.put_off += [reason for reason in (snapshot.stale, report.seen.registry_down) if reason]
     return report
 
 
@@ -120,24 +120,17 @@ def _put_back(run: Run, seen: Look, finding: Finding, reason: str) -> tuple[Outc
     return Outcome.ROLLED_BACK, reason
 
 
-def _note(services: Services, seen: Look, finding: Finding, report: Report) -> Report:
+def _note_hold(services: Services, finding: Finding, report: Report) -> None:
     """Record a refusal or a wait, once per reason."""
     hold = finding.hold
     if hold is None or hold.state not in (Outcome.REFUSED, Outcome.WAITING):
-        return report
-    draft = _draft(seen, finding, "policy", to_version=finding.pinned)
+        return
+    report.again_at = min(report.again_at, hold.until or math.inf)
+    draft = _draft(report.seen, finding, "policy", to_version=finding.pinned)
     recorded = services.journal.hold(draft, hold)
     if recorded is not None:
         announce(services.outbox, draft, hold.state, hold.reason)
         report.outcomes[recorded] = hold.state
-    return Report(report.commit, report.outcomes, report.drift, min(report.again_at, hold.until or math.inf))
-
-
-def _add_drift(report: Report, finding: Finding) -> Report:
-    named = tuple(f"{finding.slot}: {action}" for action in finding.actions)
-    for line in named:
-        log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
-    return Report(report.commit, report.outcomes, report.drift + named, report.again_at)
 
 
 def _draft(seen: Look, finding: Finding, cause: str, to_version: int | None = None) -> Draft:

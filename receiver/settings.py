@@ -3,14 +3,18 @@
 Built once per entry point and passed on; nothing else in Pinrail reads the environment.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from receiver.core.errors import Rejected
+
+MLFLOW_CREDENTIALS = frozenset({"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"})
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -22,14 +26,14 @@ class Settings(BaseSettings):
         env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True
     )
 
-    pinrail_repo_url: str
-    """Git URL of the repository that holds ``environments/``: https, ssh or file. Never taken from a webhook."""
+    pinrail_repo_url: Annotated[str | None, Field(repr=False)] = None
+    """Required. Git URL of the repository with ``environments/``: https, ssh or file. Never taken from a webhook."""
 
     pinrail_branch: str = "main"
     """The branch whose head is the truth."""
 
-    pinrail_webhook_secret: SecretStr
-    """The secret set in GitHub's webhook. While rotating: old and new, separated by a comma."""
+    pinrail_webhook_secret: SecretStr | None = None
+    """Required by ``pinrail up``. The secret set in GitHub's webhook; while rotating: old and new, with a comma."""
 
     pinrail_mlflow_webhook_secret: SecretStr | None = None
     """The secret set in MLflow's webhook; without it ``/webhooks/mlflow`` answers 404."""
@@ -80,8 +84,8 @@ class Settings(BaseSettings):
 
     @field_validator("pinrail_webhook_secret")
     @classmethod
-    def _some_secret(cls, value: SecretStr) -> SecretStr:
-        if not all(part.strip() for part in value.get_secret_value().split(",")):
+    def _some_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(part.strip() for part in value.get_secret_value().split(",")):
             raise ValueError("must not be empty, and neither must a part between commas: unsigned means rejected")
         return value
 
@@ -98,28 +102,54 @@ class Settings(BaseSettings):
 
     @property
     def webhook_secrets(self) -> tuple[bytes, ...]:
-        """The accepted secrets as bytes, newest last."""
-        return tuple(part.strip().encode() for part in self.pinrail_webhook_secret.get_secret_value().split(","))
+        """The accepted webhook secrets as bytes."""
+        secret = self.pinrail_webhook_secret
+        return tuple(part.strip().encode() for part in secret.get_secret_value().split(",")) if secret else ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that no log, answer or status may contain."""
+        held = (
+            self.pinrail_mlflow_webhook_secret,
+            self.github_token,
+            self.ngrok_authtoken,
+            *self.pinrail_notify_urls,
+        )
+        named = (value.get_secret_value() for value in held if value is not None)
+        foreign = (value for name, value in os.environ.items() if name in MLFLOW_CREDENTIALS)
+        return (*named, *foreign, *(secret.decode() for secret in self.webhook_secrets))
 
     @property
     def repository(self) -> str | None:
         """``owner/name`` where the URL says one, else None. Only pushes to this repository are heard."""
-        found = re.search(r"[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", self.pinrail_repo_url)
+        found = re.search(r"[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", self.pinrail_repo_url or "")
         return found[1] if found else None
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings. Rejected, with one line per wrong or missing variable."""
+def load_settings(*required: str, **overrides: Any) -> Settings:
+    """Read the settings; ``required`` names fields that must not be None.
+
+    Rejected, with one line per wrong or missing variable.
+    """
+    _export_mlflow_variables()
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        lines = [_explain(dict(problem)) for problem in error.errors()]
+        lines = [f"{'_'.join(str(p) for p in e['loc']).upper() or 'PINRAIL'}: {e['msg']}" for e in error.errors()]
         raise Rejected("settings:\n  " + "\n  ".join(lines)) from None  # the cause would show secrets
+    missing = [name for name in required if getattr(settings, name) is None]
+    if missing:
+        raise Rejected("settings:\n  " + "\n  ".join(_ask_for(name) for name in missing))
+    return settings
 
 
-def _explain(problem: dict[str, Any]) -> str:
-    name = "_".join(str(part) for part in problem["loc"]).upper() or "PINRAIL"
-    if problem["type"] == "missing":
-        field = Settings.model_fields[name.lower()]
-        return f"{name} is not set. Set it in the environment or in .env: {field.description or 'it is required'}"
-    return f"{name}: {problem['msg']}"
+def _export_mlflow_variables() -> None:
+    """MLflow reads its credentials from the environment only; let it find those in ``.env`` too."""
+    for name, value in dotenv_values(".env").items():
+        if name.startswith("MLFLOW_") and value:
+            os.environ.setdefault(name, value)
+
+
+def _ask_for(name: str) -> str:
+    description = Settings.model_fields[name].description or ""
+    return f"{name.upper()} is not set; set it in the environment or in .env. {description}"

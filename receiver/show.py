@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from receiver.adapters.journal import Journal
-from receiver.core.deployment import Outcome, verified_at
-from receiver.core.errors import PinrailError, Rejected
-from receiver.core.redact import plain
+from receiver.core.deployment import Deployment, verified_at
+from receiver.core.errors import PinrailError
+from receiver.core.redact import plain, plain_lines
 from receiver.services import Services
+from receiver.status import reason_of, state_of, statuses
 from receiver.survey import Finding, consider, look
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +24,41 @@ class PlanRow:
     model: str
     old: int | None  # last verified version
     new: int | None  # pinned version
-    verdict: str  # in sync | promote | remove | drift | refused | waiting | held
+    verdict: str  # see status.state_of
     reason: str
     actions: Sequence[str]
     metrics_old: Mapping[str, float]
     metrics_new: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One deployment."""
+
+    id: int
+    environment: str
+    model: str
+    from_version: int | None
+    to_version: int | None
+    outcome: str
+    reason: str
+    override: str | None
+    cause: str
+    commit: str
+    started: str  # ISO 8601, local
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """What was verified live in one slot."""
+
+    environment: str
+    model: str
+    version: int
+    since: str  # ISO 8601, local
+    commit: str
+    digest: str | None
 
 
 def show_plan(services: Services, *, as_json: bool) -> None:
@@ -39,7 +68,9 @@ def show_plan(services: Services, *, as_json: bool) -> None:
     if as_json:
         _print_json({"commit": seen.snapshot.commit, "stale": seen.snapshot.stale, "plan": [asdict(r) for r in rows]})
         return
-    print(f"pins at {seen.snapshot.commit[:12]}" + (f" (stale: {seen.snapshot.stale})" if seen.snapshot.stale else ""))
+    print(
+        f"pins at {seen.snapshot.commit[:12]}" + (f" (stale: {seen.snapshot.stale})" if seen.snapshot.stale else "")
+    )
     _print_table(
         ("environment", "model", "old -> new", "verdict", "metrics old -> new"),
         [
@@ -55,49 +86,57 @@ def show_plan(services: Services, *, as_json: bool) -> None:
             print("\n".join(f"  {place}. {action}" for place, action in enumerate(row.actions, 1)))
 
 
-def show_history(
-    journal: Journal, environment: str | None, model: str | None, *, limit: int, as_json: bool
-) -> None:
+def show_status(services: Services, *, as_json: bool) -> None:
+    """Print what git, registry and server say about every slot."""
+    seen = look(services)
+    rows = statuses(services, seen)
+    if as_json:
+        _print_json({"commit": seen.snapshot.commit, "status": [asdict(row) for row in rows]})
+        return
+    _print_table(
+        ("environment", "model", "pin", "alias", "stage", "server", "state", "verified", "reason"),
+        [
+            (
+                r.environment,
+                r.model,
+                _v(r.pinned),
+                _v(r.alias_version),
+                _v(r.stage_version),
+                _v(r.serving_version),
+                r.state,
+                None if r.since is None else _iso(r.since),
+                _first_line(r.reason),
+            )
+            for r in rows
+        ],
+    )
+
+
+def show_history(journal: Journal, environment: str | None, model: str | None, *, limit: int, as_json: bool) -> None:
     """Print the last deployments, newest first."""
     found = [
         d
         for d in journal.recent(limit if environment is None else sys.maxsize)
         if environment in (None, d.draft.slot.environment) and model in (None, d.draft.slot.model)
     ][:limit]
-    rows = [
-        {
-            "id": d.id,
-            "environment": d.draft.slot.environment,
-            "model": d.draft.slot.model,
-            "from": d.draft.from_version,
-            "to": d.draft.to_version,
-            "outcome": d.state,
-            "reason": plain(d.reason),
-            "override": d.draft.override,
-            "cause": d.draft.cause,
-            "commit": d.draft.revision,
-            "started": _iso(d.started_at),
-            "seconds": None if d.ended_at is None else round(d.ended_at - d.started_at, 3),
-        }
-        for d in found
-    ]
+    rows = [_history_row(d) for d in found]
     if as_json:
-        _print_json(rows)
+        _print_json([asdict(row) for row in rows])
         return
     _print_table(
         ("#", "started", "environment", "model", "from -> to", "outcome", "seconds", "cause", "commit", "reason"),
         [
             (
-                r["id"],
-                r["started"],
-                r["environment"],
-                r["model"],
-                f"{_v(r['from'])} -> {_v(r['to'])}",
-                r["outcome"],
-                r["seconds"],
-                r["cause"],
-                r["commit"][:7],
-                _first_line(r["reason"] or (f"override: {r['override']}" if r["override"] else "")),
+                r.id,
+                r.started,
+                r.environment,
+                r.model,
+                f"{_v(r.from_version)} -> {_v(r.to_version)}",
+                r.outcome,
+                r.seconds,
+                r.cause,
+                r.commit[:7],
+                _first_line(r.reason or (f"override: {r.override}" if r.override else "")),
             )
             for r in rows
         ],
@@ -110,57 +149,52 @@ def show_live(journal: Journal, at: datetime | None, *, as_json: bool) -> None:
     slots = sorted({d.draft.slot for d in journal.recent(sys.maxsize)})
     found = [(slot, verified_at(journal.history(slot), when.timestamp())) for slot in slots]
     rows = [
-        {
-            "environment": slot.environment,
-            "model": slot.model,
-            "version": was.version,
-            "since": _iso(was.at),
-            "commit": was.revision,
-            "digest": was.digest,
-        }
+        LiveRow(slot.environment, slot.model, was.version, _iso(was.at), was.revision, was.digest)
         for slot, was in found
         if was is not None and was.version is not None
     ]
     if as_json:
-        _print_json({"at": when.isoformat(), "live": rows})
+        _print_json({"at": when.isoformat(), "live": [asdict(row) for row in rows]})
         return
     print(f"verified live at {when.isoformat(timespec='seconds')}")
     _print_table(
         ("environment", "model", "version", "since", "commit"),
-        [(r["environment"], r["model"], _v(r["version"]), r["since"], r["commit"][:7]) for r in rows],
+        [(r.environment, r.model, _v(r.version), r.since, r.commit[:7]) for r in rows],
+    )
+
+
+def _history_row(deployment: Deployment) -> HistoryRow:
+    draft, ended = deployment.draft, deployment.ended_at
+    return HistoryRow(
+        id=deployment.id,
+        environment=draft.slot.environment,
+        model=draft.slot.model,
+        from_version=draft.from_version,
+        to_version=draft.to_version,
+        outcome=deployment.state,
+        reason=plain_lines(deployment.reason),
+        override=draft.override,
+        cause=draft.cause,
+        commit=draft.revision,
+        started=_iso(deployment.started_at),
+        seconds=None if ended is None else round(ended - deployment.started_at, 3),
     )
 
 
 def _plan_row(services: Services, finding: Finding) -> PlanRow:
     old = finding.verified.version if finding.verified else None
-    reason = finding.hold.reason if finding.hold else finding.retry or ""
-    if finding.override and not reason:
-        reason = f"override, gate and soak are waived: {finding.override}"
     metrics = {version: _measured(services, finding.slot.model, version) for version in {old, finding.pinned}}
     return PlanRow(
         environment=finding.slot.environment,
         model=finding.slot.model,
         old=old,
         new=finding.pinned,
-        verdict=_verdict(finding),
-        reason=plain(reason),
+        verdict=state_of(finding),
+        reason=plain(reason_of(finding)),
         actions=[str(action) for action in finding.actions],
         metrics_old=metrics[old],
         metrics_new=metrics[finding.pinned],
     )
-
-
-def _verdict(finding: Finding) -> str:
-    if finding.retry:
-        return "unknown"
-    if finding.hold:
-        held = finding.hold.state in (Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN)
-        return "held" if held else str(finding.hold.state)
-    if not finding.actions:
-        return "in sync"
-    if finding.pinned is None:
-        return "remove"
-    return "drift" if finding.drift else "promote"
 
 
 def _measured(services: Services, model: str, version: int | None) -> Mapping[str, float]:
@@ -179,16 +213,6 @@ def _metrics(old: Mapping[str, float], new: Mapping[str, float]) -> str:
 
     names = sorted(set(old) | set(new))
     return "\n".join(f"{name} {number(old.get(name))} -> {number(new.get(name))}" for name in names)
-
-
-def check_slot(journal: Journal, environment: str | None, model: str | None) -> None:
-    """Rejected: nothing was ever deployed under that name, with the names that there are."""
-    known = {d.draft.slot for d in journal.recent(sys.maxsize)}
-    if environment is not None and not any(
-        slot.environment == environment and model in (None, slot.model) for slot in known
-    ):
-        names = ", ".join(sorted(str(slot) for slot in known)) or "none yet"
-        raise Rejected(f"{environment}/{model or '*'} has no deployments; there are: {names}")
 
 
 def _print_json(value: Any) -> None:

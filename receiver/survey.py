@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ml.environment import Environment, Pin
-
 from receiver.adapters.journal import Quarantine
 from receiver.core.deployment import Outcome, Verified
 from receiver.core.errors import Rejected, Retryable

@@ -1,15 +1,17 @@
 """The one place that builds real I/O: from settings to :class:`Services`."""
 
+from serving.loader import Cache
+
 from receiver.adapters.git import GitSource
 from receiver.adapters.journal import Journal
 from receiver.adapters.outbox import Outbox
 from receiver.adapters.prober import HttpProber
 from receiver.adapters.registry import MlflowRegistry
 from receiver.adapters.sqlite import Database
+from receiver.core.redact import Redactor
 from receiver.services import Services
-from receiver.settings import Settings
+from receiver.settings import Settings, load_settings
 from receiver.targets.process import ProcessTarget
-from serving.loader import Cache
 
 
 def open_database(settings: Settings) -> Database:
@@ -17,17 +19,28 @@ def open_database(settings: Settings) -> Database:
     return Database(settings.pinrail_state_dir / "pinrail.db")
 
 
-def build(settings: Settings, database: Database, mirror: str = "mirror.git") -> Services:
-    """Everything that the flow depends on. ``mirror`` differs where another process looks at the same time."""
+def build(settings: Settings, database: Database) -> Services:
+    """Everything that the flow depends on. Several processes may look at one state directory; one may act."""
     state = settings.pinrail_state_dir
     token = settings.github_token.get_secret_value() if settings.github_token else None
     return Services(
-        source=GitSource(settings.pinrail_repo_url, settings.pinrail_branch, state / mirror, token=token),
+        source=GitSource(settings.pinrail_repo_url or "", settings.pinrail_branch, state / "mirror.git", token=token),
         registry=MlflowRegistry(settings.mlflow_tracking_uri, Cache(state / "cache")),
-        target=ProcessTarget(state, host=settings.pinrail_host),
-        prober=HttpProber(),
+        target=ProcessTarget(state, host=settings.pinrail_host, tracking_uri=settings.mlflow_tracking_uri),
+        prober=HttpProber(settings.pinrail_host),
         journal=Journal(database),
-        outbox=Outbox(database),
+        outbox=Outbox(database, Redactor(settings.secrets)),
         stabilise_seconds=settings.pinrail_stabilise_seconds,
         heal=settings.pinrail_heal,
     )
+
+
+def open_services() -> Services:
+    """For commands that look and do not act."""
+    settings = load_settings("pinrail_repo_url")
+    return build(settings, open_database(settings))
+
+
+def open_journal() -> Journal:
+    """For commands that only read the record."""
+    return Journal(open_database(load_settings()))

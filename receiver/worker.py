@@ -12,8 +12,9 @@ import time
 from receiver.adapters.queue import Job, Queue
 from receiver.announce import announce_rejection
 from receiver.core.errors import Rejected, Retryable
-from receiver.reconcile import reconcile
+from receiver.reconcile import Report, reconcile
 from receiver.services import Services
+from receiver.status import Board
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,9 @@ PATIENCE_SECONDS = 0.5  # how long a job enqueued by another process may wait un
 class Worker:
     """Runs until told to stop; a job that has begun is finished first."""
 
-    def __init__(self, services: Services, queue: Queue, poll_seconds: float) -> None:
+    def __init__(self, services: Services, queue: Queue, board: Board, poll_seconds: float) -> None:
         self._services = services
+        self._board = board
         self._queue = queue
         self._poll_seconds = poll_seconds
         self._stop = threading.Event()
@@ -40,7 +42,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped. The first look is taken at once: what was missed while away is found by looking."""
-        self._queue.recover(MAX_ATTEMPTS)
+        self._queue.recover()
         for left in self._services.journal.interrupt_running("the receiver ended before this deployment did"):
             log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
         self._queue.enqueue("startup")
@@ -59,9 +61,7 @@ class Worker:
         try:
             report = reconcile(self._services, job.cause)
         except Retryable as error:
-            after = error.after if error.after is not None else _backoff(job.attempts)
-            log.warning("job %d: again in %g s: %s", job.id, after, error)
-            self._queue.retry(job, after, str(error))
+            self._later(job, str(error), error.after)
         except Rejected as error:
             log.error("job %d: %s", job.id, error)  # noqa: TRY400 - what is wrong stands in the message
             self._queue.bury(job, str(error))
@@ -73,11 +73,25 @@ class Worker:
             if job.attempts >= MAX_ATTEMPTS:
                 self._queue.bury(job, f"{type(error).__name__}: {error}")
             else:
-                self._queue.retry(job, _backoff(job.attempts), f"{type(error).__name__}: {error}")
+                self._later(job, f"{type(error).__name__}: {error}")
         else:
             self._last_rejection = ""
-            self._queue.done(job, f"{report.commit[:12]}: {len(report.outcomes)} deployments")
-            self._sooner(report.again_at)
+            self._conclude(job, report)
+
+    def _conclude(self, job: Job, report: Report) -> None:
+        self._board.update(report.seen)
+        for line in report.drift:
+            log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
+        if report.put_off:
+            self._later(job, "; ".join(dict.fromkeys(report.put_off)))
+        else:
+            self._queue.done(job, f"{report.seen.snapshot.commit[:12]}: {len(report.outcomes)} deployments")
+        self._sooner(report.again_at)
+
+    def _later(self, job: Job, reason: str, after: float | None = None) -> None:
+        after = _backoff(job.attempts) if after is None else after
+        log.warning("job %d: again in %g s: %s", job.id, after, reason)
+        self._queue.retry(job, after, reason)
 
     def _sooner(self, again_at: float) -> None:
         """A soak that ends before the next look brings it forward."""

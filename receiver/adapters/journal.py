@@ -170,14 +170,10 @@ class Journal:
             for row in rows
         ]
 
-    def lift(self, slot: Slot | None = None) -> int:
-        """Forget the quarantine of one slot or of all; returns how many entries went."""
+    def lift(self, slot: Slot) -> None:
+        """Forget the quarantine of one slot."""
         with self._database.transaction() as db:
-            if slot is None:
-                return db.execute("DELETE FROM quarantine").rowcount
-            return db.execute(
-                "DELETE FROM quarantine WHERE environment = ? AND model = ?", (slot.environment, slot.model)
-            ).rowcount
+            db.execute("DELETE FROM quarantine WHERE environment = ? AND model = ?", (slot.environment, slot.model))
 
     def _insert(self, draft: Draft, state: Outcome, reason: str, *, ended_at: float | None) -> int:
         with self._database.transaction() as db:

@@ -1,0 +1,25 @@
+"""``pinrail retry``: a person says that what failed may be tried again."""
+
+from receiver.adapters.journal import Journal
+from receiver.adapters.queue import Queue
+from receiver.core.errors import Rejected
+from receiver.settings import load_settings
+from receiver.wiring import open_database
+
+
+def lift_and_look(environment: str | None, model: str | None) -> str:
+    """Lift the matching quarantine and enqueue a look. Returns what was done, for a person.
+
+    Rejected: nothing of that name is in quarantine.
+    """
+    database = open_database(load_settings())
+    journal = Journal(database)
+    held = {entry.slot for entry in journal.quarantined()}
+    chosen = sorted(s for s in held if environment in (None, s.environment) and model in (None, s.model))
+    if environment is not None and not chosen:
+        names = ", ".join(map(str, sorted(held))) or "nothing"
+        raise Rejected(f"{environment}/{model or '*'} is not in quarantine; in quarantine: {names}")
+    for slot in chosen:
+        journal.lift(slot)
+    Queue(database).enqueue("retry")
+    return f"lifted: {', '.join(map(str, chosen)) or 'nothing was in quarantine'}; the receiver looks again"

@@ -1,0 +1,105 @@
+"""The three-way truth per slot, for ``pinrail status`` and the dashboard: git pin, registry, server."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from receiver.core.state import Role
+from receiver.services import Services
+from receiver.survey import Finding, Look, consider, look_again
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """What git, registry and server say about one slot, and whether they agree."""
+
+    environment: str
+    model: str
+    pinned: int | None
+    alias_version: int | None  # the version that the environment's alias points at
+    stage_version: int | None  # the version that has the environment's stage
+    serving_version: int | None
+    state: str  # in sync | drift | promote | remove | refused | waiting | rolled-back | needs-human | unknown
+    reason: str
+    url: str | None
+    since: float | None  # when the verified state was verified; seconds since the epoch
+
+
+FRESH_SECONDS = 2.0  # a dashboard that many people watch asks registry and servers this often at most
+
+
+class Board:
+    """The latest statuses for the admin listener. Safe to ask from several threads."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._seen: Look | None = None
+        self._rows: list[SlotStatus] = []
+        self._at = 0.0  # monotonic
+        self._lock = threading.Lock()
+
+    def update(self, seen: Look) -> None:
+        """Remember what the worker has just looked at, git included."""
+        with self._lock:
+            self._seen, self._at = seen, 0.0
+
+    def rows(self) -> list[SlotStatus]:
+        """What is true now of the pins that the worker saw last; empty before its first look.
+
+        Raises:
+            Retryable: the servers can't be asked.
+        """
+        with self._lock:
+            if self._seen is not None and time.monotonic() - self._at > FRESH_SECONDS:
+                self._rows = statuses(self._services, look_again(self._services, self._seen))
+                self._at = time.monotonic()
+            return self._rows
+
+
+def statuses(services: Services, seen: Look) -> list[SlotStatus]:
+    """Every slot's status at one look."""
+    return [_status(seen, consider(services, seen, slot)) for slot in seen.slots()]
+
+
+def state_of(finding: Finding) -> str:
+    """One word for what would be done about a slot."""
+    if finding.retry:
+        return "unknown"
+    if finding.hold:
+        return str(finding.hold.state)
+    if not finding.actions:
+        return "in sync"
+    if finding.pinned is None:
+        return "remove"
+    return "drift" if finding.drift else "promote"
+
+
+def reason_of(finding: Finding) -> str:
+    """Why a slot is not simply in sync, or what is special about it."""
+    if finding.hold:
+        return finding.hold.reason
+    if finding.retry:
+        return finding.retry
+    if finding.override:
+        return f"override, gate and soak are waived: {finding.override}"
+    return "; ".join(str(action) for action in finding.actions) if finding.drift else ""
+
+
+def _status(seen: Look, finding: Finding) -> SlotStatus:
+    slot = finding.slot
+    environment, pin = seen.pin(slot)
+    view = seen.registry.get(slot.model)
+    live = next((s for s in seen.servers if s.spec.slot == slot and s.role is Role.LIVE), None)
+    staged = [v for v, stage in view.stages.items() if environment and stage == environment.stage] if view else []
+    return SlotStatus(
+        environment=slot.environment,
+        model=slot.model,
+        pinned=pin.version if pin else None,
+        alias_version=view.aliases.get(environment.alias) if view and environment else None,
+        stage_version=max(staged, default=None),
+        serving_version=live.spec.version if live else None,
+        state=state_of(finding),
+        reason=reason_of(finding),
+        url=f"http://127.0.0.1:{live.spec.port}" if live else None,
+        since=finding.verified.at if finding.verified else None,
+    )

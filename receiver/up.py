@@ -1,0 +1,95 @@
+"""``pinrail up``: two listeners, the worker and the outbox, on one state directory, until told to stop.
+
+A signal lets the job at hand finish. Model servers keep running; the next receiver finds them.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from receiver.adapters.inbox import Inbox
+from receiver.adapters.listener import Listener
+from receiver.adapters.lock import exclusive
+from receiver.adapters.logs import configure_logs
+from receiver.adapters.notify import notifiers
+from receiver.adapters.outbox import Outbox, Sender
+from receiver.adapters.queue import Queue
+from receiver.core.errors import Retryable
+from receiver.core.redact import Redactor
+from receiver.dashboard.app import admin_config
+from receiver.intake.app import PublicApp, Senders
+from receiver.intake.github import Watched
+from receiver.intake.server import server_config
+from receiver.settings import Settings
+from receiver.status import Board
+from receiver.wiring import build, open_database
+from receiver.worker import Worker
+
+log = logging.getLogger(__name__)
+
+OUTBOX_SECONDS = 1.0
+
+
+def run(settings: Settings) -> None:
+    """Run the receiver. Rejected: another one holds this state directory, or a port is taken."""
+    configure_logs(Redactor(settings.secrets))
+    stop = threading.Event()
+    for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(ending, lambda *_: stop.set())
+    with exclusive(settings.pinrail_state_dir), ExitStack() as cleanup:
+        _start(settings, cleanup)
+        stop.wait()
+        log.info("stopping: the job at hand is finished first; model servers keep running")
+
+
+def _start(settings: Settings, cleanup: ExitStack) -> None:
+    """Start everything; ``cleanup`` stops it in reverse, so that nothing is taken in that nobody would keep."""
+    database = open_database(settings)
+    services = build(settings, database)
+    queue = Queue(database)
+    inbox = Inbox(database, queue)
+    cleanup.callback(inbox.close)
+    board = Board(services)
+    worker = Worker(services, queue, board, settings.pinrail_poll_seconds)
+    admin = Listener(admin_config(database, board.rows, settings.pinrail_admin_port), "admin")
+    cleanup.callback(admin.stop)
+    public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
+    # Bound before the first job: a receiver that can't have its ports must not deploy.
+    told_to_stop = threading.Event()
+    senders = notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls])
+    outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, told_to_stop), name="outbox")
+    working = threading.Thread(target=worker.run, name="worker")
+    for thread, end in ((outbox, told_to_stop.set), (working, worker.stop)):
+        thread.start()
+        cleanup.callback(thread.join)
+        cleanup.callback(end)
+    public.start()
+    cleanup.callback(public.stop)
+    admin.start()
+    log.info("webhooks: http://127.0.0.1:%d/webhooks/github", public.port)
+    log.info("dashboard: http://127.0.0.1:%d/", admin.port)
+
+
+def _deliver(outbox: Outbox, senders: Mapping[str, Sender], stop: threading.Event) -> None:
+    """Deliver news as they fall due, and what is left once more at the end."""
+    while not stop.wait(OUTBOX_SECONDS):
+        _deliver_once(outbox, senders)
+    _deliver_once(outbox, senders)
+
+
+def _deliver_once(outbox: Outbox, senders: Mapping[str, Sender]) -> None:
+    try:
+        outbox.deliver_due(senders)
+    except Retryable as error:
+        log.warning("the outbox waits: %s", error)
+
+
+def _senders(settings: Settings) -> Senders:
+    mlflow = settings.pinrail_mlflow_webhook_secret
+    return Senders(
+        settings.webhook_secrets,
+        Watched(settings.repository, settings.pinrail_branch),
+        mlflow.get_secret_value().encode() if mlflow else None,
+    )
