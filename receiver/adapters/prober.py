@@ -1,0 +1,154 @@
+"""Asks model servers over HTTP whether they are what they should be, as a client would: each time anew."""
+
+import http.client
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from receiver.core.errors import Rejected
+from receiver.core.state import Server, ServerSpec
+
+PROVE_SECONDS = 30.0  # a model's first prediction may be slow
+WATCH_SECONDS = 3.0  # a request of a watched server that takes longer has failed
+PAUSE_SECONDS = 0.15
+LARGEST_ANSWER = 16 << 20  # bytes
+SHOWN = 300  # characters of an answer in an error
+
+
+@dataclass(frozen=True, slots=True)
+class Smoke:
+    """A request whose answer is checked: the model's own input example."""
+
+    body: bytes
+    rows: int
+
+
+class HttpProber:
+    """Implements :class:`receiver.ports.Prober`. ``host``: where slots' public ports answer."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked, not bound
+        self._smoke: dict[str, Smoke] = {}  # by model digest, for watching what was proven
+
+    def prove(self, server: Server, artifacts: Path) -> None:
+        """See :meth:`receiver.ports.Prober.prove`."""
+        smoke = _smoke(server.spec, artifacts)
+        self._smoke[server.spec.digest] = smoke
+        _check(server.url, server.spec, smoke, PROVE_SECONDS)
+
+    def watch(self, server: Server, seconds: float) -> None:
+        """See :meth:`receiver.ports.Prober.watch`. It asks at least once."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        url = f"http://{host}:{server.spec.port}"
+        smoke = self._smoke.get(server.spec.digest)
+        started = time.monotonic()
+        while True:
+            try:
+                _check(url, server.spec, smoke, WATCH_SECONDS)
+            except Rejected as error:
+                raise Rejected(f"{time.monotonic() - started:.1f} s after it got traffic: {error}") from error
+            if time.monotonic() + PAUSE_SECONDS > started + seconds:
+                return
+            time.sleep(PAUSE_SECONDS)
+
+
+def is_healthy(url: str, timeout: float = WATCH_SECONDS) -> bool:
+    """``GET /health`` answers 200."""
+    try:
+        return _ask(url, "/health", None, timeout)[0] == http.client.OK
+    except Rejected:
+        return False
+
+
+def _check(url: str, spec: ServerSpec, smoke: Smoke | None, timeout: float) -> None:
+    _check_health(url, spec, timeout)
+    if smoke is not None:
+        _check_predictions(url, spec, smoke, timeout)
+
+
+def _check_health(url: str, spec: ServerSpec, timeout: float) -> None:
+    asked = f"GET {url}/health"
+    said = _json(asked, *_ask(url, "/health", None, timeout))
+    wanted: dict[str, Any] = {
+        "status": "ok",
+        "environment": spec.slot.environment,
+        "model": spec.slot.model,
+        "version": spec.version,
+        "digest": spec.digest,
+    }
+    for name, value in wanted.items():
+        if said.get(name) != value or type(said.get(name)) is not type(value):
+            raise Rejected(f"{asked}: expected {name} {value!r} of {spec.slot}, got {_shown(said.get(name))}")
+
+
+def _check_predictions(url: str, spec: ServerSpec, smoke: Smoke, timeout: float) -> None:
+    asked = f"POST {url}/predict with the model's input example"
+    said = _json(asked, *_ask(url, "/predict", smoke.body, timeout))
+    if (said.get("model"), said.get("version")) != (spec.slot.model, spec.version):
+        answered = _shown([said.get("model"), said.get("version")])
+        raise Rejected(f"{asked}: expected an answer of {spec.slot.model} v{spec.version}, got one of {answered}")
+    predictions = said.get("predictions")
+    if not isinstance(predictions, list) or len(predictions) != smoke.rows:
+        raise Rejected(f"{asked}: expected {smoke.rows} predictions, got {_shown(predictions)}")
+    if not _finite(predictions) or not _finite(said.get("probabilities", [])):
+        raise Rejected(f"{asked}: expected finite numbers, got {_shown(said)}")
+
+
+def _ask(url: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
+    """One request on a connection of its own: status and body. Rejected: no whole answer within ``timeout``."""
+    method = "GET" if body is None else "POST"
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    headers = {"Connection": "close"} | ({} if body is None else {"Content-Type": "application/json"})
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read(LARGEST_ANSWER)
+    except TimeoutError as error:
+        raise Rejected(f"{method} {url}{path}: no answer within {timeout:g} s") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Rejected(f"{method} {url}{path}: no answer, {type(error).__name__}: {error}") from error
+    finally:
+        connection.close()
+
+
+def _json(asked: str, status: int, body: bytes) -> Mapping[str, Any]:
+    shown = _shown(body.decode("utf-8", "replace"))
+    if status != http.client.OK:
+        raise Rejected(f"{asked}: expected status 200, got {status} {shown}")
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Rejected(f"{asked}: expected JSON, got {shown}") from error
+    if not isinstance(said, dict):
+        raise Rejected(f"{asked}: expected a JSON object, got {shown}")
+    return said
+
+
+def _finite(value: object) -> bool:
+    """No NaN, infinity or null anywhere; labels may be text."""
+    if isinstance(value, Mapping):
+        return all(_finite(part) for part in value.values())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return all(_finite(part) for part in value)
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text if len(text) <= SHOWN else text[:SHOWN] + " ..."
+
+
+def _smoke(spec: ServerSpec, artifacts: Path) -> Smoke:
+    from serving.model_dir import input_example
+
+    rows = input_example(artifacts)
+    if not rows:
+        raise Rejected(f"{spec.slot} v{spec.version} has no input example to prove it with: log the model with one")
+    return Smoke(json.dumps(rows).encode(), len(rows))

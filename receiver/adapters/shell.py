@@ -1,0 +1,137 @@
+"""The only place that starts programs: argv lists, a scrubbed environment, a timeout, nothing inherited.
+
+No shell is involved, whatever the name says, and nothing from a webhook or a repository becomes a program's name.
+"""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from receiver.core.errors import Rejected, Retryable
+
+# What any program may need to find its way about; nothing here is a credential.
+COMMON = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
+        *("XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    }
+)
+# What a model server needs besides: where the registry is, and how many threads the numeric libraries may use.
+MODEL_SERVER = ("MLFLOW_", "OMP_", "OPENBLAS_", "MKL_", "ORT_")
+# What docker's client needs besides.
+DOCKER = ("DOCKER_",)
+
+_children: dict[int, int | None] = {}  # by process id: exit status, which the system tells once
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How a program ended, and what it said."""
+
+    status: int  # negative: the signal that ended it
+    raw: bytes  # standard output as it came
+    stderr: str
+
+    @property
+    def stdout(self) -> str:
+        """Standard output as text; what is no UTF-8 is replaced."""
+        return self.raw.decode(errors="replace")
+
+
+def scrubbed(environment: Mapping[str, str], *prefixes: str) -> dict[str, str]:
+    """Keep the COMMON variables and those that start with one of ``prefixes``; tokens and secrets stay behind."""
+    return {name: value for name, value in environment.items() if name in COMMON or name.startswith(prefixes)}
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    timeout: float,
+    directory: Path | None = None,
+    stdin: bytes = b"",
+    keep: Sequence[int] = (),
+) -> Output:
+    """Run a program to its end and return what it said, whatever its status.
+
+    It inherits the descriptors in ``keep``, so that a lock on one is held for as long as it lives.
+
+    Raises:
+        Rejected: there is no such program.
+        Retryable: it did not end within ``timeout`` seconds, and was killed with its children.
+    """
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            env=dict(environment),
+            cwd=directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=tuple(keep),
+        )
+    except OSError as error:
+        raise Rejected(_cannot_start(argv, error)) from error
+    with process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout)
+        except BaseException as error:
+            _kill_group(process.pid)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise Retryable(f"`{' '.join(argv[:2])}` did not end within {timeout:g} s and was killed") from error
+            raise
+    return Output(process.returncode, stdout, stderr.decode(errors="replace"))
+
+
+def start(
+    argv: Sequence[str], *, environment: Mapping[str, str], directory: Path, log: Path, keep: Sequence[int] = ()
+) -> int:
+    """Start a program that outlives this one: own session, output to ``log``, only the descriptors in ``keep``.
+
+    Returns its process id. Rejected: there is no such program, or the log cannot be written.
+    """
+    try:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                list(argv),
+                env=dict(environment),
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=tuple(keep),
+            )
+    except OSError as error:
+        raise Rejected(_cannot_start(argv, error)) from error
+    for child in [pid for pid, status in _children.items() if status is None]:
+        exit_status(child)  # or it stays a zombie
+    _children[process.pid] = None
+    process.returncode = 0  # it is not waited for: no warning when this object goes and the program stays
+    return process.pid
+
+
+def exit_status(pid: int) -> int | None:
+    """How a program from :func:`start` ended (negative: by that signal).
+
+    None: it runs, or it was started by another process, which alone is told.
+    """
+    if _children.get(pid, 0) is None:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        _children[pid] = os.waitstatus_to_exitcode(status) if found else None
+    return _children.get(pid)
+
+
+def _cannot_start(argv: Sequence[str], error: OSError) -> str:
+    return f"cannot start `{argv[0]}`: {error}. Is it installed, and on PATH?"
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, 9)
+    except ProcessLookupError:
+        return

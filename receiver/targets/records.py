@@ -1,0 +1,140 @@
+"""What is written down about each model server of the process target, so that none is ever lost.
+
+A record is written and locked before its server is started, and the server inherits the lock. So a record whose lock
+can be had belongs to a server that has ended (or was never started), whoever started it and however it ended; and no
+server runs without a record. Process ids, which the system reuses, decide nothing.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from receiver.core.state import ServerSpec, Slot
+
+KEPT_LOGS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One started server: what it was started as, and where its files are."""
+
+    id: str
+    spec: ServerSpec
+    path: Path
+    control: Path
+    log: Path
+    oom_kills: int | None  # the kernel's count before the start
+    pid: int | None = None  # None: the receiver died between starting it and noting this
+
+
+class Records:
+    """The records below one state directory. Several processes may read; one writes."""
+
+    def __init__(self, state: Path) -> None:
+        self.directory = state / "servers"
+        self.logs = state / "logs"
+        for directory in (self.directory, self.logs):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def create(self, spec: ServerSpec) -> Iterator[tuple[Record, int]]:
+        """Write a record; yield it and its lock, a descriptor for the server to inherit."""
+        self._prune_logs()
+        # Short enough for a socket's address, and telling enough for who lists the directory.
+        name = f"{spec.slot.environment[:12]}-{spec.slot.model[:20]}-{spec.version}-{secrets.token_hex(4)}"
+        record = self._named(name, spec, oom_kills())
+        unlocked = record.path.with_suffix(".new")
+        fd = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            content = {"spec": asdict(spec), "oom_kills": record.oom_kills}
+            os.write(fd, json.dumps(content).encode() + b"\n")
+            os.fsync(fd)
+            # Locked before it can be seen, or another reader would take it for a leftover.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unlocked.rename(record.path)
+            yield record, fd
+        finally:
+            os.close(fd)
+
+    def note_pid(self, record: Record, pid: int) -> Record:
+        """Add the process id, on a line of its own so that a crash cannot spoil the rest."""
+        with record.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"pid": pid}) + "\n")
+        return replace(record, pid=pid)
+
+    def all(self) -> list[Record]:
+        """Every record that can be read; others are of servers that never came to be."""
+        found = (self._read(path) for path in sorted(self.directory.glob("*.jsonl")))
+        return [record for record in found if record is not None]
+
+    def get(self, server_id: str) -> Record | None:
+        """One record, or None where it is gone."""
+        return self._read(self.directory / f"{server_id}.jsonl")
+
+    def alive(self, record: Record) -> bool:
+        """The server has not ended."""
+        try:
+            fd = os.open(record.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(fd)
+
+    def remove(self, record: Record) -> None:
+        """Forget a server that has ended; its log stays for a while."""
+        record.control.unlink(missing_ok=True)
+        record.path.unlink(missing_ok=True)
+
+    def _named(self, name: str, spec: ServerSpec, kills: int | None) -> Record:
+        return Record(
+            id=name,
+            spec=spec,
+            path=self.directory / f"{name}.jsonl",
+            control=self.directory / f"{name}.sock",
+            log=self.logs / f"{name}.log",
+            oom_kills=kills,
+        )
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            first, *rest = path.read_text(encoding="utf-8").splitlines()
+            content = json.loads(first)
+            record = self._named(path.stem, _spec(content["spec"]), content["oom_kills"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
+            return replace(record, pid=int(json.loads(rest[0])["pid"]))
+        return record
+
+    def _prune_logs(self) -> None:
+        running = {record.log for record in self.all()}
+        ended = [log for log in self.logs.glob("*.log") if log not in running]
+        for log in sorted(ended, key=lambda log: log.stat().st_mtime)[:-KEPT_LOGS]:
+            log.unlink(missing_ok=True)
+
+
+def oom_kills() -> int | None:
+    """How many processes the kernel has ended for lack of memory since boot; None where it does not say."""
+    try:
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _spec(raw: dict[str, Any]) -> ServerSpec:
+    return ServerSpec(**{**raw, "slot": Slot(**raw["slot"])})

@@ -1,0 +1,158 @@
+"""What every target does, fake or real. A test class that inherits these gives a ``rig``."""
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from receiver.core.errors import Rejected
+from receiver.core.state import Role, Server, ServerSpec, Slot
+from receiver.ports import Target
+from tests.support.ports import free_port
+
+STAGING = Slot("staging", "churn-model")
+PRODUCTION = Slot("production", "churn-model")
+
+
+def spec(version: int, port: int, slot: Slot = STAGING) -> ServerSpec:
+    """A spec whose digest follows from the version."""
+    return ServerSpec(slot, version, f"sha256:{version:064x}", slot.environment.title(), port, "c" * 40)
+
+
+def asked_version(port: int) -> int | None:
+    """Which version answers on this loopback port; None: nobody does."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    with contextlib.closing(connection), contextlib.suppress(ConnectionError):
+        connection.request("GET", "/health")
+        return int(json.loads(connection.getresponse().read())["version"])
+    return None
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A target with nothing in it, and what a test needs to know about it."""
+
+    target: Target
+    broken: int  # a version that does not become healthy
+    public_version: Callable[[int], int | None]
+    kill: Callable[[Server], None]
+    occupy: Callable[[int], contextlib.AbstractContextManager[object]]  # another program takes a port
+
+
+@contextlib.contextmanager
+def occupied(port: int) -> Iterator[socket.socket]:
+    """Another program listens on the port."""
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        yield listening
+
+
+class TargetContract:
+    """See :class:`receiver.ports.Target`."""
+
+    def test_a_started_server_has_no_traffic(self, rig: Rig) -> None:
+        port = free_port()
+        server = rig.target.start(spec(1, port))
+        assert server.role is Role.CANDIDATE
+        assert server.spec == spec(1, port)
+        assert list(rig.target.observe()) == [server]
+        assert rig.public_version(port) is None
+
+    def test_what_runs_already_is_not_started_again(self, rig: Rig) -> None:
+        port = free_port()
+        server = rig.target.start(spec(1, port))
+        assert rig.target.start(spec(1, port)) == server
+        rig.target.switch(server)
+        again = rig.target.start(spec(1, port))
+        assert (again.id, again.role) == (server.id, Role.LIVE)
+
+    def test_a_server_that_does_not_become_healthy_is_rejected_and_leaves_nothing(self, rig: Rig) -> None:
+        with pytest.raises(Rejected, match=f"staging/churn-model v{rig.broken}"):
+            rig.target.start(spec(rig.broken, free_port()))
+        assert list(rig.target.observe()) == []
+
+    def test_traffic_moves_to_the_new_server_and_the_old_one_stands_by(self, rig: Rig) -> None:
+        port = free_port()
+        old, new = rig.target.start(spec(1, port)), rig.target.start(spec(2, port))
+        rig.target.switch(old)
+        assert rig.public_version(port) == 1
+        rig.target.switch(new)
+        assert rig.public_version(port) == 2
+        assert {s.id: s.role for s in rig.target.observe()} == {old.id: Role.STANDBY, new.id: Role.LIVE}
+
+    def test_switching_twice_changes_nothing(self, rig: Rig) -> None:
+        port = free_port()
+        server = rig.target.start(spec(1, port))
+        rig.target.switch(server)
+        rig.target.switch(server)
+        assert [s.role for s in rig.target.observe()] == [Role.LIVE]
+        assert rig.public_version(port) == 1
+
+    def test_a_standby_takes_traffic_back_when_the_new_server_is_dead(self, rig: Rig) -> None:
+        port = free_port()
+        old, new = rig.target.start(spec(1, port)), rig.target.start(spec(2, port))
+        rig.target.switch(old)
+        rig.target.switch(new)
+        rig.kill(new)
+        assert [s.id for s in rig.target.observe()] == [old.id]
+        rig.target.switch(old)
+        assert rig.public_version(port) == 1
+
+    def test_a_dead_server_gets_no_traffic_and_who_has_it_keeps_it(self, rig: Rig) -> None:
+        port = free_port()
+        old, new = rig.target.start(spec(1, port)), rig.target.start(spec(2, port))
+        rig.target.switch(old)
+        rig.kill(new)
+        with pytest.raises(Rejected, match="v2 cannot have traffic"):
+            rig.target.switch(new)
+        assert rig.public_version(port) == 1
+
+    def test_a_port_of_another_program_is_named_and_the_old_server_keeps_serving(self, rig: Rig) -> None:
+        here, taken = free_port(), free_port()
+        old = rig.target.start(spec(1, here))
+        rig.target.switch(old)
+        moved = rig.target.start(spec(1, taken))
+        with rig.occupy(taken), pytest.raises(Rejected, match=f"port {taken}"):
+            rig.target.switch(moved)
+        assert rig.public_version(here) == 1
+
+    def test_a_slot_can_move_to_another_port(self, rig: Rig) -> None:
+        before, after = free_port(), free_port()
+        old = rig.target.start(spec(1, before))
+        rig.target.switch(old)
+        new = rig.target.start(spec(1, after))
+        rig.target.switch(new)
+        rig.target.retire(old)
+        assert (rig.public_version(before), rig.public_version(after)) == (None, 1)
+
+    def test_a_retired_server_is_gone_and_retiring_it_again_is_fine(self, rig: Rig) -> None:
+        port = free_port()
+        server = rig.target.start(spec(1, port))
+        rig.target.retire(server)
+        rig.target.retire(server)
+        assert list(rig.target.observe()) == []
+
+    def test_retiring_the_live_server_empties_the_slot(self, rig: Rig) -> None:
+        port = free_port()
+        server = rig.target.start(spec(1, port))
+        rig.target.switch(server)
+        rig.target.retire(server)
+        assert list(rig.target.observe()) == []
+        assert rig.public_version(port) is None
+
+    def test_slots_do_not_touch_each_other(self, rig: Rig) -> None:
+        here, there = free_port(), free_port()
+        ours, theirs = rig.target.start(spec(1, here)), rig.target.start(spec(1, there, PRODUCTION))
+        rig.target.switch(ours)
+        rig.target.switch(theirs)
+        rig.target.switch(rig.target.start(spec(2, here)))
+        assert (rig.public_version(here), rig.public_version(there)) == (2, 1)
+        assert {s.id: s.role for s in rig.target.observe()}[theirs.id] is Role.LIVE
+
+    def test_a_dead_server_has_last_words(self, rig: Rig) -> None:
+        server = rig.target.start(spec(1, free_port()))
+        rig.kill(server)
+        assert server.id in rig.target.last_words(server)

@@ -1,0 +1,56 @@
+"""A target in memory, for tests of the flow. The contract suite holds it to what the real ones do."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from receiver.core.errors import Rejected
+from receiver.core.state import Role, Server, ServerSpec
+
+
+class FakeTarget:
+    """Servers that are nothing but their description. ``broken``: versions that never become healthy."""
+
+    def __init__(self, broken: frozenset[int] = frozenset()) -> None:
+        self.broken = broken
+        self.servers: dict[str, Server] = {}
+        self.foreign_ports: set[int] = set()  # taken by other programs
+        self._started = 0
+
+    def observe(self) -> Sequence[Server]:
+        return list(self.servers.values())
+
+    def start(self, spec: ServerSpec) -> Server:
+        for server in self.servers.values():
+            if server.spec == spec:
+                return server
+        if spec.version in self.broken:
+            raise Rejected(f"{spec.slot} v{spec.version} ended while it was starting.\nit is broken")
+        self._started += 1
+        server = Server(f"fake-{self._started}", spec, Role.CANDIDATE, f"http://fake-{self._started}")
+        self.servers[server.id] = server
+        return server
+
+    def switch(self, server: Server) -> None:
+        if server.id not in self.servers:
+            raise Rejected(f"{server.spec.slot} v{server.spec.version} cannot have traffic: it does not answer.")
+        if server.spec.port in self.foreign_ports:
+            raise Rejected(f"{server.spec.slot}: port {server.spec.port} is taken")
+        for other in self.observe():
+            if other.spec.slot == server.spec.slot and other.role is Role.LIVE:
+                self.servers[other.id] = replace(other, role=Role.STANDBY)
+        self.servers[server.id] = replace(self.servers[server.id], role=Role.LIVE)
+
+    def retire(self, server: Server) -> None:
+        self.servers.pop(server.id, None)
+
+    def last_words(self, server: Server) -> str:
+        return f"{server.id} said nothing"
+
+    def die(self, server: Server) -> None:
+        """The server ends by itself."""
+        del self.servers[server.id]
+
+    def public_version(self, port: int) -> int | None:
+        """The version that answers on a public port."""
+        found = (s.spec.version for s in self.servers.values() if s.role is Role.LIVE and s.spec.port == port)
+        return next(found, None)

@@ -1,0 +1,54 @@
+"""The process target over small servers, and the end of every server that a test leaves behind."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from receiver.core.state import Server
+from receiver.targets.process import ProcessTarget
+from receiver.targets.records import Records
+from tests.support import tiny_server
+from tests.support.waiting import eventually
+
+COMMAND = (sys.executable, "-P", str(tiny_server.__file__))
+
+
+def process_target(state: Path, start_seconds: float = 15.0) -> ProcessTarget:
+    """A target whose servers are tiny ones."""
+    return ProcessTarget(state, command=COMMAND, start_seconds=start_seconds)
+
+
+@contextlib.contextmanager
+def cleaned_up(state: Path) -> Iterator[Path]:
+    """A state directory, of whose servers none is left in the end."""
+    try:
+        yield state
+    finally:
+        records = Records(state)
+        for record in records.all():
+            if record.pid is not None and records.alive(record):
+                os.kill(record.pid, signal.SIGKILL)
+
+
+def pid_of(state: Path, server: Server) -> int:
+    """The process of a server."""
+    record = Records(state).get(server.id)
+    assert record is not None
+    assert record.pid is not None
+    return record.pid
+
+
+def send_signal(state: Path, server: Server, number: int) -> None:
+    """Signal a server; where that ends it, wait until it has ended."""
+    os.kill(pid_of(state, server), number)
+    if number == signal.SIGKILL:
+        eventually(lambda: not is_running(state, server))
+
+
+def is_running(state: Path, server: Server) -> bool:
+    """The server's process exists."""
+    record = Records(state).get(server.id)
+    return record is not None and Records(state).alive(record)

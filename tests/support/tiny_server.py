@@ -1,0 +1,100 @@
+"""A model server without a model: started like the real one, and as well-behaved as its version says.
+
+Run as a script. Everything but the app is the real thing: options, control socket, handing over.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from serving.server import run_on_orders
+
+# Versions with a flaw; all others are fine.
+EXITS_AT_ONCE = 901
+HANGS_WHILE_LOADING = 902
+ANSWERS_AS_ANOTHER_VERSION = 903
+DIES_AFTER_AN_ANSWER = 904
+LOADS_SLOWLY = 905
+PREDICTS_NAN = 906
+SICK = 907
+
+
+class App:
+    """Answers /health and /predict like a model server; /sleep takes half a second."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        self.version = int(options["version"])
+        said = 1 if self.version == ANSWERS_AS_ANOTHER_VERSION else self.version
+        self.health = {
+            "status": "ok",
+            "stage": options.get("stage"),
+            "environment": options["environment"],
+            "model": options["model"],
+            "version": said,
+            "digest": options["digest"],
+            "revision": options["revision"],
+        }
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        body = await self._body(receive)
+        if scope["path"] == "/sleep":
+            await asyncio.sleep(0.5)
+        if scope["path"] == "/environ":
+            answer: Any = dict(os.environ)
+        elif scope["path"] == "/predict":
+            number = float("nan") if self.version == PREDICTS_NAN else 0
+            rows = len(json.loads(body))
+            answer = {
+                "model": self.health["model"],
+                "version": self.health["version"],
+                "predictions": [number] * rows,
+            }
+            if self.version == DIES_AFTER_AN_ANSWER:
+                asyncio.get_running_loop().call_later(0.3, os._exit, 9)
+        else:
+            answer = self.health
+        content = json.dumps(answer).encode()
+        status = 503 if self.version == SICK else 200
+        headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _body(self, receive: Any) -> bytes:
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                return body
+
+
+def main(argv: list[str]) -> None:
+    options = dict(option.removeprefix("--").split("=", 1) for option in argv)
+    version = int(options["version"])
+    if version == EXITS_AT_ONCE:
+        sys.stderr.write("there is no such model \x1b[31m\n")
+        sys.exit(3)
+
+    def load() -> App:
+        if version == HANGS_WHILE_LOADING:
+            time.sleep(600)
+        if version == LOADS_SLOWLY:
+            time.sleep(1)
+        return App(options)
+
+    described = {name: options[name] for name in ("model", "digest")} | {"version": version}
+    run_on_orders(Path(options["control"]), load, described)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
