@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ml.train import TrainResult
-from tests.support.mlflow_server import AuthServer, running_auth_mlflow, running_mlflow
+from receiver.adapters.local_mlflow import running_mlflow
+from tests.support.mlflow_server import AuthServer, running_auth_mlflow
 from tests.support.trained import train_into
 
 # What a developer's shell or a CI runner may carry and a test must not see.
