@@ -96,10 +96,11 @@ def promote(
     json: Json = False,
 ) -> None:
     """Push a branch with a one-line change of the pin, ready for a pull request."""
+    from receiver.promotion import Change
     from receiver.show import show_promotion
-    from receiver.wiring import promote as make
+    from receiver.wiring import propose
 
-    show_promotion(make(model, version, to), as_json=json)
+    show_promotion(propose(Change(model, version, to)), as_json=json)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from receiver.adapters.journal import Journal
 from receiver.core.deployment import Deployment, verified_at
 from receiver.core.errors import PinrailError
 from receiver.core.redact import plain, plain_lines
+from receiver.promotion import Promotion
 from receiver.services import Services
 from receiver.status import reason_of, state_of, statuses
 from receiver.survey import Finding, consider, look
@@ -161,6 +162,17 @@ def show_live(journal: Journal, at: datetime | None, *, as_json: bool) -> None:
         ("environment", "model", "version", "since", "commit"),
         [(r.environment, r.model, _v(r.version), r.since, r.commit[:7]) for r in rows],
     )
+
+
+def show_promotion(promotion: Promotion, *, as_json: bool) -> None:
+    """Print the branch that was pushed, and what to do with it."""
+    if as_json:
+        _print_json(asdict(promotion))
+        return
+    print(promotion.title)
+    there = "is there already" if promotion.existing else "pushed"
+    print(f"{there}: {promotion.branch} at {promotion.commit[:12]}")
+    print(f"open the pull request: {promotion.compare}" if promotion.compare else "merge it to promote")
 
 
 def _history_row(deployment: Deployment) -> HistoryRow:

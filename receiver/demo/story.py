@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from receiver.adapters.git_command import parse_remote
 from receiver.adapters.local_mlflow import running_mlflow
 from receiver.core.errors import Rejected
 from receiver.core.redact import plain
 from receiver.demo.ports import choose
 from receiver.demo.stage import SOAK, Stage, clear, deployments, end_servers, receiver, wait_for
-from receiver.promotion import promote
+from receiver.promotion import Change, promote
 
 MODEL = "churn-model"
 CUSTOMER = {
@@ -126,7 +127,7 @@ def _train(stage: Stage, narrator: Narrator, regularisation: float) -> None:
 
 def _merge(stage: Stage, narrator: Narrator, environment: str, version: int) -> None:
     github = stage.github()
-    made = promote(github.url, "main", MODEL, version=version, environment=environment)
+    made = promote(parse_remote(github.url), "main", Change(MODEL, version, environment))
     commit = github.merge(made.branch)
     narrator.say(f"[bold]merged[/] {made.branch} as {commit[:7]}; GitHub's signed push is on its way")
 
