@@ -1,43 +1,22 @@
 """The shape of an environment file. ``environments/schema.json`` is generated from here, for editors.
 
-To add a gate check: one line in :class:`Gate`, and a file in ``ml/gates`` that measures it.
+The gate section is in ``gate_schema.py``.
 """
 
 import json
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    with_config,
-)
-from pydantic.dataclasses import dataclass
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
+from ml.gate_schema import ONLY_THESE, Gate, says
+
 MAX_INTEGER = 2**63 - 1  # what SQLite and MLflow keep
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]{1,500}$"
-ONLY_THESE = ConfigDict(extra="forbid")
-
-
-def _says(allowed: str, advice: str) -> WrapValidator:
-    """Explain a refused value in our words: what is ``allowed``, and the ``advice`` what to do."""
-
-    def check(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return inner(value)
-        except ValidationError:
-            raise PydanticCustomError("says", "{allowed}", {"allowed": allowed, "advice": advice}) from None
-
-    return WrapValidator(check)
 
 
 def _not_reserved(alias: str) -> str:
@@ -50,8 +29,8 @@ def _not_reserved(alias: str) -> str:
 
 Name = Annotated[
     str,
-    Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
-    _says("1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first", "rename it, or quote a number"),
+    Field(strict=True, pattern=NAME),
+    says("1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first", "rename it, or quote a number"),
 ]
 Alias = Annotated[
     str,
@@ -61,16 +40,16 @@ Alias = Annotated[
         json_schema_extra={"not": {"pattern": "^([Ll][Aa][Tt][Ee][Ss][Tt]|[vV][0-9]+)$"}},
     ),
     AfterValidator(_not_reserved),
-    _says("1 to 64 letters, digits, `_` and `-`, but not latest or v<number>", "use the environment's name"),
+    says("1 to 64 letters, digits, `_` and `-`, but not latest or v<number>", "use the environment's name"),
 ]
 Stage = Annotated[
     Literal["Staging", "Production"] | None,
-    _says("Staging, Production or null", "write one of them, or leave it out where the registry shows no stage"),
+    says("Staging, Production or null", "write one of them, or leave it out where the registry shows no stage"),
 ]
 Version = Annotated[
     int,
     Field(strict=True, ge=1, le=MAX_INTEGER),
-    _says(
+    says(
         f"a whole number from 1 to {MAX_INTEGER}",
         "write the registry's number, like 6, and nothing around it",
     ),
@@ -78,60 +57,18 @@ Version = Annotated[
 Port = Annotated[
     int,
     Field(strict=True, ge=1, le=65535),
-    _says("a whole number from 1 to 65535", "write a free port of the serving machine, like 8001"),
+    says("a whole number from 1 to 65535", "write a free port of the serving machine, like 8001"),
 ]
 Duration = Annotated[
     str,
     Field(strict=True, pattern=r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$", min_length=2),
-    _says("hours, minutes and seconds like 30m, 1h30m, 45s or 0s", "write the number and its unit"),
+    says("hours, minutes and seconds like 30m, 1h30m, 45s or 0s", "write the number and its unit"),
 ]
 Reason = Annotated[
     str,
     Field(strict=True, pattern=PRINTABLE),
-    _says("1 to 500 printable characters on one line", "say in a sentence why, for the person who reads it later"),
+    says("1 to 500 printable characters on one line", "say in a sentence why, for the person who reads it later"),
 ]
-Share = Annotated[
-    float,
-    Field(strict=True, ge=0, le=1, allow_inf_nan=False),
-    _says("a number from 0 to 1, like 0.8", "write the share, not a percentage, and no quotes"),
-]
-Amount = Annotated[
-    float,
-    Field(strict=True, gt=0, le=1e12, allow_inf_nan=False),
-    _says("a number above 0, like 50", "write a plain number without a unit and without quotes"),
-]
-
-
-@dataclass(frozen=True, slots=True, config=ONLY_THESE)
-class AtLeast:
-    """A check that passes from ``min`` upwards."""
-
-    min: Share
-    max: ClassVar[None] = None
-
-
-@dataclass(frozen=True, slots=True, config=ONLY_THESE)
-class AtMost:
-    """A check that passes up to ``max``."""
-
-    max: Amount
-    min: ClassVar[None] = None
-
-
-Threshold = AtLeast | AtMost
-
-
-@with_config(ONLY_THESE)
-class Gate(TypedDict, total=False):
-    """What a version must reach on the evaluation data before it may serve here. `{}`: nothing is asked."""
-
-    accuracy: Annotated[AtLeast, Field(description="Share of right answers.")]
-    roc_auc: Annotated[AtLeast, Field(description="Area under the ROC curve.")]
-    f1: Annotated[AtLeast, Field(description="Harmonic mean of precision and recall.")]
-    log_loss: Annotated[AtMost, Field(description="Cross-entropy of the probabilities.")]
-    calibration_error: Annotated[AtMost, Field(description="Expected distance of probability from frequency.")]
-    latency_p95_ms: Annotated[AtMost, Field(description="95th percentile of one prediction, in milliseconds.")]
-    memory_mb: Annotated[AtMost, Field(description="Resident memory of the loaded model, in megabytes.")]
 
 
 @with_config(ONLY_THESE)

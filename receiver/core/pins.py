@@ -3,11 +3,13 @@
 One bad file and nothing is touched: there is no such thing as half of a desired state.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ml.environment import Environment, EnvironmentInvalid, Pin, did_you_mean, parse_environment
+from ml.environment_schema import NAME
 from receiver.core.errors import Rejected
 
 FOLDER = PurePosixPath("environments")
@@ -57,6 +59,9 @@ def read_pins(files: Mapping[str, bytes], known: Collection[str] = ()) -> Desire
     environments: list[Environment] = []
     relevant = sorted(path for path in files if is_environment_file(path))
     for path in relevant:
+        if not re.fullmatch(NAME, PurePosixPath(path).stem):
+            errors.append(f"{path!a}: found a file name that is no environment's name, allowed {NAME}: rename it")
+            continue
         try:
             environments.append(parse_environment(files[path], path))
         except EnvironmentInvalid as error:
