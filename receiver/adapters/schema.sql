@@ -10,14 +10,17 @@ CREATE TABLE IF NOT EXISTS deliveries (
   note        TEXT NOT NULL,              -- why, for a person
   job         INTEGER REFERENCES jobs(id)
 ) STRICT;
+CREATE INDEX IF NOT EXISTS deliveries_by_job ON deliveries(job);
+CREATE INDEX IF NOT EXISTS deliveries_by_time ON deliveries(received_at);
 
 CREATE TABLE IF NOT EXISTS jobs (
   id          INTEGER PRIMARY KEY,
   state       TEXT NOT NULL CHECK (state IN ('queued','leased','retry','done','dead','superseded')),
-  cause       TEXT NOT NULL,              -- push | timer | startup | retry | ...
+  cause       TEXT NOT NULL,              -- push | timer | startup | retry | ...; several joined by commas
   queued_at   REAL NOT NULL,
   not_before  REAL NOT NULL,
-  attempts    INTEGER NOT NULL DEFAULT 0,
+  attempts    INTEGER NOT NULL DEFAULT 0, -- how often it was begun
+  crashes     INTEGER NOT NULL DEFAULT 0, -- how often the receiver died at it
   ended_at    REAL,
   note        TEXT NOT NULL DEFAULT ''
 ) STRICT;
@@ -66,12 +69,13 @@ CREATE TABLE IF NOT EXISTS quarantine (
 
 CREATE TABLE IF NOT EXISTS outbox (
   id          INTEGER PRIMARY KEY,
-  channel     TEXT NOT NULL,              -- notify | github
+  channel     TEXT NOT NULL,              -- notify | github, or one destination of it: notify/<name>
   body        TEXT NOT NULL,              -- JSON
   created_at  REAL NOT NULL,
   not_before  REAL NOT NULL,
   attempts    INTEGER NOT NULL DEFAULT 0,
   sent_at     REAL,
+  given_up_at REAL,                       -- will not be tried again; error says why
   error       TEXT NOT NULL DEFAULT ''
 ) STRICT;
-CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox(not_before) WHERE sent_at IS NULL;
+CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox(not_before) WHERE sent_at IS NULL AND given_up_at IS NULL;

@@ -12,7 +12,7 @@ from receiver.core.errors import PinrailError, Retryable
 BUSY_SECONDS = 5.0
 
 
-class StateUnusable(PinrailError):
+class StateUnusable(PinrailError):  # noqa: N818 - the name says what is wrong
     """The state file cannot be opened as Pinrail's database."""
 
 
@@ -25,12 +25,13 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._opened: list[sqlite3.Connection] = []
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self.connection().executescript(
                 resources.files("receiver.adapters").joinpath("schema.sql").read_text(encoding="utf-8")
             )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StateUnusable(
                 f"{path}: {error}. Free some disk space or make it writable; if the file is damaged, move it "
                 "away and start again: what runs is read from registry and servers, not from it."
@@ -41,27 +42,39 @@ class Database:
         existing: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if existing is not None:
             return existing
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        # Each thread keeps to its own; the check is off so that close() may close them all.
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         self._local.connection = connection
+        self._opened.append(connection)
         return connection
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Take the write lock, commit on leaving, roll back on an error; a busy or full disk is Retryable."""
-        connection = self.connection()
+        """Take the write lock, commit on leaving, roll back on an error.
+
+        Raises:
+            Retryable: the file is locked by another process, or the disk is full, read-only or damaged.
+        """
         try:
+            connection = self.connection()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has rolled back by itself
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
+            raise  # a bug of ours
+        except sqlite3.Error as error:
             raise Retryable(f"the state database {self.path} cannot be written: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections of all threads; none of them may use the database afterwards."""
+        while self._opened:
+            self._opened.pop().close()

@@ -1,0 +1,32 @@
+"""One receiver per state directory: a lock that the kernel gives back when its holder dies, however it dies."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from receiver.core.errors import Rejected
+
+
+@contextmanager
+def exclusive(state: Path) -> Iterator[None]:
+    """Hold ``<state>/lock``. Rejected: another receiver holds it; its process id is named."""
+    state.mkdir(parents=True, exist_ok=True)
+    path = state / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise Rejected(
+                f"{path} is held by {who}: a receiver already runs on this state directory. "
+                "Stop it first, or give this one another PINRAIL_STATE_DIR."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)  # the file stays: removing it would let two hold "the" lock

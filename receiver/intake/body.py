@@ -1,0 +1,90 @@
+"""Reading a request body that may be endless, slow or one of very many: capped, with a deadline, within a budget."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from receiver.intake.headers import Headers, only
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one sender, and all together, may cost us. GitHub caps a payload at 25 MB and waits 10 s."""
+
+    body_bytes: int = 25 * 1024 * 1024
+    body_seconds: float = 8.0
+    budget_bytes: int = 128 * 1024 * 1024  # of bodies held in memory at once
+    linger_bytes: int = 50 * 1024 * 1024  # read and thrown away after a refusal, so that the refusal is heard
+
+
+class TooLarge(Exception):  # noqa: N818 - named for what it is; it never leaves the app
+    """The body is larger than we take."""
+
+
+class TooSlow(Exception):  # noqa: N818 - as above
+    """The body did not arrive in time."""
+
+
+class TooBusy(Exception):  # noqa: N818 - as above
+    """Bodies of others fill the memory that we give to bodies."""
+
+
+class Gone(Exception):  # noqa: N818 - as above
+    """The sender hung up before the end."""
+
+
+class BodyReader:
+    """Reads bodies for one app; what they may hold together is counted here."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._held = 0
+
+    async def read(self, headers: Headers, receive: Receive) -> bytes:
+        """The whole body. Raises TooLarge, TooSlow, TooBusy or Gone as soon as that is known."""
+        declared = only(headers, b"content-length") or b""
+        if declared.isdigit() and (len(declared) > len("1000000000") or int(declared) > self._limits.body_bytes):
+            raise TooLarge
+        chunks: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                await self._collect(receive, chunks)
+        except TimeoutError as error:
+            raise TooSlow from error
+        finally:
+            self._held -= sum(map(len, chunks))
+        return b"".join(chunks)
+
+    async def _collect(self, receive: Receive, chunks: list[bytes]) -> None:
+        size = 0
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            chunk = message.get("body", b"")
+            more = message.get("more_body", False)
+            size += len(chunk)
+            if size > self._limits.body_bytes:
+                raise TooLarge
+            if self._held + len(chunk) > self._limits.budget_bytes:
+                raise TooBusy
+            self._held += len(chunk)
+            chunks.append(chunk)
+
+    async def linger(self, receive: Receive) -> None:
+        """Throw away what still comes, for a while: closing on unread bytes would reset away our answer."""
+        left = self._limits.linger_bytes
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
