@@ -100,7 +100,7 @@ def read_gates(directory: Path) -> dict[str, Gate]:
 
 
 def _with_accuracy(gate: Gate, request: Request) -> Gate:
-    from ml.environment import AtLeast
+    from ml.gate_schema import AtLeast
 
     return gate if request.accuracy is None else {**gate, "accuracy": AtLeast(min=request.accuracy)}
 

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from ml.environment import AtLeast, AtMost, Threshold
 from ml.evidence import Outcome
+from ml.gate_schema import AtLeast, AtMost, Threshold
 from ml.gates.judge import judge
 from ml.gates.subject import Measurement
 
