@@ -1,0 +1,196 @@
+"""Model versions on this machine, each under the digest of its bytes.
+
+``<root>/<64 hex>/`` holds a version's artifacts, ``<root>/index/<model>/<version>`` the digest that this version had
+when it was fetched. A directory appears under its name whole or not at all, so any number of processes may share a
+cache. Nothing here unpickles or runs what it fetches, and MLflow is imported only to fetch.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from serving.digest import NOT_CONTENT, digest_tree
+from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError, ServingError
+
+DEADLINE_SECONDS = 120.0
+# The names that pins may have: MLflow itself takes anything, a path must not.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+TEMPORARY = ".new-"
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    """A version's artifacts on this machine."""
+
+    path: Path
+    digest: str  # "sha256:<hex>", computed from the bytes at ``path``
+
+
+class Cache:
+    """A content-addressed directory of model versions."""
+
+    def __init__(self, root: Path, tracking_uri: str | None = None, deadline: float = DEADLINE_SECONDS) -> None:
+        """``tracking_uri``: MLflow's, its own settings if None. ``deadline``: seconds for one fetch, all in all."""
+        self.root = root
+        self._tracking_uri = tracking_uri
+        self._deadline = deadline
+
+    def find(self, digest: str) -> Path | None:
+        """The artifacts with this digest, whose every byte was verified just now; a damaged entry is discarded.
+
+        DigestDiffersError: that is no digest.
+        """
+        path = self._place(digest)
+        if not path.is_dir():
+            return None
+        if digest_tree(path) == digest:
+            return path
+        with contextlib.suppress(FileNotFoundError):  # somebody else discarded it first
+            path.rename(self._temporary() / "damaged")
+        self._sweep()
+        return None
+
+    def digest_of(self, model: str, version: int) -> str | None:
+        """The digest that this version had when it was last fetched, without asking the registry."""
+        try:
+            text = self._index(model, version).read_text("ascii", "replace").strip()
+        except FileNotFoundError:
+            return None
+        return text if DIGEST.fullmatch(text) else None
+
+    def fetch(self, model: str, version: int, expected: str | None = None) -> CachedModel:
+        """Bring exactly this version from the registry into the cache; aliases and stages are never resolved.
+
+        Raises:
+            ModelMissingError: no such version, or one without artifacts.
+            DigestDiffersError: what the registry has is not ``expected``; the cache keeps nothing of it.
+            RegistryUnavailableError: no sensible answer within the deadline.
+        """
+        index = self._index(model, version)
+        place = self._temporary()
+        try:
+            source = self._within_deadline(model, version, place)
+            digest = digest_tree(source)
+            if expected is not None and digest != expected:
+                raise DigestDiffersError(
+                    f"{model} version {version} has other artifacts than it should: found {digest}, expected "
+                    f"{expected}. Somebody changed them in the registry's artifact store; register them as a new "
+                    f"version, or put the old ones back"
+                )
+            path = self._keep(source, digest)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        index.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(index, f"{digest}\n")
+        return CachedModel(path, digest)
+
+    def obtain(self, model: str, version: int, digest: str) -> Path:
+        """The version's artifacts with this digest: from the cache, or fetched. Raises what :meth:`fetch` does."""
+        return self.find(digest) or self.fetch(model, version, digest).path
+
+    def _keep(self, source: Path, digest: str) -> Path:
+        path = self._place(digest)
+        while True:
+            try:
+                source.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+                # Already there; if it is sound, both are the same.
+                if self.find(digest) is None:
+                    continue
+            return path
+
+    def _within_deadline(self, model: str, version: int, place: Path) -> Path:
+        """Download in a thread of its own: MLflow's time limits are per request and a slow drip passes them all."""
+        answer: SimpleQueue[Path | Exception] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                answer.put(_download(model, version, place, self._tracking_uri))
+            except Exception as error:  # noqa: BLE001 - it is raised again where somebody waits for it
+                answer.put(error)
+
+        threading.Thread(target=work, name=f"fetch {model} {version}", daemon=True).start()
+        try:
+            result = answer.get(timeout=self._deadline)
+        except Empty:
+            raise RegistryUnavailableError(
+                f"{model} version {version} could not be downloaded within {self._deadline:g} s: "
+                f"the registry or its artifact store is too slow or hangs"
+            ) from None
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _place(self, digest: str) -> Path:
+        match = DIGEST.fullmatch(digest)
+        if match is None:
+            raise DigestDiffersError(f"a digest looks like sha256:<64 hexadecimal digits>, not like {digest[:80]!r}")
+        return self.root / match[1]
+
+    def _index(self, model: str, version: int) -> Path:
+        if NAME.fullmatch(model) is None:
+            raise ModelMissingError(
+                f"{model[:80]!r} is no name for a model to serve: letters, digits, dot, hyphen and underscore, "
+                f"at most 64, the first a letter or digit"
+            )
+        return self.root / "index" / model / str(int(version))
+
+    def _temporary(self) -> Path:
+        self.root.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.root))
+
+    def _sweep(self) -> None:
+        for path in self.root.glob(f"{TEMPORARY}*/damaged"):
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    Path(name).replace(path)
+
+
+def _download(model: str, version: int, place: Path, tracking_uri: str | None) -> Path:
+    """The version's artifacts, downloaded below ``place``."""
+    from mlflow import MlflowClient
+    from mlflow.artifacts import download_artifacts
+
+    try:
+        client = MlflowClient(tracking_uri)
+        uri = client.get_model_version_download_uri(model, str(version))
+    except Exception as error:
+        raise _explained(error, f"{model} version {version}", "is not in the registry") from error
+    try:
+        path = Path(download_artifacts(uri, dst_path=str(place / "artifacts"), tracking_uri=tracking_uri))
+    except Exception as error:
+        raise _explained(error, f"the artifacts of {model} version {version}", "are missing") from error
+    for name in NOT_CONTENT:
+        (path / name).unlink(missing_ok=True)
+    if not (path / "MLmodel").is_file():
+        raise ModelMissingError(
+            f"the artifacts of {model} version {version} are missing: there is no MLmodel file where the registry "
+            f"says that they are. Register the model anew"
+        )
+    return path
+
+
+def _explained(error: Exception, what: str, if_missing: str) -> ServingError:
+    """MLflow's many errors, sorted into gone for good and not now."""
+    reason = re.sub(r"(?<=//)[^/@\s]+@", "", " ".join(str(error).split()))[:300]  # no credentials of a URL
+    code: Any = getattr(error, "error_code", "")
+    response: Any = getattr(error, "response", None)
+    gone = isinstance(error, FileNotFoundError) or code == "RESOURCE_DOES_NOT_EXIST"
+    if gone or getattr(response, "status_code", None) == 404 or "No such file" in reason:  # noqa: PLR2004 - HTTP's
+        return ModelMissingError(f"{what} {if_missing}: {reason}")
+    return RegistryUnavailableError(f"{what} could not be had from MLflow: {type(error).__name__}: {reason}")

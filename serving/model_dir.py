@@ -1,0 +1,140 @@
+"""What an MLflow model directory says about itself: read as text, without MLflow and without running the model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from serving.errors import UnsupportedModelError
+
+ONNX_TWIN = Path("onnx") / "model.onnx"
+
+# MLflow's column types that a request can carry as one JSON value.
+COLUMN_TYPES = frozenset({"boolean", "integer", "long", "float", "double", "string", "binary", "datetime"})
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One input of the model, or one of its params."""
+
+    name: str
+    type: str  # one of COLUMN_TYPES
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A setting that a caller may send along with a request, and its value for those who don't."""
+
+    name: str
+    type: str  # one of COLUMN_TYPES
+    default: Any
+    is_list: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDir:
+    """A model directory, as its MLmodel file describes it."""
+
+    path: Path
+    columns: Sequence[Column]  # in the signature's order
+    params: Sequence[Param]
+    flavors: frozenset[str]
+    run_id: str | None
+    onnx: Path | None  # the twin, where there is one
+    predict_fn: str = "predict"  # the method of a scikit-learn model that gives its answer
+    tensor: str | None = None  # the numpy type, where the signature is one [N, columns] tensor and has no names
+
+
+def read(path: Path) -> ModelDir:
+    """Read a model directory. UnsupportedModelError: not a model, or none whose requests could be checked."""
+    raw = _mlmodel(path)
+    signature = raw.get("signature")
+    if not isinstance(signature, Mapping) or not signature.get("inputs"):
+        raise UnsupportedModelError(
+            f"the model in {path.name} has no signature, so requests to it can't be checked: "
+            f"log it with signature=mlflow.models.infer_signature(inputs, predictions)"
+        )
+    inputs = json.loads(signature["inputs"])
+    tensor = _tensor_type(inputs)
+    flavors = raw.get("flavors") or {}
+    twin = path / ONNX_TWIN
+    return ModelDir(
+        path=path,
+        columns=_columns_of_tensor(inputs[0]) if tensor else _columns(inputs),
+        params=tuple(_param(p) for p in json.loads(signature.get("params") or "null") or ()),
+        flavors=frozenset(flavors),
+        run_id=raw.get("run_id") or None,
+        onnx=twin if twin.is_file() else None,
+        predict_fn=flavors.get("python_function", {}).get("predict_fn", "predict"),
+        tensor=tensor,
+    )
+
+
+def input_example(path: Path) -> list[dict[str, Any]]:
+    """The example rows that the model was logged with, as records; empty where it was logged without."""
+    model = read(path)
+    info = _mlmodel(path).get("saved_input_example_info") or {}
+    if info.get("type") not in {"dataframe", "ndarray", "json_object"} or not info.get("artifact_path"):
+        return []
+    raw = json.loads((path / info["artifact_path"]).read_bytes())
+    names = [column.name for column in model.columns]
+    if isinstance(raw, Mapping) and "data" in raw:
+        return [dict(zip(raw.get("columns") or names, row, strict=True)) for row in raw["data"]]
+    if isinstance(raw, Mapping) and "inputs" in raw:
+        return [dict(zip(names, row, strict=True)) for row in raw["inputs"]]
+    if isinstance(raw, Mapping):
+        return [dict(raw)]
+    return [dict(row) for row in raw]
+
+
+def _mlmodel(path: Path) -> Mapping[str, Any]:
+    file = path / "MLmodel"
+    try:
+        raw = yaml.safe_load(file.read_bytes())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UnsupportedModelError(f"{file} is not readable as the description of a model: {error}") from error
+    if not isinstance(raw, Mapping):
+        raise UnsupportedModelError(f"{file} is not the description of a model: it is no mapping")
+    return raw
+
+
+def _columns(inputs: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    columns = []
+    for position, raw in enumerate(inputs):
+        name, kind = str(raw.get("name", position)), raw.get("type")
+        if kind not in COLUMN_TYPES:
+            raise UnsupportedModelError(
+                f"input {name!r} of the model is of type {kind}: columns can be {', '.join(sorted(COLUMN_TYPES))}, "
+                f"or all of them together one tensor of shape (-1, n)"
+            )
+        columns.append(Column(name, kind, required=bool(raw.get("required", not raw.get("optional")))))
+    if len({column.name for column in columns}) < len(columns):
+        raise UnsupportedModelError("two inputs of the model have the same name")
+    return tuple(columns)
+
+
+def _tensor_type(inputs: Sequence[Mapping[str, Any]]) -> str | None:
+    return inputs[0]["tensor-spec"]["dtype"] if len(inputs) == 1 and inputs[0].get("type") == "tensor" else None
+
+
+def _columns_of_tensor(raw: Mapping[str, Any]) -> tuple[Column, ...]:
+    shape, dtype = raw["tensor-spec"]["shape"], raw["tensor-spec"]["dtype"]
+    kind = {"b": "boolean", "i": "long", "u": "long", "f": "double"}.get(_kind(dtype))
+    if kind is None or len(shape) != 2 or shape[0] != -1 or shape[1] < 1:  # noqa: PLR2004 - rows and columns
+        raise UnsupportedModelError(
+            f"the model takes a tensor of type {dtype} and shape {tuple(shape)}: "
+            f"only numbers of shape (-1, n) are served"
+        )
+    return tuple(Column(str(position), kind) for position in range(shape[1]))
+
+
+def _kind(dtype: str) -> str:
+    return "b" if dtype == "bool" else dtype[0]
+
+
+def _param(raw: Mapping[str, Any]) -> Param:
+    return Param(raw["name"], raw["type"], raw.get("default"), is_list=bool(raw.get("shape")))

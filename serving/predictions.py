@@ -1,0 +1,35 @@
+"""A model's answer to some rows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.errors import PredictionError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """One label per row and, from a classifier that gives them, one probability per class for each."""
+
+    labels: Array  # [rows], or [rows, outputs] of a model with several outputs
+    probabilities: Array | None  # [rows, classes]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, start: int, stop: int) -> "Predictions":
+        """The answers to some of the rows."""
+        probabilities = None if self.probabilities is None else self.probabilities[start:stop]
+        return Predictions(self.labels[start:stop], probabilities)
+
+    def check(self, rows: int) -> None:
+        """PredictionError: not one answer per row, or a number that is not finite and so has no place in JSON."""
+        if len(self.labels) != rows:
+            raise PredictionError(f"the model answered {len(self.labels)} rows where {rows} were asked")
+        for numbers in (self.probabilities, self.labels):
+            if numbers is not None and numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+                row = int(np.argwhere(~np.isfinite(numbers))[0][0])
+                raise PredictionError(f"the model's answer to row {row} is not a finite number")

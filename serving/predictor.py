@@ -1,0 +1,111 @@
+"""One loaded model, asked with plain Python values: the gate measures through it, the server answers through it."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from serving import model_dir
+from serving.errors import PredictionError, UnsupportedModelError
+from serving.model_dir import ModelDir
+from serving.predictions import Predictions
+
+log = logging.getLogger(__name__)
+
+
+class Runtime(Protocol):
+    """A way to run a model."""
+
+    @property
+    def name(self) -> str:
+        """What /health calls it."""
+        ...
+
+    @property
+    def rows_are_independent(self) -> bool:
+        """Rows of several requests may be answered together."""
+        ...
+
+    def run(self, columns: Sequence[Sequence[Any]]) -> Predictions:
+        """Answer rows that come as columns in the signature's order, ``None`` where a value is missing."""
+        ...
+
+
+class Predictor:
+    """A model and the runtime that was chosen for it."""
+
+    def __init__(self, model: ModelDir, runtime: Runtime) -> None:
+        self.model = model
+        self.runtime = runtime
+
+    def predict(self, rows: Sequence[Sequence[Any]]) -> Predictions:
+        """Answer rows of values in the signature's order, ``None`` where one is missing.
+
+        The values are of the signature's types: ``serving.schema`` sees to it for requests.
+        PredictionError: the model fails, or has no finite answer.
+        """
+        predictions = self.runtime.run(list(zip(*rows, strict=True)))
+        predictions.check(len(rows))
+        return predictions
+
+    def predict_records(self, records: Sequence[Mapping[str, Any]]) -> Predictions:
+        """Answer rows that come as mappings; a column that is not there is missing."""
+        names = [column.name for column in self.model.columns]
+        return self.predict([[record.get(name) for name in names] for record in records])
+
+    def warm_up(self) -> None:
+        """Answer the model's own example once, so that the first request does not pay for it.
+
+        PredictionError: the model can't answer even that.
+        """
+        if example := model_dir.input_example(self.model.path):
+            self.predict_records(example)
+
+
+def load_predictor(path: Path, runtime: str | None = None) -> Predictor:
+    """Load the model in a directory under the best runtime that is faithful to it, or under a named one.
+
+    Args:
+        path: an MLflow model directory, such as :meth:`serving.loader.Cache.find` returns.
+        runtime: ``onnx``, ``native`` or ``pyfunc``; the fastest that can serve this model, if None.
+
+    Raises:
+        UnsupportedModelError: no runtime, or not the named one, can serve this model; with each one's reason.
+    """
+    model = model_dir.read(path)
+    reasons = []
+    for name, load in _RUNTIMES.items():
+        if runtime not in {None, name}:
+            continue
+        try:
+            return Predictor(model, load(model))
+        except (UnsupportedModelError, ImportError) as error:
+            reasons.append(f"{name}: {error}")
+            log.info("not served with %s: %s", name, error)
+    raise UnsupportedModelError(f"no runtime can serve the model in {path.name}: {'; '.join(reasons) or runtime}")
+
+
+def _onnx(model: ModelDir) -> Runtime:
+    if model.onnx is None:
+        raise UnsupportedModelError("the model has no ONNX twin")
+    from serving.runtimes.onnx import OnnxRuntime
+
+    return OnnxRuntime(model)
+
+
+def _native(model: ModelDir) -> Runtime:
+    from serving.runtimes.native import NativeRuntime
+
+    return NativeRuntime(model)
+
+
+def _pyfunc(model: ModelDir) -> Runtime:
+    from serving.runtimes.pyfunc import PyfuncRuntime
+
+    return PyfuncRuntime(model)
+
+
+# In order of preference.
+_RUNTIMES: Mapping[str, Callable[[ModelDir], Runtime]] = {"onnx": _onnx, "native": _native, "pyfunc": _pyfunc}
+
+__all__ = ["PredictionError", "Predictions", "Predictor", "Runtime", "load_predictor"]

@@ -1,0 +1,43 @@
+"""The scikit-learn model itself, without the checks that MLflow's generic wrapper repeats for every call.
+
+It needs the training stack installed, and loading it may run code of the model's: pickles do.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from serving.errors import PredictionError, UnsupportedModelError
+from serving.model_dir import ModelDir
+from serving.predictions import Predictions
+from serving.runtimes.frame import frame
+
+NAME = "native"
+
+
+class NativeRuntime:
+    """A scikit-learn estimator and its probabilities."""
+
+    name = NAME
+    rows_are_independent = True
+
+    def __init__(self, model: ModelDir) -> None:
+        """UnsupportedModelError: this is no scikit-learn model whose answer is its ``predict``."""
+        if "sklearn" not in model.flavors or model.predict_fn != "predict":
+            raise UnsupportedModelError("this is not a scikit-learn model that answers with predict")
+        from mlflow.sklearn import load_model
+
+        self._model = model
+        self._estimator: Any = load_model(str(model.path))
+
+    def run(self, columns: Sequence[Sequence[Any]]) -> Predictions:
+        """Answer rows that come as columns. PredictionError: the estimator fails on them."""
+        rows = frame(self._model, columns)
+        try:
+            labels = np.asarray(self._estimator.predict(rows))
+            has_probabilities = hasattr(self._estimator, "predict_proba")
+            probabilities = np.asarray(self._estimator.predict_proba(rows)) if has_probabilities else None
+        except Exception as error:  # an estimator may raise anything
+            raise PredictionError("scikit-learn could not run the model on these rows") from error
+        return Predictions(labels, probabilities)

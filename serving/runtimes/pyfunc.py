@@ -1,0 +1,52 @@
+"""Any MLflow model, through MLflow's generic wrapper: the slowest way, and the one that always works.
+
+It needs the libraries that the model was made with, and loading it may run code of the model's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving.errors import PredictionError
+from serving.model_dir import ModelDir
+from serving.predictions import Array, Predictions
+from serving.runtimes.frame import frame
+
+NAME = "pyfunc"
+
+
+class PyfuncRuntime:
+    """An MLflow model of whatever flavor. It gives no probabilities, unless they are what it predicts."""
+
+    name = NAME
+    rows_are_independent = False  # an arbitrary function of the whole table
+
+    def __init__(self, model: ModelDir) -> None:
+        from mlflow.pyfunc import load_model
+
+        self._model = model
+        self._pyfunc: Any = load_model(str(model.path))
+
+    def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:
+        """Answer rows that come as columns. PredictionError: the model fails on them."""
+        rows = frame(self._model, columns)
+        try:
+            answer = self._pyfunc.predict(rows, params=dict(params)) if params else self._pyfunc.predict(rows)
+        except Exception as error:  # a model may raise anything
+            raise PredictionError("the model failed on these rows") from error
+        return Predictions(_array(answer), None)
+
+
+def _array(answer: Any) -> Array:
+    """One element per row, whatever the model returned."""
+    if hasattr(answer, "to_numpy"):  # a pandas Series or DataFrame
+        answer = answer.to_numpy()
+    if isinstance(answer, Mapping):
+        answer = [dict(zip(answer, values, strict=True)) for values in zip(*answer.values(), strict=True)]
+    if not isinstance(answer, np.ndarray) and answer and isinstance(answer[0], str | Mapping):
+        rows = np.empty(len(answer), dtype=object)
+        rows[:] = answer
+        return rows
+    array = np.asarray(answer)
+    return array[:, 0] if array.ndim > 1 and array.shape[1] == 1 else array
