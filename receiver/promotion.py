@@ -47,6 +47,15 @@ class Author:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """One file of the repository, as it is at the base branch and as the change wants it."""
+
+    path: str
+    before: bytes
+    after: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Promotion:
     """A change that is ready to be merged."""
 
@@ -73,13 +82,13 @@ def promote(remote: Remote, base: str, change: Change, author: Author | None = N
         if was == change.version:
             raise Rejected(f"{change.environment} pins {change.model} v{was} already: there is nothing to promote")
         path = path_of(change.environment)
-        wanted = edit_pin(files[path], change.model, change.version, path)
+        edit = Edit(path, files[path], edit_pin(files[path], change.model, change.version, path))
         title = f"Promote {change.model} v{change.version} to {change.environment} (was v{was})"
-        commit = proposed if proposed and _stands(git, proposed, head, path, wanted) else None
+        commit = proposed if proposed and _stands(git, proposed, head, edit) else None
         if commit is None:
             if proposed is not None:
                 _require_replaceable(git, proposed, head, change)
-            commit = _commit(git, head, (path, wanted), title, author or local_author())
+            commit = _commit(git, head, edit, (title, author or local_author()))
             _push(git, commit, change.branch, proposed)
         link = compare_link(remote.url, base, change.branch)
         return Promotion(change, was, title, change.branch, commit, commit == proposed, link)
@@ -119,12 +128,13 @@ def _fetch(git: Git, base: str, branch: str) -> tuple[str, str | None]:
         return head, None
 
 
-def _stands(git: Git, proposed: str, head: str, path: str, wanted: bytes) -> bool:
+def _stands(git: Git, proposed: str, head: str, edit: Edit) -> bool:
     """The branch proposes exactly this change already, and can still be merged."""
     return (
         not contains(git, head, proposed)
-        and _touched(git, proposed) == [path]
-        and read_files(git, proposed).get(path) == wanted
+        and _touched(git, proposed) == [edit.path]
+        and read_files(git, proposed).get(edit.path) == edit.after
+        and read_files(git, f"{proposed}^").get(edit.path) == edit.before
     )
 
 
@@ -151,18 +161,18 @@ def _touched(git: Git, commit: str) -> Sequence[str]:
     return output.decode(errors="replace").split("\0")[:-1]
 
 
-def _commit(git: Git, head: str, file: tuple[str, bytes], title: str, author: Author) -> str:
+def _commit(git: Git, head: str, edit: Edit, signed: tuple[str, Author]) -> str:
     """Make the commit from plumbing alone, with an index of its own."""
-    path, content = file
+    title, author = signed
     who = {
         "GIT_INDEX_FILE": str(git.directory / "pinrail-index"),
         **{f"GIT_{role}_NAME": author.name for role in ("AUTHOR", "COMMITTER")},
         **{f"GIT_{role}_EMAIL": author.email for role in ("AUTHOR", "COMMITTER")},
     }
-    mode = git("ls-tree", "--full-tree", head, "--", path).split(maxsplit=1)[0].decode()
-    blob = git("hash-object", "-w", "--stdin", stdin=content).decode().strip()
+    mode = git("ls-tree", "--full-tree", head, "--", edit.path).split(maxsplit=1)[0].decode()
+    blob = git("hash-object", "-w", "--stdin", stdin=edit.after).decode().strip()
     git("read-tree", head, extra=who)
-    git("update-index", "--cacheinfo", f"{mode},{blob},{path}", extra=who)
+    git("update-index", "--cacheinfo", f"{mode},{blob},{edit.path}", extra=who)
     tree = git("write-tree", extra=who).decode().strip()
     return git("commit-tree", tree, "-p", head, stdin=f"{title}\n".encode(), extra=who).decode().strip()
 

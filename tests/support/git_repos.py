@@ -1,15 +1,8 @@
-"""Real git repositories in temporary directories, made with GitPython so that nothing of ours is its own judge."""
+"""Real git repositories in temporary directories, made with the git command alone: nothing of ours judges itself."""
 
-import shutil
+import subprocess
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
-
-from git import Actor, Repo
-from git.index.typ import BaseIndexEntry
-from gitdb import IStream
-
-AUTHOR = Actor("Test", "test@example.invalid")
 
 STAGING = """\
 # what staging serves
@@ -40,15 +33,25 @@ def pinned(text: str, version: int) -> str:
     return text.replace("version: 1 ", f"version: {version} ")
 
 
+def git(directory: Path, *arguments: str, stdin: bytes = b"") -> str:
+    """Run git on a repository (bare or not) and return what it printed, without the last newline."""
+    done = subprocess.run(
+        ["git", "-C", directory, *arguments], input=stdin, check=False, capture_output=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().removesuffix("\n")
+
+
 class Origin:
     """A bare repository that stands in for the remote, and a work tree that pushes to it."""
 
     def __init__(self, directory: Path, branch: str = "main") -> None:
         self.path = directory / "origin.git"
+        self.work = directory / "work"
         self.branch = branch
-        self.bare = Repo.init(self.path, bare=True, initial_branch=branch)
-        self.work = Repo.init(directory / "work", initial_branch=branch)
-        self.work.create_remote("origin", str(self.path))
+        for path, options in ((self.path, ["--bare"]), (self.work, [])):
+            path.mkdir(parents=True)
+            git(path, "init", "--quiet", "--template=", "--initial-branch=main", *options)
 
     @property
     def url(self) -> str:
@@ -57,47 +60,55 @@ class Origin:
     def commit(self, files: Mapping[str, str | bytes | None], message: str = "Change") -> str:
         """Write (None: delete) the files, commit and push. Returns the commit."""
         for name, content in files.items():
-            path = Path(self.work.working_dir) / name
+            path = self.work / name
             if content is None:
-                self.work.index.remove([name], working_tree=True)
+                path.unlink()
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
-            self.work.index.add([name])
+        git(self.work, "add", "--all")
         return self.finish(message)
+
+    def commit_entry(self, path: str, mode: str, object_name: str) -> str:
+        """Commit an entry of any mode, as an attacker's tool would."""
+        git(self.work, "update-index", "--add", "--cacheinfo", f"{mode},{object_name},{path}")
+        return self.finish("Something odd")
 
     def blob(self, content: bytes) -> str:
         """Store a blob that is in no tree yet. Returns its name."""
-        stored = self.work.odb.store(IStream(b"blob", len(content), BytesIO(content)))
-        return bytes(stored.binsha).hex()
-
-    def commit_entry(self, path: str, mode: int, object_name: str) -> str:
-        """Commit an entry of any mode, as an attacker's tool would."""
-        self.work.index.add([BaseIndexEntry((mode, bytes.fromhex(object_name), 0, path))])
-        return self.finish("Something odd")
+        return git(self.work, "hash-object", "-w", "--stdin", stdin=content)
 
     def finish(self, message: str) -> str:
-        commit = self.work.index.commit(message, author=AUTHOR, committer=AUTHOR)
+        """Commit the index and push. Returns the commit."""
+        git(self.work, "commit", "--quiet", "--message", message)
         self.push()
-        return commit.hexsha
+        return self.head("HEAD", self.work)
 
     def push(self) -> None:
-        self.work.remote().push(f"+HEAD:refs/heads/{self.branch}").raise_if_error()
+        git(self.work, "push", "--quiet", "--force", str(self.path), f"HEAD:refs/heads/{self.branch}")
 
     def reset(self, commit: str) -> None:
         """Rewrite history: the branch goes back to a commit."""
-        self.work.head.reset(commit, index=True, working_tree=True)
+        git(self.work, "reset", "--quiet", "--hard", commit)
         self.push()
 
+    def delete_branch(self) -> None:
+        git(self.path, "update-ref", "-d", f"refs/heads/{self.branch}")
+
+    def head(self, ref: str = "main", where: Path | None = None) -> str:
+        """The commit that a ref names, at the remote unless another place is given."""
+        return git(where or self.path, "rev-parse", "--verify", f"{ref}^{{commit}}")
+
     def text(self, ref: str, path: str) -> str:
-        data: bytes = (self.bare.commit(ref).tree / path).data_stream.read()
-        return data.decode()
+        """A file at the remote, without its last newline."""
+        return git(self.path, "show", f"{ref}:{path}")
+
+    def branches(self, where: Path | None = None) -> list[str]:
+        return git(where or self.path, "for-each-ref", "--format=%(refname:short)", "refs/heads").splitlines()
 
     def vanish(self) -> None:
+        """The remote is not there until :meth:`come_back`."""
         self.path.rename(self.path.with_suffix(".away"))
 
-    def return_(self) -> None:
+    def come_back(self) -> None:
         self.path.with_suffix(".away").rename(self.path)
-
-    def destroy(self) -> None:
-        shutil.rmtree(self.path)

@@ -4,13 +4,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from git import Repo
 
 from receiver.adapters import git as adapter
 from receiver.adapters.git import GitSource
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
-from tests.support.git_repos import FILES, PRODUCTION, STAGING, Origin, pinned
+from tests.support.git_repos import FILES, PRODUCTION, STAGING, Origin, git, pinned
 
 PRODUCTION_FILE = "environments/production.yaml"
 CONTENT = {name: text.encode() for name, text in FILES.items()}
@@ -46,7 +45,7 @@ def test_other_branches_and_tags_change_nothing(origin: Origin, source: GitSourc
     before = source.snapshot()
     origin.branch = "experiment"
     other = origin.commit({PRODUCTION_FILE: pinned(PRODUCTION, 9)})
-    origin.bare.create_tag("v9", other)
+    git(origin.path, "tag", "v9", other)
     assert source.snapshot() == before
     assert not list((mirror / "refs" / "tags").glob("*"))
 
@@ -63,7 +62,7 @@ def test_hostile_ref_names_at_the_remote_never_reach_a_command(
     ):
         ref = origin.path / "refs" / "heads" / name
         ref.parent.mkdir(parents=True, exist_ok=True)
-        ref.write_text(f"{origin.work.head.commit.hexsha}\n")
+        ref.write_text(f"{origin.head()}\n")
     assert dict(source.snapshot().files) == CONTENT
     assert not marker.exists()
 
@@ -82,21 +81,21 @@ def test_a_branch_that_looks_like_an_option_is_only_a_branch(tmp_path: Path, mir
 
 def test_a_symbolic_link_is_refused_by_its_mode(origin: Origin, source: GitSource) -> None:
     target = origin.blob(b"/etc/passwd")
-    origin.commit_entry(PRODUCTION_FILE, 0o120000, target)
+    origin.commit_entry(PRODUCTION_FILE, "120000", target)
     with pytest.raises(Rejected, match=r"production\.yaml: found a symbolic link"):
         source.snapshot()
 
 
 def test_a_submodule_is_refused_by_its_mode(origin: Origin, source: GitSource) -> None:
-    origin.commit_entry(PRODUCTION_FILE, 0o160000, origin.work.head.commit.hexsha)
+    origin.commit_entry(PRODUCTION_FILE, "160000", origin.head())
     with pytest.raises(Rejected, match=r"production\.yaml: found a submodule"):
         source.snapshot()
 
 
 def test_a_folder_that_is_a_link_is_refused_by_its_mode(origin: Origin, source: GitSource) -> None:
     target = origin.blob(b"/etc")
-    origin.work.index.remove(list(FILES))
-    origin.commit_entry("environments", 0o120000, target)
+    git(origin.work, "rm", "--quiet", *FILES)
+    origin.commit_entry("environments", "120000", target)
     with pytest.raises(Rejected, match="environments: found a symbolic link"):
         source.snapshot()
 
@@ -168,7 +167,7 @@ def test_many_who_look_at_once_take_turns(source: GitSource) -> None:
 
 
 def _pack(mirror: Path) -> None:
-    Repo(mirror).git.repack("-adq")
+    git(mirror, "repack", "-adq")
 
 
 def _truncated_packs(mirror: Path) -> None:
@@ -233,7 +232,7 @@ def test_a_damaged_mirror_without_the_remote_is_tried_again_later(
     origin.vanish()
     with pytest.raises(Retryable):
         source.snapshot()
-    origin.return_()
+    origin.come_back()
     assert dict(source.snapshot().files) == CONTENT
 
 
@@ -247,7 +246,7 @@ def test_rubbish_where_the_mirror_should_be_is_replaced(source: GitSource, mirro
 def test_history_that_was_rewritten_while_the_mirror_broke_is_still_said(
     origin: Origin, source: GitSource, mirror: Path
 ) -> None:
-    first = origin.work.head.commit.hexsha
+    first = origin.head()
     origin.commit({"x": "x"})
     source.snapshot()
     _pack(mirror)
@@ -268,7 +267,7 @@ def test_a_revert_is_a_legitimate_way_back_and_the_head_wins_over_any_older_push
 
 def test_a_branch_that_comes_back_is_followed_again(origin: Origin, source: GitSource) -> None:
     source.snapshot()
-    origin.bare.delete_head("main", force=True)
+    origin.delete_branch()
     with pytest.raises(Rejected, match="has no branch 'main'"):
         source.snapshot()
     origin.push()

@@ -37,11 +37,8 @@ class TestGitSource(SourceContract):
             held.update(files)
             return origin.commit({**files, **gone})
 
-        def delete_branch() -> None:
-            origin.bare.delete_head("main", force=True)
-
         def set_reachable(reachable: bool) -> None:
-            origin.return_() if reachable else origin.vanish()
+            origin.come_back() if reachable else origin.vanish()
 
         source = GitSource(origin.url, "main", tmp_path / "state" / "mirror.git")
-        return Rig(source, commit, origin.reset, delete_branch, set_reachable)
+        return Rig(source, commit, origin.reset, origin.delete_branch, set_reachable)
