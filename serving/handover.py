@@ -187,6 +187,7 @@ class Door:
             self._stop_accepting()
             if self._listening is not None:
                 self._listening.close()
+                self._listening = None
             self._leaving = asyncio.get_running_loop().create_task(self._linger())
 
     async def _linger(self) -> None:

@@ -1,10 +1,13 @@
 """Asks model servers over HTTP whether they are what they should be, as a client would: each time anew."""
 
+import contextlib
 import http.client
 import json
 import math
+import socket
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from urllib.parse import urlsplit
 
 from receiver.core.errors import Rejected
 from receiver.core.state import Server, ServerSpec
+from serving.errors import ServingError
+from serving.model_dir import input_example
 
 PROVE_SECONDS = 30.0  # a model's first prediction may be slow
 WATCH_SECONDS = 3.0  # a request of a watched server that takes longer has failed
@@ -105,16 +110,39 @@ def _ask(url: str, path: str, body: bytes | None, timeout: float) -> tuple[int, 
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
     headers = {"Connection": "close"} | ({} if body is None else {"Content-Type": "application/json"})
+    deadline = time.monotonic() + timeout
     try:
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        return response.status, response.read(LARGEST_ANSWER)
-    except TimeoutError as error:
-        raise Rejected(f"{method} {url}{path}: no answer within {timeout:g} s") from error
+        connection.connect()
+        with _cut_after(connection.sock, timeout):
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read(LARGEST_ANSWER)
+            if response.length:  # bytes announced and not read: more than is sensible, or cut off
+                raise http.client.IncompleteRead(content[:SHOWN], response.length)
+            return response.status, content
     except (OSError, http.client.HTTPException) as error:
-        raise Rejected(f"{method} {url}{path}: no answer, {type(error).__name__}: {error}") from error
+        late = isinstance(error, TimeoutError) or time.monotonic() >= deadline
+        why = f"no answer within {timeout:g} s" if late else f"no answer, {type(error).__name__}: {error}"
+        raise Rejected(f"{method} {url}{path}: {why}") from error
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def _cut_after(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """End the connection when its time is up: its own timeout is per read, and a slow drip never reaches it."""
+
+    def cut() -> None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _json(asked: str, status: int, body: bytes) -> Mapping[str, Any]:
@@ -146,9 +174,10 @@ def _shown(value: object) -> str:
 
 
 def _smoke(spec: ServerSpec, artifacts: Path) -> Smoke:
-    from serving.model_dir import input_example
-
-    rows = input_example(artifacts)
+    try:
+        rows = input_example(artifacts)
+    except (ServingError, OSError, ValueError, LookupError, TypeError) as error:
+        raise Rejected(f"{spec.slot} v{spec.version}: its input example cannot be read: {error}") from error
     if not rows:
         raise Rejected(f"{spec.slot} v{spec.version} has no input example to prove it with: log the model with one")
     return Smoke(json.dumps(rows).encode(), len(rows))

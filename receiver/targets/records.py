@@ -45,7 +45,7 @@ class Records:
     @contextlib.contextmanager
     def create(self, spec: ServerSpec) -> Iterator[tuple[Record, int]]:
         """Write a record; yield it and its lock, a descriptor for the server to inherit."""
-        self._prune_logs()
+        self._tidy()
         # Short enough for a socket's address, and telling enough for who lists the directory.
         name = f"{spec.slot.environment[:12]}-{spec.slot.model[:20]}-{spec.version}-{secrets.token_hex(4)}"
         record = self._named(name, spec, oom_kills())
@@ -118,7 +118,9 @@ class Records:
             return replace(record, pid=int(json.loads(rest[0])["pid"]))
         return record
 
-    def _prune_logs(self) -> None:
+    def _tidy(self) -> None:
+        for unlocked in self.directory.glob("*.new"):  # a receiver died before it could start the server
+            unlocked.unlink(missing_ok=True)
         running = {record.log for record in self.all()}
         ended = [log for log in self.logs.glob("*.log") if log not in running]
         for log in sorted(ended, key=lambda log: log.stat().st_mtime)[:-KEPT_LOGS]:
