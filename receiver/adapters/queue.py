@@ -104,7 +104,6 @@ class Queue:
             else:
                 due = time.time() + min(max(after_seconds, 0.0), MAX_DELAY_SECONDS)
                 _leave(db, job, "state = 'retry', not_before = ?, note = ?", (due, _note(note)))
-        self.wake()
 
     def recover(self, max_crashes: int = MAX_CRASHES) -> Job | None:
         """At start: what a receiver that died had leased waits again; after ``max_crashes`` it is buried."""
@@ -123,7 +122,6 @@ class Queue:
             else:
                 note = f"queued again: the receiver died while it worked on this ({job.crashes} of {max_crashes})"
                 _leave(db, job, "state = 'queued', not_before = ?, note = ?", (time.time(), note))
-        self.wake()
         return job
 
     def wait(self, seconds: float) -> None:
@@ -148,7 +146,6 @@ class Queue:
     def _end(self, job: Job, state: str, note: str) -> None:
         with self._database.transaction() as db:
             _finish(db, job, state, note)
-        self.wake()
 
 
 def _finish(db: sqlite3.Connection, job: Job, state: str, note: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from receiver.core.errors import PinrailError, Retryable
 
 BUSY_SECONDS = 5.0
+SETTINGS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
 
 class StateUnusable(PinrailError):  # noqa: N818 - the name says what is wrong
@@ -28,14 +29,16 @@ class Database:
         self._opened: list[sqlite3.Connection] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.connection().executescript(
-                resources.files("receiver.adapters").joinpath("schema.sql").read_text(encoding="utf-8")
-            )
+            self._create()
         except (sqlite3.Error, OSError) as error:
             raise StateUnusable(
                 f"{path}: {error}. Free some disk space or make it writable; if the file is damaged, move it "
                 "away and start again: what runs is read from registry and servers, not from it."
             ) from error
+
+    def _create(self) -> None:
+        schema = resources.files("receiver.adapters").joinpath("schema.sql")
+        self.connection().executescript(schema.read_text(encoding="utf-8"))
 
     def connection(self) -> sqlite3.Connection:
         """This thread's connection; rows are addressed by name."""
@@ -45,9 +48,8 @@ class Database:
         # Each thread keeps to its own; the check is off so that close() may close them all.
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
+        for setting in SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
         self._local.connection = connection
         self._opened.append(connection)
         return connection
