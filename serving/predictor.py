@@ -1,7 +1,9 @@
 """One loaded model, asked with plain Python values: the gate measures through it, the server answers through it."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +13,8 @@ from serving.model_dir import ModelDir
 from serving.predictions import Predictions
 
 log = logging.getLogger(__name__)
+
+WARM_UP_RUNS = 3
 
 
 class Runtime(Protocol):
@@ -38,7 +42,7 @@ class Predictor:
         self.model = model
         self.runtime = runtime
 
-    def predict(self, rows: Sequence[Sequence[Any]]) -> Predictions:
+    def predict(self, rows: Sequence[Collection[Any]]) -> Predictions:
         """Answer rows of values in the signature's order, ``None`` where one is missing.
 
         The values are of the signature's types: ``serving.schema`` sees to it for requests.
@@ -53,13 +57,18 @@ class Predictor:
         names = [column.name for column in self.model.columns]
         return self.predict([[record.get(name) for name in names] for record in records])
 
-    def warm_up(self) -> None:
-        """Answer the model's own example once, so that the first request does not pay for it.
+    def seconds_per_row(self) -> float:
+        """How long one row takes: measured on the model's own example, which also warms the model up.
 
-        PredictionError: the model can't answer even that.
+        Infinite where there is no example to ask. PredictionError: the model can't answer even its own example.
         """
-        if example := model_dir.input_example(self.model.path):
+        example = model_dir.input_example(self.model.path)[:1]
+        best = math.inf
+        for _ in range(WARM_UP_RUNS if example else 0):
+            start = time.perf_counter()
             self.predict_records(example)
+            best = min(best, time.perf_counter() - start)
+        return best
 
 
 def load_predictor(path: Path, runtime: str | None = None) -> Predictor:

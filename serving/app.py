@@ -1,0 +1,101 @@
+"""The model server as an ASGI application: scoring goes straight to its endpoints, FastAPI answers all else."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving import model_dir, openapi
+from serving.batcher import Batcher
+from serving.predictor import Predictor
+from serving.protocols.predict import PredictEndpoint
+from serving.schema import RequestSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What this server was started as; /health repeats it."""
+
+    model: str
+    version: int
+    digest: str  # "sha256:<hex>"
+    environment: str
+    stage: str | None
+    revision: str | None  # the commit that asked for it
+
+
+class Health(BaseModel):
+    """A server that can answer."""
+
+    status: str
+    stage: str | None
+    environment: str
+    model: str
+    version: int
+    run_id: str | None
+    digest: str
+    revision: str | None
+    runtime: str
+
+
+class ModelServer:
+    """An ASGI application for one loaded model."""
+
+    def __init__(self, identity: Identity, predictor: Predictor) -> None:
+        self.batcher = Batcher(predictor)
+        predict = PredictEndpoint(RequestSchema(predictor.model), self.batcher, identity.model, identity.version)
+        self._scoring: Mapping[str, ASGIApp] = {"/predict": predict}
+        self._rest = _rest(identity, predictor, self.batcher)
+        for path, endpoint in self._scoring.items():
+            # Also there, so that one router knows which methods and paths exist.
+            self._rest.router.routes.append(Route(path, endpoint, methods=["POST"]))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; one for a score saves the way through middleware and routing."""
+        if scope["type"] == "http" and scope["method"] == "POST" and (app := self._scoring.get(scope["path"])):
+            await app(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+
+def build_app(identity: Identity, predictor: Predictor) -> ModelServer:
+    """The application that serves this predictor under this identity."""
+    return ModelServer(identity, predictor)
+
+
+def _rest(identity: Identity, predictor: Predictor, batcher: Batcher) -> FastAPI:
+    app = FastAPI(
+        title=identity.model,
+        version=str(identity.version),
+        summary=f"Version {identity.version} of {identity.model} in {identity.environment}",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    health = Health(status="ok", run_id=predictor.model.run_id, runtime=predictor.runtime.name, **asdict(identity))
+
+    @app.get("/health", responses={503: {"description": "It can't answer", "model": dict[str, str]}})
+    async def get_health() -> Health:
+        """What is served here, if it can answer."""
+        if batcher.stuck:
+            raise HTTPException(503, "the model has not come back from a request for too long")
+        return health
+
+    described: dict[str, Any] = {}
+
+    def describe() -> dict[str, Any]:
+        if not described:
+            described.update(FastAPI.openapi(app))
+            described["paths"]["/predict"] = {
+                "post": openapi.predict_operation(predictor.model, model_dir.input_example(predictor.model.path))
+            }
+            described["components"]["schemas"].update(openapi.request_schemas(predictor.model.columns))
+        return described
+
+    app.openapi = describe  # type: ignore[method-assign] # FastAPI's documented way to extend it
+    return app
