@@ -93,9 +93,15 @@ def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shared MLflow server keeps ``mlflow.db`` and ``artifacts/``, to damage what is in there."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(mlflow_directory: Path) -> Iterator[str]:
     """URL of a real MLflow server that all tests share: use model names of your own."""
-    with running_mlflow(tmp_path_factory.mktemp("mlflow")) as url:
+    with running_mlflow(mlflow_directory) as url:
         yield url
 
 

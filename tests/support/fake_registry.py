@@ -1,0 +1,119 @@
+"""A model registry in memory, for tests of the flow. Keeps the contract in ``tests/contracts/registry.py``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ml.evidence import Evidence
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.state import RegistryView
+from receiver.ports import ModelVersion
+from serving.digest import digest_tree
+
+STAGES = ("None", "Staging", "Production", "Archived")
+
+
+@dataclass
+class FakeVersion:
+    """A registered version, for a test to change as it likes."""
+
+    path: Path
+    digest: str
+    status: str = "READY"
+    stage: str = "None"
+    metrics: dict[str, float] = field(default_factory=dict)
+    evidence: dict[str, Evidence | str] = field(default_factory=dict)  # a str: damaged, and why
+
+
+class FakeRegistry:
+    """``ports.Registry``; ``reachable = False`` makes it time out, ``writes`` is what changed in it, in order."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.reachable = True
+        self.models: dict[str, dict[int, FakeVersion]] = {}
+        self.aliases: dict[str, dict[str, int]] = {}
+        self.writes: list[tuple[str, str, object]] = []
+
+    def register(self, model: str, files: Mapping[str, str | bytes]) -> int:
+        """Add a READY version whose artifacts are ``files``; returns its number."""
+        versions = self.models.setdefault(model, {})
+        number = max(versions, default=0) + 1
+        path = self.directory / model / str(number)
+        for name, content in files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        versions[number] = FakeVersion(path, digest_tree(path))
+        self.aliases.setdefault(model, {})
+        return number
+
+    def record(self, evidence: Evidence) -> None:
+        """Keep evidence, as the gate does."""
+        self.models[evidence.model][evidence.version].evidence[evidence.environment] = evidence
+
+    def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
+        self._reach()
+        return {
+            model: RegistryView(
+                model,
+                dict(self.aliases[model]),
+                {number: v.stage for number, v in self.models[model].items() if v.stage != "None"},
+            )
+            for model in models
+            if model in self.models
+        }
+
+    def fetch(self, model: str, version: int) -> ModelVersion:
+        found = self._version(model, version)
+        if found.status != "READY":
+            raise Rejected(f"{model} version {version} is {found.status}, not READY")
+        if not found.path.is_dir():
+            raise Rejected(f"the artifacts of {model} version {version} are missing")
+        return ModelVersion(model, version, f"run-{version}", found.digest, found.path)
+
+    def artifacts(self, model: str, version: int, digest: str) -> Path:
+        found = self.models.get(model, {}).get(version)
+        if found is not None and found.digest == digest:
+            return found.path
+        found = self._version(model, version)
+        raise Rejected(f"{model} version {version} has other artifacts: found {found.digest}, expected {digest}")
+
+    def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
+        found = self._version(model, version).evidence.get(environment)
+        if isinstance(found, str):
+            raise Rejected(found)
+        return found
+
+    def metrics(self, model: str, version: int) -> Mapping[str, float]:
+        return dict(self._version(model, version).metrics)
+
+    def set_alias(self, model: str, alias: str, version: int | None) -> None:
+        self._reach()
+        if version is None:
+            if self.aliases.get(model, {}).pop(alias, None) is not None:
+                self.writes.append((model, alias, None))
+            return
+        self._version(model, version)
+        if self.aliases[model].get(alias) != version:
+            self.aliases[model][alias] = version
+            self.writes.append((model, alias, version))
+
+    def set_stage(self, model: str, version: int, stage: str) -> None:
+        found = self._version(model, version)
+        if stage not in STAGES:
+            raise Rejected(f"there is no stage {stage}: {', '.join(STAGES)}")
+        if found.stage != stage:
+            found.stage = stage
+            self.writes.append((model, str(version), stage))
+
+    def _reach(self) -> None:
+        if not self.reachable:
+            raise Retryable("the registry did not answer")
+
+    def _version(self, model: str, version: int) -> FakeVersion:
+        self._reach()
+        try:
+            return self.models[model][version]
+        except KeyError as error:
+            there = self.models.get(model, {})
+            raise Rejected(f"{model} has no version {version}; it has {sorted(there) or 'none'}") from error
