@@ -46,12 +46,17 @@ class Look:
 
     def world(self, slot: Slot) -> World:
         """What the planner needs to know about one slot."""
+        view = self.registry.get(slot.model)
         ladder = [
-            Rung(e.name, e.alias, e.stage)
+            Rung(e.name, e.alias, e.stage, self._holder(Slot(e.name, slot.model), view and view.aliases.get(e.alias)))
             for e in self.desired.environments
-            if slot.model in e.models or e.name == slot.environment
         ]
-        return World([s for s in self.servers if s.spec.slot == slot], self.registry.get(slot.model), ladder)
+        return World([s for s in self.servers if s.spec.slot == slot], view, ladder)
+
+    def _holder(self, slot: Slot, alias: int | None) -> int | None:
+        """The version that belongs in a slot: its alias only where we know no better, for a person may move it."""
+        verified = self.verified.get(slot)
+        return verified.version if verified else alias
 
 
 @dataclass(frozen=True, slots=True)

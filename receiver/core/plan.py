@@ -46,6 +46,7 @@ class Rung:
     environment: str
     alias: str
     stage: str | None
+    holder: int | None = None  # the version that belongs here, for the environments that are not being planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def fitting(goal: Goal, servers: Sequence[Server]) -> Server | None:
 
 
 def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
-    """Bring the alias (authoritative) and the stages (projected from all environments' aliases) in line.
+    """Bring the alias (authoritative) and the stages (projected from what all environments hold) in line.
 
     ``current_stage`` is one column per version, so a version's stage is that of the highest environment that holds
     it, and a version that no environment holds any more is archived, by number. The newcomer moves before the old
@@ -120,7 +121,7 @@ def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
     for rung in world.ladder:
         own = rung.environment == goal.slot.environment
         wanted = goal.spec.version if goal.spec else None
-        holder = wanted if own else view.aliases.get(rung.alias)
+        holder = wanted if own else rung.holder
         if holder is not None and rung.stage is not None:
             entitled[holder] = rung.stage
     ours = {rung.stage for rung in world.ladder if rung.stage is not None}

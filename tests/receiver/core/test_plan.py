@@ -1,5 +1,6 @@
 """The planner's rules, checked against a small pure model of registry and servers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given
@@ -20,6 +21,12 @@ def spec(version: int, port: int = 8001, slot: Slot = SLOT) -> ServerSpec:
 
 def server(version: int, role: Role, port: int = 8001) -> Server:
     return Server(f"s{version}-{port}-{role}", spec(version, port), role, "http://127.0.0.1:1")
+
+
+def seen(servers: Sequence[Server], view: RegistryView | None, ladder: Sequence[Rung] = LADDER) -> World:
+    """A world in which every environment holds what its alias says."""
+    held = [replace(r, holder=view.aliases.get(r.alias) if view else None) for r in ladder]
+    return World(servers, view, held)
 
 
 def registry(aliases: dict[str, int], stages: dict[int, str]) -> RegistryView:
@@ -83,7 +90,7 @@ def worlds(draw: st.DrawFn) -> World:
     if draw(st.booleans()):
         servers.append(server(draw(versions), Role.LIVE, draw(st.sampled_from([8001, 8002]))))
     unique = {s.id: s for s in servers}
-    return World(list(unique.values()), draw(st.none() | views), LADDER)
+    return seen(list(unique.values()), draw(st.none() | views))
 
 
 goals = st.builds(goal, versions, verified=st.booleans()) | st.just(Goal(SLOT, None, verified=True))
@@ -128,12 +135,12 @@ def test_no_stage_is_held_twice_once_the_plan_is_done(world: World, wanted: Goal
 
 @given(views)
 def test_aliases_that_are_not_ours_are_left_alone(view: RegistryView) -> None:
-    actions = plan(goal(1), World((), view, LADDER))
+    actions = plan(goal(1), seen((), view))
     assert {a.subject for a in actions if a.kind is Kind.ALIAS} <= {"production"}
 
 
 def test_a_promotion_proves_then_registers_then_switches_then_watches_then_retires() -> None:
-    world = World(
+    world = seen(
         [server(4, Role.LIVE)], registry({"production": 4, "staging": 6}, {4: "Production", 6: "Staging"}), LADDER
     )
     actions = plan(goal(6), world)
@@ -150,7 +157,7 @@ def test_a_promotion_proves_then_registers_then_switches_then_watches_then_retir
 
 
 def test_putting_back_gives_traffic_to_the_warm_server_before_it_touches_the_registry() -> None:
-    world = World(
+    world = seen(
         [server(6, Role.LIVE), server(4, Role.STANDBY)],
         registry({"production": 6, "staging": 6}, {4: "Archived", 6: "Production"}),
         LADDER,
@@ -163,34 +170,34 @@ def test_putting_back_gives_traffic_to_the_warm_server_before_it_touches_the_reg
 
 def test_a_version_in_both_environments_is_in_production_and_nothing_flaps() -> None:
     view = registry({"production": 5, "staging": 5}, {5: "Production"})
-    assert plan(goal(5, verified=True), World([server(5, Role.LIVE)], view, LADDER)) == ()
+    assert plan(goal(5, verified=True), seen([server(5, Role.LIVE)], view)) == ()
     staging = Slot("staging", "churn-model")
     below = Goal(staging, spec(5, 8000, staging), verified=True)
     there = Server("st", spec(5, 8000, staging), Role.LIVE, "")
-    assert plan(below, World([there], view, LADDER)) == ()
+    assert plan(below, seen([there], view)) == ()
 
 
 def test_two_versions_in_production_by_hand_leave_only_the_pinned_one() -> None:
     view = registry({"production": 5}, {5: "Production", 3: "Production"})
-    actions = plan(goal(5, verified=True), World([server(5, Role.LIVE)], view, LADDER))
+    actions = plan(goal(5, verified=True), seen([server(5, Role.LIVE)], view))
     assert [str(a) for a in actions] == ["stage v3: Production -> Archived"]
 
 
 def test_an_alias_moved_by_hand_is_named_and_moved_back() -> None:
     view = registry({"production": 9}, {5: "Production"})
-    actions = plan(goal(5, verified=True), World([server(5, Role.LIVE)], view, LADDER))
+    actions = plan(goal(5, verified=True), seen([server(5, Role.LIVE)], view))
     assert [str(a) for a in actions] == ["alias production: v9 -> v5"]
 
 
 def test_a_live_server_that_was_never_verified_is_proven_and_watched_not_restarted() -> None:
     view = registry({"production": 6}, {6: "Production"})
-    world = World([server(6, Role.LIVE), server(4, Role.STANDBY)], view, LADDER)
+    world = seen([server(6, Role.LIVE), server(4, Role.STANDBY)], view)
     assert kinds(plan(goal(6), world)) == [Kind.PROVE, Kind.WATCH, Kind.RETIRE]
 
 
 def test_a_changed_port_is_a_swap_of_the_same_version() -> None:
     view = registry({"production": 6}, {6: "Production"})
-    world = World([server(6, Role.LIVE, port=8002)], view, LADDER)
+    world = seen([server(6, Role.LIVE, port=8002)], view)
     assert kinds(plan(goal(6, verified=True), world)) == [
         Kind.START,
         Kind.PROVE,
@@ -202,7 +209,7 @@ def test_a_changed_port_is_a_swap_of_the_same_version() -> None:
 
 def test_a_removed_pin_gives_up_alias_and_stage_and_ends_the_server() -> None:
     view = registry({"production": 6, "staging": 6}, {6: "Production"})
-    actions = plan(Goal(SLOT, None, verified=False), World([server(6, Role.LIVE)], view, LADDER))
+    actions = plan(Goal(SLOT, None, verified=False), seen([server(6, Role.LIVE)], view))
     assert [str(a) for a in actions] == [
         "stage v6: Production -> Staging",
         "alias production: v6 -> -",
@@ -211,7 +218,7 @@ def test_a_removed_pin_gives_up_alias_and_stage_and_ends_the_server() -> None:
 
 
 def test_with_the_registry_down_servers_are_healed_and_the_registry_is_left_alone() -> None:
-    assert kinds(plan(goal(5, verified=True), World((), None, LADDER))) == [
+    assert kinds(plan(goal(5, verified=True), seen((), None))) == [
         Kind.START,
         Kind.PROVE,
         Kind.SWITCH,
@@ -220,7 +227,7 @@ def test_with_the_registry_down_servers_are_healed_and_the_registry_is_left_alon
 
 
 def test_a_slot_that_never_worked_gets_its_registry_back_as_it_was_found() -> None:
-    before = World([], registry({"production": 3}, {3: "Production"}), LADDER)
+    before = seen([], registry({"production": 3}, {3: "Production"}))
     wanted, done, world = goal(6), [], before
     for action in plan(wanted, before)[:6]:
         done.append(action)
@@ -235,6 +242,6 @@ def test_a_slot_that_never_worked_gets_its_registry_back_as_it_was_found() -> No
 def test_an_environment_without_a_stage_moves_only_its_alias() -> None:
     ladder = (replace(PRODUCTION, stage=None),)
     wanted = Goal(SLOT, replace(spec(6), stage=None), verified=False)
-    actions = plan(wanted, World((), registry({}, {6: "Staging"}), ladder))
+    actions = plan(wanted, seen((), registry({}, {6: "Staging"}), ladder))
     assert Kind.STAGE not in kinds(actions)
     assert Kind.ALIAS in kinds(actions)

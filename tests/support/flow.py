@@ -1,0 +1,121 @@
+"""The flow on fakes: git, registry, servers and prober in memory; journal, queue and outbox in a real SQLite file."""
+
+import time
+from pathlib import Path
+
+from ml.environment import Environment, parse_environment
+from ml.evidence import Evidence, Outcome, Verdict, gate_digest
+from receiver.adapters.journal import Journal
+from receiver.adapters.outbox import Outbox
+from receiver.adapters.sqlite import Database
+from receiver.core.errors import Rejected
+from receiver.core.state import Server
+from receiver.reconcile import Report, reconcile
+from receiver.services import Services
+from tests.support.fake_registry import FakeRegistry
+from tests.support.fake_source import FakeSource
+from tests.support.fake_target import FakeTarget
+
+MODEL = "churn-model"
+
+
+class FakeProber:
+    """Answers as told: versions in ``rude`` fail their smoke test, those in ``tired`` fail under watch."""
+
+    def __init__(self) -> None:
+        self.rude: set[int] = set()
+        self.tired: set[int] = set()
+        self.watched: list[int] = []
+
+    def prove(self, server: Server, artifacts: Path) -> None:
+        if server.spec.version in self.rude:
+            raise Rejected(f"v{server.spec.version} answered 500")
+
+    def watch(self, server: Server, seconds: float) -> None:
+        self.watched.append(server.spec.version)
+        if server.spec.version in self.tired:
+            raise Rejected(f"v{server.spec.version} answered 500 after 3 s")
+
+
+class Flow:
+    """Everything that the flow depends on, with short names for what tests do."""
+
+    def __init__(self, state: Path, *, soak: str = "0s", heal: bool = True) -> None:
+        self.soak = soak
+        self.source = FakeSource()
+        self.registry = FakeRegistry(state / "registry")
+        self.target = FakeTarget()
+        self.prober = FakeProber()
+        self.database = Database(state / "pinrail.db")
+        self.journal = Journal(self.database)
+        self.services = Services(
+            source=self.source,
+            registry=self.registry,
+            target=self.target,
+            prober=self.prober,
+            journal=self.journal,
+            outbox=Outbox(self.database),
+            stabilise_seconds=0.0,
+            heal=heal,
+        )
+
+    def files(self, staging: int | None, production: int | None) -> dict[str, bytes]:
+        """Environment files that pin these versions; None: the model is not in the file."""
+
+        def text(name: str, version: int | None, port: int) -> str:
+            models = "{}" if version is None else f"\n  {MODEL}: {{version: {version}, port: {port}}}"
+            policy = f"policy: {{after: staging, soak: {self.soak}}}\n" if name == "production" else ""
+            return (
+                f"environment: {name}\nregistry: {{stage: {name.title()}, alias: {name}}}\n{policy}"
+                f"gate: {{accuracy: {{min: 0.8}}}}\nmodels: {models}\n"
+            )
+
+        return {
+            "environments/staging.yaml": text("staging", staging, 8000).encode(),
+            "environments/production.yaml": text("production", production, 8001).encode(),
+        }
+
+    def pin(self, staging: int | None = None, production: int | None = None) -> str:
+        """Merge a commit that pins these versions."""
+        return self.source.commit(self.files(staging, production))
+
+    def register(self, *versions: int, passing: bool = True) -> None:
+        """Register versions, with evidence for both environments."""
+        for version in versions:
+            assert self.registry.register(MODEL, {"MLmodel": f"v{version}"}) == version
+            for path, raw in self.files(1, 1).items():
+                self.registry.record(self.evidence(version, parse_environment(raw, path), passing=passing))
+
+    def evidence(self, version: int, environment: Environment, *, passing: bool = True) -> Evidence:
+        """What the gate would have recorded."""
+        verdict = (
+            Verdict("accuracy", Outcome.PASS, 0.81, ">=", 0.8)
+            if passing
+            else Verdict("accuracy", Outcome.FAIL, 0.7, "<", 0.8)
+        )
+        return Evidence(
+            MODEL,
+            version,
+            environment.name,
+            self.registry.models[MODEL][version].digest,
+            "sha256:rows",
+            gate_digest(environment.gate),
+            (verdict,),
+            time.time(),
+        )
+
+    def run(self, cause: str = "push") -> Report:
+        """One reconciliation."""
+        return reconcile(self.services, cause)
+
+    def serving(self) -> dict[str, int | None]:
+        """The version behind each environment's port."""
+        return {"staging": self.target.public_version(8000), "production": self.target.public_version(8001)}
+
+    def aliases(self) -> dict[str, int]:
+        """The registry's aliases of the model."""
+        return dict(self.registry.observe([MODEL])[MODEL].aliases)
+
+    def stages(self) -> dict[int, str]:
+        """The registry's stages of the model."""
+        return dict(self.registry.observe([MODEL])[MODEL].stages)
