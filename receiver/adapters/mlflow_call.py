@@ -75,6 +75,8 @@ def once(call: Callable[[], T], uri: str, seconds: float) -> T:
     if not _stuck.acquire(blocking=False):
         raise Retryable(f"MLflow at {_shown(uri)} still owes the answers to many earlier questions")
     future: Future[T] = Future()
+    slot = _stuck
+    future.add_done_callback(lambda _: slot.release())
     # A daemon: an answer that never ends must not keep the receiver from ending.
     threading.Thread(target=_fulfil, args=(future, call), daemon=True, name="mlflow-call").start()
     try:
@@ -128,10 +130,6 @@ def _status(error: BaseException) -> int | None:
 
 def _fulfil(future: "Future[T]", call: Callable[[], T]) -> None:
     try:
-        result = call()
+        future.set_result(call())
     except BaseException as error:  # noqa: BLE001 - whoever waits for the future is told
-        _stuck.release()
         future.set_exception(error)
-    else:
-        _stuck.release()
-        future.set_result(result)

@@ -46,7 +46,7 @@ class MlflowRegistry:
             ) from error
         self._uri = uri
         self._cache = cache
-        self._views = ModelViews(self._client, uri, lambda call: self._read(call, LIST_SECONDS))
+        self._views = ModelViews(self._client, uri, self._list)
         self._fetched: dict[tuple[str, int], tuple[object, str]] = {}  # what a version was when fetched, its digest
 
     def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
@@ -166,8 +166,11 @@ class MlflowRegistry:
             model, lambda: self._read(lambda: self._client.get_model_version(model, str(version)))
         )
 
-    def _read(self, call: Callable[[], T], seconds: float = CALL_SECONDS) -> T:
-        return mlflow_call.read(call, self._uri, seconds)
+    def _read(self, call: Callable[[], T]) -> T:
+        return mlflow_call.read(call, self._uri, CALL_SECONDS)
+
+    def _list(self, call: Callable[[], T]) -> T:
+        return mlflow_call.read(call, self._uri, LIST_SECONDS)
 
     def _cached(self, model: str, version: int, call: Callable[[], T]) -> T:
         """Use the cache, with its errors in our words. It keeps a deadline of its own, for downloads."""
@@ -188,7 +191,7 @@ class MlflowRegistry:
             raise Missing(f"{mlflow_call.shown(str(error))}; {self._there_is(model)}") from error
 
     def _there_is(self, model: str) -> str:
-        found = self._read(lambda: self._client.search_model_versions(f"name = '{model}'"), LIST_SECONDS)
+        found = self._list(lambda: self._client.search_model_versions(f"name = '{model}'"))
         if found:
             return f"{model} has version{'s' if len(found) > 1 else ''} {_ranges(int(v.version) for v in found)}"
         names = [m.name for m in self._read(lambda: self._client.search_registered_models(max_results=NAMES_SHOWN))]
