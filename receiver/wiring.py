@@ -28,7 +28,7 @@ def build(settings: Settings, database: Database) -> Services:
         source=GitSource(
             settings.pinrail_repo_url or "", settings.pinrail_branch, state / "mirror.git", token=_token(settings)
         ),
-        registry=MlflowRegistry(settings.mlflow_tracking_uri, Cache(state / "cache")),
+        registry=MlflowRegistry(settings.mlflow_tracking_uri, Cache(state / "cache", settings.mlflow_tracking_uri)),
         target=ProcessTarget(state, host=settings.pinrail_host, tracking_uri=settings.mlflow_tracking_uri),
         prober=HttpProber(settings.pinrail_host),
         journal=Journal(database),
