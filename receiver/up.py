@@ -34,17 +34,18 @@ OUTBOX_SECONDS = 1.0
 
 def run(settings: Settings) -> None:
     """Run the receiver. Rejected: another one holds this state directory, or a port is taken."""
-    configure_logs(Redactor(settings.secrets))
+    redact = Redactor(settings.secrets)
+    configure_logs(redact)
     stop = threading.Event()
     for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ending, lambda *_: stop.set())
     with exclusive(settings.pinrail_state_dir), ExitStack() as cleanup:
-        _start(settings, cleanup)
+        _start(settings, redact, cleanup)
         stop.wait()
         log.info("stopping: the job at hand is finished first; model servers keep running")
 
 
-def _start(settings: Settings, cleanup: ExitStack) -> None:
+def _start(settings: Settings, redact: Redactor, cleanup: ExitStack) -> None:
     """Start everything; ``cleanup`` stops it in reverse, so that nothing is taken in that nobody would keep."""
     database = open_database(settings)
     services = build(settings, database)
@@ -53,7 +54,7 @@ def _start(settings: Settings, cleanup: ExitStack) -> None:
     cleanup.callback(inbox.close)
     board = Board(services)
     worker = Worker(services, queue, board, settings.pinrail_poll_seconds)
-    admin = Listener(admin_config(database, board.rows, settings.pinrail_admin_port), "admin")
+    admin = Listener(admin_config(database, board.rows, settings.pinrail_admin_port, redact), "admin")
     cleanup.callback(admin.stop)
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
     # Bound before the first job: a receiver that can't have its ports must not deploy.

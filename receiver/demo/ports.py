@@ -16,7 +16,8 @@ class Ports:
 
 def choose() -> Ports:
     """Keep each usual port that is free and replace the others by what the system has free now."""
-    chosen, taken = {}, {}
+    chosen: dict[str, int] = {}
+    taken: dict[str, int] = {}
     for part, usual in USUAL.items():
         port = usual
         if not _is_free(usual):

@@ -103,7 +103,7 @@ def receiver(stage: Stage) -> Iterator[None]:
         [sys.executable, "-m", "receiver", "up"], environment=environment, directory=stage.root, log=log
     )
     try:
-        wait_for(lambda: _answers(stage.url("dashboard") + "/readyz") or _ended(pid, log))
+        wait_for(lambda: _answers(stage.url("dashboard") + "/healthz") or _ended(pid, log))
         yield
     finally:
         if shell.exit_status(pid) is None:
@@ -136,5 +136,5 @@ def _ended(pid: int, log: Path) -> bool:
 
 def deployments(stage: Stage) -> list[dict[str, Any]]:
     """Every deployment so far, newest first, as the admin API tells it."""
-    found: list[dict[str, Any]] = httpx.get(stage.url("dashboard") + "/api/deployments").json()
+    found: list[dict[str, Any]] = httpx.get(stage.url("dashboard") + "/api/deployments").json()["deployments"]
     return found

@@ -139,9 +139,9 @@ def _await(stage: Stage, narrator: Narrator, environment: str, version: int) -> 
         return next((d for d in deployments(stage) if _is(d, environment, version)), {})
 
     with narrator.slowly(f"{environment}: candidate, proof, switch, watch"):
-        wait_for(lambda: latest().get("state") in ("live", "rolled-back", "needs-human", "refused"))
+        wait_for(lambda: latest().get("outcome") in ("live", "rolled-back", "needs-human", "refused"))
     found = latest()
-    if found["state"] != "live":
+    if found["outcome"] != "live":
         raise Rejected(f"{MODEL} v{version} did not go live in {environment}: {found['state']}: {found['reason']}")
     health = httpx.get(stage.url(environment) + "/health").json()
     answer = httpx.post(stage.url(environment) + "/predict", json=CUSTOMER).json()
@@ -164,7 +164,9 @@ def _break(stage: Stage, narrator: Narrator) -> None:
     narrator.say("  it has no evidence; an override in staging.yaml lets exactly this version past the gate")
     _merge(stage, narrator, "staging", version)
     with narrator.slowly("staging: it passes its smoke test, gets traffic, fails under watch, is put back"):
-        wait_for(lambda: any(_is(d, "staging", version) and d["state"] == "rolled-back" for d in deployments(stage)))
+        wait_for(
+            lambda: any(_is(d, "staging", version) and d["outcome"] == "rolled-back" for d in deployments(stage))
+        )
     found = next(d for d in deployments(stage) if _is(d, "staging", version))
     health = httpx.get(stage.url("staging") + "/health").json()
     narrator.say(f"[yellow]rolled back[/] after {found['seconds']:.1f} s; staging serves v{health['version']} again")
