@@ -1,7 +1,11 @@
 """What the demo tells, in order. Each step does the real thing and then says what came of it."""
 
+import contextlib
+import io
+import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +17,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from ml import tracking
 from receiver.adapters.git_command import parse_remote
 from receiver.adapters.local_mlflow import running_mlflow
 from receiver.core.errors import Rejected
@@ -49,18 +54,26 @@ CUSTOMER = {
 class Narrator:
     """Says what happens, with the seconds since the start in front."""
 
-    console: Console = field(default_factory=lambda: Console(highlight=False))
+    console: Console = field(default_factory=lambda: Console(highlight=False, file=sys.stdout))
     began: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
         """One line of the story."""
-        self.console.print(f"[dim]{time.monotonic() - self.began:5.1f} s[/]  {text}")
+        self.console.print(f"[dim]{time.monotonic() - self.began:5.1f} s[/]  {text}", soft_wrap=True)
 
     @contextmanager
     def slowly(self, text: str) -> Iterator[None]:
         """A spinner for as long as something slow takes."""
         with self.console.status(text):
             yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep MLflow from telling a story of its own."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
 
 
 def tell(*, once: bool) -> None:
@@ -79,6 +92,7 @@ def tell(*, once: bool) -> None:
         with narrator.slowly("starting MLflow"):
             cleanup.enter_context(running_mlflow(stage.root / "mlflow", port=ports.chosen["MLflow"]))
         os.environ["MLFLOW_TRACKING_URI"] = stage.url("MLflow")
+        tracking.configure()
         narrator.say(f"[bold]MLflow[/] runs on {stage.url('MLflow')}, with SQLite below {stage.root}")
         _play(stage, narrator, cleanup)
         _curtain(stage, narrator)
@@ -91,7 +105,7 @@ def _play(stage: Stage, narrator: Narrator, cleanup: ExitStack) -> None:
     github = stage.github()
     github.create(stage.environment_files())
     narrator.say(f"a bare repository stands in for GitHub: {github.path}; both environments pin {MODEL} v1")
-    _train(stage, narrator, regularisation=0.0001)
+    _train(stage, narrator, regularisation=0.01)
     with narrator.slowly("starting the receiver"):
         cleanup.enter_context(receiver(stage))
     narrator.say(
@@ -108,7 +122,7 @@ def _play(stage: Stage, narrator: Narrator, cleanup: ExitStack) -> None:
 
 def _train(stage: Stage, narrator: Narrator, regularisation: float) -> None:
     """Train, register and gate one version, as ``python -m ml.train | python -m ml.evaluate`` does."""
-    with narrator.slowly("training on 7,043 customers"):
+    with narrator.slowly("training on 7,043 customers"), quiet():
         from ml.candidate import Candidate
         from ml.evaluate import Request, evaluate
         from ml.train import TrainOptions, train
@@ -157,7 +171,7 @@ def _break(stage: Stage, narrator: Narrator) -> None:
 
     from receiver.demo.broken import register_broken
 
-    with narrator.slowly("registering a broken version"):
+    with narrator.slowly("registering a broken version"), quiet():
         like = next((stage.state / "cache").glob("[0-9a-f]*/MLmodel")).parent
         version = register_broken(MlflowClient(), MODEL, like)
     narrator.say(f"registered [bold]v{version}[/], broken on purpose: it answers at first, and then no more")
