@@ -156,7 +156,7 @@ def _await(stage: Stage, narrator: Narrator, environment: str, version: int) -> 
         wait_for(lambda: latest().get("outcome") in ("live", "rolled-back", "needs-human", "refused"))
     found = latest()
     if found["outcome"] != "live":
-        raise Rejected(f"{MODEL} v{version} did not go live in {environment}: {found['state']}: {found['reason']}")
+        raise Rejected(f"{MODEL} v{version} did not go live in {environment}: {found['outcome']}: {found['reason']}")
     health = httpx.get(stage.url(environment) + "/health").json()
     answer = httpx.post(stage.url(environment) + "/predict", json=CUSTOMER).json()
     narrator.say(
