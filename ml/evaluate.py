@@ -5,20 +5,20 @@ import contextlib
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ml import tracking
 from ml.candidate import Candidate, find_candidate
 from ml.errors import MlError
-from ml.evidence import Evidence, Outcome, Verdict, gate_digest
+from ml.evidence import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from ml.environment import Environment
 
 NO_CANDIDATE = 2
-
-Gate = Mapping[str, Any]  # check -> its limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,70 +39,30 @@ def evaluate(request: Request) -> Sequence[Verdict]:
     """
     from ml import registry, telco
     from ml.dataset import split
-    from ml.measure import load_subject
-    from serving.digest import digest_tree
+    from ml.gate import read_environments, run_gate
 
-    gates = {name: _with_accuracy(gate, request) for name, gate in read_gates(request.environments_dir).items()}
-    if request.environment not in gates:
-        known = ", ".join(sorted(gates)) or "none"
+    environments = read_environments(request.environments_dir)
+    if request.environment not in environments:
+        known = ", ".join(sorted(environments)) or "none"
         raise MlError(f"{request.environments_dir} has no environment {request.environment}; it has {known}")
     _, rows = split(telco.load(request.data or telco.PATH))
     client = tracking.client()
     model = request.candidate.model or tracking.model_name()
-    version = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
+    number = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
+    asked = [_with_accuracy(environment, request.accuracy) for environment in environments.values()]
     with tempfile.TemporaryDirectory() as scratch:
-        directory = registry.download(client, model, version, Path(scratch))
-        digest = digest_tree(directory)
-        verdicts = hold_against(gates, load_subject(directory, rows))
-    for environment, gate in gates.items():
-        evidence = Evidence(
-            model=model,
-            version=version,
-            environment=environment,
-            model_digest=digest,
-            data_digest=rows.digest,
-            gate_digest=gate_digest(gate),
-            verdicts=verdicts[environment],
-            measured_at=time.time(),
-        )
-        registry.write_evidence(client, evidence)
-    return verdicts[request.environment]
+        judged = run_gate(client, (model, number), asked, rows, Path(scratch))
+    for one in judged:
+        registry.write_evidence(client, one.evidence)
+    return next(one.evidence.verdicts for one in judged if one.evidence.environment == request.environment)
 
 
-def hold_against(gates: Mapping[str, Gate], subject: Any) -> dict[str, Sequence[Verdict]]:
-    """Take every measurement that some gate asks for once, and judge it by each gate."""
-    from ml.gates import CHECKS
-    from ml.gates.judge import judge
-
-    asked = {name for gate in gates.values() for name in gate}
-    unknown = sorted(asked - set(CHECKS))
-    if unknown:
-        raise MlError(f"no such check: {', '.join(unknown)}; there are {', '.join(CHECKS)}")
-    measured = {}
-    for name in CHECKS:
-        if name in asked:
-            try:
-                measured[name] = CHECKS[name](subject)
-            except ValueError as error:
-                raise MlError(f"can't measure {name}: {error}") from error
-    return {
-        environment: tuple(judge(name, measured[name], limit) for name, limit in gate.items())
-        for environment, gate in gates.items()
-    }
-
-
-def read_gates(directory: Path) -> dict[str, Gate]:
-    """Return the gate of each environment file in the directory. MlError: a file is not what the schema says."""
-    from ml.environment import parse_environment
-
-    environments = [parse_environment(path.read_bytes(), str(path)) for path in sorted(directory.glob("*.yaml"))]
-    return {environment.name: environment.gate for environment in environments}
-
-
-def _with_accuracy(gate: Gate, request: Request) -> Gate:
+def _with_accuracy(environment: "Environment", accuracy: float | None) -> "Environment":
     from ml.gate_schema import AtLeast
 
-    return gate if request.accuracy is None else {**gate, "accuracy": AtLeast(min=request.accuracy)}
+    if accuracy is None:
+        return environment
+    return replace(environment, gate={**environment.gate, "accuracy": AtLeast(min=accuracy)})
 
 
 def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Request | None:

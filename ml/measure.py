@@ -1,34 +1,87 @@
-"""Ask one version about every evaluation row, through the predictor that will serve it."""
+"""Turn a version's artifacts into what the checks look at: load it as a server would and let it answer every row."""
 
-from collections.abc import Sequence
+import functools
+import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+import yaml
 
+from ml import reference
 from ml.dataset import Dataset
-from ml.gates.subject import Answers, Record, Subject
+from ml.errors import MlError
+from ml.gates.subject import Champion, Record, Subject
+from ml.server_process import Artifacts, measure
+from serving.errors import ServingError
+from serving.predictor import load_predictor
 
 
-def load_subject(directory: Path, data: Dataset) -> Subject:
-    """Load the version in ``directory`` and let it answer the rows of ``data``."""
-    from mlflow.sklearn import load_model
-
-    model: Any = load_model(str(directory))
-
-    def predict(records: Sequence[Record]) -> Answers:
-        rows = pd.DataFrame(list(records))
-        return Answers(np.asarray(model.predict(rows)), np.asarray(model.predict_proba(rows)))
-
+def load_subject(artifacts: Artifacts, path: Path, data: Dataset) -> Subject:
+    """Load the version at ``path`` and ask it about ``data``. MlError: it can't be loaded, or has no answer."""
+    name = f"{artifacts.model} v{artifacts.version}"
     records = to_records(data.features)
-    return Subject(data=data, answers=predict(records), records=records, predict=predict)
+    try:
+        predictor = load_predictor(path)
+        answers = predictor.predict_records(records)
+    except ServingError as error:
+        raise MlError(f"{name} can't be measured: {error}") from error
+    return Subject(
+        name=name,
+        data=data,
+        records=records,
+        predictor=predictor,
+        answers=answers,
+        columns=predictor.model.columns,
+        outputs=describe_outputs(path),
+        reference=read_reference(path),
+        serve=functools.cache(lambda: measure(artifacts, records)),
+    )
+
+
+def load_champion(name: str, path: Path, subject: Subject) -> Champion:
+    """Load the live version and ask it about the same rows. One that can't answer them is no obstacle."""
+    try:
+        predictor = load_predictor(path)
+    except ServingError as error:
+        return Champion(name, (), "", None, f"{name} can't be compared with: {error}")
+    columns, outputs = predictor.model.columns, describe_outputs(path)
+    try:
+        return Champion(name, columns, outputs, predictor.predict_records(subject.records))
+    except Exception as error:  # noqa: BLE001 - it was made for other columns, and may raise anything
+        reason = f"{name} does not answer these rows: {str(error).strip().splitlines()[0][:300]}"
+        return Champion(name, columns, outputs, None, reason)
+
+
+def read_reference(path: Path) -> reference.Reference | None:
+    """Read what the version records of its training data. MlError: the record is unreadable."""
+    file = path / reference.PATH
+    if not file.is_file():
+        return None
+    try:
+        return reference.Reference.from_json(file.read_text())
+    except ValueError as error:
+        raise MlError(f"{reference.PATH} of the version: {error}") from error
+
+
+def describe_outputs(path: Path) -> str:
+    """Return the signature's outputs in words that only depend on what callers see; empty without any."""
+    signature = yaml.safe_load((path / "MLmodel").read_bytes()).get("signature") or {}
+    return ", ".join(_describe(output) for output in json.loads(signature.get("outputs") or "[]"))
+
+
+def _describe(output: dict[str, Any]) -> str:
+    if output.get("type") == "tensor":
+        return f"{output['tensor-spec']['dtype']} {output['tensor-spec']['shape']}"
+    return " ".join(str(output[key]) for key in ("name", "type") if key in output)
 
 
 def to_records(features: pd.DataFrame) -> list[Record]:
     """Return rows as a caller would send them: plain Python values, None for what is missing."""
     columns = {
-        name: [None if gone else v for v, gone in zip(features[name].tolist(), features[name].isna(), strict=True)]
+        str(name): [
+            None if gone else v for v, gone in zip(features[name].tolist(), features[name].isna(), strict=True)
+        ]
         for name in features
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,4 +1,4 @@
-"""Write a fitted model as an MLflow model directory, its ONNX twin inside."""
+"""Write a fitted model as an MLflow model directory, its ONNX twin and a description of its training data inside."""
 
 import warnings
 from importlib.metadata import version
@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow.sklearn
 from mlflow.models import Model
 
-from ml import onnx_twin
+from ml import onnx_twin, reference
 from ml.dataset import Columns
 from ml.fit import Fitted
 from ml.signature import signature_of
@@ -39,4 +39,7 @@ def write(fitted: Fitted, columns: Columns, run_id: str, directory: Path) -> str
             input_example=example,
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         )
+    described = reference.describe(fitted.training.features, fitted.training.digest)
+    (directory / reference.PATH).parent.mkdir()
+    (directory / reference.PATH).write_text(described.to_json())
     return onnx_twin.add(fitted.pipeline, fitted.evaluation.features, directory)

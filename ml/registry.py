@@ -46,13 +46,11 @@ def find_version(client: Any, model: str, run_id: str) -> int:
     return max(versions)
 
 
-def download(client: Any, model: str, version: int, directory: Path) -> Path:
-    """Bring the version's artifacts below ``directory`` and return where they are."""
-    from mlflow.artifacts import download_artifacts
-
+def find_alias(client: Any, model: str, alias: str) -> int | None:
+    """Return the version that the alias points at, or None where there is no such alias."""
     with registry_errors():
-        source = client.get_model_version_download_uri(model, str(version))
-        return Path(download_artifacts(artifact_uri=source, dst_path=str(directory)))
+        found = client.get_registered_model(model).aliases.get(alias)
+    return None if found is None else int(found)
 
 
 def write_evidence(client: Any, evidence: Evidence) -> None:

@@ -1,20 +1,49 @@
 """The checks of the gate: one file per check, each measuring one thing about one version.
 
-A check turns a ``Subject`` into a ``Measurement`` (``subject.py``) and knows no threshold; ``judge.py`` compares the
-two. No check talks to the registry, reads an environment file or writes anything. To add
-one, write a file like ``accuracy.py`` and name it in :data:`CHECKS`: from then on environment files can ask for it.
-Libraries are imported inside the functions, so that knowing the names costs nothing.
+A check is a function of a ``Subject`` (``subject.py``) and the limits that an environment file sets for it
+(``ml/gate_schema.py``); it answers one verdict, or several named ``check.detail``. A ValueError says that it can't be
+measured on this model or data. No check talks to the registry, reads an environment file or writes anything.
+
+To add one, write a file like ``accuracy.py`` and name it in :data:`CHECKS` and in the schema. Libraries are imported
+inside the functions, so that knowing the names costs little.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from ml.gates import accuracy, f1, latency, log_loss, roc_auc
-from ml.gates.subject import Check
+from ml.evidence import Verdict
+from ml.gates import (
+    accuracy,
+    calibration_error,
+    champion,
+    drift,
+    f1,
+    fairness,
+    log_loss,
+    regression,
+    robustness,
+    roc_auc,
+    schema,
+    serving_cost,
+)
+from ml.gates.subject import Subject
+
+Check = Callable[[Subject, Any], Sequence[Verdict]]
 
 CHECKS: Mapping[str, Check] = {
-    "accuracy": accuracy.measure,
-    "roc_auc": roc_auc.measure,
-    "f1": f1.measure,
-    "log_loss": log_loss.measure,
-    "latency_p95_ms": latency.measure,
+    "accuracy": accuracy.check,
+    "roc_auc": roc_auc.check,
+    "f1": f1.check,
+    "log_loss": log_loss.check,
+    "calibration_error": calibration_error.check,
+    "mae": regression.mae,
+    "rmse": regression.rmse,
+    "r2": regression.r2,
+    "schema": schema.check,
+    "latency_p95_ms": serving_cost.latency,
+    "memory_mb": serving_cost.memory,
+    "fairness": fairness.check,
+    "robustness": robustness.check,
+    "drift": drift.check,
+    "champion": champion.check,
 }

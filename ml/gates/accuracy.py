@@ -1,12 +1,17 @@
 """``accuracy``: the share of evaluation rows that are decided right."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ml.gates.subject import Measurement, Subject
+from ml.evidence import Verdict
+from ml.gate_schema import Threshold
+from ml.gates.judge import judge
+from ml.gates.subject import Subject
 
 
-def measure(subject: Subject) -> Measurement:
+def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
     """Count the right decisions."""
-    right = int(np.count_nonzero(subject.answers.labels == subject.data.labels))
-    rows = len(subject.data)
-    return Measurement(right / rows, f"{right:,} of {rows:,} rows are decided right")
+    subject.classes()
+    right, rows = int(np.count_nonzero(subject.answers.labels == subject.data.labels)), len(subject.data)
+    return [judge("accuracy", right / rows, limit, f"{right:,} of {rows:,} rows are decided right")]

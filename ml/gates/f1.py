@@ -1,14 +1,25 @@
-"""``f1``: the balance of precision and recall for the positive class, which accuracy hides when it is rare."""
+"""``f1``: the balance of precision and recall, which accuracy hides where a class is rare."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from ml.gates.subject import Measurement, Subject
+from ml.evidence import Verdict
+from ml.gate_schema import Threshold
+from ml.gates.judge import judge
+from ml.gates.subject import Subject
 
 
-def measure(subject: Subject) -> Measurement:
-    """Take the harmonic mean of precision and recall of class 1; 0 when the class is never found."""
-    said, true = subject.answers.labels == 1, subject.data.labels == 1
-    hits = int(np.count_nonzero(said & true))
-    answered, positives = int(np.count_nonzero(said)), int(np.count_nonzero(true))
-    value = 2 * hits / (answered + positives) if answered + positives else 0.0
-    return Measurement(value, f"{hits:,} of {positives:,} positives are found, in {answered:,} positive answers")
+def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
+    """Average, over the classes that matter, twice the hits by what was said plus what was true.
+
+    Of two classes the positive one matters, of more all do.
+    """
+    classes = subject.classes()
+    scores, says = [], []
+    for one in classes if len(classes) > 2 else classes[-1:]:  # noqa: PLR2004 - yes and no
+        said, true = subject.answers.labels == one, subject.data.labels == one
+        hits, answered, there = (int(np.count_nonzero(rows)) for rows in (said & true, said, true))
+        scores.append(2 * hits / (answered + there) if answered + there else 0.0)
+        says.append(f"{hits:,} of {there:,} rows of class {one} are found, in {answered:,} such answers")
+    return [judge("f1", float(np.mean(scores)), limit, "; ".join(says))]

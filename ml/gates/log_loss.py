@@ -1,14 +1,19 @@
 """``log_loss``: how much the probabilities can be believed; a confident mistake costs most."""
 
 import math
+from collections.abc import Sequence
 
-from ml.gates.subject import Measurement, Subject
+from ml.evidence import Verdict
+from ml.gate_schema import Threshold
+from ml.gates.judge import judge
+from ml.gates.subject import Subject
 
 
-def measure(subject: Subject) -> Measurement:
+def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
     """Average the negative logarithm of the probability that the model gave to what came true."""
     from sklearn.metrics import log_loss
 
-    value = float(log_loss(subject.data.labels, subject.answers.positive(), labels=[0, 1]))
+    classes = subject.classes()
+    value = float(log_loss(subject.data.labels, subject.probabilities(), labels=classes))
     says = f"what came true was given a probability of {math.exp(-value):.2f} on (geometric) average"
-    return Measurement(value, says)
+    return [judge("log_loss", value, limit, says)]

@@ -1,11 +1,18 @@
 """``roc_auc``: how well the model ranks: the area under the ROC curve."""
 
-from ml.gates.subject import Measurement, Subject
+from collections.abc import Sequence
+
+from ml.evidence import Verdict
+from ml.gate_schema import Threshold
+from ml.gates.judge import judge
+from ml.gates.subject import Subject
 
 
-def measure(subject: Subject) -> Measurement:
-    """Compare the ranks of both classes."""
+def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
+    """Compare the ranks of both classes; of more than two, of each class with the others."""
     from sklearn.metrics import roc_auc_score
 
-    value = float(roc_auc_score(subject.data.labels, subject.answers.positive()))
-    return Measurement(value, f"of one row of each class, the right one ranks higher in {value:.1%} of the pairs")
+    several = len(subject.classes()) > 2  # noqa: PLR2004 - yes and no
+    scores = subject.probabilities() if several else subject.positive()
+    value = float(roc_auc_score(subject.data.labels, scores, multi_class="ovr" if several else "raise"))
+    return [judge("roc_auc", value, limit, f"of all pairs of one row of each class, {value:.1%} are ranked right")]

@@ -1,46 +1,91 @@
-"""What a check looks at, and what it answers."""
+"""What the checks look at: one version with its answers to the evaluation rows. Pure: ``ml/measure.py`` loads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ml.dataset import Dataset
+from ml.reference import Reference
+from serving.model_dir import Column
+from serving.predictions import Predictions
 
-Record = dict[str, Any]
+Record = Mapping[str, Any]
+Array = np.ndarray[Any, Any]
+
+
+class Asked(Protocol):
+    """What answers rows: serving's predictor."""
+
+    def predict_records(self, records: Sequence[Record]) -> Predictions:
+        """Answer rows as a caller would send them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One row at a time through a server process of its own."""
+
+    p50_ms: float
+    p95_ms: float
+    rows: int
+    memory_mb: float
+    runtime: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """What a model says: one label per row and, from a classifier that gives them, one probability per class."""
+class Champion:
+    """The version that is live in the environment, on the same rows."""
 
-    labels: np.ndarray[Any, Any]
-    probabilities: np.ndarray[Any, Any] | None
-
-    def positive(self) -> np.ndarray[Any, Any]:
-        """Return the probability of the last class per row. ValueError: the model gives no probabilities."""
-        if self.probabilities is None:
-            raise ValueError("the model gives no probabilities")
-        return np.asarray(self.probabilities[:, -1])
+    name: str  # e.g. "churn-model v5"
+    columns: Sequence[Column]
+    outputs: str  # how its signature describes what it answers
+    answers: Predictions | None  # None: it can't answer these rows, for the reason in ``silent``
+    silent: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
     """One version, the evaluation rows and its answers to them, all through serving's own predictor."""
 
+    name: str
     data: Dataset
-    answers: Answers
     records: Sequence[Record]  # the evaluation rows as a caller would send them
-    predict: Callable[[Sequence[Record]], Answers]
+    predictor: Asked
+    answers: Predictions
+    columns: Sequence[Column]  # the signature
+    outputs: str = ""  # how the signature describes what the model answers
+    reference: Reference | None = None  # what trained it, as far as it is recorded
+    champion: Champion | None = None
+    serve: Callable[[], Served] | None = None  # measures once, however often it is called
 
+    def classes(self) -> list[Any]:
+        """Return the label's values in order, the positive one last. ValueError: the model is no classifier."""
+        if self.data.labels.dtype.kind == "f":
+            raise ValueError("the labels are measured numbers, and this check is about classes")
+        return sorted(set(self.data.labels.tolist()) | set(self.answers.labels.tolist()))
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """A number, and a sentence about it for a person."""
+    def positive_class(self) -> Any:
+        """Return the last of two classes. ValueError: there are not two."""
+        classes = self.classes()
+        if len(classes) != 2:  # noqa: PLR2004 - yes and no
+            raise ValueError(f"this check is about two classes, and there are {len(classes)}")
+        return classes[-1]
 
-    value: float
-    says: str
+    def probabilities(self) -> Array:
+        """Return one probability per row and class. ValueError: the model gives none."""
+        if self.answers.probabilities is None:
+            raise ValueError("the model gives no probabilities")
+        return self.answers.probabilities
 
+    def positive(self) -> Array:
+        """Return the probability of the positive class per row. ValueError: there is none."""
+        self.positive_class()
+        return np.asarray(self.probabilities()[:, -1])
 
-Check = Callable[[Subject], Measurement]
+    def numbers(self) -> tuple[Array, Array]:
+        """Return labels and answers of a regression. ValueError: the model gives classes."""
+        if self.answers.probabilities is not None or self.data.labels.dtype.kind not in "fiu":
+            raise ValueError("the model gives classes, and this check is about measured numbers")
+        return self.data.labels.astype(float), np.asarray(self.answers.labels, dtype=float)

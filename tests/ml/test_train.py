@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml import onnx_twin, registry, telco, tracking
+from ml import onnx_twin, reference, telco, tracking
 from ml.dataset import split
 from ml.train import TrainResult, main
 from serving.digest import digest_tree
+from serving.loader import Cache
 from tests.support.mlflow_server import AuthServer
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +24,8 @@ def server(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def artifacts(trained: TrainResult, server: None, tmp_path: Path) -> Path:  # noqa: ARG001 - where to download from
-    return registry.download(tracking.client(), trained.model, int(trained.model_version), tmp_path)
+def artifacts(trained: TrainResult, server: None, tmp_path: Path) -> Path:
+    return Cache(tmp_path).fetch(trained.model, int(trained.model_version)).path
 
 
 @pytest.mark.usefixtures("server")
@@ -105,6 +106,14 @@ def test_the_onnx_twin_lies_beside_the_model_and_answers_alike(artifacts: Path) 
     labels, probabilities = session.run(None, feed)
     assert np.array_equal(labels, model.predict(rows.features))
     assert np.abs(probabilities - model.predict_proba(rows.features)).max() < onnx_twin.TOLERANCE
+
+
+def test_what_trained_the_model_is_recorded_inside_it(trained: TrainResult, artifacts: Path) -> None:
+    found = reference.Reference.from_json((artifacts / reference.PATH).read_text())
+    assert found.rows == len(split(telco.load())[0])
+    assert list(found.columns) == list(telco.COLUMNS.features)
+    assert found.columns["total_charges"].missing > 0
+    assert trained.digest == digest_tree(artifacts)
 
 
 def test_the_model_is_no_pickle(artifacts: Path) -> None:

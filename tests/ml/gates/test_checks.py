@@ -1,23 +1,21 @@
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from ml.dataset import Dataset
+from ml.environment import parse_environment
+from ml.evidence import Outcome
+from ml.gate_schema import AtLeast, AtMost, Gate
 from ml.gates import CHECKS
-from ml.gates.subject import Answers, Record, Subject
+from ml.gates.subject import Served
+from serving.predictions import Predictions
+from tests.support.subjects import Plain, make_subject
+
+ANY = AtMost(max=1e9)
 
 
-def subject_of(labels: list[int], positive: list[float]) -> Subject:
-    data = Dataset(pd.DataFrame({"x": range(len(labels))}), np.array(labels), "sha256:0")
-    records = [{"x": i} for i in range(len(labels))]
-
-    def predict(asked: Sequence[Record]) -> Answers:
-        chosen = np.array([positive[r["x"]] for r in asked])
-        return Answers((chosen > 0.5).astype(int), np.column_stack([1 - chosen, chosen]))
-
-    return Subject(data, predict(records), records, predict)
+def test_every_check_that_an_environment_file_can_ask_for_is_there_and_the_other_way_round() -> None:
+    assert set(CHECKS) == set(Gate.__annotations__)
 
 
 @pytest.mark.parametrize(
@@ -25,38 +23,93 @@ def subject_of(labels: list[int], positive: list[float]) -> Subject:
     [
         ("accuracy", 0.75, "3 of 4 rows are decided right"),
         ("roc_auc", 0.75, "75.0%"),
-        ("f1", 2 / 3, "1 of 2 positives are found, in 1 positive answers"),
-        ("log_loss", 0.5362, "0.58"),
+        ("f1", 2 / 3, "1 of 2 rows of class 1 are found, in 1 such answers"),
+        ("log_loss", -np.mean(np.log([0.9, 0.6, 0.35, 0.8])), "0.62"),
+        ("calibration_error", (0.1 + 0.4 + 0.65 + 0.2) / 4, "called 35% likely and 100% of them come true"),
     ],
 )
 def test_a_check_measures_one_thing_and_says_it_in_a_sentence(name: str, value: float, says: str) -> None:
-    measured = CHECKS[name](subject_of([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
-    if name == "log_loss":
-        value = -np.mean(np.log([0.9, 0.6, 0.35, 0.8]))
-        says = f"{np.exp(-value):.2f}"
-    assert measured.value == pytest.approx(value, abs=1e-9)
-    assert says in measured.says
+    subject = make_subject({"p": [0.1, 0.4, 0.35, 0.8]}, [0, 0, 1, 1], Plain(lambda r: r["p"]))
+    (verdict,) = CHECKS[name](subject, ANY)
+    assert verdict.name == name
+    assert verdict.value == pytest.approx(value, abs=1e-9)
+    assert says in verdict.reason
 
 
-def test_f1_is_zero_where_the_positive_class_is_neither_there_nor_found() -> None:
-    assert CHECKS["f1"](subject_of([0, 0], [0.1, 0.2])).value == 0
+def test_f1_is_zero_where_the_positive_class_is_never_found() -> None:
+    subject = make_subject({"p": [0.1, 0.2]}, [0, 1], Plain(lambda r: r["p"]))
+    assert CHECKS["f1"](subject, AtLeast(min=0.1))[0].outcome is Outcome.FAIL
 
 
-def test_latency_is_that_of_single_rows_in_milliseconds() -> None:
-    asked = []
-    subject = subject_of([0, 1], [0.1, 0.9])
-
-    def predict(records: Sequence[Record]) -> Answers:
-        asked.append(len(records))
-        return subject.predict(records)
-
-    measured = CHECKS["latency_p95_ms"](Subject(subject.data, subject.answers, subject.records, predict))
-    assert set(asked) == {1}
-    assert 0 < measured.value < 1000
-
-
-def test_a_check_of_probabilities_says_when_there_are_none() -> None:
-    subject = subject_of([0, 1], [0.1, 0.9])
-    without = Subject(subject.data, Answers(subject.answers.labels, None), subject.records, subject.predict)
+@pytest.mark.parametrize("name", ["roc_auc", "log_loss", "calibration_error"])
+def test_a_check_of_probabilities_says_when_there_are_none(name: str) -> None:
+    subject = make_subject({"p": [0.1, 0.9]}, [0, 1], Plain(lambda r: r["p"]))
+    without = replace(subject, answers=Predictions(subject.answers.labels, None))
     with pytest.raises(ValueError, match="no probabilities"):
-        CHECKS["log_loss"](without)
+        CHECKS[name](without, ANY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("mae", 1.0), ("rmse", np.sqrt(1.5)), ("r2", 1 - 6 / np.square([1.5, 0.5, 0.5, 1.5]).sum())]
+)
+def test_a_regression_is_measured_in_its_own_unit(name: str, value: float) -> None:
+    subject = make_subject(
+        {"x": [1.0, 3.0, 3.0, 6.0]}, [1.0, 2.0, 3.0, 4.0], Plain(lambda r: r["x"], regression=True)
+    )
+    subject = replace(subject, answers=Predictions(np.array([1.0, 3.0, 4.0, 2.0]), None))
+    assert CHECKS[name](subject, ANY)[0].value == pytest.approx(value)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "f1", "log_loss", "roc_auc"])
+def test_a_check_of_classes_refuses_a_regression(name: str) -> None:
+    subject = make_subject({"x": [1.0, 2.0]}, [1.5, 2.5], Plain(lambda r: r["x"], regression=True))
+    with pytest.raises(ValueError, match="about classes"):
+        CHECKS[name](subject, ANY)
+
+
+@pytest.mark.parametrize("name", ["mae", "rmse", "r2"])
+def test_a_check_of_numbers_refuses_a_classifier(name: str) -> None:
+    subject = make_subject({"p": [0.1, 0.9]}, [0, 1], Plain(lambda r: r["p"]))
+    with pytest.raises(ValueError, match="about measured numbers"):
+        CHECKS[name](subject, ANY)
+
+
+def test_three_classes_are_measured_too() -> None:
+    subject = make_subject({"x": [0.0, 1.0, 2.0]}, ["ash", "elm", "oak"], Plain(lambda r: 0.0))
+    shares = np.array([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.1, 0.5, 0.4]])
+    subject = replace(subject, answers=Predictions(np.array(["ash", "elm", "elm"]), shares))
+    values = {name: CHECKS[name](subject, ANY)[0].value for name in ("accuracy", "f1", "log_loss", "roc_auc")}
+    assert values["accuracy"] == pytest.approx(2 / 3)
+    assert values["f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert values["log_loss"] == pytest.approx(-np.mean(np.log([0.8, 0.6, 0.4])))
+    assert values["roc_auc"] == 1
+    with pytest.raises(ValueError, match="two classes, and there are 3"):
+        CHECKS["calibration_error"](subject, ANY)
+
+
+def test_latency_and_memory_come_from_one_server_of_their_own() -> None:
+    subject = make_subject({"p": [0.1, 0.9]}, [0, 1], Plain(lambda r: r["p"]))
+    with pytest.raises(ValueError, match="no server"):
+        CHECKS["memory_mb"](subject, ANY)
+    served = replace(subject, serve=lambda: Served(1.5, 60.0, 300, 120.0, "onnx"))
+    assert str(CHECKS["latency_p95_ms"](served, AtMost(max=50))[0]) == "FAIL: latency_p95_ms=60 > 50"
+    assert str(CHECKS["memory_mb"](served, AtMost(max=200))[0]) == "PASS: memory_mb=120 <= 200"
+
+
+def test_an_environment_file_can_ask_for_all_of_it() -> None:
+    text = b"""\
+environment: e
+registry: {alias: e}
+gate:
+  schema: {max: 0}
+  fairness: {columns: [senior_citizen, female], demographic_parity: {max: 0.3}}
+  robustness: {noise: {max: 0}}
+  drift: {psi: {max: 0.2}, ks: {max: 0.1}}
+  champion: {require: improve, slices: [contract]}
+models: {}
+"""
+    gate = parse_environment(text, "e.yaml").gate
+    assert gate["fairness"].columns == ("senior_citizen", "female")
+    assert gate["fairness"].equalized_odds is None
+    assert gate["robustness"].noise.max == 0
+    assert gate["champion"].metric == "accuracy"

@@ -3,9 +3,8 @@ import math
 import pytest
 
 from ml.evidence import Outcome
-from ml.gate_schema import AtLeast, AtMost, Threshold
+from ml.gate_schema import AtLeast, AtMost, AtMostShare, Threshold
 from ml.gates.judge import judge
-from ml.gates.subject import Measurement
 
 
 @pytest.mark.parametrize(
@@ -16,13 +15,14 @@ from ml.gates.subject import Measurement
         (0.8013, AtLeast(min=0.9), "FAIL: accuracy=0.8013 < 0.9"),
         (12.0, AtMost(max=50), "PASS: accuracy=12 <= 50"),
         (50.5, AtMost(max=50), "FAIL: accuracy=50.5 > 50"),
+        (0.0, AtMostShare(max=0), "PASS: accuracy=0 <= 0"),
+        (0.1, AtMostShare(max=0), "FAIL: accuracy=0.1 > 0"),
     ],
 )
 def test_the_line_says_the_relation_that_holds(value: float, limit: Threshold, says: str) -> None:
-    assert str(judge("accuracy", Measurement(value, ""), limit)) == says
+    assert str(judge("accuracy", value, limit, "")) == says
 
 
 @pytest.mark.parametrize("limit", [AtLeast(min=0), AtMost(max=1)])
 def test_what_is_no_number_fails(limit: Threshold) -> None:
-    verdict = judge("roc_auc", Measurement(math.nan, ""), limit)
-    assert verdict.outcome is Outcome.FAIL
+    assert judge("roc_auc", math.nan, limit, "").outcome is Outcome.FAIL

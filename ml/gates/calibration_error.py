@@ -1,0 +1,38 @@
+"""``calibration_error``: of the rows called 70 % likely, do 70 % come true?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml.evidence import Verdict
+from ml.gate_schema import Threshold
+from ml.gates.judge import judge
+from ml.gates.subject import Array, Subject
+
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Rows of similar probability."""
+
+    rows: int
+    said: float  # mean probability
+    true: float  # share that came true
+
+
+def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
+    """Average the distance of probability from frequency over bins of equally many rows."""
+    bins = calibration(subject.positive(), subject.data.labels == subject.positive_class())
+    rows = sum(b.rows for b in bins)
+    value = sum(b.rows * abs(b.said - b.true) for b in bins) / rows
+    worst = max(bins, key=lambda b: abs(b.said - b.true))
+    says = f"at worst, {worst.rows} rows are called {worst.said:.0%} likely and {worst.true:.0%} of them come true"
+    return [judge("calibration_error", value, limit, says)]
+
+
+def calibration(probabilities: Array, true: Array) -> list[Bin]:
+    """Sort the rows by probability and cut them into bins of equally many."""
+    parts = np.array_split(np.argsort(probabilities, kind="stable"), min(BINS, len(probabilities)))
+    return [Bin(len(part), float(probabilities[part].mean()), float(true[part].mean())) for part in parts]

@@ -1,0 +1,145 @@
+"""``champion``: whether the version is better than the one that is live, or the difference is luck."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml.evidence import Outcome, Verdict
+from ml.gate_schema import ChampionPolicy
+from ml.gates.subject import Array, Champion, Subject
+from serving.predictions import Predictions
+
+RESAMPLES = 2000
+SEED = 0
+CONFIDENCE = (2.5, 97.5)  # percentiles: 19 of 20 such intervals hold the truth
+Z = 1.96
+SMALLEST_SLICE = 30
+MOST_CATEGORIES = 50
+LEAST_PROBABILITY = 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Challenger minus champion, per row, positive where the challenger is better."""
+
+    mean: float
+    low: float
+    high: float
+    rows: int
+    spread: float  # standard deviation over the rows
+
+    def rows_to_settle(self, target: float) -> int | None:
+        """How many more rows of this kind would show on which side of ``target`` the mean is; None: no number."""
+        distance = abs(self.mean - target)
+        if distance == 0 or self.spread == 0:
+            return None
+        return max(0, math.ceil((Z * self.spread / distance) ** 2) - self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The rows with one value of a column."""
+
+    column: str
+    value: str
+    difference: Difference
+
+
+def check(subject: Subject, policy: ChampionPolicy) -> Sequence[Verdict]:
+    """Compare both on the same rows by a paired bootstrap: all rows first, then each named slice."""
+    champion = subject.champion
+    name = f"champion.{policy.metric}"
+    if champion is None or champion.answers is None:
+        reason = "no version is live here to compare with" if champion is None else champion.silent
+        verdicts = [Verdict(name, Outcome.PASS, 0.0, ">=", 0.0, reason)]
+        if policy.slices:
+            verdicts.append(Verdict("champion.slices", Outcome.PASS, 0.0, ">=", -policy.slice_margin, reason))
+        return verdicts
+    gains = row_gains(subject, champion, policy.metric)
+    verdicts = [_overall(name, difference(gains), policy, champion)]
+    if policy.slices:
+        verdicts.append(_slices(slices(subject, gains, policy.slices), policy))
+    return verdicts
+
+
+def row_gains(subject: Subject, champion: Champion, metric: str) -> Array:
+    """Return, per row, how much better the challenger does. ValueError: the metric needs what a model lacks."""
+    if champion.answers is None:
+        raise ValueError(champion.silent)
+    return _scores(subject, subject.answers, metric) - _scores(subject, champion.answers, metric)
+
+
+def _scores(subject: Subject, answers: Predictions, metric: str) -> Array:
+    labels = subject.data.labels
+    if metric == "accuracy":
+        subject.classes()
+        return np.asarray(answers.labels == labels, dtype=float)
+    if metric == "squared_error":
+        return np.asarray(-np.square(labels.astype(float) - answers.labels.astype(float)))
+    if answers.probabilities is None:
+        raise ValueError("log_loss needs probabilities, and one of both versions gives none")
+    place = np.searchsorted(np.array(subject.classes()), labels)
+    given: Array = answers.probabilities[np.arange(len(labels)), place]
+    return np.asarray(np.log(np.maximum(given, LEAST_PROBABILITY)))
+
+
+def difference(gains: Array) -> Difference:
+    """Resample the rows with replacement, both versions together, and read the interval off the means."""
+    random, rows = np.random.default_rng(SEED), len(gains)
+    means = np.array([gains[random.integers(0, rows, rows)].mean() for _ in range(RESAMPLES)])
+    low, high = (float(p) for p in np.percentile(means, CONFIDENCE))
+    return Difference(float(gains.mean()), low, high, rows, float(gains.std()))
+
+
+def slices(subject: Subject, gains: Array, columns: Sequence[str]) -> list[Slice]:
+    """Compare within each category of each column. ValueError: no such column, or one of too many values."""
+    found = []
+    for column in columns:
+        if column not in subject.data.features:
+            raise ValueError(f"the evaluation data has no column {column}")
+        values = subject.data.features[column].astype(str).to_numpy()
+        categories = sorted(set(values.tolist()))
+        if len(categories) > MOST_CATEGORIES:
+            raise ValueError(f"column {column} has {len(categories)} values; slices need categories")
+        found += [Slice(column, value, difference(gains[values == value])) for value in categories]
+    return found
+
+
+def _overall(name: str, found: Difference, policy: ChampionPolicy, champion: Champion) -> Verdict:
+    target = 0.0 if policy.require == "improve" else -policy.margin
+    surely = found.low > target if policy.require == "improve" else found.low >= target
+    surely_not = found.high <= target if policy.require == "improve" else found.high < target
+    outcome = Outcome.PASS if surely else Outcome.FAIL if surely_not else Outcome.INCONCLUSIVE
+    says = f"against {champion.name}: {found.mean:+.4f}, surely between {found.low:+.4f} and {found.high:+.4f}"
+    if outcome is Outcome.INCONCLUSIVE:
+        more = found.rows_to_settle(target)
+        says += "; no number of rows settles it" if more is None else f"; about {more:,} more rows would settle it"
+    return Verdict(name, outcome, found.mean, _relation(found.mean, target), target, says)
+
+
+def _slices(found: Sequence[Slice], policy: ChampionPolicy) -> Verdict:
+    """Judge the worst slice that is large enough; it fails when it is beyond the margin and surely worse."""
+    large = [s for s in found if s.difference.rows >= SMALLEST_SLICE]
+    skipped = [f"{s.column}={s.value}" for s in found if s.difference.rows < SMALLEST_SLICE]
+    note = f"; too few rows in {', '.join(skipped)}" if skipped else ""
+    if not large:
+        reason = f"no slice has {SMALLEST_SLICE} rows{note}"
+        return Verdict("champion.slices", Outcome.INCONCLUSIVE, 0.0, ">=", -policy.slice_margin, reason)
+    worst = min(large, key=lambda s: s.difference.mean)
+    gain, target = worst.difference, -policy.slice_margin
+    outcome = Outcome.PASS
+    if gain.mean < target:
+        outcome = Outcome.FAIL if gain.high < 0 else Outcome.INCONCLUSIVE
+    says = (
+        f"worst slice {worst.column}={worst.value} ({gain.rows:,} rows): {gain.mean:+.4f},"
+        f" surely between {gain.low:+.4f} and {gain.high:+.4f}{note}"
+    )
+    if outcome is Outcome.INCONCLUSIVE and (more := gain.rows_to_settle(0.0)) is not None:
+        says += f"; about {more:,} more such rows would settle it"
+    return Verdict("champion.slices", outcome, gain.mean, _relation(gain.mean, target), target, says)
+
+
+def _relation(value: float, target: float) -> str:
+    return ">" if value > target else "<" if value < target else "=="

@@ -1,0 +1,42 @@
+"""Subjects made of plain functions: what a check says should follow from a few rows that a person can read."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml.dataset import Dataset
+from ml.gates.subject import Record, Subject
+from ml.measure import to_records
+from serving.model_dir import Column
+from serving.predictions import Predictions
+
+TYPES = {"i": "long", "f": "double", "b": "boolean"}
+
+
+class Plain:
+    """A model that is a function from one record to the probability of class 1, or to a number."""
+
+    def __init__(self, function: Callable[[Record], float], *, regression: bool = False) -> None:
+        self.function = function
+        self.regression = regression
+
+    def predict_records(self, records: Sequence[Record]) -> Predictions:
+        numbers = np.array([self.function(record) for record in records], dtype=float)
+        if self.regression:
+            return Predictions(numbers, None)
+        return Predictions((numbers > 0.5).astype(int), np.column_stack([1 - numbers, numbers]))
+
+
+def make_subject(
+    columns: Mapping[str, Sequence[Any]], labels: Sequence[Any], model: Plain, optional: Sequence[str] = ()
+) -> Subject:
+    """The model's answers to the rows in ``columns``; ``optional`` names the fields that may be missing."""
+    features = pd.DataFrame(columns)
+    records = to_records(features)
+    signature = tuple(
+        Column(name, TYPES.get(features[name].dtype.kind, "string"), name not in optional) for name in features
+    )
+    data = Dataset(features, np.array(labels), "sha256:0")
+    return Subject("m v2", data, records, model, model.predict_records(records), signature)
