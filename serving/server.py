@@ -5,60 +5,101 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from serving import control
 from serving.control import ControlError, Reply
 from serving.handover import BACKLOG, KEEP_ALIVE_SECONDS, Door
+from serving.loading import LoadingApp
 
 DRAIN_SECONDS = 30  # how long a server that was sent SIGTERM waits for its last answers
 PRIVATE_HOST = "127.0.0.1"
 
-
-def run_on_port(app: Any, host: str, port: int) -> None:
-    """Serve the ASGI app until SIGTERM or SIGINT. SystemExit: the port cannot be bound."""
-    uvicorn.Server(_config(app, host, port)).run()
+Load = Callable[[], ASGIApp]
 
 
-def run_on_orders(path: Path, load: Callable[[], Any], described: Mapping[str, Any]) -> None:
+def run_on_port(host: str, port: int, load: Load) -> None:
+    """Serve what ``load`` returns until SIGTERM or SIGINT.
+
+    Raises what ``load`` raises. SystemExit: the port cannot be bound.
+    """
+    served = _Served(load, host, port)
+    with asyncio.Runner(loop_factory=served.server.config.get_loop_factory()) as runner:
+        runner.run(served.run())
+        served.end()
+
+
+def run_on_orders(path: Path, load: Load, described: Mapping[str, Any]) -> None:
     """Serve what ``load`` returns on a private loopback port, and on the public port when told to.
 
     The control socket at ``path`` answers at once, so that a server is found while it is still loading.
     ``described`` is what its status says it was started with. Returns when told to exit, or after SIGTERM.
+    Raises what ``load`` raises.
     """
-    config = _config(None, PRIVATE_HOST, 0)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_Ordered(config, path, described).run(load))
+    ordered = _Ordered(path, load, described)
+    with asyncio.Runner(loop_factory=ordered.served.server.config.get_loop_factory()) as runner:
+        runner.run(ordered.run())
+        ordered.served.end()
+
+
+class _Served:
+    """uvicorn around an app that is loaded while it serves already."""
+
+    def __init__(self, load: Load, host: str, port: int) -> None:
+        self.app = LoadingApp(load, self._fail)
+        self.server = uvicorn.Server(_config(self.app, host, port))
+        self.error: Exception | None = None
+
+    async def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        # uvicorn raises a signal that it caught once more when it is done, which would end the process before it
+        # has tidied up.
+        signal.signal(signal.SIGTERM, _already_heeded)
+        await self.server.serve(sockets=list(sockets) if sockets else None)
+        if self.error is not None:
+            raise self.error
+
+    def end(self) -> None:
+        """End the process if it is loading still: that thread cannot be interrupted, and nobody was promised it."""
+        if not self.app.ready and self.error is None:
+            os._exit(0)
+
+    def _fail(self, error: Exception) -> None:
+        self.error = error
+        self.server.should_exit = True
 
 
 class _Ordered:
     """One server under a control socket."""
 
-    def __init__(self, config: uvicorn.Config, path: Path, described: Mapping[str, Any]) -> None:
-        self.config = config
+    def __init__(self, path: Path, load: Load, described: Mapping[str, Any]) -> None:
         self.path = path
         self.described = dict(described)
-        self.door = Door(uvicorn.Server(config))
-        # Listening before there is an app: the URL is known from the start, and who is early waits.
+        self.served = _Served(load, PRIVATE_HOST, 0)
+        self.door = Door(self.served.server)
         self.private = socket.create_server((PRIVATE_HOST, 0), backlog=BACKLOG)
+        self.private_url = "http://{}:{}".format(*self.private.getsockname())
 
-    async def run(self, load: Callable[[], Any]) -> None:
+    @property
+    def ready(self) -> bool:
+        """The model is loaded and the private port answers."""
+        return self.served.app.ready and self.served.server.started
+
+    async def run(self) -> None:
         listening = control.listen(self.path)
         answering = asyncio.create_task(control.serve(listening, self.obey))
         try:
-            self.config.app = await asyncio.to_thread(load)
-            # uvicorn raises a signal that it caught once more when it is done; this server ends in its own order.
-            signal.signal(signal.SIGTERM, _already_seen)
-            await self.door.server.serve(sockets=[self.private])
+            await self.served.run([self.private])
         finally:
             answering.cancel()
             listening.close()
-            self._remove_path()
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
 
     async def obey(self, order: dict[str, Any], fds: list[int]) -> Reply:
         """Do what one line on the control socket says."""
@@ -66,8 +107,8 @@ class _Ordered:
         if do == "status":
             return Reply(self._status())
         if do == "exit":
-            return self._exit()
-        if not door.server.started:
+            return Reply({"role": "leaving"}, then=door.leave)
+        if not self.ready:
             raise ControlError(f"cannot {do}: this server is still loading its model")
         if do == "take":
             await door.take(socket.socket(fileno=fds.pop()) if fds else None)
@@ -85,27 +126,14 @@ class _Ordered:
         return {
             **self.door.status(),
             "pid": os.getpid(),
-            "private_url": "http://{}:{}".format(*self.private.getsockname()),
-            "ready": self.door.server.started,
+            "private_url": self.private_url,
+            "ready": self.ready,
             "spec": self.described,
         }
 
-    def _exit(self) -> Reply:
-        if self.door.server.started:
-            return Reply({"role": "leaving"}, then=self.door.leave)
-        return Reply({"role": "leaving"}, then=self._end_while_loading)
 
-    def _end_while_loading(self) -> None:
-        self._remove_path()
-        os._exit(0)  # the loading thread cannot be interrupted, and nothing was promised to anybody yet
-
-    def _remove_path(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
-
-
-def _already_seen(_signal: int, _frame: FrameType | None) -> None:
-    """Replace the default action, which would end the process before it has tidied up."""
+def _already_heeded(_signal: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def _config(app: Any, host: str, port: int) -> uvicorn.Config:
@@ -115,6 +143,7 @@ def _config(app: Any, host: str, port: int) -> uvicorn.Config:
         port,
         http="httptools",
         ws="none",
+        lifespan="on",
         log_level="warning",
         access_log=False,
         proxy_headers=False,

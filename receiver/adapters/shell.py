@@ -5,6 +5,7 @@ No shell is involved, whatever the name says, and nothing from a webhook or a re
 
 import os
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,14 +116,18 @@ def start(
     return process.pid
 
 
-def exit_status(pid: int) -> int | None:
-    """How a program from :func:`start` ended (negative: by that signal).
+def exit_status(pid: int, patience: float = 0.0) -> int | None:
+    """How a program from :func:`start` ended (negative: by that signal), waiting so many seconds for it to end.
 
     None: it runs, or it was started by another process, which alone is told.
     """
-    if _children.get(pid, 0) is None:
+    deadline = time.monotonic() + patience
+    while _children.get(pid, 0) is None:
         found, status = os.waitpid(pid, os.WNOHANG)
         _children[pid] = os.waitstatus_to_exitcode(status) if found else None
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0 if found else 0.005)
     return _children.get(pid)
 
 

@@ -19,7 +19,8 @@ def describe(record: Record, *, alive: bool) -> str:
 def _ending(record: Record, *, alive: bool) -> str:
     if alive:
         return f"{record.id} runs as process {record.pid}; its log is {record.log}:"
-    status = None if record.pid is None else shell.exit_status(record.pid)
+    # A process that ends lets go of its files, its lock among them, a moment before its status can be had.
+    status = None if record.pid is None else shell.exit_status(record.pid, patience=1.0)
     if status is None:
         how = "has ended (how is not known: an earlier receiver started it)"
     elif status >= 0:

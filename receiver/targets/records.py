@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,7 +30,8 @@ class Record:
     path: Path
     control: Path
     log: Path
-    oom_kills: int | None  # the kernel's count before the start
+    began: float  # on the machine's monotonic clock, before the start
+    oom_kills: int | None  # the kernel's count at that time
     pid: int | None = None  # None: the receiver died between starting it and noting this
 
 
@@ -48,13 +50,12 @@ class Records:
         self._tidy()
         # Short enough for a socket's address, and telling enough for who lists the directory.
         name = f"{spec.slot.environment[:12]}-{spec.slot.model[:20]}-{spec.version}-{secrets.token_hex(4)}"
-        record = self._named(name, spec, oom_kills())
+        record = self._named(name, spec, time.monotonic(), oom_kills())
         unlocked = record.path.with_suffix(".new")
         fd = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
-            content = {"spec": asdict(spec), "oom_kills": record.oom_kills}
+            content = {"spec": asdict(spec), "began": record.began, "oom_kills": record.oom_kills}
             os.write(fd, json.dumps(content).encode() + b"\n")
-            os.fsync(fd)
             # Locked before it can be seen, or another reader would take it for a leftover.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             unlocked.rename(record.path)
@@ -64,8 +65,10 @@ class Records:
 
     def note_pid(self, record: Record, pid: int) -> Record:
         """Add the process id, on a line of its own so that a crash cannot spoil the rest."""
-        with record.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"pid": pid}) + "\n")
+        with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+            fd = os.open(record.path, os.O_WRONLY | os.O_APPEND)
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                file.write(json.dumps({"pid": pid}) + "\n")
         return replace(record, pid=pid)
 
     def all(self) -> list[Record]:
@@ -97,13 +100,14 @@ class Records:
         record.control.unlink(missing_ok=True)
         record.path.unlink(missing_ok=True)
 
-    def _named(self, name: str, spec: ServerSpec, kills: int | None) -> Record:
+    def _named(self, name: str, spec: ServerSpec, began: float, kills: int | None) -> Record:
         return Record(
             id=name,
             spec=spec,
             path=self.directory / f"{name}.jsonl",
             control=self.directory / f"{name}.sock",
             log=self.logs / f"{name}.log",
+            began=began,
             oom_kills=kills,
         )
 
@@ -111,7 +115,7 @@ class Records:
         try:
             first, *rest = path.read_text(encoding="utf-8").splitlines()
             content = json.loads(first)
-            record = self._named(path.stem, _spec(content["spec"]), content["oom_kills"])
+            record = self._named(path.stem, _spec(content["spec"]), content["began"], content["oom_kills"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
@@ -121,8 +125,8 @@ class Records:
     def _tidy(self) -> None:
         for unlocked in self.directory.glob("*.new"):  # a receiver died before it could start the server
             unlocked.unlink(missing_ok=True)
-        running = {record.log for record in self.all()}
-        ended = [log for log in self.logs.glob("*.log") if log not in running]
+        recorded = {path.stem for path in self.directory.glob("*.jsonl")}
+        ended = [log for log in self.logs.glob("*.log") if log.stem not in recorded]
         for log in sorted(ended, key=lambda log: log.stat().st_mtime)[:-KEPT_LOGS]:
             log.unlink(missing_ok=True)
 

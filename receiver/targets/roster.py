@@ -54,10 +54,12 @@ class Roster:
 
     def ask(self, record: Record) -> Status | None:
         """One server's status. None: it has ended (then its record goes), is about to end, or hangs."""
-        deadline = time.monotonic() + BOOT_SECONDS
+        deadline = record.began + BOOT_SECONDS
         while True:
             try:
                 body, _ = ask(record.control, {"do": "status"}, timeout=STATUS_SECONDS)
+                if record.pid is None:  # the receiver that started it died before it could note this
+                    record = self.records.note_pid(record, int(body["pid"]))
                 return _read(record, body)
             except (FileNotFoundError, ConnectionError):
                 if not self.records.alive(record):

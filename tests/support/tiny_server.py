@@ -40,12 +40,6 @@ class App:
         }
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-            return
         body = await self._body(receive)
         if scope["path"] == "/sleep":
             await asyncio.sleep(0.5)

@@ -110,6 +110,17 @@ def test_a_server_that_is_retired_while_it_loads_is_gone(state: Path) -> None:
     assert not is_running(state, server)
 
 
+def test_a_server_whose_process_id_was_never_noted_tells_it(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as killed_in_between:
+        killed_in_between.setattr(Records, "note_pid", lambda _self, record, _pid: record)
+        process_target(state)._spawn(spec(1, free_port()))
+    target = process_target(state)
+    (server,) = target.observe()
+    assert pid_of(state, server) in running_below(state)
+    target.retire(server)
+    assert target.observe() == []
+
+
 def test_a_record_of_a_server_that_never_started_is_dropped(state: Path) -> None:
     records = Records(state)
     with records.create(spec(1, free_port())) as (record, _lock):
