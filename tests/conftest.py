@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -20,14 +21,15 @@ from tests.support.trained import train_into
 # What a developer's shell or a CI runner may carry and a test must not see.
 FOREIGN = (
     "AWS_", "AZURE_", "COMPOSE_", "DATABRICKS_", "DOCKER_CONFIG", "GH_", "GIT_", "GITHUB_",
-    "GOOGLE_", "MLFLOW_", "NGROK_", "PINRAIL_", "XDG_",
+    "GOOGLE_", "MLFLOW_", "NGROK_", "PINRAIL_", "PYNGROK_", "XDG_",
 )  # fmt: skip
 FOREIGN_NAMES = ("MODEL_NAME", "DATA_VERSION", "ACCURACY_THRESHOLD", "DATABRICKS_HOST")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Clean the environment before anything that reads it is imported."""
-    for name in [n for n in os.environ if n.startswith(FOREIGN) or n in FOREIGN_NAMES]:
+    required = "PINRAIL_REQUIRE_DOCKER"  # says to fail, not to skip, where no engine answers
+    for name in [n for n in os.environ if (n.startswith(FOREIGN) or n in FOREIGN_NAMES) and n != required]:
         del os.environ[name]
     home = config.rootpath / ".pytest_cache" / "home"  # kept between runs for what programs cache there
     home.mkdir(parents=True, exist_ok=True)
@@ -87,9 +89,11 @@ def _forbid_the_network() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Defaults such as ``.pinrail`` and ``mlflow.db`` are relative: each test has its own directory for them."""
+def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A directory for what defaults such as ``.pinrail`` are relative to, and the environment put back afterwards."""
     monkeypatch.chdir(tmp_path)
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")
