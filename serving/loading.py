@@ -23,6 +23,11 @@ class LoadingApp:
         self._on_failure = on_failure
         self._app: ASGIApp | None = None
 
+    @property
+    def ready(self) -> bool:
+        """The app has been loaded."""
+        return self._app is not None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or follow the ASGI server's start and end."""
         if scope["type"] == "lifespan":
