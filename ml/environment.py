@@ -37,6 +37,7 @@ class Pin:
     version: int
     port: int
     override: Override | None = None
+    gate: Mapping[str, Any] | None = None  # in place of the environment's
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Environment:
     gate: Mapping[str, Any]  # check -> its limits, as ml/gate_schema.py has them
     models: Mapping[str, Pin]
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)  # for later messages
+
+    def gate_for(self, model: str) -> Mapping[str, Any]:
+        """The gate for a version of ``model``: its pin's own, or the environment's."""
+        pin = self.models.get(model)
+        return self.gate if pin is None or pin.gate is None else pin.gate
 
 
 class EnvironmentInvalid(MlError):  # noqa: N818 - it names what was refused
@@ -91,7 +97,8 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
     pins = {}
     for model, entry in found["models"].items():
         override = Override(**entry["override"]) if "override" in entry else None
-        pins[model] = Pin(model, entry["version"], entry["port"], override)
+        own: dict[str, Any] | None = {**entry["gate"]} if "gate" in entry else None
+        pins[model] = Pin(model, entry["version"], entry["port"], override, own)
     gate: dict[str, Any] = {**found["gate"]}
     return Environment(
         name=found["environment"],

@@ -102,6 +102,7 @@ class PinFields(TypedDict):
     version: Annotated[Version, Field(description="The registry version. The one line that a promotion changes.")]
     port: Annotated[Port, Field(description="Where it answers; no two pins share a port.")]
     override: NotRequired[OverrideFields]
+    gate: NotRequired[Annotated[Gate, Field(description="What is asked of this model, in place of the gate above.")]]
 
 
 @with_config(ONLY_THESE)

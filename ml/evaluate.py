@@ -49,7 +49,7 @@ def evaluate(request: Request) -> Sequence[Verdict]:
     client = tracking.client()
     model = request.candidate.model or tracking.model_name()
     number = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
-    asked = [_with_accuracy(environment, request.accuracy) for environment in environments.values()]
+    asked = [_with_accuracy(environment, model, request.accuracy) for environment in environments.values()]
     with tempfile.TemporaryDirectory() as scratch:
         judged = run_gate(client, (model, number), asked, rows, Path(scratch))
     for one in judged:
@@ -57,12 +57,13 @@ def evaluate(request: Request) -> Sequence[Verdict]:
     return next(one.evidence.verdicts for one in judged if one.evidence.environment == request.environment)
 
 
-def _with_accuracy(environment: "Environment", accuracy: float | None) -> "Environment":
+def _with_accuracy(environment: "Environment", model: str, accuracy: float | None) -> "Environment":
     from ml.gate_schema import AtLeast
 
     if accuracy is None:
         return environment
-    return replace(environment, gate={**environment.gate, "accuracy": AtLeast(min=accuracy)})
+    gate = {**environment.gate_for(model), "accuracy": AtLeast(min=accuracy)}
+    return replace(environment, gate=gate, models={})
 
 
 def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Request | None:

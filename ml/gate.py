@@ -59,14 +59,15 @@ def run_gate(
     for environment in environments:
         champion = _champion(client, cache, environment, subject, version)
         own = replace(subject, champion=champion)
-        verdicts, seconds = hold_against(environment.gate, own)
+        gate = environment.gate_for(model)
+        verdicts, seconds = hold_against(gate, own)
         evidence = Evidence(
             model=model,
             version=number,
             environment=environment.name,
             model_digest=fetched.digest,
             data_digest=data.digest,
-            gate_digest=gate_digest(environment.gate),
+            gate_digest=gate_digest(gate),
             verdicts=verdicts,
             measured_at=time.time(),
         )

@@ -144,7 +144,7 @@ def _newcomer(services: Services, seen: Look, settled: Finding, environment: Env
             model=pin.model,
             version=pin.version,
             digest=fetched.digest,
-            gate=environment.gate,
+            gate=environment.gate_for(pin.model),
             override=override,
             evidence=evidence,
             here=services.journal.history(slot),
