@@ -38,17 +38,19 @@ from tests.support.intake import (
 GITHUB = "/webhooks/github"
 
 
-@pytest.fixture
-def intake(tmp_path: Path) -> Iterator[Intake]:
-    with running_intake(tmp_path) as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intake]:
-    """For tests that look at answers only, and leave nothing stored."""
-    with running_intake(tmp_path_factory.mktemp("shared")) as running:
-        yield running
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intake]:
+    with running_intake(tmp_path_factory.mktemp("intake")) as intake:
+        yield intake
+
+
+@pytest.fixture
+def intake(running: Intake) -> Intake:
+    """One server for all tests here; each finds it empty."""
+    with running.database.transaction() as db:
+        db.execute("DELETE FROM deliveries")
+        db.execute("DELETE FROM jobs")
+    return running
 
 
 @pytest.fixture
@@ -254,9 +256,9 @@ def _accepts(intake: Intake) -> bool:
         b'{"ref": "refs/heads/main", "ref": "refs/heads/evil"}',
     ],
 )
-def test_a_signed_body_that_makes_no_sense_is_400_and_nothing_is_stored(shared: Intake, body: bytes) -> None:
-    assert shared.deliver(body).status == 400
-    assert shared.count("deliveries") == shared.count("jobs") == 0
+def test_a_signed_body_that_makes_no_sense_is_400_and_nothing_is_stored(intake: Intake, body: bytes) -> None:
+    assert intake.deliver(body).status == 400
+    assert intake.count("deliveries") == intake.count("jobs") == 0
 
 
 def test_after_a_body_that_makes_no_sense_the_next_delivery_is_served(intake: Intake) -> None:
@@ -291,8 +293,8 @@ def test_an_unknown_event_is_202_and_ignored(intake: Intake) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_other_methods_are_405(shared: Intake, method: str) -> None:
-    reply = shared.request(GITHUB, None, method=method)
+def test_other_methods_are_405(intake: Intake, method: str) -> None:
+    reply = intake.request(GITHUB, None, method=method)
     assert (reply.status, reply.headers["Allow"]) == (405, "POST")
 
 
@@ -304,9 +306,9 @@ def test_other_methods_are_405(shared: Intake, method: str) -> None:
         "/api/environments", "/api/deployments", "/api/deliveries",
     ],
 )  # fmt: skip
-def test_all_else_is_404_without_a_redirect(shared: Intake, path: str) -> None:
+def test_all_else_is_404_without_a_redirect(intake: Intake, path: str) -> None:
     for method in ("GET", "POST"):
-        reply = shared.request(path, None, {"Host": "evil.example"}, method)
+        reply = intake.request(path, None, {"Host": "evil.example"}, method)
         assert (reply.status, reply.headers["Location"]) == (404, None)
         assert b"evil" not in reply.body
 

@@ -1,0 +1,128 @@
+"""Gathers what the admin listener shows, from the records and from the world.
+
+Everything that somebody outside may have written passes through the redactor on its way out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from receiver.adapters.journal import Journal, Quarantine
+from receiver.adapters.records import DeliveryRow, JobRow, Records
+from receiver.core.deployment import Deployment
+from receiver.core.errors import PinrailError
+from receiver.core.redact import Redactor
+from receiver.dashboard.views import DeliveryView, DeploymentView, EnvironmentView, StepView, Truth
+from receiver.status import SlotStatus
+
+
+class Desk:
+    """Gathers what is shown. Safe to ask from several threads."""
+
+    def __init__(
+        self, journal: Journal, records: Records, rows: Callable[[], Sequence[SlotStatus]], redact: Redactor
+    ) -> None:
+        self._journal = journal
+        self._records = records
+        self._rows = rows
+        self._clean = redact.line
+        self._last: Sequence[EnvironmentView] = ()
+
+    def truth(self) -> Truth:
+        """Ask registry and servers, through the callable that the receiver was built with."""
+        try:
+            self._last = [self._environment(row) for row in self._rows()]
+        except PinrailError as error:
+            return Truth(self._last, self._clean(str(error)))
+        return Truth(self._last)
+
+    def deployments(
+        self, limit: int, environment: str | None = None, model: str | None = None
+    ) -> list[DeploymentView]:
+        """The last deployments, newest first."""
+        found: list[DeploymentView] = []
+        for deployment in self._journal.recent(limit if environment is model is None else 10_000):
+            slot = deployment.draft.slot
+            if environment in {None, slot.environment} and model in {None, slot.model}:
+                found.append(self._deployment(deployment))
+            if len(found) == limit:
+                break
+        return found
+
+    def deliveries(self, limit: int, job: int | None = None) -> list[DeliveryView]:
+        """The last deliveries, newest first."""
+        return [self._delivery(row) for row in self._records.deliveries(limit, job)]
+
+    def quarantined(self) -> list[Quarantine]:
+        """What is held, newest first."""
+        return [replace(entry, reason=self._clean(entry.reason)) for entry in self._journal.quarantined()]
+
+    def jobs(self) -> list[JobRow]:
+        """The job that runs, the one that waits, and the last one if it failed."""
+        at_hand = self._records.jobs_at_hand()
+        last = self._records.last_job()
+        failed = [last] if last is not None and last.state == "dead" else []
+        return [replace(job, note=self._clean(job.note)) for job in [*at_hand, *failed]]
+
+    def _environment(self, row: SlotStatus) -> EnvironmentView:
+        return EnvironmentView(
+            row.environment,
+            row.model,
+            row.pinned,
+            row.alias_version,
+            row.stage_version,
+            row.serving_version,
+            row.state,
+            self._clean(row.reason),
+            row.url,
+            None if row.since is None else iso(row.since),
+        )
+
+    def _deployment(self, deployment: Deployment) -> DeploymentView:
+        draft, ended = deployment.draft, deployment.ended_at
+        steps = [
+            StepView(
+                step.action.kind,
+                self._clean(step.action.subject),
+                step.action.before,
+                step.action.after,
+                None if step.result is None else self._clean(step.result),
+                iso(step.started_at),
+                None if step.ended_at is None else round(step.ended_at - step.started_at, 3),
+            )
+            for step in self._journal.steps(deployment.id)
+        ]
+        return DeploymentView(
+            deployment.id,
+            draft.slot.environment,
+            draft.slot.model,
+            draft.from_version,
+            draft.to_version,
+            deployment.state,
+            self._clean(deployment.reason),
+            None if draft.override is None else self._clean(draft.override),
+            draft.cause,
+            draft.revision,
+            draft.digest,
+            iso(deployment.started_at),
+            None if ended is None else round(ended - deployment.started_at, 3),
+            steps,
+        )
+
+    def _delivery(self, row: DeliveryRow) -> DeliveryView:
+        return DeliveryView(
+            row.id,
+            row.sender,
+            row.event,
+            iso(row.received_at),
+            row.verdict,
+            self._clean(row.note),
+            row.job,
+            row.job_state,
+            None if row.job_note is None else self._clean(row.job_note),
+        )
+
+
+def iso(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
