@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 BATCH = 256
 # Less than the 10 s that GitHub waits: it should hear from us that it has to be delivered again.
 PATIENCE_SECONDS = 7.0
+KEEP_SECONDS = 90 * 86_400.0  # GitHub delivers again for 3 days; the rest is for people who look back
 # A job in one of these states has looked, or will look, for this delivery.
 _SERVED: Final = ("queued", "leased", "done")
 
@@ -82,6 +83,7 @@ class Inbox:
         try:
             with self._database.transaction() as db:
                 news = [self._store(db, delivery) for delivery, _ in batch]
+                db.execute("DELETE FROM deliveries WHERE received_at < ?", (time.time() - KEEP_SECONDS,))
         except Retryable as error:
             _tell(batch, error)
         except Exception as error:

@@ -21,6 +21,8 @@ FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 3600.0
 GIVE_UP_SECONDS = 24 * 3600.0  # older news mislead more than they help
 
+KEEP_SECONDS = 30 * 86_400.0  # what is told or given up, for people who look back
+
 # Delivers one message. Rejected: it will never be taken. Any other exception: try again later.
 Sender = Callable[[Mapping[str, Any]], None]
 
@@ -115,4 +117,5 @@ class Outbox:
 
     def _mark(self, message: sqlite3.Row, changes: str, values: tuple[object, ...]) -> None:
         with self._database.transaction() as db:
+            db.execute("DELETE FROM outbox WHERE coalesce(sent_at, given_up_at) < ?", (time.time() - KEEP_SECONDS,))
             db.execute(f"UPDATE outbox SET {changes} WHERE id = ?", (*values, message["id"]))  # noqa: S608 - as above

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from receiver.adapters.sqlite import Database
-from receiver.core.redact import plain
+from receiver.core.redact import Redactor
 
 MAX_CRASHES = 3
 # The longest retry. A job that says it must wait longer has met a clock that jumped: it is due.
@@ -18,6 +18,7 @@ MAX_DELAY_SECONDS = 3600.0
 # A timer's look may wait for a retry that is due later; whoever else asks has news.
 PATIENT_CAUSES = frozenset({"timer"})
 NOTE_CHARACTERS = 1000
+KEEP_SECONDS = 7 * 86_400.0  # a timer alone makes 1,440 jobs a day
 
 _WAITING = "state IN ('queued', 'retry')"
 
@@ -40,8 +41,9 @@ class Job:
 class Queue:
     """Methods that write have committed when they return. Retryable: the database cannot be written."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, redact: Redactor | None = None) -> None:
         self._database = database
+        self._redact = redact or Redactor()
         self._news = threading.Event()
 
     def enqueue(self, cause: str) -> int:
@@ -100,10 +102,10 @@ class Queue:
         with self._database.transaction() as db:
             newer = db.execute(f"SELECT id FROM jobs WHERE {_WAITING}").fetchone()  # noqa: S608 - a constant
             if newer is not None:
-                _finish(db, job, "superseded", f"job {newer['id']} takes over: {note}")
+                _finish(db, job, "superseded", f"job {newer['id']} takes over: {self._note(note)}")
             else:
                 due = time.time() + min(max(after_seconds, 0.0), MAX_DELAY_SECONDS)
-                _leave(db, job, "state = 'retry', not_before = ?, note = ?", (due, _note(note)))
+                _leave(db, job, "state = 'retry', not_before = ?, note = ?", (due, self._note(note)))
 
     def recover(self, max_crashes: int = MAX_CRASHES) -> Job | None:
         """At start: what a receiver that died had leased waits again; after ``max_crashes`` it is buried."""
@@ -145,11 +147,19 @@ class Queue:
 
     def _end(self, job: Job, state: str, note: str) -> None:
         with self._database.transaction() as db:
-            _finish(db, job, state, note)
+            _finish(db, job, state, self._note(note))
+            db.execute(
+                "DELETE FROM jobs WHERE state IN ('done', 'superseded') AND ended_at < ?"
+                " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id)",
+                (time.time() - KEEP_SECONDS,),
+            )
+
+    def _note(self, text: str) -> str:
+        return self._redact.line(text)[:NOTE_CHARACTERS]
 
 
 def _finish(db: sqlite3.Connection, job: Job, state: str, note: str) -> None:
-    _leave(db, job, "state = ?, ended_at = ?, note = ?", (state, time.time(), _note(note)))
+    _leave(db, job, "state = ?, ended_at = ?, note = ?", (state, time.time(), note))
 
 
 def _leave(db: sqlite3.Connection, job: Job, changes: str, values: tuple[object, ...]) -> None:
@@ -159,7 +169,3 @@ def _leave(db: sqlite3.Connection, job: Job, changes: str, values: tuple[object,
     ).rowcount
     if changed != 1:
         raise RuntimeError(f"job {job.id} is not leased: it was ended twice, or never claimed")
-
-
-def _note(text: str) -> str:
-    return plain(text)[:NOTE_CHARACTERS]

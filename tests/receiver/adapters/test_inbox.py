@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.adapters import inbox as module
 from receiver.adapters.inbox import Inbox
 from receiver.adapters.queue import Queue
 from receiver.adapters.sqlite import Database
@@ -97,3 +98,12 @@ def test_closing_writes_what_has_come_in(database: Database) -> None:
 
     asyncio.run(accept_and_close())
     assert database.connection().execute("SELECT count(*) FROM deliveries").fetchone()[0] == 50
+
+
+def test_deliveries_of_long_ago_are_forgotten(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = Inbox(database, Queue(database))
+    asyncio.run(accept_all(inbox, [delivery("old")]))
+    monkeypatch.setattr(module, "KEEP_SECONDS", -1.0)
+    asyncio.run(accept_all(inbox, [delivery("new", Kind.IGNORED)]))
+    inbox.close()
+    assert database.connection().execute("SELECT count(*) FROM deliveries").fetchone()[0] == 0

@@ -161,3 +161,14 @@ def test_no_secret_gets_into_the_recorded_error_or_the_log(
     assert errors(database) == ["OSError: https://***@host/x?token=*** says ***"]
     assert "hunter2" not in caplog.text
     assert "abc" not in caplog.text
+
+
+def test_what_was_told_long_ago_is_forgotten(database: Database, clock: Clock) -> None:
+    outbox, sink = Outbox(database), Sink()
+    fill(outbox, "a")
+    outbox.deliver_due({"notify": sink})
+    clock.now += module.KEEP_SECONDS + 1
+    fill(outbox, "b")
+    outbox.deliver_due({"notify": sink})
+    assert errors(database) == [""]
+    assert sink.got == ["a", "b"]

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from receiver.adapters import queue as module
 from receiver.adapters.queue import Job, Queue
 from receiver.adapters.sqlite import Database
+from receiver.core.redact import Redactor
 
 
 @pytest.fixture
@@ -198,6 +199,30 @@ def test_two_workers_never_lease_at_once(database: Database) -> None:
     queues = [Queue(database), Queue(database)]
     queues[0].enqueue("push")
     assert [queue.claim() is None for queue in queues] == [False, True]
+
+
+def test_old_jobs_that_nobody_asks_about_are_forgotten(
+    queue: Queue, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cause in ("timer", "push"):
+        queue.enqueue(cause)
+        queue.done(claimed(queue))
+    with database.transaction() as db:
+        db.execute("INSERT INTO deliveries VALUES ('d', 'github', 'push', 0, x'', 'accepted', '', 2)")
+    now = time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + module.KEEP_SECONDS + 1)
+    queue.enqueue("timer")
+    last = claimed(queue)
+    queue.done(last)
+    left = [row[0] for row in database.connection().execute("SELECT id FROM jobs ORDER BY id")]
+    assert left == [2, last.id]
+
+
+def test_a_token_in_an_error_is_in_no_row(database: Database) -> None:
+    queue = Queue(database, Redactor(["hunter2hunter2"]))
+    job = queue.enqueue("push")
+    queue.bury(claimed(queue), "fatal: https://me:tok@host/r: hunter2hunter2")
+    assert state(database, job) == ("dead", "fatal: https://***@host/r: ***")
 
 
 class QueueMachine(RuleBasedStateMachine):
