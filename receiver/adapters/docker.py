@@ -1,0 +1,95 @@
+"""Docker's client and its compose plugin: what was asked, what came back, and what a failure means.
+
+Nothing of a repository reaches it but the variables of ``compose/serving.yaml``: every call names its project, its
+file, its directory and an empty ``.env``, so ``COMPOSE_*`` variables and ``.env`` files around it have no effect.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from receiver.adapters import shell
+from receiver.core.errors import Rejected, Retryable
+
+SECONDS = 30.0
+# What the client says while the engine is stopped, stopping or starting.
+ENGINE_GONE = re.compile(
+    r"Cannot connect to the Docker daemon|error during connect|unexpected EOF|: EOF$|daemon is shutting down",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+class RefusedByDockerError(Rejected):
+    """The engine is there and says no; the text is what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A compose project: its name, and the file that describes it."""
+
+    name: str
+    file: Path
+
+
+class Docker:
+    """The engine that ``DOCKER_HOST`` or the client's current context names."""
+
+    def __init__(self) -> None:
+        self._environment = shell.scrubbed(os.environ, *shell.DOCKER)
+
+    def run(self, *arguments: str, timeout: float = SECONDS, stdin: bytes = b"") -> str:
+        """``docker ARGUMENTS``; returns its standard output.
+
+        Raises:
+            Retryable: no engine answers, or not in time.
+            RefusedByDockerError: the engine did not do it.
+        """
+        output = shell.run(["docker", *arguments], environment=self._environment, timeout=timeout, stdin=stdin)
+        return _understood(output, arguments[0])
+
+    def words(self, *arguments: str) -> str:
+        """``docker ARGUMENTS``; standard output and error as one text, as a person would see them."""
+        output = shell.run(["docker", *arguments], environment=self._environment, timeout=SECONDS)
+        _understood(output, arguments[0])
+        return output.stdout + output.stderr
+
+    def up(self, project: Project, service: str, variables: Mapping[str, str]) -> None:
+        """Create and start one service's container and touch no other. Raises what :meth:`run` raises."""
+        argv = ["docker", "compose", "--project-name", project.name, "--file", str(project.file)]
+        argv += ["--project-directory", str(project.file.parent), "--env-file", os.devnull, "--progress", "quiet"]
+        argv += ["up", "--detach", "--no-deps", "--no-build", "--no-recreate", service]
+        output = shell.run(
+            argv,
+            environment={**self._environment, **variables, "COMPOSE_IGNORE_ORPHANS": "true"},
+            timeout=SECONDS,
+            directory=project.file.parent,
+        )
+        _understood(output, "compose up")
+
+    def answers(self) -> bool:
+        """An engine is there, and so is compose v2."""
+        try:
+            self.run("version", "--format", "{{.Server.Version}}", timeout=5)
+            self.run("compose", "version", "--short", timeout=5)
+        except (Retryable, Rejected):
+            return False
+        return True
+
+    def has_image(self, image: str) -> bool:
+        """The image is on this machine."""
+        try:
+            self.run("image", "inspect", "--format", "{{.Id}}", image)
+        except RefusedByDockerError:
+            return False
+        return True
+
+
+def _understood(output: shell.Output, asked: str) -> str:
+    if output.status == 0:
+        return output.stdout
+    said = "\n".join(line for line in output.stderr.strip().splitlines() if line.strip())[-2000:]
+    if ENGINE_GONE.search(said):
+        raise Retryable(f"no docker engine answers (`docker {asked}`): {said}")
+    raise RefusedByDockerError(said or f"`docker {asked}` ended with status {output.status}")

@@ -1,0 +1,60 @@
+"""What the containers of one slot are called, and what they are labelled with. Pure.
+
+Labels carry the whole truth about a container: nothing about it is remembered elsewhere.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from receiver.core.state import ServerSpec, Slot
+
+OWNER = "io.pinrail.project"  # whose containers these are: the first part of the projects' names
+PART = "io.pinrail.part"  # "server" or "front"
+SPEC = "io.pinrail.spec"  # a server's ServerSpec, a front door's slot and port; JSON
+SERVER, FRONT = "server", "front"
+
+
+def project_name(owner: str, slot: Slot) -> str:
+    """``pinrail-staging-churn-model``. Compose allows less than a model's name does; then a hash keeps it unique."""
+    name = f"{owner}-{slot.environment}-{slot.model}"
+    allowed = re.sub(r"[^a-z0-9_-]", "-", name.lower())
+    if allowed == name:
+        return name
+    return f"{allowed}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def server_name(spec: ServerSpec) -> str:
+    """A service's name: the version for people, and a part that makes it unique per start."""
+    return f"v{spec.version}-{secrets.token_hex(2)}"
+
+
+def front_name(port: int) -> str:
+    """The service that holds a public port."""
+    return f"front-{port}"
+
+
+def server_labels(owner: str, spec: ServerSpec) -> Mapping[str, str]:
+    """What :func:`read_spec` reads back."""
+    return {OWNER: owner, PART: SERVER, SPEC: json.dumps(asdict(spec))}
+
+
+def front_labels(owner: str, slot: Slot, port: int) -> Mapping[str, str]:
+    """What :func:`read_front` reads back."""
+    return {OWNER: owner, PART: FRONT, SPEC: json.dumps({"slot": asdict(slot), "port": port})}
+
+
+def read_spec(label: str) -> ServerSpec:
+    """ValueError, KeyError or TypeError: not one of ours."""
+    raw: dict[str, Any] = json.loads(label)
+    return ServerSpec(**{**raw, "slot": Slot(**raw["slot"])})
+
+
+def read_front(label: str) -> tuple[Slot, int]:
+    """ValueError, KeyError or TypeError: not one of ours."""
+    raw: dict[str, Any] = json.loads(label)
+    return Slot(**raw["slot"]), int(raw["port"])
