@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-docker lint format lock up clean
+.PHONY: help demo test test-docker github-descriptions lint format lock up clean
 
 help: ## What can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,16 @@ demo: $(STAMP) ## The whole story on this machine; ARGS=--once ends by itself
 
 test: $(STAMP) ## All tests; those that need docker run where an engine answers
 	@$(BIN)/python -m pytest $(ARGS)
+
+# GitHub's own description of its API and examples of its webhooks, which the GitHub tests check against. They skip
+# without; npm is needed for this alone. Of some 400 MB one file is kept.
+GITHUB := tests/support/github
+$(GITHUB)/node_modules/.installed: $(GITHUB)/package-lock.json
+	@npm ci --prefix $(GITHUB) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@find $(GITHUB)/node_modules/@octokit/openapi/generated -type f ! -name api.github.com.json -delete
+	@touch $@
+
+github-descriptions: $(GITHUB)/node_modules/.installed ## What the GitHub tests check against; needs npm
 
 lint: $(STAMP) ## ruff, mypy strict, import rules
 	@$(BIN)/ruff check .

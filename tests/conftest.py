@@ -28,8 +28,10 @@ FOREIGN_NAMES = ("MODEL_NAME", "DATA_VERSION", "ACCURACY_THRESHOLD", "DATABRICKS
 
 def pytest_configure(config: pytest.Config) -> None:
     """Clean the environment before anything that reads it is imported."""
-    required = "PINRAIL_REQUIRE_DOCKER"  # says to fail, not to skip, where no engine answers
-    for name in [n for n in os.environ if (n.startswith(FOREIGN) or n in FOREIGN_NAMES) and n != required]:
+    require = "PINRAIL_REQUIRE_"  # DOCKER, GITHUB: says to fail, not to skip, where what a test needs is missing
+    for name in [
+        n for n in os.environ if (n.startswith(FOREIGN) or n in FOREIGN_NAMES) and not n.startswith(require)
+    ]:
         del os.environ[name]
     home = config.rootpath / ".pytest_cache" / "home"  # kept between runs for what programs cache there
     home.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,141 @@
+"""Calls to GitHub's REST API: gidgethub's requests over httpx, with errors that say what to do next.
+
+Synchronous, because the flow is: each call runs to its end, within a deadline, on the calling thread.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from typing import Any
+
+import gidgethub
+import httpx
+from gidgethub.httpx import GitHubAPI
+
+from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.redact import Redactor
+
+CALL_SECONDS = 30.0  # GitHub itself gives up after 10
+MAX_ITEMS = 1000  # of a list that is read page by page
+RATE_LIMITED = frozenset({403, 429})
+VERSION = {"x-github-api-version": "2022-11-28"}
+
+
+class NotFound(Rejected):
+    """GitHub has no such thing, or does not show it to this token."""
+
+
+class GitHubClient:
+    """One repository at one GitHub.
+
+    ``repository`` is ``owner/name``; ``api_url`` ends in ``/api/v3`` for GitHub Enterprise. In paths, ``{owner}``
+    and ``{repo}`` are filled in, and so are the other names that a call gives.
+    """
+
+    def __init__(self, repository: str, token: str | None, api_url: str = "https://api.github.com") -> None:
+        self.owner, _, self.name = repository.partition("/")
+        self._token = token
+        self._api_url = api_url
+        self._redact = Redactor([token] if token else [])
+
+    def get(self, path: str, **names: object) -> Any:
+        """GET one thing."""
+        return self._run(f"GET {path}", lambda api: api.getitem(path, self._names(names), extra_headers={**VERSION}))
+
+    def pages(self, path: str, **names: object) -> list[Any]:
+        """GET a list, over all its pages, up to MAX_ITEMS."""
+
+        async def read(api: GitHubAPI) -> list[Any]:
+            items: list[Any] = []
+            async for item in api.getiter(path, self._names(names), extra_headers={**VERSION}):
+                items.append(item)
+                if len(items) >= MAX_ITEMS:
+                    break
+            return items
+
+        found: list[Any] = self._run(f"GET {path}", read)
+        return found
+
+    def post(self, path: str, data: Mapping[str, Any], **names: object) -> Any:
+        """POST. The answer to a POST that timed out is unknown: read before doing it again."""
+        return self._send("post", path, data, names)
+
+    def patch(self, path: str, data: Mapping[str, Any], **names: object) -> Any:
+        """PATCH."""
+        return self._send("patch", path, data, names)
+
+    def put(self, path: str, data: Mapping[str, Any], **names: object) -> Any:
+        """PUT."""
+        return self._send("put", path, data, names)
+
+    def delete(self, path: str, **names: object) -> None:
+        """DELETE."""
+        self._run(f"DELETE {path}", lambda api: api.delete(path, self._names(names), extra_headers={**VERSION}))
+
+    def _send(self, method: str, path: str, data: Mapping[str, Any], names: Mapping[str, object]) -> Any:
+        def call(api: GitHubAPI) -> Awaitable[Any]:
+            send = getattr(api, method)
+            answer: Awaitable[Any] = send(path, self._names(names), data=data, extra_headers={**VERSION})
+            return answer
+
+        return self._run(f"{method.upper()} {path}", call)
+
+    def _names(self, names: Mapping[str, object]) -> dict[str, str]:
+        return {"owner": self.owner, "repo": self.name, **{key: str(value) for key, value in names.items()}}
+
+    def _run(self, what: str, call: Callable[[GitHubAPI], Awaitable[Any]]) -> Any:
+        async def within_deadline() -> Any:
+            timeout = httpx.Timeout(CALL_SECONDS, connect=10.0)
+            async with (
+                httpx.AsyncClient(verify=_tls(), timeout=timeout, follow_redirects=True) as client,
+                asyncio.timeout(CALL_SECONDS),
+            ):
+                return await call(GitHubAPI(client, "pinrail", oauth_token=self._token, base_url=self._api_url))
+
+        try:
+            answer = asyncio.run(within_deadline())
+        except gidgethub.HTTPException as error:
+            raise self._explained(what, error) from error
+        except (httpx.HTTPError, TimeoutError, ValueError, UnicodeError) as error:
+            said = self._redact.line(str(error)) or type(error).__name__
+            raise Retryable(f"GitHub could not be asked ({what}): {said}") from error
+        if isinstance(answer, str) or (isinstance(answer, list) and not all(isinstance(i, dict) for i in answer)):
+            raise Retryable(f"GitHub answered something else than JSON to {what}; is GITHUB_API_URL right?")
+        return answer
+
+    def _explained(self, what: str, error: gidgethub.HTTPException) -> PinrailError:
+        status = int(error.status_code)
+        said = f"GitHub answered {status} to {what}: {self._redact.line(str(error))[:300]}"
+        wait = _wait(error.headers)
+        if status >= 500 or (status in RATE_LIMITED and wait is not None):  # noqa: PLR2004 - HTTP's own
+            return Retryable(said, wait)
+        if status == 429:  # noqa: PLR2004 - HTTP's own
+            return Retryable(said, 60.0)
+        if status == 401:  # noqa: PLR2004 - HTTP's own
+            return Rejected(f"{said}. GITHUB_TOKEN is missing, wrong or expired: set a valid one")
+        if status == 403:  # noqa: PLR2004 - HTTP's own
+            needed = self._redact.line(error.headers.get("x-accepted-github-permissions", ""))
+            return Rejected(f"{said}. GITHUB_TOKEN needs more rights{f' ({needed})' if needed else ''}")
+        if status in {404, 410}:
+            return NotFound(f"{said}. Is {self.owner}/{self.name} right, and may GITHUB_TOKEN see it?")
+        return Rejected(said)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The certificates that are trusted: read once, not for each call."""
+    return httpx.create_ssl_context()
+
+
+def _wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds until GitHub wants to be asked again, where it says so (primary and secondary rate limits)."""
+    try:
+        if "retry-after" in headers:
+            return max(1.0, float(headers["retry-after"]))
+        if headers.get("x-ratelimit-remaining") == "0":
+            return max(1.0, float(headers["x-ratelimit-reset"]) - time.time())
+    except (KeyError, ValueError):
+        return None
+    return None
