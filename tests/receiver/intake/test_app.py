@@ -98,6 +98,7 @@ def test_every_wrong_signature_gets_the_same_401_which_does_not_tell_the_right_o
         [b"X-Hub-Signature-256: " + right, b"X-Hub-Signature-256: " + right],
         [b"X-Hub-Signature-256: " + right.removeprefix(b"sha256=")],
         [b"X-Hub-Signature-256: " + right + b", " + right],
+        [b"X-Hub-Signature-256: " + right + b" "],
         [b"X-Hub-Signature-256: " + right + b"\xa0"],
     ]
     answers = [intake.raw(raw_request(body, *headers)) for headers in wrong]
@@ -311,6 +312,22 @@ def test_all_else_is_404_without_a_redirect(intake: Intake, path: str) -> None:
         reply = intake.request(path, None, {"Host": "evil.example"}, method)
         assert (reply.status, reply.headers["Location"]) == (404, None)
         assert b"evil" not in reply.body
+
+
+def test_what_is_no_proper_request_is_4xx_and_the_next_one_is_served(intake: Intake) -> None:
+    post = b"POST /webhooks/github HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    for request in (
+        post + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        post + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+        post + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /webhooks/github HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n",
+        b"GET /\xe9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ):
+        assert 400 <= status_of(intake.raw(request)) < 500
+    assert intake.deliver(push()).status == 202
 
 
 def test_answers_do_not_say_what_the_server_is_made_of(intake: Intake) -> None:
