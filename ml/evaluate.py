@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml import tracking
 from ml.candidate import Candidate, find_candidate
@@ -17,6 +17,7 @@ from ml.evidence import Outcome, Verdict
 
 if TYPE_CHECKING:
     from ml.environment import Environment
+    from ml.gate import Judgement
 
 NO_CANDIDATE = 2
 
@@ -30,6 +31,7 @@ class Request:
     environments_dir: Path
     accuracy: float | None = None  # over the environment files
     data: Path | None = None  # None: the committed customers
+    report: Path | None = None  # where to put the reports, besides the registry
 
 
 def evaluate(request: Request) -> Sequence[Verdict]:
@@ -52,9 +54,29 @@ def evaluate(request: Request) -> Sequence[Verdict]:
     asked = [_with_accuracy(environment, model, request.accuracy) for environment in environments.values()]
     with tempfile.TemporaryDirectory() as scratch:
         judged = run_gate(client, (model, number), asked, rows, Path(scratch))
-    for one in judged:
-        registry.write_evidence(client, one.evidence)
+        for one in judged:
+            registry.write_evidence(client, one.evidence)
+            _report(client, one, request.report)
     return next(one.evidence.verdicts for one in judged if one.evidence.environment == request.environment)
+
+
+def _report(client: Any, judgement: "Judgement", directory: Path | None) -> None:
+    """Write the report of one environment's gate beside its evidence, and into a directory where one is named."""
+    from ml import registry
+    from ml.report.facts import collect
+    from ml.report.page import to_html, to_json
+
+    evidence = judgement.evidence
+    provenance = registry.provenance(client, evidence.model, evidence.version)
+    facts = collect(judgement.subject, evidence, judgement.seconds, provenance)
+    files = {
+        f"{evidence.environment}-report.{kind}": to(facts) for kind, to in (("json", to_json), ("html", to_html))
+    }
+    registry.write_report(client, evidence, files)
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (directory / name).write_text(text)
 
 
 def _with_accuracy(environment: "Environment", model: str, accuracy: float | None) -> "Environment":
@@ -82,6 +104,7 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Reques
     parser.add_argument("--model", metavar="NAME", help="with --version: evaluate this one instead of reading stdin")
     parser.add_argument("--version", type=int, metavar="N")
     parser.add_argument("--data", type=Path, metavar="CSV", help="evaluate on the held-out rows of this file")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="also write the reports, JSON and HTML, here")
     given = parser.parse_args(arguments)
     if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
         try:
@@ -96,7 +119,7 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Reques
         candidate = find_candidate(sys.stdin.buffer.read().decode(errors="replace"))
     if candidate is None:
         return None
-    return Request(candidate, given.environment, given.environments_dir, given.accuracy, given.data)
+    return Request(candidate, given.environment, given.environments_dir, given.accuracy, given.data, given.report)
 
 
 def _share(text: str) -> float:

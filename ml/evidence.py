@@ -53,6 +53,12 @@ class Evidence:
         """Every check of the gate says PASS, and there is at least one."""
         return bool(self.verdicts) and all(v.outcome is Outcome.PASS for v in self.verdicts)
 
+    @property
+    def outcome(self) -> Outcome:
+        """FAIL if any check fails, else INCONCLUSIVE if any can't tell, else PASS."""
+        said = {v.outcome for v in self.verdicts}
+        return next((o for o in (Outcome.FAIL, Outcome.INCONCLUSIVE) if o in said), Outcome.PASS)
+
     def to_json(self) -> str:
         """The form that the registry keeps."""
         return json.dumps(asdict(self), indent=2, sort_keys=True)

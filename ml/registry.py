@@ -17,6 +17,7 @@ from ml.tracking import registry_errors
 
 DIGEST_TAG = "pinrail.digest"
 EVIDENCE_TAG = "pinrail.evidence."
+VERDICT_TAG = "pinrail.verdict."
 REGISTRATION_SECONDS = 60
 
 
@@ -53,20 +54,44 @@ def find_alias(client: Any, model: str, alias: str) -> int | None:
     return None if found is None else int(found)
 
 
+def provenance(client: Any, model: str, version: int) -> dict[str, str]:
+    """Return what the registry says of the data and code that made the version, for people."""
+    with registry_errors():
+        found = client.get_model_version(model, str(version))
+        run = client.get_run(found.run_id) if found.run_id else None
+    told = {"run": found.run_id, "source": found.source, "data version": found.tags.get("data_version")}
+    told |= {name.removeprefix("pinrail."): v for name, v in found.tags.items() if name.startswith("pinrail.data.")}
+    if run is not None:
+        told["code revision"] = run.data.tags.get("mlflow.source.git.commit")
+    return {name: str(value) for name, value in told.items() if value}
+
+
+def write_report(client: Any, evidence: Evidence, files: Mapping[str, str]) -> bool:
+    """Put report files beside the evidence. Returns False where the version has no run that could keep them."""
+    with registry_errors():
+        run_id = client.get_model_version(evidence.model, str(evidence.version)).run_id
+        for suffix, text in files.items():
+            if run_id:
+                client.log_text(run_id, text, _artifact(evidence.model, evidence.version, suffix))
+    return bool(run_id)
+
+
 def write_evidence(client: Any, evidence: Evidence) -> None:
     """Record the evidence of one version for one environment, in place of what was recorded before.
 
-    The text goes first and the tag last: cut short in between, the two differ and nobody believes either.
+    The text goes first and the tag that vouches for it last: cut short in between, the two differ and nobody
+    believes either. A second tag shows the outcome to people; nothing relies on it.
     """
     model, version, environment = evidence.model, str(evidence.version), evidence.environment
     text = evidence.to_json()
     with registry_errors():
         run_id = client.get_model_version(model, version).run_id
         if run_id:
-            client.log_text(run_id, text, _artifact(evidence.model, evidence.version, environment))
+            client.log_text(run_id, text, _artifact(evidence.model, evidence.version, f"{environment}.json"))
         else:
             client.set_model_version_tag(model, version, _text_tag(environment), text)
         client.set_model_version_tag(model, version, EVIDENCE_TAG + environment, sha256(text))
+        client.set_model_version_tag(model, version, VERDICT_TAG + environment, evidence.outcome.value)
 
 
 def read_evidence(client: Any, model: str, version: int, environment: str) -> Evidence | None:
@@ -98,14 +123,14 @@ def read_evidence(client: Any, model: str, version: int, environment: str) -> Ev
 def _read_text(client: Any, version: Any, environment: str) -> str:
     if not version.run_id:
         return str(version.tags.get(_text_tag(environment), ""))
-    path = _artifact(version.name, int(version.version), environment)
+    path = _artifact(version.name, int(version.version), f"{environment}.json")
     with registry_errors(), tempfile.TemporaryDirectory() as directory:
         return Path(client.download_artifacts(version.run_id, path, directory)).read_text()
 
 
-def _artifact(model: str, version: int, environment: str) -> str:
+def _artifact(model: str, version: int, file: str) -> str:
     # A run can be registered more than once, hence model and version in the path.
-    return f"pinrail/evidence/{model}/{version}/{environment}.json"
+    return f"pinrail/evidence/{model}/{version}/{file}"
 
 
 def _text_tag(environment: str) -> str:

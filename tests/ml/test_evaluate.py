@@ -152,3 +152,21 @@ def test_a_broken_environment_file_is_named_with_its_line(
     (environments / "production.yaml").write_text("environment: production\ngate: {acuracy: {min: 0.8}}\n")
     assert main(["--version", "1"]) == 1
     assert "production.yaml:2" in capfd.readouterr().err
+
+
+def test_the_report_lies_beside_the_evidence_and_where_it_was_asked_for(
+    trained: TrainResult, environments: Path, tmp_path: Path
+) -> None:
+    asked = ["--model", trained.model, "--version", trained.model_version, "--report", str(tmp_path / "out")]
+    assert main(asked) == 0
+    assert environments.is_dir()
+    names = {f"{name}-report.{kind}" for name in ("staging", "production") for kind in ("html", "json")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    folder = f"pinrail/evidence/{trained.model}/{trained.model_version}"
+    kept = tracking.client().list_artifacts(trained.run_id, folder)
+    assert names <= {Path(file.path).name for file in kept}
+    facts = json.loads((tmp_path / "out" / "staging-report.json").read_text())
+    assert facts["provenance"]["run"] == trained.run_id
+    tags = tracking.client().get_model_version(trained.model, trained.model_version).tags
+    assert tags["pinrail.verdict.staging"] == "PASS"
+    assert tags["pinrail.verdict.production"] == "FAIL"
