@@ -10,6 +10,7 @@ from pathlib import Path
 from receiver.core.state import Server
 from receiver.targets.process import ProcessTarget
 from receiver.targets.records import Records
+from receiver.targets.roster import Roster
 from tests.support import tiny_server
 from tests.support.waiting import eventually
 
@@ -28,6 +29,7 @@ def cleaned_up(state: Path) -> Iterator[Path]:
         yield state
     finally:
         records = Records(state)
+        Roster(records).ask_all(records.all())  # notes the process ids that a killed receiver could not
         for record in records.all():
             if record.pid is not None and records.alive(record):
                 os.kill(record.pid, signal.SIGKILL)
