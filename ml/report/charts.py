@@ -7,7 +7,8 @@ from html import escape
 WIDTH, HEIGHT = 360, 280
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 40
 ROW = 22  # height of a bar
-LABEL = 170  # room for a bar's name
+LABEL = 240  # room for a bar's name
+LONGEST_NAME = 42  # characters that fit there
 NUMBER = 60  # room for a bar's number
 
 Points = Sequence[Sequence[float]]
@@ -56,7 +57,7 @@ def bars(rows: Sequence[Bar], top: float, limit: float | None = None) -> str:
     for index, row in enumerate(rows):
         y = index * ROW + 4
         thick = (ROW - 6) / max(1, len(row.values))
-        parts.append(f'<text class="name" x="{LABEL - 8}" y="{y + ROW / 2}">{escape(row.name)}</text>')
+        parts.append(f'<text class="name" x="{LABEL - 8}" y="{y + ROW / 2}">{escape(_short(row.name))}</text>')
         for place, (name, value) in enumerate(row.values.items()):
             long = room * min(1.0, max(0.0, value / top if top else 0.0))
             parts.append(
@@ -68,6 +69,10 @@ def bars(rows: Sequence[Bar], top: float, limit: float | None = None) -> str:
         x = LABEL + room * limit / top
         parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}"/>')
     return f'<svg viewBox="0 0 {width} {height}" role="img">{"".join(parts)}</svg>'
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _line(name: str, points: Points, axes: Axes) -> str:
