@@ -24,18 +24,35 @@ PROPOSED = "refs/pinrail/proposed"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a person asks for: this version of this model in this environment."""
+    """What is asked for: this version of this model in this environment."""
 
     model: str
     version: int
     environment: str
+    back: bool = False  # it undoes a promotion
 
     @property
     def branch(self) -> str:
         """The branch that proposes it; the same change always has the same one."""
+        return self._branch(str(self.version))
+
+    def title(self, was: int) -> str:
+        """The subject of the commit and of the pull request."""
+        if self.back:
+            return f"Roll {self.model} back to v{self.version} in {self.environment} (was v{was})"
+        return f"Promote {self.model} v{self.version} to {self.environment} (was v{was})"
+
+    def replaces(self, branch: str) -> bool:
+        """Whether ``branch`` proposes another version for the same pin, in the same direction."""
+        number = r"[1-9]\d*"
+        pattern = number.join(map(re.escape, self._branch("\0").split("\0")))
+        return branch != self.branch and re.fullmatch(pattern, branch) is not None
+
+    def _branch(self, version: str) -> str:
         # Model names may hold what a ref may not: two dots in a row, a dot or ".lock" at the end.
-        name = f"{self.model}-v{self.version}-to-{self.environment}"
-        return "promote/" + re.sub(r"(\.lock|\.)$", "", re.sub(r"\.{2,}", ".", name))
+        kind, word = ("rollback", "in") if self.back else ("promote", "to")
+        name = f"{self.model}-v{version}-{word}-{self.environment}"
+        return f"{kind}/" + re.sub(r"(\.lock|\.)$", "", re.sub(r"\.{2,}", ".", name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +100,7 @@ def promote(remote: Remote, base: str, change: Change, author: Author | None = N
             raise Rejected(f"{change.environment} pins {change.model} v{was} already: there is nothing to promote")
         path = path_of(change.environment)
         edit = Edit(path, files[path], edit_pin(files[path], change.model, change.version, path))
-        title = f"Promote {change.model} v{change.version} to {change.environment} (was v{was})"
+        title = change.title(was)
         commit = proposed if proposed and _stands(git, proposed, head, edit) else None
         if commit is None:
             if proposed is not None:

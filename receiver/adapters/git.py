@@ -69,6 +69,32 @@ class GitSource:
             except GitFailed as error:
                 raise Retryable(f"the mirror of {self._remote.url} cannot be read: {error}") from error
 
+    def pull_request(self, number: int) -> Snapshot:
+        """Read a pull request's head, also a fork's, as data.
+
+        Rejected: GitHub has no such pull request (other hosts have no such refs), or a file is no regular one.
+        Retryable: the remote cannot be reached.
+        """
+        self._mirror.parent.mkdir(parents=True, exist_ok=True)
+        ref = f"refs/pinrail/pull/{number:d}"
+        with _turn(self._mirror.with_name(self._mirror.name + ".turn")) as descriptor:
+            git = Git(self._mirror, self._remote, (descriptor,))
+            self._bring_up_to_date(git, self._head(git))
+            try:
+                fetch(git, f"+refs/pull/{number:d}/head:{ref}")
+                commit = git("rev-parse", "--verify", f"{ref}^{{commit}}").decode().strip()
+                files = read_files(git, commit)
+                git("update-ref", "-d", ref)  # what strangers propose is read and let go
+            except GitFailed as error:
+                raise self._no_pull_request(git, number, error) from error
+        return Snapshot(commit, files, rewritten=False)
+
+    def _no_pull_request(self, git: Git, number: int, error: GitFailed) -> Rejected | Retryable:
+        unreachable = self._why_unreachable(git)
+        if unreachable is not None:
+            return Retryable(unreachable)
+        return Rejected(f"{self._remote.url} has no pull request {number} that can be read: {error}")
+
     def _check_branch(self) -> None:
         try:
             Git(self._mirror, self._remote)("check-ref-format", self._ref)

@@ -91,6 +91,19 @@ class Statuses:
         body = {key: value for key, value in wanted.items() if value is not None} | {"auto_inactive": False}
         self._client.post(path, body, deployment=deployment)
 
+    def retire_others(self, deployment: int, of: DeploymentOf) -> None:
+        """Mark the earlier deployments of the same task in the same environment as no longer there."""
+        path = "/repos/{owner}/{repo}/deployments{?environment,task,per_page}"
+        for other in self._client.get(path, environment=of.environment, task=of.task, per_page=10):
+            if other["id"] != deployment and self._state(other["id"]) in {"success", "in_progress", "queued"}:
+                self.report(other["id"], "inactive", f"followed by {of.description}")
+
+    def _state(self, deployment: int) -> str | None:
+        path = "/repos/{owner}/{repo}/deployments/{deployment}/statuses{?per_page}"
+        latest = self._client.get(path, deployment=deployment, per_page=1)
+        state: str | None = latest[0]["state"] if latest else None
+        return state
+
 
 def brief(text: str) -> str:
     """At most 140 characters of it, on one line."""

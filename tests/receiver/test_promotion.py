@@ -149,6 +149,31 @@ def test_names_that_no_branch_may_have_are_bent_into_one(model: str, environment
     assert Change(model, 6, environment).branch == branch
 
 
+def test_going_back_is_proposed_in_its_own_words(origin: Origin, remote: Remote) -> None:
+    promotion = proposed(remote, Change("churn-model", 3, "production", back=True))
+    assert promotion.branch == "rollback/churn-model-v3-in-production"
+    assert promotion.title == "Roll churn-model back to v3 in production (was v4)"
+    assert "version: 3 # pinned" in origin.text(promotion.branch, PATH)
+
+
+@pytest.mark.parametrize(
+    ("branch", "replaced"),
+    [
+        ("promote/churn-model-v5-to-production", True),
+        ("promote/churn-model-v60-to-production", True),
+        ("promote/churn-model-v6-to-production", False),
+        ("promote/churn-model-v5-to-staging", False),
+        ("promote/other-model-v5-to-production", False),
+        ("promote/churn-model-vx-to-production", False),
+        ("promote/my-churn-model-v5-to-production", False),
+        ("rollback/churn-model-v5-in-production", False),
+        ("x/promote/churn-model-v5-to-production", False),
+    ],
+)
+def test_a_promotion_replaces_others_of_the_same_pin_alone(branch: str, replaced: bool) -> None:
+    assert SIX.replaces(branch) is replaced
+
+
 @pytest.mark.parametrize(
     ("url", "link"),
     [

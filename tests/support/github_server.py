@@ -45,7 +45,7 @@ class FakeGitHub:
         self.origin = origin
         self.calls: list[str] = []
         self.problems: list[str] = []
-        self.faults: list[Fault] = []
+        self.faults: list[Fault | None] = []  # one per request to come; None: it meets none
         self.pulls: dict[int, dict[str, Any]] = {}
         self.files: dict[int, list[dict[str, Any]]] = {}
         self.comments: dict[int, dict[str, Any]] = {}

@@ -279,3 +279,38 @@ def test_a_branch_with_the_same_ending_is_not_the_branch(tmp_path: Path, mirror:
     origin.commit({"environments/staging.yaml": STAGING})
     with pytest.raises(Rejected, match="has no branch 'main'"):
         GitSource(origin.url, "main", mirror).snapshot()
+
+
+def test_a_pull_requests_head_is_read_as_data_and_let_go(origin: Origin, source: GitSource, mirror: Path) -> None:
+    origin.branch = "contribution"
+    proposed = origin.commit({PRODUCTION_FILE: pinned(PRODUCTION, 2)})
+    git(origin.path, "update-ref", "refs/pull/7/head", proposed)
+    before = source.snapshot()
+    snapshot = source.pull_request(7)
+    assert snapshot.commit == proposed
+    assert snapshot.files[PRODUCTION_FILE] == pinned(PRODUCTION, 2).encode()
+    assert git(mirror, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
+    assert source.snapshot() == before
+
+
+def test_a_pull_request_can_be_the_first_thing_that_is_looked_at(origin: Origin, source: GitSource) -> None:
+    git(origin.path, "update-ref", "refs/pull/7/head", origin.head())
+    assert dict(source.pull_request(7).files) == CONTENT
+
+
+def test_a_pull_request_with_a_symbolic_link_is_refused(origin: Origin, source: GitSource) -> None:
+    origin.branch = "contribution"
+    odd = origin.commit_entry(PRODUCTION_FILE, "120000", origin.blob(b"/etc/passwd"))
+    git(origin.path, "update-ref", "refs/pull/7/head", odd)
+    with pytest.raises(Rejected, match="symbolic link"):
+        source.pull_request(7)
+
+
+def test_a_pull_request_that_is_not_there_is_told_from_a_remote_that_is_not_there(
+    origin: Origin, source: GitSource
+) -> None:
+    with pytest.raises(Rejected, match="no pull request 7"):
+        source.pull_request(7)
+    origin.vanish()
+    with pytest.raises(Retryable):
+        source.pull_request(7)

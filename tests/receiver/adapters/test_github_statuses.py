@@ -77,3 +77,25 @@ def test_a_state_without_an_address_is_told_once_too(github: FakeGitHub, statuse
     statuses.report(deployment, "failure", "rolled back")
     statuses.report(deployment, "failure", "rolled back")
     assert len(github.deployment_statuses[deployment]) == 1
+
+
+def test_a_deployment_that_is_live_ends_those_before_it_of_the_same_task_alone(
+    github: FakeGitHub, statuses: Statuses
+) -> None:
+    first = statuses.deploying(DEPLOYMENT)
+    failed = statuses.deploying(replace(DEPLOYMENT, commit="b" * 40))
+    other = statuses.deploying(replace(DEPLOYMENT, task="deploy:other-model"))
+    now_live = replace(DEPLOYMENT, commit="c" * 40)
+    newest = statuses.deploying(now_live)
+    for deployment in (first, other, newest):
+        statuses.report(deployment, "success", "live")
+    statuses.report(failed, "failure", "rolled back")
+    statuses.retire_others(newest, now_live)
+    statuses.retire_others(newest, now_live)
+    states = {number: [s["state"] for s in told] for number, told in github.deployment_statuses.items()}
+    assert states == {
+        first: ["success", "inactive"],
+        failed: ["failure"],
+        other: ["success"],
+        newest: ["success"],
+    }
