@@ -100,7 +100,10 @@ def look_again(services: Services, before: Look) -> Look:
     )
     try:
         views = services.registry.observe(sorted({slot.model for slot in seen.slots()}))
-    except Retryable as error:
+    except (
+        Retryable,
+        Rejected,
+    ) as error:  # away, or it refuses our credentials: servers are looked after all the same
         return replace(seen, registry={}, registry_down=str(error))
     return replace(seen, registry=views, registry_down=None)
 

@@ -2,10 +2,10 @@
 
 import os
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from receiver.adapters.journal import Journal
+from receiver.adapters.journal import Journal, Quarantine
 from receiver.adapters.queue import Queue
 from receiver.adapters.sqlite import Database
 from receiver.core.deployment import Draft, Outcome
@@ -24,64 +24,63 @@ class Moment(StrEnum):
     AFTER_RESULT = "after the result is written"
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+@dataclass(frozen=True)
+class Crash:
+    """Die around the first action of ``kind`` in a deployment of ``version``; ``kind`` None: where it is closed.
+
+    With ``putting_back`` only once the deployment has failed, around what puts it back.
+    """
+
+    kind: Kind | None
+    moment: Moment
+    version: int
+    putting_back: bool = False
 
 
 class CrashingJournal(Journal):
-    """Dies around the first action of ``kind`` in a deployment of ``version``; ``kind`` None: when it is closed.
+    """A journal that ends its process at one of its own boundaries."""
 
-    With ``putting_back`` it waits until the deployment has failed, and dies around what puts it back.
-    """
-
-    def __init__(self, database: Database, kind: Kind | None, moment: Moment, version: int) -> None:
+    def __init__(self, database: Database, crash: Crash) -> None:
         super().__init__(database)
-        self.kind, self.moment, self.version = kind, moment, version
+        self.crash = crash
         self.armed = False
-        self.putting_back = False
+        self.doing: Kind | None = None
 
     def open(self, draft: Draft) -> int:
         deployment = super().open(draft)
-        self.armed = draft.to_version == self.version and not self.putting_back
+        self.armed = draft.to_version == self.crash.version and not self.crash.putting_back
         return deployment
 
-    def quarantine(self, entry: object) -> None:
-        super().quarantine(entry)  # type: ignore[arg-type]
-        self.armed = self.putting_back
+    def quarantine(self, entry: Quarantine) -> None:
+        super().quarantine(entry)
+        self.armed = self.crash.putting_back
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
         super().intend(deployment, seq, action)
-        if self._here(action.kind, Moment.BEFORE_ACTING):
-            die()
+        self._reach(action.kind, Moment.BEFORE_ACTING)
         self.doing = action.kind
 
     def result(self, deployment: int, seq: int, result: str) -> None:
-        if self._here(self.doing, Moment.AFTER_ACTING):
-            die()
+        self._reach(self.doing, Moment.AFTER_ACTING)
         super().result(deployment, seq, result)
-        if self._here(self.doing, Moment.AFTER_RESULT):
-            die()
+        self._reach(self.doing, Moment.AFTER_RESULT)
 
     def close(self, deployment: int, outcome: Outcome, reason: str = "") -> None:
-        if self._here(None, Moment.BEFORE_ACTING):
-            die()
+        self._reach(None, Moment.BEFORE_ACTING)
         super().close(deployment, outcome, reason)
-        if self._here(None, Moment.AFTER_RESULT):
-            die()
+        self._reach(None, Moment.AFTER_RESULT)
 
-    def _here(self, kind: Kind | None, moment: Moment) -> bool:
-        return self.armed and (kind, moment) == (self.kind, self.moment)
+    def _reach(self, kind: Kind | None, moment: Moment) -> None:
+        if self.armed and (kind, moment) == (self.crash.kind, self.crash.moment):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_receiver(environ: dict[str, str], crash: tuple[Kind | None, Moment, int, bool] | None = None) -> None:
-    """The worker of a receiver, in this process, until it dies or is killed."""
+def run_receiver(environ: dict[str, str], crash: Crash | None) -> None:
+    """The worker of a receiver, in this process, until it is killed."""
     os.environ.update(environ)
     settings = load_settings("pinrail_repo_url")
     database = open_database(settings)
     services = build(settings, database)
     if crash is not None:
-        kind, moment, version, putting_back = crash
-        journal = CrashingJournal(database, kind, moment, version)
-        journal.putting_back = putting_back
-        services = replace(services, journal=journal)
+        services = replace(services, journal=CrashingJournal(database, crash))
     Worker(services, Queue(database), Board(services), settings.pinrail_poll_seconds).run()

@@ -1,0 +1,76 @@
+"""kill -9 at every boundary of the journal, with real processes: registry, servers and record agree after a restart.
+
+The boundaries are enumerated from the code: a new kind of action is covered as soon as a plan contains it.
+"""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from receiver.core.deployment import Outcome
+from receiver.core.plan import Kind
+from receiver.core.state import Role
+from tests.support.crashing import Crash, Moment
+from tests.support.models import Versions
+from tests.support.world import Watcher, World, wait_for_death
+
+# Around every action, and around the closing entry (None).
+BOUNDARIES: list[tuple[Kind | None, Moment]] = [
+    *product(Kind, Moment),
+    (None, Moment.BEFORE_ACTING),
+    (None, Moment.AFTER_RESULT),
+]
+# Putting back finds the old server warm, so nothing is started.
+BOUNDARIES_BACK = [b for b in BOUNDARIES if b[0] is not Kind.START]
+
+
+def settle(world: World, version: int) -> None:
+    """Once the receiver is done, registry, server and record all say the same, and nothing is left over."""
+    world.settle()
+    assert world.health()["version"] == version
+    assert world.alias() == version
+    assert [v for v, stage in world.stages().items() if stage == "Staging"] == [version]
+    assert [(s.spec.version, s.role) for s in world.servers()] == [(version, Role.LIVE)]
+    assert all(d.state.terminal for d in world.deployments())
+
+
+@pytest.mark.timeout(300)
+def test_killed_anywhere_in_a_promotion_it_serves_the_newest_pin_after_a_restart(
+    tmp_path: Path, versions: Versions
+) -> None:
+    """A chain: each receiver recovers from the crash before it, is given the next promotion, and dies in it."""
+    pins = [versions.better, versions.good]
+    with World(tmp_path, versions, stabilise_seconds=0.2) as world:
+        world.bring_up(versions.good)
+        with Watcher(world) as watcher:
+            for turn, (kind, moment) in enumerate(BOUNDARIES):
+                now, before = pins[turn % 2], pins[(turn + 1) % 2]
+                with world.receiver(Crash(kind, moment, now)) as process:
+                    settle(world, before)
+                    world.merge(now)
+                    wait_for_death(process)
+                assert world.health()["version"] in (before, now), f"{kind}, {moment}"
+            with world.receiver():
+                settle(world, now)
+    assert set(watcher.versions) == {versions.good, versions.better}
+    assert watcher.failures == []
+
+
+@pytest.mark.timeout(300)
+def test_killed_anywhere_while_putting_back_it_serves_the_last_good_version_after_a_restart(
+    tmp_path: Path, versions: Versions
+) -> None:
+    with World(tmp_path, versions, stabilise_seconds=1.0) as world:  # longer than the bad version lasts
+        world.bring_up(versions.good)
+        with Watcher(world) as watcher:
+            for kind, moment in BOUNDARIES_BACK:
+                with world.receiver(Crash(kind, moment, versions.tiring, putting_back=True)) as process:
+                    settle(world, versions.good)
+                    world.merge(versions.tiring)
+                    wait_for_death(process)
+            with world.receiver():
+                settle(world, versions.good)
+        assert Outcome.NEEDS_HUMAN not in {d.state for d in world.deployments()}
+    assert set(watcher.versions) <= {versions.good, versions.tiring}
+    assert watcher.failures == []

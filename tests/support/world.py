@@ -1,0 +1,170 @@
+"""A whole world of real parts: git remote, MLflow, state directory, and receivers as processes that can be killed."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Self
+
+from mlflow import MlflowClient
+
+from receiver.adapters.journal import Journal
+from receiver.adapters.queue import Queue
+from receiver.adapters.sqlite import Database
+from receiver.core.deployment import Deployment
+from receiver.core.state import Server
+from receiver.targets.process import ProcessTarget
+from tests.support.crashing import Crash, run_receiver
+from tests.support.git_repos import Origin
+from tests.support.models import Versions
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
+
+# A server process that has imported what a receiver imports: each receiver is forked from it in milliseconds.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["mlflow", "mlflow.tracking.client", "receiver.wiring", "receiver.worker"])
+
+
+class World:
+    """One environment, staging, whose receivers come and go."""
+
+    def __init__(self, directory: Path, versions: Versions, stabilise_seconds: float) -> None:
+        self.model = versions.model
+        self.port = free_port()
+        self.origin = Origin(directory / "git")
+        self.state = directory / "state"
+        self.environ = {
+            "PINRAIL_REPO_URL": self.origin.url,
+            "PINRAIL_STATE_DIR": str(self.state),
+            "PINRAIL_TARGET": "process",
+            "PINRAIL_STABILISE_SECONDS": str(stabilise_seconds),
+            "PINRAIL_POLL_SECONDS": "60",
+            "MLFLOW_TRACKING_URI": versions.tracking_uri,
+        }
+        self.client = MlflowClient(versions.tracking_uri)
+        self.database = Database(self.state / "pinrail.db")
+        self.journal = Journal(self.database)
+        self._queue = Queue(self.database)
+        self._merges = 0
+
+    def merge(self, version: int) -> str:
+        """Pin a version; each merge is a new commit even where it pins the same."""
+        self._merges += 1
+        text = (
+            f"# merge {self._merges}\nenvironment: staging\n"
+            "registry: {stage: Staging, alias: staging}\ngate: {}\n"
+            f"models:\n  {self.model}: {{version: {version}, port: {self.port}}}\n"
+        )
+        commit = self.origin.commit({"environments/staging.yaml": text})
+        self._queue.enqueue("push")
+        return commit
+
+    @contextmanager
+    def receiver(self, crash: Crash | None = None) -> Iterator[BaseProcess]:
+        """A receiver's worker in a process of its own; with ``crash`` it kills itself there. Killed at the end."""
+        self._begun_before = self._begun()
+        process = _context.Process(target=run_receiver, args=(self.environ, crash))
+        process.start()
+        try:
+            yield process
+        finally:
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, signal.SIGKILL)
+            process.join()
+
+    def settle(self) -> None:
+        """Wait until the receiver has looked, and has nothing left to do."""
+        jobs = self.database.connection()
+
+        def idle() -> bool:
+            query = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'retry', 'leased')"
+            return not jobs.execute(query).fetchone()[0] and all(d.state.terminal for d in self.deployments())
+
+        eventually(lambda: self._begun() > self._begun_before, 30)
+        eventually(idle, 40)
+
+    def _begun(self) -> int:
+        """How often a job was begun, by whichever receiver."""
+        return int(self.database.connection().execute("SELECT coalesce(sum(attempts), 0) FROM jobs").fetchone()[0])
+
+    def bring_up(self, version: int) -> None:
+        """Merge a first version and have it verified."""
+        self.merge(version)
+        with self.receiver():
+            eventually(lambda: self.verified() == version, 60)
+
+    def verified(self) -> int | None:
+        """The last version that was proven live."""
+        found = [v.version for v in self.journal.verified().values()]
+        return found[0] if found else None
+
+    def servers(self) -> list[Server]:
+        """Every model server that runs."""
+        return list(ProcessTarget(self.state).observe())
+
+    def deployments(self) -> list[Deployment]:
+        """All deployments, newest first."""
+        return self.journal.recent(10_000)
+
+    def alias(self) -> int:
+        """The version that the registry calls staging."""
+        return int(self.client.get_registered_model(self.model).aliases["staging"])
+
+    def stages(self) -> dict[int, str]:
+        """The stages of all versions that have one."""
+        found = self.client.search_model_versions(f"name = '{self.model}'")
+        return {int(v.version): v.current_stage for v in found if v.current_stage != "None"}
+
+    def health(self) -> dict[str, Any]:
+        """What answers on the public port."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        target = ProcessTarget(self.state)
+        for server in target.observe():
+            target.retire(server)
+
+
+class Watcher:
+    """Asks the public port who is there, over and over, until stopped."""
+
+    def __init__(self, world: World) -> None:
+        self.versions: Counter[int] = Counter()
+        self.failures: list[str] = []
+        self._world = world
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._stop.wait(0.01):
+            try:
+                self.versions[self._world.health()["version"]] += 1
+            except OSError as error:
+                self.failures.append(repr(error))
+
+
+def wait_for_death(process: BaseProcess) -> None:
+    """The receiver has killed itself, where it was told to."""
+    eventually(lambda: not process.is_alive(), 30)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, f"the receiver ended with {process.exitcode}"
