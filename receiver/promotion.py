@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from receiver.adapters import shell
-from receiver.adapters.git import contains, fetch, read_files
 from receiver.adapters.git_command import NETWORK_SECONDS, Git, GitFailed, Remote
+from receiver.adapters.git_files import contains, fetch, read_files
 from receiver.core.edit import edit_pin
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.pins import path_of, read_pins
