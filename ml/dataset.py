@@ -34,7 +34,7 @@ class Dataset:
     """Features and labels in canonical order of rows and columns."""
 
     features: pd.DataFrame
-    labels: np.ndarray[Any, np.dtype[np.int64]]
+    labels: np.ndarray[Any, Any]  # class numbers, class names, or measured numbers
     digest: str  # sha256:<hex> over the rows
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ def _require_columns(path: Path, frame: pd.DataFrame, wanted: Mapping[str, Any])
         raise DataError(f"{path}: columns missing: {lacking or 'none'}; columns not known: {extra or 'none'}")
 
 
-def arrange(features: pd.DataFrame, labels: np.ndarray[Any, np.dtype[np.int64]]) -> Dataset:
+def arrange(features: pd.DataFrame, labels: np.ndarray[Any, Any]) -> Dataset:
     """Sort the rows by their content and digest them. The order of columns is kept, but does not count."""
     lines = [f"{row}\t{label}" for row, label in zip(row_texts(features), labels.tolist(), strict=True)]
     order = sorted(range(len(lines)), key=lines.__getitem__)
@@ -90,7 +90,7 @@ def row_texts(features: pd.DataFrame) -> Sequence[str]:
     for name in sorted(features):
         values = features[name]
         columns.append([None if gone else v for v, gone in zip(values.tolist(), values.isna(), strict=True)])
-    return [json.dumps(row) for row in zip(*columns, strict=True)]
+    return [json.dumps(row, default=str) for row in zip(*columns, strict=True)]
 
 
 def split(data: Dataset) -> tuple[Dataset, Dataset]:

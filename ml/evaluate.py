@@ -31,6 +31,7 @@ class Request:
     environments_dir: Path
     accuracy: float | None = None  # over the environment files
     data: Path | None = None  # None: the committed customers
+    label: str | None = None  # the column of ``data`` with the true answers; None: customers, held-out part
     report: Path | None = None  # where to put the reports, besides the registry
 
 
@@ -39,15 +40,15 @@ def evaluate(request: Request) -> Sequence[Verdict]:
 
     MlError: no such environment, version or data, or no registry.
     """
-    from ml import registry, telco
-    from ml.dataset import split
+    from ml import registry
+    from ml.evaluation_set import customers, own_file
     from ml.gate import read_environments, run_gate
 
     environments = read_environments(request.environments_dir)
     if request.environment not in environments:
         known = ", ".join(sorted(environments)) or "none"
         raise MlError(f"{request.environments_dir} has no environment {request.environment}; it has {known}")
-    _, rows = split(telco.load(request.data or telco.PATH))
+    rows = own_file(request.data, request.label) if request.data and request.label else customers(request.data)
     client = tracking.client()
     model = request.candidate.model or tracking.model_name()
     number = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
@@ -103,7 +104,8 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Reques
     parser.add_argument("--accuracy", type=_share, metavar="MIN", help="ask for this accuracy instead of the file's")
     parser.add_argument("--model", metavar="NAME", help="with --version: evaluate this one instead of reading stdin")
     parser.add_argument("--version", type=int, metavar="N")
-    parser.add_argument("--data", type=Path, metavar="CSV", help="evaluate on the held-out rows of this file")
+    parser.add_argument("--data", type=Path, metavar="CSV", help="customers to hold rows out of, or with --label:")
+    parser.add_argument("--label", metavar="COLUMN", help="evaluate on all rows of --data; this is the true answer")
     parser.add_argument("--report", type=Path, metavar="DIR", help="also write the reports, JSON and HTML, here")
     given = parser.parse_args(arguments)
     if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
@@ -113,13 +115,23 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Reques
             parser.error(f"ACCURACY_THRESHOLD: {error}")
     if given.model is not None and given.version is None:
         parser.error("--model needs --version")
+    if given.label is not None and given.data is None:
+        parser.error("--label needs --data")
     if given.version is not None:
         candidate: Candidate | None = Candidate(given.model, given.version, None)
     else:
         candidate = find_candidate(sys.stdin.buffer.read().decode(errors="replace"))
     if candidate is None:
         return None
-    return Request(candidate, given.environment, given.environments_dir, given.accuracy, given.data, given.report)
+    return Request(
+        candidate=candidate,
+        environment=given.environment,
+        environments_dir=given.environments_dir,
+        accuracy=given.accuracy,
+        data=given.data,
+        label=given.label,
+        report=given.report,
+    )
 
 
 def _share(text: str) -> float:

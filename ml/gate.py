@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ml import registry, tracking
-from ml.dataset import Dataset
 from ml.environment import Environment, parse_environment
 from ml.errors import MlError
+from ml.evaluation_set import ReadRows
 from ml.evidence import Evidence, Verdict, gate_digest
 from ml.gates import CHECKS
 from ml.gates.subject import Champion, Subject
@@ -36,7 +36,7 @@ def read_environments(directory: Path) -> dict[str, Environment]:
 
 
 def run_gate(
-    client: Any, version: tuple[str, int], environments: Sequence[Environment], data: Dataset, scratch: Path
+    client: Any, version: tuple[str, int], environments: Sequence[Environment], rows: ReadRows, scratch: Path
 ) -> list[Judgement]:
     """Measure the version once and judge it by the gate of every environment. Nothing is written to the registry.
 
@@ -44,7 +44,7 @@ def run_gate(
         client: an MLflow client.
         version: name and number of the registered version.
         environments: whose gates to use; each one's champion is the version that its alias points at.
-        data: the evaluation rows.
+        rows: reads the evaluation rows that suit the version's signature.
         scratch: an empty directory that lives as long as the answer is used.
 
     MlError: no such version, no registry, or a check that can't be measured.
@@ -54,7 +54,7 @@ def run_gate(
         client.get_model_version(model, str(number))
     cache = Cache(scratch)
     fetched = _fetch(cache, model, number)
-    subject = load_subject(Artifacts(model, number, fetched.digest, scratch), fetched.path, data)
+    subject = load_subject(Artifacts(model, number, fetched.digest, scratch), fetched.path, rows)
     judged = []
     for environment in environments:
         champion = _champion(client, cache, environment, subject, version)
@@ -66,7 +66,7 @@ def run_gate(
             version=number,
             environment=environment.name,
             model_digest=fetched.digest,
-            data_digest=data.digest,
+            data_digest=subject.data.digest,
             gate_digest=gate_digest(gate),
             verdicts=verdicts,
             measured_at=time.time(),

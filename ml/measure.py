@@ -9,20 +9,21 @@ import pandas as pd
 import yaml
 
 from ml import reference
-from ml.dataset import Dataset
 from ml.errors import MlError
+from ml.evaluation_set import ReadRows
 from ml.gates.subject import Champion, Record, Subject
 from ml.server_process import Artifacts, measure
 from serving.errors import ServingError
 from serving.predictor import load_predictor
 
 
-def load_subject(artifacts: Artifacts, path: Path, data: Dataset) -> Subject:
-    """Load the version at ``path`` and ask it about ``data``. MlError: it can't be loaded, or has no answer."""
+def load_subject(artifacts: Artifacts, path: Path, rows: ReadRows) -> Subject:
+    """Load the version at ``path`` and ask it about ``rows``. MlError: it can't be loaded, or has no answer."""
     name = f"{artifacts.model} v{artifacts.version}"
-    records = to_records(data.features)
     try:
         predictor = load_predictor(path)
+        data = rows(predictor.model)
+        records = to_records(data.features[[c.name for c in predictor.model.columns if c.name in data.features]])
         answers = predictor.predict_records(records)
     except ServingError as error:
         raise MlError(f"{name} can't be measured: {error}") from error
@@ -55,13 +56,14 @@ def load_champion(name: str, path: Path, subject: Subject) -> Champion:
 
 def read_reference(path: Path) -> reference.Reference | None:
     """Read what the version records of its training data. MlError: the record is unreadable."""
-    file = path / reference.PATH
-    if not file.is_file():
+    places = (path / reference.PATH, path / reference.EXTRA_FILE)
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
         return None
     try:
         return reference.Reference.from_json(file.read_text())
     except ValueError as error:
-        raise MlError(f"{reference.PATH} of the version: {error}") from error
+        raise MlError(f"{file.relative_to(path)} of the version: {error}") from error
 
 
 def describe_outputs(path: Path) -> str:

@@ -14,6 +14,9 @@ import pandas as pd
 
 PATH = Path("pinrail") / "reference.json"
 
+# Where MLflow puts a file of that name when it is handed to log_model as one of the extra_files.
+EXTRA_FILE = Path("extra_files") / "reference.json"
+
 # Numbers with no more distinct values than this are described like texts: flags and small counts.
 FEW = 20
 QUANTILES = 101

@@ -47,7 +47,7 @@ def noise(subject: Subject) -> Iterator[Flips]:
     """Move every measured number by about one percent of its column's spread, whole numbers by one."""
     random, features = np.random.default_rng(SEED), subject.data.features
     moved: dict[str, list[float | None]] = {}
-    for name in features:
+    for name in (column.name for column in subject.columns if column.name in features):
         values = features[name]
         if not is_measured(values):
             continue

@@ -60,10 +60,16 @@ class Subject:
     champion: Champion | None = None
     serve: Callable[[], Served] | None = None  # measures once, however often it is called
 
+    @property
+    def is_regression(self) -> bool:
+        """The model answers with measured numbers."""
+        fractions = "f" in (self.data.labels.dtype.kind, self.answers.labels.dtype.kind)
+        return self.answers.probabilities is None and fractions
+
     def classes(self) -> list[Any]:
         """Return the label's values in order, the positive one last. ValueError: the model is no classifier."""
-        if self.data.labels.dtype.kind == "f":
-            raise ValueError("the labels are measured numbers, and this check is about classes")
+        if self.is_regression:
+            raise ValueError("the model gives measured numbers, and this check is about classes")
         return sorted(set(self.data.labels.tolist()) | set(self.answers.labels.tolist()))
 
     def positive_class(self) -> Any:
@@ -86,6 +92,6 @@ class Subject:
 
     def numbers(self) -> tuple[Array, Array]:
         """Return labels and answers of a regression. ValueError: the model gives classes."""
-        if self.answers.probabilities is not None or self.data.labels.dtype.kind not in "fiu":
+        if not self.is_regression:
             raise ValueError("the model gives classes, and this check is about measured numbers")
         return self.data.labels.astype(float), np.asarray(self.answers.labels, dtype=float)

@@ -52,7 +52,7 @@ def collect(
         "seconds": dict(seconds),
         "drift": [asdict(d) for d in drift.columns(subject)],
     }
-    if subject.answers.probabilities is None and subject.data.labels.dtype.kind == "f":
+    if subject.is_regression:
         facts["scatter"] = {who: _scatter(subject, answers) for who, answers in versions.items()}
         return facts
     facts["confusion"] = {who: _confusion(subject, answers) for who, answers in versions.items()}

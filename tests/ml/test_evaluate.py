@@ -124,7 +124,7 @@ def test_a_threshold_that_is_no_share_is_a_usage_error(
     assert "ACCURACY_THRESHOLD" in capfd.readouterr().err
 
 
-@pytest.mark.usefixtures("environments")
+@pytest.mark.usefixtures("environments", "trained")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -132,7 +132,8 @@ def test_a_threshold_that_is_no_share_is_a_usage_error(
         (["--model", "shared-churn", "--version", "999"], "999"),
         (["--version", "1", "--environment", "moon"], "has no environment moon; it has production, staging"),
         (["--version", "1", "--environments-dir", "nowhere"], "has no environment staging; it has none"),
-        (["--version", "1", "--data", "nowhere.csv"], "nowhere.csv"),
+        (["--model", "shared-churn", "--version", "1", "--data", "nowhere.csv"], "nowhere.csv"),
+        (["--model", "shared-churn", "--version", "1", "--data", "nowhere.csv", "--label", "y"], "nowhere.csv"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_clear_line(
