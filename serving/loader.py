@@ -189,8 +189,7 @@ def _explained(error: Exception, what: str, if_missing: str) -> ServingError:
     """MLflow's many errors, sorted into gone for good and not now."""
     reason = re.sub(r"(?<=//)[^/@\s]+@", "", " ".join(str(error).split()))[:300]  # no credentials of a URL
     code: Any = getattr(error, "error_code", "")
-    response: Any = getattr(error, "response", None)
     gone = isinstance(error, FileNotFoundError) or code == "RESOURCE_DOES_NOT_EXIST"
-    if gone or getattr(response, "status_code", None) == 404 or "No such file" in reason:  # noqa: PLR2004 - HTTP's
+    if gone or "No such file" in reason or "404 Client Error" in reason:  # of one file among many: only in the text
         return ModelMissingError(f"{what} {if_missing}: {reason}")
     return RegistryUnavailableError(f"{what} could not be had from MLflow: {type(error).__name__}: {reason}")

@@ -80,15 +80,15 @@ def input_example(path: Path) -> list[dict[str, Any]]:
     info = _mlmodel(path).get("saved_input_example_info") or {}
     if info.get("type") not in {"dataframe", "ndarray", "json_object"} or not info.get("artifact_path"):
         return []
-    raw = json.loads((path / info["artifact_path"]).read_bytes())
+    # MLflow writes what is missing as NaN, which is no JSON.
+    raw = json.loads((path / info["artifact_path"]).read_bytes(), parse_constant=lambda _: None)
     names = [column.name for column in model.columns]
     if isinstance(raw, Mapping) and "data" in raw:
         return [dict(zip(raw.get("columns") or names, row, strict=True)) for row in raw["data"]]
-    if isinstance(raw, Mapping) and "inputs" in raw:
-        return [dict(zip(names, row, strict=True)) for row in raw["inputs"]]
-    if isinstance(raw, Mapping):
-        return [dict(raw)]
-    return [dict(row) for row in raw]
+    rows = raw["inputs"] if isinstance(raw, Mapping) and set(raw) == {"inputs"} else raw
+    if isinstance(rows, Mapping):
+        return [dict(rows)]
+    return [dict(row) if isinstance(row, Mapping) else dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _mlmodel(path: Path) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 It needs the training stack installed, and loading it may run code of the model's: pickles do.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,10 +27,12 @@ class NativeRuntime:
         """UnsupportedModelError: this is no scikit-learn model whose answer is its ``predict``."""
         if "sklearn" not in model.flavors or model.predict_fn != "predict":
             raise UnsupportedModelError("this is not a scikit-learn model that answers with predict")
-        from mlflow.sklearn import load_model
-
         self._model = model
-        self._estimator: Any = load_model(str(model.path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow warns of its own code when it is imported
+            from mlflow.sklearn import load_model
+
+            self._estimator: Any = load_model(str(model.path))
 
     def run(self, columns: Sequence[Sequence[Any]]) -> Predictions:
         """Answer rows that come as columns. PredictionError: the estimator fails on them."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from serving.errors import PredictionError, UnsupportedModelError
+from serving.errors import Detail, InvalidRequestError, PredictionError, UnsupportedModelError
 from serving.model_dir import Column, ModelDir
 from serving.predictions import Array, Predictions
 
@@ -29,6 +29,8 @@ CARRIES = {
     "O": {"string"},
 }
 LABEL_RANK = 1
+# Leaves room in 32 bits for what scaling and weighing make of a number.
+FAR_OUT = 1e30
 
 
 class OnnxRuntime:
@@ -55,17 +57,31 @@ class OnnxRuntime:
         types = [inputs[name] for name in self._names] * (len(model.columns) if self._single else 1)
         for column, numpy_type in zip(model.columns, types, strict=True):
             _require_faithful(column, numpy_type)
+        self._columns = model.columns
         self._types: list[Any] = types
         self._outputs = _outputs(self._session.get_outputs())
 
     def run(self, columns: Sequence[Sequence[Any]]) -> Predictions:
-        """Answer rows that come as columns. PredictionError: onnxruntime fails on them."""
+        """Answer rows that come as columns.
+
+        PredictionError: onnxruntime fails on them. InvalidRequestError: numbers too large for its arithmetic.
+        """
+        feed = self._feed(columns)
         try:
-            answers = self._session.run(self._outputs, self._feed(columns))
+            answers = self._session.run(self._outputs, feed)
         except Exception as error:  # onnxruntime's errors share no base class
             raise PredictionError("onnxruntime could not run the model on these rows") from error
+        if answers[-1].dtype.kind == "f" and not np.isfinite(answers[-1]).all():
+            self._refuse_far_out(columns)
         labels = answers[0].ravel() if answers[0].ndim > LABEL_RANK and answers[0].shape[1] == 1 else answers[0]
         return Predictions(labels, answers[1] if len(answers) > 1 else None)
+
+    def _refuse_far_out(self, columns: Sequence[Sequence[Any]]) -> None:
+        """32 bits overflow where the original's 64 do not. An answer that is finite is right all the same."""
+        for column, numpy_type, values in zip(self._columns, self._types, columns, strict=True):
+            if np.dtype(numpy_type).kind == "f" and any(abs(value or 0) > FAR_OUT for value in values):
+                message = f"is too far out for this model: between {-FAR_OUT:g} and {FAR_OUT:g} it has an answer"
+                raise InvalidRequestError([Detail(("body", column.name), message, "out_of_range")])
 
     def _feed(self, columns: Sequence[Sequence[Any]]) -> dict[str, Array]:
         with np.errstate(over="ignore"):  # what is too large for 32 bits becomes infinite; the answer is checked

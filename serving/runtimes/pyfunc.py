@@ -3,6 +3,7 @@
 It needs the libraries that the model was made with, and loading it may run code of the model's.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,12 @@ class PyfuncRuntime:
     rows_are_independent = False  # an arbitrary function of the whole table
 
     def __init__(self, model: ModelDir) -> None:
-        from mlflow.pyfunc import load_model
-
         self._model = model
-        self._pyfunc: Any = load_model(str(model.path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow warns of its own code when it is imported
+            from mlflow.pyfunc import load_model
+
+            self._pyfunc: Any = load_model(str(model.path))
 
     def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:
         """Answer rows that come as columns. PredictionError: the model fails on them."""

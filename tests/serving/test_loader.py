@@ -1,0 +1,166 @@
+"""Fetching exact versions by content: what is damaged, missing, other than expected, slow or not there."""
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from serving.digest import digest_tree
+from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError
+from serving.loader import Cache
+from tests.support.mlflow_server import register_version
+from tests.support.ports import free_port
+
+FILES: dict[str, str | bytes] = {"MLmodel": "flavors: {}\n", "data/weights.bin": b"\x00\x01", "ä b.txt": "x"}
+
+
+@pytest.fixture
+def client(mlflow_server: str) -> Any:
+    return mlflow.MlflowClient(mlflow_server)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, mlflow_server: str) -> Cache:
+    return Cache(tmp_path / "cache", mlflow_server)
+
+
+def test_a_version_comes_whole_and_is_found_again_with_the_registry_down(
+    client: Any, cache: Cache, tmp_path: Path
+) -> None:
+    version = register_version(client, "loader-whole", FILES)
+    fetched = cache.fetch("loader-whole", version)
+    assert {p.relative_to(fetched.path).as_posix() for p in fetched.path.rglob("*") if p.is_file()} == set(FILES)
+    assert fetched.path == tmp_path / "cache" / fetched.digest.removeprefix("sha256:")
+    assert digest_tree(fetched.path) == fetched.digest
+
+    offline = Cache(tmp_path / "cache", f"http://127.0.0.1:{free_port()}")
+    assert offline.digest_of("loader-whole", version) == fetched.digest
+    assert offline.obtain("loader-whole", version, fetched.digest) == fetched.path
+
+
+def test_a_version_with_equal_bytes_is_kept_once(client: Any, cache: Cache) -> None:
+    one = register_version(client, "loader-equal", FILES)
+    two = register_version(client, "loader-equal", FILES)
+    assert cache.fetch("loader-equal", one) == cache.fetch("loader-equal", two)
+    assert [p.name for p in cache.root.iterdir() if p.name.startswith(".new-")] == []
+
+
+def test_an_alias_that_moves_does_not_change_what_a_version_is(client: Any, cache: Cache) -> None:
+    one = register_version(client, "loader-alias", FILES)
+    two = register_version(client, "loader-alias", {**FILES, "new": "1"})
+    client.set_registered_model_alias("loader-alias", f"v{one}x", two)
+    assert cache.fetch("loader-alias", one).digest != cache.fetch("loader-alias", two).digest
+
+
+@pytest.mark.parametrize("how", ["changed", "extra", "missing"])
+def test_a_damaged_entry_is_discarded_and_fetched_again(client: Any, cache: Cache, how: str) -> None:
+    version = register_version(client, f"loader-damaged-{how}", FILES)
+    fetched = cache.fetch(f"loader-damaged-{how}", version)
+    weights = fetched.path / "data" / "weights.bin"
+    if how == "changed":
+        weights.write_bytes(b"\x00\x02")
+    elif how == "extra":
+        (fetched.path / "data" / "evil.py").write_text("print()")
+    else:
+        weights.unlink()
+    assert cache.find(fetched.digest) is None
+    assert not fetched.path.exists()
+    assert list(cache.root.glob(".new-*")) == []
+    assert cache.obtain(f"loader-damaged-{how}", version, fetched.digest) == fetched.path
+
+
+def test_a_damaged_entry_is_replaced_by_a_fetch_that_did_not_look(client: Any, cache: Cache) -> None:
+    version = register_version(client, "loader-replaced", FILES)
+    fetched = cache.fetch("loader-replaced", version)
+    (fetched.path / "MLmodel").write_text("other")
+    assert cache.fetch("loader-replaced", version) == fetched
+    assert digest_tree(fetched.path) == fetched.digest
+
+
+def test_other_artifacts_than_expected_are_refused_and_not_kept(client: Any, cache: Cache) -> None:
+    version = register_version(client, "loader-differs", FILES)
+    expected = "sha256:" + "0" * 64
+    with pytest.raises(DigestDiffersError, match=rf"found sha256:[0-9a-f]{{64}}, expected {expected}\. .*register"):
+        cache.obtain("loader-differs", version, expected)
+    assert list(cache.root.iterdir()) == []
+    assert cache.digest_of("loader-differs", version) is None
+
+
+@pytest.mark.parametrize(("model", "version"), [("loader-none", 1), ("loader-few", 99)])
+def test_a_missing_model_or_version_is_named(client: Any, cache: Cache, model: str, version: int) -> None:
+    register_version(client, "loader-few", FILES)
+    with pytest.raises(ModelMissingError, match=f"{model} version {version} is not in the registry"):
+        cache.fetch(model, version)
+
+
+def test_a_version_without_artifacts_is_refused(client: Any, cache: Cache) -> None:
+    version = register_version(client, "loader-empty", {"notes.txt": "no model here"})
+    with pytest.raises(ModelMissingError, match="there is no MLmodel file"):
+        cache.fetch("loader-empty", version)
+
+
+def test_a_version_whose_artifacts_were_deleted_is_refused(tmp_path: Path, cache: Cache, client: Any) -> None:
+    version = register_version(client, "loader-deleted", FILES)
+    run = client.get_run(client.get_model_version("loader-deleted", str(version)).run_id)
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    get_artifact_repository(run.info.artifact_uri, tracking_uri=cache._tracking_uri).delete_artifacts("model")
+    with pytest.raises(ModelMissingError, match="artifacts of loader-deleted"):
+        cache.fetch("loader-deleted", version)
+
+
+def test_a_registry_that_is_down_is_told_from_a_missing_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    cache = Cache(tmp_path, f"http://user:secret@127.0.0.1:{free_port()}")
+    with pytest.raises(RegistryUnavailableError, match="could not be had from MLflow") as raised:
+        cache.fetch("loader-down", 1)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_download_that_drips_ends_at_the_deadline(
+    tmp_path: Path, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = threading.Event()
+    monkeypatch.setattr("serving.loader._download", lambda *_: hanging.wait(30))
+    with pytest.raises(RegistryUnavailableError, match=r"within 0\.05 s"):
+        Cache(tmp_path, mlflow_server, deadline=0.05).fetch("loader-slow", 1)
+    hanging.set()
+
+
+@pytest.mark.parametrize("name", ["../../etc", "..", "a/b", "-x", "", "a\nb", "é", "a" * 65])
+def test_a_name_that_could_leave_the_cache_is_refused(cache: Cache, name: str) -> None:
+    with pytest.raises(ModelMissingError, match="is no name for a model to serve"):
+        cache.fetch(name, 1)
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:", "sha256:../..", "sha256:" + "A" * 64, "md5:" + "0" * 64])
+def test_what_is_no_digest_is_refused(cache: Cache, digest: str) -> None:
+    with pytest.raises(DigestDiffersError, match="looks like sha256"):
+        cache.find(digest)
+
+
+def test_an_index_that_was_cut_short_counts_as_none(client: Any, cache: Cache) -> None:
+    version = register_version(client, "loader-index", FILES)
+    cache.fetch("loader-index", version)
+    index = cache.root / "index" / "loader-index" / str(version)
+    index.write_text("sha256:12")
+    assert cache.digest_of("loader-index", version) is None
+
+
+def test_a_model_that_mlflow_logged_by_itself_comes_too(
+    classifier: Path, mlflow_server: str, client: Any, cache: Cache, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(classifier, copy)
+    experiment = client.create_experiment("loader-logged")
+    logged = client.create_logged_model(experiment, name="m")
+    client.log_model_artifacts(logged.model_id, str(copy))
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.create_registered_model("loader-logged")
+    version = client.create_model_version("loader-logged", f"models:/{logged.model_id}", model_id=logged.model_id)
+    assert cache.fetch("loader-logged", int(version.version)).digest == digest_tree(classifier)

@@ -1,0 +1,84 @@
+"""What a model directory says about itself, and what is no model that could be served."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serving import model_dir
+from serving.errors import UnsupportedModelError
+from serving.model_dir import Column, Param
+
+
+def write(directory: Path, **raw: Any) -> Path:
+    (directory / "MLmodel").write_text(yaml.safe_dump(raw))
+    return directory
+
+
+def test_columns_types_and_what_may_be_missing_come_from_the_signature(classifier: Path) -> None:
+    model = model_dir.read(classifier)
+    assert list(model.columns) == [
+        Column("age", "long"),
+        Column("income", "double", required=False),
+        Column("balance", "double"),
+        Column("city", "string"),
+        Column("plan", "string"),
+    ]
+    assert model.flavors == {"sklearn", "python_function"}
+    assert model.onnx == classifier / "onnx" / "model.onnx"
+    assert model.tensor is None
+
+
+def test_a_tensor_of_numbers_counts_as_columns_without_names(tensor_regressor: Path) -> None:
+    model = model_dir.read(tensor_regressor)
+    assert list(model.columns) == [Column(str(n), "double") for n in range(3)]
+    assert model.tensor == "float64"
+    assert len(model_dir.input_example(tensor_regressor)) == 2
+    assert set(model_dir.input_example(tensor_regressor)[0]) == {"0", "1", "2"}
+
+
+def test_params_come_with_type_and_default(doubler: Path) -> None:
+    assert list(model_dir.read(doubler).params) == [Param("factor", "double", 2.0)]
+
+
+def test_the_input_example_comes_as_records_with_none_for_what_is_missing(classifier: Path) -> None:
+    example = model_dir.input_example(classifier)
+    assert [list(record) for record in example] == [["age", "income", "balance", "city", "plan"]] * 3
+    assert example[0]["income"] is None
+    json.dumps(example, allow_nan=False)
+
+
+def test_a_model_without_an_input_example_has_no_rows(tmp_path: Path) -> None:
+    inputs = json.dumps([{"type": "long", "name": "a"}])
+    assert model_dir.input_example(write(tmp_path, signature={"inputs": inputs})) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        (None, "no signature"),
+        ([], "no signature"),
+        ([{"type": "array", "name": "a", "items": {"type": "long"}}], "of type array"),
+        ([{"type": "long", "name": "a"}] * 2, "same name"),
+        ([{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 28, 28]}}], "shape"),
+        ([{"type": "tensor", "tensor-spec": {"dtype": "str", "shape": [-1, 2]}}], "type str"),
+    ],
+)
+def test_a_signature_that_requests_cannot_be_checked_by_is_refused(tmp_path: Path, inputs: Any, reason: str) -> None:
+    signature = {} if inputs is None else {"signature": {"inputs": json.dumps(inputs) if inputs else ""}}
+    with pytest.raises(UnsupportedModelError, match=reason):
+        model_dir.read(write(tmp_path, flavors={}, **signature))
+
+
+@pytest.mark.parametrize("content", [b"", b"- 1", b"a: [", b"\xff\xfe\x00", b"!!python/object:os.system {}"])
+def test_what_is_no_model_description_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "MLmodel").write_bytes(content)
+    with pytest.raises(UnsupportedModelError, match="MLmodel"):
+        model_dir.read(tmp_path)
+
+
+def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="not readable"):
+        model_dir.read(tmp_path)
