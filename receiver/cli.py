@@ -42,6 +42,29 @@ def up() -> None:
 
 
 @app.command()
+def build(
+    *,
+    push: Annotated[str | None, typer.Option(help="Push to REGISTRY/NAME and print the name by digest.")] = None,
+) -> None:
+    """Build the model servers' image, if this source tree's is not there yet; prints its name."""
+    from receiver.adapters.docker import Docker
+    from receiver.images import build_image, push_image
+
+    docker = Docker()
+    image = build_image(docker)
+    typer.echo(image if push is None else push_image(docker, image, push))
+
+
+@app.command()
+def down() -> None:
+    """End every model server. Nothing is forgotten: the next ``up`` starts the same versions."""
+    from receiver.down import end_all
+    from receiver.settings import load_settings
+
+    typer.echo(end_all(load_settings()))
+
+
+@app.command()
 def plan(*, json: Json = False) -> None:
     """What would be done for the pins at the branch head, and why not more. Changes nothing."""
     from receiver.show import show_plan

@@ -42,7 +42,13 @@ class Settings(BaseSettings):
     """Where queue, journal, git mirror, artifact cache and logs live. One receiver per directory."""
 
     pinrail_target: Literal["auto", "process", "compose"] = "auto"
-    """Where model servers run; ``auto`` is compose where a docker engine answers, else process."""
+    """Where model servers run; ``auto`` is compose where a docker engine and its serving image are, else process."""
+
+    pinrail_project: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "pinrail"
+    """First part of the names of compose projects; a second receiver on one docker engine needs another."""
+
+    pinrail_serving_image: str | None = None
+    """The model servers' image, by digest (``registry/name@sha256:...``); default: what ``pinrail build`` makes."""
 
     pinrail_poll_seconds: Annotated[float, Field(gt=0)] = 60
     """How often to look at branch, registry and servers without being told."""

@@ -1,7 +1,6 @@
 """The one place that builds real I/O: from settings to :class:`Services`."""
 
-from serving.loader import Cache
-
+from receiver.adapters.docker import Docker
 from receiver.adapters.git import GitSource
 from receiver.adapters.git_command import parse_remote
 from receiver.adapters.journal import Journal
@@ -10,10 +9,15 @@ from receiver.adapters.prober import HttpProber
 from receiver.adapters.registry import MlflowRegistry
 from receiver.adapters.sqlite import Database
 from receiver.core.redact import Redactor
+from receiver.images import image_name
+from receiver.ports import Target
 from receiver.promotion import Change, Promotion, promote
 from receiver.services import Services
 from receiver.settings import Settings, load_settings
+from receiver.targets.compose import ComposeTarget
+from receiver.targets.compose_project import COMPOSE, Place
 from receiver.targets.process import ProcessTarget
+from serving.loader import Cache
 
 
 def open_database(settings: Settings) -> Database:
@@ -29,13 +33,23 @@ def build(settings: Settings, database: Database) -> Services:
             settings.pinrail_repo_url or "", settings.pinrail_branch, state / "mirror.git", token=_token(settings)
         ),
         registry=MlflowRegistry(settings.mlflow_tracking_uri, Cache(state / "cache", settings.mlflow_tracking_uri)),
-        target=ProcessTarget(state, host=settings.pinrail_host, tracking_uri=settings.mlflow_tracking_uri),
+        target=build_target(settings),
         prober=HttpProber(settings.pinrail_host),
         journal=Journal(database),
         outbox=Outbox(database, Redactor(settings.secrets)),
         stabilise_seconds=settings.pinrail_stabilise_seconds,
         heal=settings.pinrail_heal,
     )
+
+
+def build_target(settings: Settings) -> Target:
+    """Where model servers run. ``auto`` asks the engine whether it is there, and has the image."""
+    state, chosen, docker = settings.pinrail_state_dir, settings.pinrail_target, Docker()
+    if chosen == "compose" or (chosen == "auto" and COMPOSE.is_dir() and docker.answers()):
+        image = settings.pinrail_serving_image or image_name()
+        if chosen == "compose" or docker.has_image(image):
+            return ComposeTarget(docker, Place(settings.pinrail_project, state, settings.pinrail_host, image))
+    return ProcessTarget(state, host=settings.pinrail_host, tracking_uri=settings.mlflow_tracking_uri)
 
 
 def open_services() -> Services:
