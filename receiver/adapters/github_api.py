@@ -70,10 +70,6 @@ class GitHubClient:
         """PUT."""
         return self._send("put", path, data, names)
 
-    def delete(self, path: str, **names: object) -> None:
-        """DELETE."""
-        self._run(f"DELETE {path}", lambda api: api.delete(path, self._names(names), extra_headers={**VERSION}))
-
     def _send(self, method: str, path: str, data: Mapping[str, Any], names: Mapping[str, object]) -> Any:
         def call(api: GitHubAPI) -> Awaitable[Any]:
             send = getattr(api, method)
