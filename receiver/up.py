@@ -5,6 +5,7 @@ A signal lets the job at hand finish. Model servers keep running; the next recei
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -30,12 +31,15 @@ from receiver.worker import Worker
 log = logging.getLogger(__name__)
 
 OUTBOX_SECONDS = 1.0
+# How long one thread may keep the interpreter: webhooks are to be answered at once while the worker computes.
+SWITCH_SECONDS = 0.001
 
 
 def run(settings: Settings) -> None:
     """Run the receiver. Rejected: another one holds this state directory, or a port is taken."""
     redact = Redactor(settings.secrets)
     configure_logs(redact)
+    sys.setswitchinterval(SWITCH_SECONDS)
     stop = threading.Event()
     for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ending, lambda *_: stop.set())
@@ -49,7 +53,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack) -> None:
     """Start everything; ``cleanup`` stops it in reverse, so that nothing is taken in that nobody would keep."""
     database = open_database(settings)
     services = build(settings, database)
-    queue = Queue(database)
+    queue = Queue(database, redact)
     inbox = Inbox(database, queue)
     cleanup.callback(inbox.close)
     board = Board(services)

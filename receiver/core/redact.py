@@ -50,6 +50,10 @@ class Redactor:
         text = _AUTHORIZATION.sub(rf"\g<1> {MASK}", text)
         return _GITHUB_TOKEN.sub(MASK, text)
 
+    def lines(self, text: str) -> str:
+        """Plain lines without secrets, also where control characters were put inside a secret to hide it."""
+        return self(plain_lines(self(text)))
+
     def line(self, text: str) -> str:
-        """One plain line without secrets, also where control characters were put inside a secret to hide it."""
+        """Like :meth:`lines`, in one line."""
         return self(plain(self(text)))

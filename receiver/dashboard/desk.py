@@ -26,6 +26,7 @@ class Desk:
         self._records = records
         self._rows = rows
         self._clean = redact.line
+        self._lines = redact.lines  # for reasons: a model server's last words are several
         self._last: Sequence[EnvironmentView] = ()
 
     def truth(self) -> Truth:
@@ -55,7 +56,7 @@ class Desk:
 
     def quarantined(self) -> list[Quarantine]:
         """What is held, newest first."""
-        return [replace(entry, reason=self._clean(entry.reason)) for entry in self._journal.quarantined()]
+        return [replace(entry, reason=self._lines(entry.reason)) for entry in self._journal.quarantined()]
 
     def jobs(self) -> list[JobRow]:
         """The job that runs, the one that waits, and the last one if it failed."""
@@ -73,7 +74,7 @@ class Desk:
             row.stage_version,
             row.serving_version,
             row.state,
-            self._clean(row.reason),
+            self._lines(row.reason),
             row.url,
             None if row.since is None else iso(row.since),
         )
@@ -86,7 +87,7 @@ class Desk:
                 self._clean(step.action.subject),
                 step.action.before,
                 step.action.after,
-                None if step.result is None else self._clean(step.result),
+                None if step.result is None else self._lines(step.result),
                 iso(step.started_at),
                 None if step.ended_at is None else round(step.ended_at - step.started_at, 3),
             )
@@ -99,7 +100,7 @@ class Desk:
             draft.from_version,
             draft.to_version,
             deployment.state,
-            self._clean(deployment.reason),
+            self._lines(deployment.reason),
             None if draft.override is None else self._clean(draft.override),
             draft.cause,
             draft.revision,

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 import os
 import signal
 import sys
@@ -21,7 +20,6 @@ from ml import tracking
 from receiver.adapters.git_command import parse_remote
 from receiver.adapters.local_mlflow import running_mlflow
 from receiver.core.errors import Rejected
-from receiver.core.redact import plain
 from receiver.demo.ports import choose
 from receiver.demo.stage import SOAK, Stage, clear, deployments, end_servers, receiver, wait_for
 from receiver.promotion import Change, promote
@@ -71,8 +69,7 @@ class Narrator:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep MLflow from telling a story of its own."""
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 
 
@@ -90,8 +87,10 @@ def tell(*, once: bool) -> None:
     with ExitStack() as cleanup:
         cleanup.callback(end_servers, stage.state)
         with narrator.slowly("starting MLflow"):
+            threading.Thread(target=_import_early, daemon=True).start()
             cleanup.enter_context(running_mlflow(stage.root / "mlflow", port=ports.chosen["MLflow"]))
         os.environ["MLFLOW_TRACKING_URI"] = stage.url("MLflow")
+        os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
         tracking.configure()
         narrator.say(f"[bold]MLflow[/] runs on {stage.url('MLflow')}, with SQLite below {stage.root}")
         _play(stage, narrator, cleanup)
@@ -99,6 +98,12 @@ def tell(*, once: bool) -> None:
         if not once:
             narrator.say("everything stays up until Ctrl-C")
             threading.Event().wait()
+
+
+def _import_early() -> None:
+    """What training needs takes seconds to import: use those in which MLflow starts, in a process of its own."""
+    import mlflow.sklearn  # noqa: F401 - imported for the next one who asks
+    import skl2onnx  # noqa: F401 - the same
 
 
 def _play(stage: Stage, narrator: Narrator, cleanup: ExitStack) -> None:
@@ -184,7 +189,7 @@ def _break(stage: Stage, narrator: Narrator) -> None:
     found = next(d for d in deployments(stage) if _is(d, "staging", version))
     health = httpx.get(stage.url("staging") + "/health").json()
     narrator.say(f"[yellow]rolled back[/] after {found['seconds']:.1f} s; staging serves v{health['version']} again")
-    narrator.say(f"  because: {plain(found['reason']).splitlines()[0]}")
+    narrator.say(f"  because: {found['reason'].splitlines()[0]}")
 
 
 def _curtain(stage: Stage, narrator: Narrator) -> None:
