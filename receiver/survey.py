@@ -48,15 +48,17 @@ class Look:
         """What the planner needs to know about one slot."""
         view = self.registry.get(slot.model)
         ladder = [
-            Rung(e.name, e.alias, e.stage, self._holder(Slot(e.name, slot.model), view and view.aliases.get(e.alias)))
+            Rung(e.name, e.alias, e.stage, self._holder(Slot(e.name, slot.model), e.alias, view))
             for e in self.desired.environments
         ]
         return World([s for s in self.servers if s.spec.slot == slot], view, ladder)
 
-    def _holder(self, slot: Slot, alias: int | None) -> int | None:
+    def _holder(self, slot: Slot, alias: str, view: RegistryView | None) -> int | None:
         """The version that belongs in a slot: its alias only where we know no better, for a person may move it."""
         verified = self.verified.get(slot)
-        return verified.version if verified else alias
+        if verified is not None:
+            return verified.version
+        return view.aliases.get(alias) if view else None
 
 
 @dataclass(frozen=True, slots=True)
