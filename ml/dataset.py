@@ -84,6 +84,12 @@ def arrange(features: pd.DataFrame, labels: np.ndarray[Any, Any]) -> Dataset:
     )
 
 
+def join(one: Dataset, other: Dataset) -> Dataset:
+    """Put two parts together again."""
+    features = pd.concat([one.features, other.features], ignore_index=True)
+    return arrange(features, np.concatenate([one.labels, other.labels]))
+
+
 def row_texts(features: pd.DataFrame) -> Sequence[str]:
     """One text per row; equal content gives equal text, whatever the order of columns. Missing is ``null``."""
     columns = []

@@ -32,6 +32,7 @@ class Request:
     accuracy: float | None = None  # over the environment files
     data: Path | None = None  # None: the committed customers
     label: str | None = None  # the column of ``data`` with the true answers; None: customers, held-out part
+    snapshots: Path | None = None  # what ml.snapshot wrote, in place of ``data``
     report: Path | None = None  # where to put the reports, besides the registry
 
 
@@ -41,14 +42,19 @@ def evaluate(request: Request) -> Sequence[Verdict]:
     MlError: no such environment, version or data, or no registry.
     """
     from ml import registry
-    from ml.evaluation_set import customers, own_file
+    from ml.evaluation_set import customers, own_file, snapshots
     from ml.gate import read_environments, run_gate
 
     environments = read_environments(request.environments_dir)
     if request.environment not in environments:
         known = ", ".join(sorted(environments)) or "none"
         raise MlError(f"{request.environments_dir} has no environment {request.environment}; it has {known}")
-    rows = own_file(request.data, request.label) if request.data and request.label else customers(request.data)
+    if request.snapshots:
+        rows = snapshots(request.snapshots)
+    elif request.data and request.label:
+        rows = own_file(request.data, request.label)
+    else:
+        rows = customers(request.data)
     client = tracking.client()
     model = request.candidate.model or tracking.model_name()
     number = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
@@ -106,6 +112,7 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Reques
     parser.add_argument("--version", type=int, metavar="N")
     parser.add_argument("--data", type=Path, metavar="CSV", help="customers to hold rows out of, or with --label:")
     parser.add_argument("--label", metavar="COLUMN", help="evaluate on all rows of --data; this is the true answer")
+    parser.add_argument("--snapshots", type=Path, metavar="DIR", help="evaluate on what ml.snapshot wrote there")
     parser.add_argument("--report", type=Path, metavar="DIR", help="also write the reports, JSON and HTML, here")
     given = parser.parse_args(arguments)
     if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
@@ -130,6 +137,7 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Reques
         accuracy=given.accuracy,
         data=given.data,
         label=given.label,
+        snapshots=given.snapshots,
         report=given.report,
     )
 

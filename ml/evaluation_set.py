@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml import telco
+from ml import snapshot, telco
 from ml.dataset import Dataset, arrange, split
 from ml.errors import DataError
 from serving.model_dir import ModelDir
@@ -23,6 +23,11 @@ def customers(path: Path | None) -> ReadRows:
     return lambda _: split(telco.load(path or telco.PATH))[1]
 
 
+def snapshots(directory: Path) -> ReadRows:
+    """Take the evaluation rows that ``ml.snapshot`` wrote."""
+    return lambda _: snapshot.read(directory)[1]
+
+
 def own_file(path: Path, label: str) -> ReadRows:
     """Take every row of a CSV file: the model's fields by name, the true answer in ``label``.
 
@@ -36,7 +41,12 @@ def _read(path: Path, label: str, model: ModelDir) -> Dataset:
     types: dict[str, str] = {} if model.tensor else {c.name: _pandas_type(c.type, c.required) for c in model.columns}
     optional = [c.name for c in model.columns if not c.required]
     try:
-        frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={name: [""] for name in optional})
+        frame = pd.read_csv(
+            path,
+            dtype=types,
+            keep_default_na=False,
+            na_values={name: [""] for name in optional},
+        )
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: can't read it as the model's signature says: {error}") from error
     lacking = sorted({label, *types} - set(frame))

@@ -28,6 +28,7 @@ class TrainOptions:
 
     model: str = tracking.DEFAULT_MODEL
     data: Path | None = None  # None: the committed customers
+    snapshots: Path | None = None  # what ml.snapshot wrote, in place of ``data``
     data_version: str = DEFAULT_DATA_VERSION
     regularisation: float = 1.0
     seed: int = 0
@@ -56,14 +57,19 @@ class TrainResult:
 
 def train(options: TrainOptions) -> TrainResult:
     """Fit, register and describe one version. MlError: no such data, no registry, or it refuses us."""
-    from ml import telco
+    from ml import snapshot, telco
+    from ml.dataset import join, split
     from ml.fit import fit
 
-    data = telco.load(options.data or telco.PATH)
-    fitted = fit(data, telco.COLUMNS, regularisation=options.regularisation, seed=options.seed)
+    if options.snapshots:
+        training, evaluation = snapshot.read(options.snapshots)
+    else:
+        training, evaluation = split(telco.load(options.data or telco.PATH))
+    data_digest = join(training, evaluation).digest
+    fitted = fit(training, evaluation, regularisation=options.regularisation, seed=options.seed)
     client = tracking.client()
     with tracking.registry_errors():
-        run_id = _start_run(client, options, fitted, data.digest)
+        run_id = _start_run(client, options, fitted, data_digest)
         try:
             result = _register(client, options, fitted, run_id)
         except BaseException:
@@ -76,7 +82,7 @@ def train(options: TrainOptions) -> TrainResult:
         model=options.model,
         accuracy=fitted.metrics["accuracy"],
         metrics=fitted.metrics,
-        data_digest=data.digest,
+        data_digest=data_digest,
         evaluation_digest=fitted.evaluation.digest,
         predictions_digest=fitted.predictions_digest,
         **result,
@@ -86,11 +92,15 @@ def train(options: TrainOptions) -> TrainResult:
 def _start_run(client: Any, options: TrainOptions, fitted: "Fitted", data_digest: str) -> str:
     from mlflow.entities import Metric, Param
 
+    from ml.provenance import COMMIT_TAG, revision
+
     now = time.time()
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or options.model
     found = client.get_experiment_by_name(experiment)
     experiment_id = found.experiment_id if found else client.create_experiment(experiment)
-    run = client.create_run(experiment_id, run_name=f"candidate-{int(now)}", tags=_revision_tag())
+    commit = revision()
+    tags = {COMMIT_TAG: commit} if commit else {}
+    run = client.create_run(experiment_id, run_name=f"candidate-{int(now)}", tags=tags)
     params = {
         "regularisation": options.regularisation,
         "seed": options.seed,
@@ -110,6 +120,7 @@ def _start_run(client: Any, options: TrainOptions, fitted: "Fitted", data_digest
 
 def _register(client: Any, options: TrainOptions, fitted: "Fitted", run_id: str) -> dict[str, Any]:
     from ml import package, registry, telco
+    from ml.provenance import data_tags
     from serving.digest import digest_tree
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -119,21 +130,9 @@ def _register(client: Any, options: TrainOptions, fitted: "Fitted", run_id: str)
             sys.stderr.write(f"{no_twin}; the server will run scikit-learn instead\n")
         digest = digest_tree(directory)
         client.log_artifacts(run_id, str(directory), MODEL_DIRECTORY)
-    tags = {registry.DIGEST_TAG: digest, "data_version": options.data_version}
+    tags = {registry.DIGEST_TAG: digest, "data_version": options.data_version, **data_tags(fitted, options.snapshots)}
     version = registry.register(client, options.model, run_id, tags)
     return {"model_version": str(version), "digest": digest, "onnx": no_twin is None}
-
-
-def _revision_tag() -> dict[str, str]:
-    """Return the commit this code is at, under MLflow's own tag name, where there is one."""
-    from git import Repo
-    from git.exc import GitError
-
-    try:
-        commit = Repo(Path(__file__).parent, search_parent_directories=True).head.commit.hexsha
-    except (GitError, ValueError):  # no repository here, or one without a commit
-        return {}
-    return {"mlflow.source.git.commit": commit}
 
 
 def options_from(arguments: Sequence[str], environ: Mapping[str, str]) -> TrainOptions:
@@ -147,6 +146,7 @@ def options_from(arguments: Sequence[str], environ: Mapping[str, str]) -> TrainO
         " Prints one line of JSON on stdout and all else on stderr. Exit codes: 0 registered, 1 failed, 2 usage.",
     )
     parser.add_argument("--data", type=Path, metavar="CSV", help="train on this file instead of the committed one")
+    parser.add_argument("--snapshots", type=Path, metavar="DIR", help="train on what ml.snapshot wrote there")
     parser.add_argument(
         "--regularisation",
         type=_positive,
@@ -159,6 +159,7 @@ def options_from(arguments: Sequence[str], environ: Mapping[str, str]) -> TrainO
     return TrainOptions(
         model=tracking.model_name(environ),
         data=given.data,
+        snapshots=given.snapshots,
         data_version=environ.get("DATA_VERSION") or DEFAULT_DATA_VERSION,
         regularisation=given.regularisation,
         seed=given.seed,
