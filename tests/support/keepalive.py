@@ -29,19 +29,21 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(port: int, connections: int, path: str = "/health") -> Iterator[Load]:
-    """Ask over so many kept-alive connections for as long as the block runs.
+def load(port: int, connections: int, path: str = "/health", body: bytes | None = None) -> Iterator[Load]:
+    """Ask over so many kept-alive connections for as long as the block runs; with a ``body`` by POST.
 
     Each client pauses differently long between two requests, 1 to 50 ms, so some connections are idle at any moment.
     """
     seen = Load()
     stop = threading.Event()
+    head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    request = f"{head}Content-Length: {len(body or b'')}\r\n\r\n".encode() + (body or b"")
 
     def pause(number: int) -> float:
         return 0.001 * (1 + (number % 8) ** 2)
 
     async def everything() -> None:
-        await asyncio.gather(*(_client((port, path), pause(number), seen, stop) for number in range(connections)))
+        await asyncio.gather(*(_client((port, request), pause(number), seen, stop) for number in range(connections)))
 
     thread = threading.Thread(target=asyncio.run, args=(everything(),))
     thread.start()
@@ -52,9 +54,8 @@ def load(port: int, connections: int, path: str = "/health") -> Iterator[Load]:
         thread.join(30)
 
 
-async def _client(place: tuple[int, str], pause: float, seen: Load, stop: threading.Event) -> None:
-    port, path = place
-    request = f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode()
+async def _client(place: tuple[int, bytes], pause: float, seen: Load, stop: threading.Event) -> None:
+    port, request = place
     writer = None
     while not stop.is_set():
         sent = time.monotonic()

@@ -1,14 +1,18 @@
 """A whole world of real parts: git remote, MLflow, state directory, and receivers as processes that can be killed."""
 
+import http.client
 import json
 import multiprocessing
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +27,8 @@ from receiver.core.state import Server
 from receiver.targets.process import ProcessTarget
 from tests.support.crashing import Crash, run_receiver
 from tests.support.git_repos import Origin
+from tests.support.intake import SECRET, github_headers
+from tests.support.intake import push as push_payload
 from tests.support.models import Versions
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -39,13 +45,19 @@ class World:
         self.model = versions.model
         self.port = free_port()
         self.origin = Origin(directory / "git")
+        # GitHub's payloads name a repository; ours has the same name at the end of its URL.
+        (directory / "owner").mkdir()
+        (directory / "owner/models.git").symlink_to(self.origin.path)
         self.state = directory / "state"
         self.environ = {
-            "PINRAIL_REPO_URL": self.origin.url,
+            "PINRAIL_REPO_URL": f"file://{directory}/owner/models.git",
             "PINRAIL_STATE_DIR": str(self.state),
             "PINRAIL_TARGET": "process",
             "PINRAIL_STABILISE_SECONDS": str(stabilise_seconds),
             "PINRAIL_POLL_SECONDS": "60",
+            "PINRAIL_WEBHOOK_SECRET": SECRET.decode(),
+            "PINRAIL_PUBLIC_PORT": str(free_port()),
+            "PINRAIL_ADMIN_PORT": str(free_port()),
             "MLFLOW_TRACKING_URI": versions.tracking_uri,
         }
         self.client = MlflowClient(versions.tracking_uri)
@@ -55,16 +67,28 @@ class World:
         self._merges = 0
 
     def merge(self, version: int) -> str:
-        """Pin a version; each merge is a new commit even where it pins the same."""
+        """Pin a version and have the worker look; each merge is a new commit even where it pins the same."""
+        commit = self.commit(version)
+        self._queue.enqueue("push")
+        return commit
+
+    def commit(self, version: int) -> str:
+        """Pin a version, and tell nobody."""
         self._merges += 1
         text = (
             f"# merge {self._merges}\nenvironment: staging\n"
             "registry: {stage: Staging, alias: staging}\ngate: {}\n"
             f"models:\n  {self.model}: {{version: {version}, port: {self.port}}}\n"
         )
-        commit = self.origin.commit({"environments/staging.yaml": text})
-        self._queue.enqueue("push")
-        return commit
+        return self.origin.commit({"environments/staging.yaml": text})
+
+    def push(self) -> int:
+        """Deliver a signed push as GitHub does; returns the status of the answer."""
+        body = push_payload()
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.environ["PINRAIL_PUBLIC_PORT"]), timeout=10)
+        with closing(connection):
+            connection.request("POST", "/webhooks/github", body, github_headers(body))
+            return connection.getresponse().status
 
     @contextmanager
     def receiver(self, crash: Crash | None = None) -> Iterator[BaseProcess]:
@@ -79,16 +103,44 @@ class World:
                 os.kill(process.pid, signal.SIGKILL)
             process.join()
 
+    @contextmanager
+    def program(self) -> Iterator["subprocess.Popen[bytes]"]:
+        """``pinrail up``, as a user starts it; ended as a user does."""
+        log = self.state / "receiver.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "receiver", "up"],
+                env={**os.environ, **self.environ},
+                cwd=self.state,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            eventually(lambda: self._listens() or self._must_run(process, log), 60)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", int(self.environ["PINRAIL_PUBLIC_PORT"]))) == 0
+
+    @staticmethod
+    def _must_run(process: "subprocess.Popen[bytes]", log: Path) -> bool:
+        assert process.poll() is None, log.read_text()
+        return False
+
     def settle(self) -> None:
         """Wait until the receiver has looked, and has nothing left to do."""
-        jobs = self.database.connection()
-
-        def idle() -> bool:
-            query = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'retry', 'leased')"
-            return not jobs.execute(query).fetchone()[0] and all(d.state.terminal for d in self.deployments())
-
         eventually(lambda: self._begun() > self._begun_before, 30)
-        eventually(idle, 40)
+        eventually(self.idle, 40)
+
+    def idle(self) -> bool:
+        """No job waits or runs, and no deployment is open."""
+        query = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'retry', 'leased')"
+        open_jobs = self.database.connection().execute(query).fetchone()[0]
+        return not open_jobs and all(d.state.terminal for d in self.deployments())
 
     def _begun(self) -> int:
         """How often a job was begun, by whichever receiver."""
