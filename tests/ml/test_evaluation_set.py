@@ -71,7 +71,6 @@ def test_the_guide_does_what_it_says(
 ) -> None:
     """Another estimator, another data set, a regression: registered, gated and served as written there."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    monkeypatch.setenv("MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT", "1")  # it loads the model a second time to guess them
     guide = GUIDE.read_text()
     code, environment, console = (
         re.search(rf"```{kind}\n(.*?)```", guide, re.DOTALL) for kind in ("python", "yaml", "console")

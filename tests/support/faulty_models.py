@@ -1,0 +1,85 @@
+"""Churn versions that are each wrong in one way, made from the real pipeline and registered like real ones."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from ml import package, pipeline, registry, telco
+from ml.dataset import Columns, Dataset, split
+from ml.fit import Fitted
+
+Parts = tuple[Dataset, Dataset]
+Made = tuple[Pipeline, Columns]
+
+
+def good(parts: Parts) -> Made:
+    """What ml.train makes."""
+    model = pipeline.build(telco.COLUMNS, regularisation=1.0, seed=0)
+    return model.fit(parts[0].features, parts[0].labels), telco.COLUMNS
+
+
+def inaccurate(parts: Parts) -> Made:
+    """Regularised until it always says No."""
+    model = pipeline.build(telco.COLUMNS, regularisation=1e-9, seed=0)
+    return model.fit(parts[0].features, parts[0].labels), telco.COLUMNS
+
+
+def slow(parts: Parts) -> Made:
+    """The good one, registered without its twin, so that scikit-learn has to answer."""
+    return good(parts)
+
+
+def unfair(parts: Parts) -> Made:
+    """Taught that old people always leave."""
+    model = pipeline.build(telco.COLUMNS, regularisation=1.0, seed=0)
+    old = parts[0].features["senior_citizen"].to_numpy() == 1
+    return model.fit(parts[0].features, np.where(old, 1, parts[0].labels)), telco.COLUMNS
+
+
+def brittle(parts: Parts) -> Made:
+    """Fails on a category that it has not seen."""
+    model = pipeline.build(telco.COLUMNS, regularisation=1.0, seed=0)
+    model.named_steps["prepare"].transformers[2][1].set_params(handle_unknown="error")
+    return model.fit(parts[0].features, parts[0].labels), telco.COLUMNS
+
+
+def breaking(parts: Parts) -> Made:
+    """Takes no `partner`, and needs `total_charges`."""
+    features = {name: kind for name, kind in telco.COLUMNS.features.items() if name != "partner"}
+    columns = replace(telco.COLUMNS, features=features, missing=frozenset())
+    model = pipeline.build(columns, regularisation=1.0, seed=0)
+    return model.fit(parts[0].features[list(features)], parts[0].labels), columns
+
+
+ALL: Mapping[str, Callable[[Parts], Made]] = {
+    make.__name__: make for make in (good, inaccurate, slow, unfair, brittle, breaking)
+}
+
+
+def register(client: Any, model: str, name: str) -> int:
+    """Make the version called ``name`` in :data:`ALL` and register it; its number."""
+    training, evaluation = split(telco.load())
+    made, columns = ALL[name]((training, evaluation))
+    names = list(columns.features)
+    fitted = Fitted(
+        pipeline=made,
+        training=replace(training, features=training.features[names]),
+        evaluation=replace(evaluation, features=evaluation.features[names]),
+        metrics={},
+        predictions_digest="",
+    )
+    run_id = client.create_run("0", run_name=name).info.run_id
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / "model"
+        package.write(fitted, columns, run_id, directory)
+        if name == "slow":
+            shutil.rmtree(directory / "onnx")
+        client.log_artifacts(run_id, str(directory), "model")
+    client.set_terminated(run_id)
+    return registry.register(client, model, run_id, {})
