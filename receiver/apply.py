@@ -20,6 +20,7 @@ class Run:
     services: Services
     deployment: int
     seq: int = field(default=0, init=False)
+    server: Server | None = field(default=None, init=False)  # the last one that was acted on
 
     def apply(self, goal: Goal, actions: Iterable[Action]) -> None:
         """Do the actions in order; the first error is recorded and raised."""
@@ -28,56 +29,57 @@ class Run:
             self.seq += 1
             journal.intend(self.deployment, self.seq, action)
             try:
-                HANDLERS[action.kind](self.services, goal, action)
+                HANDLERS[action.kind](self, goal, action)
             except Exception as error:
                 journal.result(self.deployment, self.seq, f"{type(error).__name__}: {error}")
                 raise
             journal.result(self.deployment, self.seq, "done")
 
 
-def _start(services: Services, goal: Goal, _: Action) -> None:
+def _start(run: Run, goal: Goal, _: Action) -> None:
     spec = _spec(goal)
+    services = run.services
     services.registry.artifacts(spec.slot.model, spec.version, spec.digest)  # so that starting needs no registry
-    services.target.start(spec)
+    run.server = services.target.start(spec)
 
 
-def _prove(services: Services, goal: Goal, _: Action) -> None:
-    spec, server = _spec(goal), _server(services, goal)
-    artifacts = services.registry.artifacts(spec.slot.model, spec.version, spec.digest)
+def _prove(run: Run, goal: Goal, _: Action) -> None:
+    spec, server = _spec(goal), _server(run, goal)
+    artifacts = run.services.registry.artifacts(spec.slot.model, spec.version, spec.digest)
     try:
-        services.prober.prove(server, artifacts)
+        run.services.prober.prove(server, artifacts)
     except Rejected as error:
-        raise _with_last_words(services, server, error) from error
+        raise _with_last_words(run.services, server, error) from error
 
 
-def _stage(services: Services, goal: Goal, action: Action) -> None:
-    services.registry.set_stage(goal.slot.model, _number(action.subject), action.after or "None")
+def _stage(run: Run, goal: Goal, action: Action) -> None:
+    run.services.registry.set_stage(goal.slot.model, _number(action.subject), action.after or "None")
 
 
-def _alias(services: Services, goal: Goal, action: Action) -> None:
+def _alias(run: Run, goal: Goal, action: Action) -> None:
     version = None if action.after is None else _number(action.after)
-    services.registry.set_alias(goal.slot.model, action.subject, version)
+    run.services.registry.set_alias(goal.slot.model, action.subject, version)
 
 
-def _switch(services: Services, goal: Goal, _: Action) -> None:
-    services.target.switch(_server(services, goal))
+def _switch(run: Run, goal: Goal, _: Action) -> None:
+    run.services.target.switch(_server(run, goal))
 
 
-def _watch(services: Services, goal: Goal, _: Action) -> None:
-    server = _server(services, goal)
+def _watch(run: Run, goal: Goal, _: Action) -> None:
+    server = _server(run, goal)
     try:
-        services.prober.watch(server, services.stabilise_seconds)
+        run.services.prober.watch(server, run.services.stabilise_seconds)
     except Rejected as error:
-        raise _with_last_words(services, server, error) from error
+        raise _with_last_words(run.services, server, error) from error
 
 
-def _retire(services: Services, _: Goal, action: Action) -> None:
-    for server in services.target.observe():
+def _retire(run: Run, _: Goal, action: Action) -> None:
+    for server in run.services.target.observe():
         if server.id == action.subject:
-            services.target.retire(server)
+            run.services.target.retire(server)
 
 
-HANDLERS: dict[Kind, Callable[[Services, Goal, Action], None]] = {
+HANDLERS: dict[Kind, Callable[[Run, Goal, Action], None]] = {
     Kind.START: _start,
     Kind.PROVE: _prove,
     Kind.STAGE: _stage,
@@ -94,10 +96,13 @@ def _spec(goal: Goal) -> ServerSpec:
     return goal.spec
 
 
-def _server(services: Services, goal: Goal) -> Server:
-    server = fitting(goal, services.target.observe())
+def _server(run: Run, goal: Goal) -> Server:
+    target = run.services.target
+    server = fitting(goal, target.observe())
     if server is None:
-        raise Rejected(f"{goal.slot} v{_spec(goal).version} has ended by itself")
+        error = Rejected(f"{goal.slot} v{_spec(goal).version} has ended by itself")
+        raise error if run.server is None else _with_last_words(run.services, run.server, error)
+    run.server = server
     return server
 
 

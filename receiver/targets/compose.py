@@ -49,7 +49,7 @@ class ComposeTarget:
             return min(well, key=lambda server: USEFULNESS.index(server.role))
         if same:
             return self._healthy(same[-1])
-        for leftover in (server for server in slot.servers if not server.running):
+        for leftover in (server for server in slot.servers if server.ended or server.spec == spec):
             self._remove(leftover)
         require_image(self._docker, self.place.image)
         require_packages(self._docker, self.place, spec)
@@ -77,6 +77,7 @@ class ComposeTarget:
             self._fronts.tell(here, _next(now, container, slot), slot)
         for front in others:
             self._fronts.close(front)
+        self._demote([other for other in slot.servers if other.id != container.id])
 
     def retire(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.retire`."""
@@ -88,6 +89,8 @@ class ComposeTarget:
             self._leave(front, container, slot)
         self._docker.run("stop", "--time", str(DRAIN_SECONDS), container.id, timeout=DRAIN_SECONDS + 15)
         self._remove(container)
+        for leftover in (server for server in slot.servers if server.ended):
+            self._remove(leftover)
         self._tidy(container)
 
     def last_words(self, server: Server) -> str:
@@ -102,7 +105,7 @@ class ComposeTarget:
         try:
             name = create_server(self._docker, self.place, spec)
         except RefusedByDockerError as error:
-            for leftover in (server for server in self._slot(spec).servers if not server.running):
+            for leftover in (server for server in self._slot(spec).servers if server.ended):
                 self._remove(leftover)
             raise Rejected(f"{_name(spec)} cannot be started: {error}") from error
         container = self._slot(spec).server(name)
@@ -144,6 +147,14 @@ class ComposeTarget:
             self._fronts.close(front)
         elif berths.spare == leaving.service:
             self._fronts.tell(front, berths.with_spare(berths.live), slot)
+
+    def _demote(self, others: Sequence[ServerContainer]) -> None:
+        """Who has no traffic stays as it is for as long as it is well, and is not started again."""
+        for other in others:
+            if other.running and is_healthy(other.url):
+                self._docker.run("update", "--restart", "no", other.id)
+            else:
+                self._remove(other)
 
     def _remove(self, container: ServerContainer) -> None:
         self._docker.run("rm", "--force", "--volumes", container.id)

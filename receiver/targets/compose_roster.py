@@ -26,6 +26,7 @@ COLUMNS = (
     f'{{{{.Label "{names.SPEC}"}}}}',
     "{{.Ports}}",
 )
+ENDED = frozenset({"created", "exited", "dead"})
 MODEL_PORT, LOOK_PORT = 8080, 9998  # in the containers; each is published on some loopback port
 
 
@@ -37,8 +38,18 @@ class ServerContainer:
     service: str  # its name on the project's network
     project: str
     spec: ServerSpec
-    running: bool
+    state: str  # the engine's word: created, running, restarting, exited, ...
     url: str  # empty while it does not run
+
+    @property
+    def running(self) -> bool:
+        """It can be asked, whether it answers or not."""
+        return bool(self.url)
+
+    @property
+    def ended(self) -> bool:
+        """It will not run again by itself."""
+        return self.state in ENDED
 
     def server(self, role: Role) -> Server:
         """The same in the flow's words."""
@@ -121,7 +132,7 @@ def _read(line: str) -> ServerContainer | FrontContainer | None:
         if part == names.SERVER:
             port = _published(ports, MODEL_PORT)
             url = f"http://127.0.0.1:{port}" if running and port else ""
-            return ServerContainer(name, service, project, names.read_spec(label), running and bool(url), url)
+            return ServerContainer(name, service, project, names.read_spec(label), state, url)
         if part == names.FRONT:
             slot, public = names.read_front(label)
             return FrontContainer(name, service, project, slot, public, running, _published(ports, LOOK_PORT))

@@ -1,6 +1,7 @@
 """How a container ended and what it said last: the engine's own record of it, for a person to read."""
 
 import json
+import time
 from typing import Any
 
 from receiver.adapters.docker import Docker
@@ -41,7 +42,7 @@ def _ending(docker: Docker, raw: dict[str, Any]) -> str:
 def _deaths(docker: Docker, raw: dict[str, Any]) -> list[str]:
     """What the engine remembers of earlier ends; a restarted container itself shows only the present."""
     listed = docker.run(
-        *("events", "--since", raw["Created"], "--until", "0s", "--filter", f"container={raw['Id']}"),
+        *("events", "--since", raw["Created"], "--until", f"{time.time():.9f}", "--filter", f"container={raw['Id']}"),
         *("--filter", "event=die", "--filter", "event=oom"),
         *("--format", '{{.Action}} {{index .Actor.Attributes "exitCode"}}'),
     )

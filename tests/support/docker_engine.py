@@ -20,9 +20,9 @@ from receiver.targets.compose_project import COMPOSE, Place
 SUPPORT = Path(__file__).parent
 TINY = """
 FROM {base}
-COPY tiny_server.py tiny_container.py /tiny/
+COPY tiny_server.py tiny_container.py /tiny/tests/support/
 ENV PYTHONPATH=/app:/tiny
-ENTRYPOINT ["python", "-m", "tiny_container"]
+ENTRYPOINT ["python", "-m", "tests.support.tiny_container"]
 """
 
 

@@ -5,9 +5,8 @@ import sys
 import threading
 import time
 
-from tiny_server import EXITS_AT_ONCE, HANGS_WHILE_LOADING, App
-
 from serving.server import run_on_port
+from tests.support.tiny_server import EXITS_AT_ONCE, HANGS_WHILE_LOADING, App
 
 EATS_MEMORY_AT_START = 910
 EATS_MEMORY_SOON = 911
