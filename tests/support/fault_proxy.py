@@ -23,18 +23,22 @@ class Answer:
     content_type: str = "application/json"
 
 
+@dataclass(frozen=True)
 class Drop:
     """Close the connection without an answer; the upstream never sees the request."""
 
 
+@dataclass(frozen=True)
 class DropAfter:
     """Let the upstream do it, then close the connection without passing its answer on."""
 
 
+@dataclass(frozen=True)
 class Hang:
     """Let the upstream do it, and keep its answer until the proxy ends."""
 
 
+@dataclass(frozen=True)
 class Drip:
     """Pass the answer on, a byte at a time, for longer than anybody should wait."""
 
