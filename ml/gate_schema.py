@@ -49,6 +49,11 @@ Count = Annotated[
     Field(strict=True, ge=0, le=10_000),
     says("a whole number from 0, like 0", "write how many are tolerated"),
 ]
+Digest = Annotated[
+    str,
+    Field(strict=True, pattern=r"^sha256:[0-9a-f]{64}$"),
+    says("sha256: and 64 hexadecimal digits", "copy it from the gate's report or the evidence"),
+]
 Column = Annotated[
     str,
     Field(strict=True, min_length=1, max_length=200),
@@ -126,6 +131,13 @@ class AtMostCount:
 
 
 @dataclass(frozen=True, slots=True, config=ONLY_THESE)
+class EvaluationData:
+    """The rows that count; evidence from any other rows does not."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True, config=ONLY_THESE)
 class FairnessLimits:
     """How far the groups of each sensitive column may be apart."""
 
@@ -188,6 +200,7 @@ class ChampionPolicy:
 class Gate(TypedDict, total=False):
     """What a version must reach on the evaluation data before it may serve here. `{}`: nothing is asked."""
 
+    data: Annotated[EvaluationData, Field(description="The evaluation rows that a version must be measured on.")]
     accuracy: Annotated[AtLeast, Field(description="Share of right answers.")]
     roc_auc: Annotated[AtLeast, Field(description="Area under the ROC curve.")]
     f1: Annotated[AtLeast, Field(description="Harmonic mean of precision and recall.")]

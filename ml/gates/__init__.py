@@ -16,6 +16,7 @@ from ml.gates import (
     accuracy,
     calibration_error,
     champion,
+    data,
     drift,
     f1,
     fairness,
@@ -31,6 +32,7 @@ from ml.gates.subject import Subject
 Check = Callable[[Subject, Any], Sequence[Verdict]]
 
 CHECKS: Mapping[str, Check] = {
+    "data": data.check,
     "accuracy": accuracy.check,
     "roc_auc": roc_auc.check,
     "f1": f1.check,

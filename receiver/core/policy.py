@@ -88,6 +88,12 @@ def why_void(evidence: Evidence, request: Request) -> str | None:
             f"the model has changed: measured were artifacts {_short(evidence.model_digest)}, "
             f"the registry now holds {_short(request.digest)}"
         )
+    wanted = request.gate.get("data")
+    if wanted is not None and evidence.data_digest != wanted.digest:
+        return (
+            f"the evaluation data has changed: measured were rows {_short(evidence.data_digest)}, "
+            f"{request.environment} asks for {_short(wanted.digest)}"
+        )
     if evidence.gate_digest != gate_digest(request.gate):
         return f"the gate of {request.environment} has changed since"
     return None

@@ -12,8 +12,9 @@ from ml import registry
 from ml.environment import Environment, parse_environment
 from ml.errors import MlError
 from ml.evaluation_set import customers
-from ml.evidence import Evidence, Outcome, Verdict
+from ml.evidence import Evidence, Outcome, Verdict, gate_digest
 from ml.gate import Judgement, read_environments, run_gate
+from ml.gate_schema import EvaluationData
 from receiver.core.policy import Request, decide
 from tests.support import faulty_models
 
@@ -134,6 +135,19 @@ def test_evidence_holds_until_model_or_gate_change_and_the_refusal_says_which(ev
     other_gate = decide(replace(asked, gate=parse_environment(GATE, "e.yaml").gate))
     assert other_gate is not None
     assert "the gate of strict has changed" in other_gate.reason
+    other_data = decide(replace(asked, gate={**gate, "data": EvaluationData(digest="sha256:" + "0" * 64)}))
+    assert other_data is not None
+    assert "the evaluation data has changed" in other_data.reason
+    same_data = {**gate, "data": EvaluationData(digest=evidence.data_digest)}
+    assert decide(replace(asked, gate=same_data, evidence=replace(evidence, gate_digest=gate_digest(same_data))))
+
+
+def test_a_version_that_was_measured_on_other_rows_fails_where_the_rows_are_named(
+    client: Any, tmp_path: Path
+) -> None:
+    named = COSTS.replace(b"latency_p95_ms: {max: 5}", b"data: {digest: sha256:" + b"0" * 64 + b"}")
+    judged = judge(client, 1, named.replace(b"  memory_mb: {max: 600}\n", b""), tmp_path)
+    assert [str(v) for v in judged.evidence.verdicts] == ["FAIL: data=0 < 1"]
 
 
 def test_the_live_version_is_no_champion_of_itself(client: Any, evidence: Evidence) -> None:

@@ -1,0 +1,18 @@
+"""``data``: whether the version was measured on the rows that the environment asks for, not on easier ones."""
+
+from collections.abc import Sequence
+
+from ml.evidence import Outcome, Verdict
+from ml.gate_schema import EvaluationData
+from ml.gates.subject import Subject
+
+
+def check(subject: Subject, wanted: EvaluationData) -> Sequence[Verdict]:
+    """Compare the digest of the rows."""
+    same = subject.data.digest == wanted.digest
+    outcome, op = (Outcome.PASS, ">=") if same else (Outcome.FAIL, "<")
+    return [
+        Verdict(
+            "data", outcome, float(same), op, 1.0, f"measured on {len(subject.data):,} rows, {subject.data.digest}"
+        )
+    ]
