@@ -83,12 +83,15 @@ class Finding:
 
 def look(services: Services) -> Look:
     """Fetch the branch head and observe everything that it, or we, know of. Rejected: the pins are not valid."""
+    return look_at(services, services.source.snapshot())
+
+
+def look_at(services: Services, snapshot: Snapshot) -> Look:
+    """Observe everything for the pins of one snapshot, also a proposed one. Rejected: they are not valid."""
     verified = services.journal.verified()
-    snapshot = services.source.snapshot()
     known = {slot.environment for slot, was in verified.items() if was.version is not None}
     desired = read_pins(snapshot.files, known)
-    blank = Look(snapshot, desired, (), {}, None, verified, ())
-    return look_again(services, blank)
+    return look_again(services, Look(snapshot, desired, (), {}, None, verified, ()))
 
 
 def look_again(services: Services, before: Look) -> Look:

@@ -21,6 +21,8 @@ SIGNATURE = b"x-hub-signature-256"
 DELIVERY = b"x-github-delivery"
 EVENT = b"x-github-event"
 
+PLANNED_AGAIN = frozenset({"opened", "reopened", "synchronize"})  # what happened to a pull request
+
 _SIGNATURE = re.compile(rb"sha256=([0-9a-f]{64})")
 _DELIVERY = re.compile(rb"[A-Za-z0-9-]{1,64}")
 _EVENT = re.compile(rb"[a-z_]{1,64}")
@@ -33,6 +35,10 @@ class Watched:
 
     repository: str | None
     branch: str
+
+    def is_in(self, repository: str) -> bool:
+        """Whether it is this repository's branch; where the URL does not tell, any signed delivery is a hint."""
+        return self.repository is None or repository.casefold() == self.repository.casefold()
 
 
 def verify(secrets: Sequence[bytes], headers: Headers, body: bytes) -> bool:
@@ -65,9 +71,11 @@ def parse(event: str, body: bytes, watched: Watched) -> Verdict:
             return Verdict(Kind.IGNORED, "ping: the webhook is set up")
         if event == "push":
             return _push(payload, watched)
+        if event == "pull_request":
+            return _pull_request(payload, watched)
     except NotStrictJsonError as error:
         return Verdict(Kind.MALFORMED, plain(str(error)))
-    return Verdict(Kind.IGNORED, f"{event}: only pushes are acted on")
+    return Verdict(Kind.IGNORED, f"{event}: only pushes and pull requests are acted on")
 
 
 def _push(payload: dict[str, Any], watched: Watched) -> Verdict:
@@ -76,7 +84,7 @@ def _push(payload: dict[str, Any], watched: Watched) -> Verdict:
     deleted = field(payload, "deleted", bool) if "deleted" in payload else False
     if "commits" in payload:
         field(payload, "commits", list)
-    if watched.repository is not None and repository.casefold() != watched.repository.casefold():
+    if not watched.is_in(repository):
         return _ignored(f"push to {repository}, which is not the watched repository")
     if ref != f"refs/heads/{watched.branch}":
         return _ignored(f"push to {ref}, which is not the watched branch")
@@ -85,6 +93,22 @@ def _push(payload: dict[str, Any], watched: Watched) -> Verdict:
     after = payload.get("after")
     commit = f" to {after[:12]}" if isinstance(after, str) and _COMMIT.fullmatch(after) else ""
     return Verdict(Kind.ACCEPTED, f"{watched.branch} moved{commit}")
+
+
+def _pull_request(payload: dict[str, Any], watched: Watched) -> Verdict:
+    """Only a reason to ask GitHub what is open: the number is for the log, and nothing else of it is kept."""
+    repository = field(field(payload, "repository", dict), "full_name", str)
+    action, number = field(payload, "action", str), field(payload, "number", int)
+    base = field(field(field(payload, "pull_request", dict), "base", dict), "ref", str)
+    what = f"pull request {number} {action}"
+    if not watched.is_in(repository):
+        return _ignored(f"{what} in {repository}, which is not the watched repository")
+    if base != watched.branch:
+        return _ignored(f"{what} into {base}, which is not the watched branch")
+    retargeted = action == "edited" and "base" in field(payload, "changes", dict)
+    if action not in PLANNED_AGAIN and not retargeted:
+        return _ignored(f"{what}: its commits and its base stay")
+    return Verdict(Kind.ACCEPTED, plain(what)[:300])
 
 
 def _ignored(note: str) -> Verdict:

@@ -142,7 +142,7 @@ def test_half_a_character_in_a_field_makes_no_note_that_cannot_be_stored() -> No
     verdict.note.encode()
 
 
-@pytest.mark.parametrize("event", ["ping", "star", "pull_request", "status"])
+@pytest.mark.parametrize("event", ["ping", "star", "issues", "status"])
 def test_other_events_ask_for_nothing(event: str) -> None:
     assert parse(event, b"{}", WATCHED).kind is Kind.IGNORED
 
