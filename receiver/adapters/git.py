@@ -14,6 +14,7 @@ from pathlib import Path
 
 from receiver.adapters.git_command import NETWORK_SECONDS, Git, GitFailed, parse_remote
 from receiver.adapters.git_files import contains, fetch, read_files
+from receiver.adapters.git_merge import merged_files
 from receiver.core.errors import Rejected, Retryable
 from receiver.ports import Snapshot
 
@@ -52,10 +53,12 @@ class GitSource:
             return snapshot
 
     def pull_request(self, number: int) -> Snapshot:
-        """Read a pull request's head, also a fork's, as data.
+        """Read what the branch would hold with a pull request merged, also a fork's, as data.
 
-        Rejected: GitHub has no such pull request (other hosts have no such refs), or a file is no regular one.
-        Retryable: the remote cannot be reached.
+        The snapshot's commit is the pull request's head.
+
+        Rejected: GitHub has no such pull request (other hosts have no such refs), it conflicts, or a file is no
+        regular one. Retryable: the remote cannot be reached.
         """
         ref = f"refs/pinrail/pull/{number:d}"
         with self._turn() as git:
@@ -64,7 +67,7 @@ class GitSource:
                 fetch(git, f"+refs/pull/{number:d}/head:{ref}")
                 commit = git("rev-parse", "--verify", f"{ref}^{{commit}}").decode().strip()
                 git("update-ref", "-d", ref)  # what strangers propose is read and let go
-                files = read_files(git, commit)
+                files = merged_files(git, self._ref, commit)
             except GitFailed as error:
                 raise self._no_pull_request(git, number, error) from error
         return Snapshot(commit, files, rewritten=False)
