@@ -8,12 +8,14 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from serving import model_dir, openapi
 from serving.batcher import Batcher
+from serving.endpoint import Dialect, Endpoint
 from serving.predictor import Predictor
-from serving.protocols.predict import PredictEndpoint
+from serving.protocols.invocations import InvocationsDialect
+from serving.protocols.predict import PredictDialect
 from serving.schema import RequestSchema
 
 
@@ -48,8 +50,9 @@ class ModelServer:
 
     def __init__(self, identity: Identity, predictor: Predictor) -> None:
         self.batcher = Batcher(predictor)
-        predict = PredictEndpoint(RequestSchema(predictor.model), self.batcher, identity.model, identity.version)
-        self._scoring: Mapping[str, ASGIApp] = {"/predict": predict}
+        predict = PredictDialect(RequestSchema(predictor.model), identity.model, identity.version)
+        dialects: Mapping[str, Dialect] = {"/predict": predict, "/invocations": InvocationsDialect(predictor.model)}
+        self._scoring = {path: Endpoint(dialect, self.batcher) for path, dialect in dialects.items()}
         self._rest = _rest(identity, predictor, self.batcher)
         for path, endpoint in self._scoring.items():
             # Also there, so that one router knows which methods and paths exist.

@@ -17,7 +17,7 @@ import numpy as np
 
 from serving.errors import DeadlineError, OverloadedError
 from serving.predictions import Predictions
-from serving.predictor import Predictor
+from serving.predictor import Params, Predictor
 from serving.schema import MAX_ROWS, Row
 
 # Slower than this for one row, and the model runs in a thread, so that the server stays able to say that it lives.
@@ -38,10 +38,13 @@ class Limits:
 class _Request:
     """One request in the queue."""
 
-    __slots__ = ("answer", "deadline", "done", "parts", "rows")
+    __slots__ = ("answer", "deadline", "done", "params", "parts", "rows")
 
-    def __init__(self, rows: Sequence[Row], answer: "asyncio.Future[Predictions]", deadline: float) -> None:
+    def __init__(
+        self, rows: Sequence[Row], params: Params, answer: "asyncio.Future[Predictions]", deadline: float
+    ) -> None:
         self.rows = rows
+        self.params = params
         self.answer = answer
         self.deadline = deadline
         self.done = 0  # rows that were handed to the model
@@ -71,8 +74,8 @@ class Batcher:
         """The model has been busy in its thread for so long that whoever waits for it has been refused."""
         return self._busy_since is not None and time.monotonic() - self._busy_since > 2 * self.limits.seconds
 
-    async def predict(self, rows: Sequence[Row]) -> Predictions:
-        """Answer one request's rows.
+    async def predict(self, rows: Sequence[Row], params: Params = None) -> Predictions:
+        """Answer one request's rows; with params of its own, where the model has any.
 
         Raises:
             OverloadedError: too much is waiting already.
@@ -83,7 +86,7 @@ class Batcher:
         if self.waiting_rows + count > limits.waiting_rows or self.waiting_requests >= limits.waiting_requests:
             raise OverloadedError(f"{self.waiting_requests} requests are waiting already; try again in a second")
         loop = asyncio.get_running_loop()
-        request = _Request(rows, loop.create_future(), loop.time() + limits.seconds)
+        request = _Request(rows, params, loop.create_future(), loop.time() + limits.seconds)
         (self._long if self._together and count > limits.piece_rows else self._short).append(request)
         self.waiting_rows += count
         self.waiting_requests += 1
@@ -154,7 +157,9 @@ class Batcher:
         """Ask the model for all pieces at once; where it fails, for each alone, so that one spoils no other."""
         try:
             if len(pieces) == 1:
-                return [self._predictor.predict(pieces[0][1])]
+                request, rows = pieces[0]
+                return [self._predictor.predict(rows, request.params)]
+            # Models with params are never asked together: their runtime says that rows depend on each other.
             together = self._predictor.predict([row for _, rows in pieces for row in rows])
         except Exception as error:  # noqa: BLE001 - it is raised where the request waits
             return [error] if len(pieces) == 1 else [self._ask([piece])[0] for piece in pieces]

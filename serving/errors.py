@@ -52,6 +52,10 @@ class RequestTooLargeError(ServingError):
     """The request's body is over the limit."""
 
 
+class UnsupportedMediaTypeError(ServingError):
+    """The request's body is in a format that this path does not take."""
+
+
 class OverloadedError(ServingError):
     """More is waiting than can be answered in time: the same may work after ``retry_after`` seconds."""
 

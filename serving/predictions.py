@@ -1,5 +1,7 @@
 """A model's answer to some rows."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,5 +33,20 @@ class Predictions:
             raise PredictionError(f"the model answered {len(self.labels)} rows where {rows} were asked")
         for numbers in (self.probabilities, self.labels):
             if numbers is not None and numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-                row = int(np.argwhere(~np.isfinite(numbers))[0][0])
-                raise PredictionError(f"the model's answer to row {row} is not a finite number")
+                raise _not_finite(int(np.argwhere(~np.isfinite(numbers))[0][0]))
+        if self.labels.dtype.kind == "O":
+            for row, label in enumerate(self.labels):
+                if not _is_finite(label):
+                    raise _not_finite(row)
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_finite(part) for part in value.values())
+    if isinstance(value, list | tuple | np.ndarray):
+        return all(_is_finite(part) for part in value)
+    return not isinstance(value, float | np.floating) or math.isfinite(value)
+
+
+def _not_finite(row: int) -> PredictionError:
+    return PredictionError(f"the model's answer to row {row} is not a finite number")

@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 WARM_UP_RUNS = 3
 
 
+Params = Mapping[str, Any] | None
+
+
 class Runtime(Protocol):
     """A way to run a model."""
 
@@ -30,8 +33,11 @@ class Runtime(Protocol):
         """Rows of several requests may be answered together."""
         ...
 
-    def run(self, columns: Sequence[Sequence[Any]]) -> Predictions:
-        """Answer rows that come as columns in the signature's order, ``None`` where a value is missing."""
+    def run(self, columns: Sequence[Sequence[Any]], params: Params = None) -> Predictions:
+        """Answer rows that come as columns in the signature's order, ``None`` where a value is missing.
+
+        Only a model whose signature has params is given any.
+        """
         ...
 
 
@@ -42,13 +48,13 @@ class Predictor:
         self.model = model
         self.runtime = runtime
 
-    def predict(self, rows: Sequence[Collection[Any]]) -> Predictions:
+    def predict(self, rows: Sequence[Collection[Any]], params: Params = None) -> Predictions:
         """Answer rows of values in the signature's order, ``None`` where one is missing.
 
         The values are of the signature's types: ``serving.schema`` sees to it for requests.
         PredictionError: the model fails, or has no finite answer.
         """
-        predictions = self.runtime.run(list(zip(*rows, strict=True)))
+        predictions = self.runtime.run(list(zip(*rows, strict=True)), params)
         predictions.check(len(rows))
         return predictions
 
@@ -95,6 +101,7 @@ def load_predictor(path: Path, runtime: str | None = None) -> Predictor:
 
 
 def _onnx(model: ModelDir) -> Runtime:
+    _require_no_params(model)
     if model.onnx is None:
         raise UnsupportedModelError("the model has no ONNX twin")
     from serving.runtimes.onnx import OnnxRuntime
@@ -103,6 +110,7 @@ def _onnx(model: ModelDir) -> Runtime:
 
 
 def _native(model: ModelDir) -> Runtime:
+    _require_no_params(model)
     from serving.runtimes.native import NativeRuntime
 
     return NativeRuntime(model)
@@ -112,6 +120,11 @@ def _pyfunc(model: ModelDir) -> Runtime:
     from serving.runtimes.pyfunc import PyfuncRuntime
 
     return PyfuncRuntime(model)
+
+
+def _require_no_params(model: ModelDir) -> None:
+    if model.params:
+        raise UnsupportedModelError("the model takes params")
 
 
 # In order of preference.

@@ -10,6 +10,7 @@ from serving.errors import (
     OverloadedError,
     PredictionError,
     RequestTooLargeError,
+    UnsupportedMediaTypeError,
 )
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Refusal:
         return ((b"content-type", b"application/json"), *retry)
 
 
-def refusal(error: Exception) -> Refusal:
+def refusal(error: Exception) -> Refusal:  # noqa: PLR0911 - a table
     """How to answer a request that ended with this error; a bug is logged and not shown."""
     text = str(error)
     match error:
@@ -39,6 +40,8 @@ def refusal(error: Exception) -> Refusal:
             return Refusal(422, [asdict(detail) for detail in error.details], text)
         case RequestTooLargeError():
             return Refusal(413, text, text)
+        case UnsupportedMediaTypeError():
+            return Refusal(415, text, text)
         case OverloadedError():
             return Refusal(503, text, text, error.retry_after)
         case DeadlineError():

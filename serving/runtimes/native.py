@@ -4,7 +4,7 @@ It needs the training stack installed, and loading it may run code of the model'
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class NativeRuntime:
 
             self._estimator: Any = load_model(str(model.path))
 
-    def run(self, columns: Sequence[Sequence[Any]]) -> Predictions:
+    def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:  # noqa: ARG002 - a model with params is not served here
         """Answer rows that come as columns. PredictionError: the estimator fails on them."""
         rows = frame(self._model, columns)
         try:

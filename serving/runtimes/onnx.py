@@ -1,6 +1,6 @@
 """The ONNX twin under onnxruntime: a row in microseconds, and no code of the model's is run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class OnnxRuntime:
         self._types: list[Any] = types
         self._outputs = _outputs(self._session.get_outputs())
 
-    def run(self, columns: Sequence[Sequence[Any]]) -> Predictions:
+    def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:  # noqa: ARG002 - a model with params is not served here
         """Answer rows that come as columns.
 
         PredictionError: onnxruntime fails on them. InvalidRequestError: numbers too large for its arithmetic.

@@ -42,14 +42,18 @@ class PyfuncRuntime:
 
 
 def _array(answer: Any) -> Array:
-    """One element per row, whatever the model returned."""
-    if hasattr(answer, "to_numpy"):  # a pandas Series or DataFrame
-        answer = answer.to_numpy()
+    """One element per row, as MLflow's own server would write it: a table is a list of records."""
+    if hasattr(answer, "columns"):  # a pandas DataFrame
+        return _objects(answer.to_dict("records"))
+    if hasattr(answer, "to_numpy"):  # a pandas Series
+        return np.asarray(answer.to_numpy())
     if isinstance(answer, Mapping):
-        answer = [dict(zip(answer, values, strict=True)) for values in zip(*answer.values(), strict=True)]
-    if not isinstance(answer, np.ndarray) and answer and isinstance(answer[0], str | Mapping):
-        rows = np.empty(len(answer), dtype=object)
-        rows[:] = answer
-        return rows
-    array = np.asarray(answer)
-    return array[:, 0] if array.ndim > 1 and array.shape[1] == 1 else array
+        return _objects([dict(zip(answer, values, strict=True)) for values in zip(*answer.values(), strict=True)])
+    return answer if isinstance(answer, np.ndarray) else _objects(list(answer))
+
+
+def _objects(rows: Sequence[Any]) -> Array:
+    array = np.empty(len(rows), dtype=object)
+    for position, row in enumerate(rows):
+        array[position] = row
+    return array

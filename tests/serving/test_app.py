@@ -176,7 +176,7 @@ def test_an_answer_that_is_not_finite_is_a_500_in_json_and_its_neighbours_are_an
     answer = post(app, "/predict", {"number": -1.0})
     assert answer.status == 500
     assert answer.json == {"detail": "the model's answer to row 0 is not a finite number"}
-    assert post(app, "/predict", {"number": 4.0}).json["predictions"] == [[8.0, 2.0]]
+    assert post(app, "/predict", {"number": 4.0}).json["predictions"] == [{"double": 8.0, "root": 2.0}]
 
 
 def test_a_model_without_probabilities_answers_without_them(tensor_regressor: Path) -> None:

@@ -30,7 +30,7 @@ class Recorder:
         self.asked: list[list[int]] = []
         self.act = act
 
-    def run(self, columns: Sequence[Sequence[Any]]) -> Predictions:
+    def run(self, columns: Sequence[Sequence[Any]], params: Any = None) -> Predictions:
         numbers = list(columns[0])
         self.asked.append(numbers)
         self.act(numbers)

@@ -109,8 +109,14 @@ def test_a_regressor_without_names_answers_by_position(tensor_regressor: Path) -
         assert predictions.probabilities is None
 
 
-def test_a_model_with_several_outputs_answers_a_row_of_them(doubler: Path) -> None:
-    assert load_predictor(doubler).predict_records([{"number": 9.0}]).labels.tolist() == [[18.0, 3.0]]
+def test_a_model_with_several_outputs_answers_them_by_name(doubler: Path) -> None:
+    predictions = load_predictor(doubler).predict_records([{"number": 9.0}])
+    assert predictions.labels.tolist() == [{"double": 18.0, "root": 3.0}]
+
+
+def test_params_reach_the_model(doubler: Path) -> None:
+    predictions = load_predictor(doubler).predict([[9.0]], {"factor": 3.0})
+    assert predictions.labels.tolist() == [{"double": 27.0, "root": 3.0}]
 
 
 def test_an_answer_that_is_not_finite_is_an_error_that_names_the_row(doubler: Path) -> None:
@@ -121,7 +127,7 @@ def test_an_answer_that_is_not_finite_is_an_error_that_names_the_row(doubler: Pa
 def test_a_runtime_that_cannot_serve_the_model_says_why(without_twin: Path, doubler: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="onnx: the model has no ONNX twin"):
         load_predictor(without_twin, "onnx")
-    with pytest.raises(UnsupportedModelError, match="native: this is not a scikit-learn model"):
+    with pytest.raises(UnsupportedModelError, match="native: the model takes params"):
         load_predictor(doubler, "native")
 
 

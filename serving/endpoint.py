@@ -1,0 +1,60 @@
+"""One scoring path over HTTP: read, decode, ask the queue, encode. What differs between protocols is a dialect."""
+
+from typing import NamedTuple, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from serving.asgi import JSON, ClientGoneError, Headers, read_body, respond
+from serving.batcher import Batcher
+from serving.predictions import Predictions
+from serving.predictor import Params
+from serving.refusal import Refusal, refusal
+from serving.schema import Row
+
+
+class Asked(NamedTuple):
+    """What a request asks, in the predictor's terms."""
+
+    rows: list[Row]
+    params: Params = None
+    id: str | None = None  # the caller's own name for the request, to be repeated
+    outputs: frozenset[str] | None = None  # the parts of the answer that are wanted; None for all
+
+
+class Dialect(Protocol):
+    """A wire format: pure translation both ways."""
+
+    def decode(self, scope: Scope, body: bytes) -> Asked:
+        """Read a request. InvalidRequestError: it is not what the signature allows."""
+        ...
+
+    def encode(self, asked: Asked, predictions: Predictions) -> bytes:
+        """Write an answer as JSON."""
+        ...
+
+    def refuse(self, refused: Refusal) -> tuple[int, bytes]:
+        """Write, as status and JSON, that there is no answer."""
+        ...
+
+
+class Endpoint:
+    """The ASGI app behind one scoring path."""
+
+    def __init__(self, dialect: Dialect, batcher: Batcher) -> None:
+        self._dialect = dialect
+        self._batcher = batcher
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers: Headers = (JSON,)
+        try:
+            asked = self._dialect.decode(scope, await read_body(receive))
+            content = self._dialect.encode(asked, await self._batcher.predict(asked.rows, asked.params))
+            status = 200
+        except ClientGoneError:
+            return
+        except Exception as error:  # noqa: BLE001 - this is where errors become statuses
+            refused = refusal(error)
+            status, content = self._dialect.refuse(refused)
+            headers = refused.headers
+        await respond(send, status, content, headers)

@@ -1,0 +1,177 @@
+"""``POST /invocations``: MLflow's scoring protocol, so that clients of ``mlflow models serve`` work unchanged.
+
+As there, columns that the model does not know are ignored and texts that look like numbers count as such. Otherwise
+than there, what would be cut (1.5 for an integer) or is missing where the signature requires a value is refused.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema, to_json
+from starlette.types import Scope
+
+from serving.endpoint import Asked
+from serving.errors import Detail, InvalidRequestError, UnsupportedMediaTypeError
+from serving.model_dir import Column, ModelDir, Param
+from serving.predictions import Predictions
+from serving.refusal import Refusal
+from serving.schema import MAX_ROWS, SCALARS, details_of, parse_json
+
+FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+PARAMS = "params"
+
+# What pandas reads as missing in a CSV file.
+MISSING = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
+    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+
+_LAX: Mapping[str, CoreSchema] = {
+    **SCALARS,
+    "boolean": core_schema.bool_schema(),
+    "integer": core_schema.int_schema(ge=-(2**31), le=2**31 - 1),
+    "long": core_schema.int_schema(ge=-(2**63), le=2**63 - 1),
+    "float": core_schema.float_schema(allow_inf_nan=False),
+    "double": core_schema.float_schema(allow_inf_nan=False),
+}
+_CODES = {400: "BAD_REQUEST", 413: "BAD_REQUEST", 503: "TEMPORARILY_UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
+
+Record = Mapping[Any, Any]
+
+
+class InvocationsDialect:
+    """MLflow's wire format for one model."""
+
+    def __init__(self, model: ModelDir) -> None:
+        self._model = model
+        self._names = [column.name for column in model.columns]
+        record = core_schema.typed_dict_schema(
+            {column.name: _field(column) for column in model.columns}, extra_behavior="ignore"
+        )
+        self._records = SchemaValidator(
+            core_schema.list_schema(record, min_length=1, max_length=MAX_ROWS, fail_fast=True)
+        )
+        self._params = SchemaValidator(
+            core_schema.typed_dict_schema({p.name: _param(p) for p in model.params}, extra_behavior="ignore")
+        )
+
+    def decode(self, scope: Scope, body: bytes) -> Asked:
+        """Read one of MLflow's JSON formats, or CSV. UnsupportedMediaTypeError: it is neither."""
+        kind = _media_type(scope)
+        params: Any = None
+        if kind == "text/csv":
+            records: Sequence[Record] = _from_csv(body)
+        else:
+            raw = parse_json(body)
+            found = [name for name in FORMATS if isinstance(raw, dict) and name in raw]
+            if len(found) != 1:
+                raise _invalid((), f"must be a JSON object with exactly one of the keys {', '.join(FORMATS)}")
+            params = raw.get(PARAMS)
+            records = self._from_json(found[0], raw[found[0]])
+        try:
+            rows = [record.values() for record in self._records.validate_python(records)]
+            # Params of a model that has none are ignored, as MLflow does.
+            checked = self._params.validate_python(params or {}) if self._model.params else None
+        except ValidationError as error:
+            raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
+        return Asked(rows, checked)
+
+    def encode(self, _asked: Asked, predictions: Predictions) -> bytes:
+        """Write what the model's ``predict`` gives, and nothing else: MLflow's clients expect no more."""
+        return b'{"predictions": %b}' % to_json(predictions.labels.tolist())
+
+    def refuse(self, refused: Refusal) -> tuple[int, bytes]:
+        """Write errors as MLflow does: a bad request is a 400."""
+        status = 400 if refused.status == 422 else refused.status  # noqa: PLR2004 - HTTP's
+        return status, to_json({"error_code": _CODES.get(status, "INTERNAL_ERROR"), "message": refused.text})
+
+    def _from_json(self, kind: str, raw: Any) -> Sequence[Record]:
+        if kind == "dataframe_split":
+            return self._from_split(raw)
+        if kind == "inputs" and isinstance(raw, dict):
+            return _from_columns(raw)
+        if not isinstance(raw, list):
+            raise _invalid((kind,), "must be an array" if kind != "inputs" else "must be an array or an object")
+        if self._model.tensor and kind != "dataframe_records":
+            return [self._by_position(kind, position, row) for position, row in enumerate(raw)]
+        return raw
+
+    def _from_split(self, raw: Any) -> Sequence[Record]:
+        here = "dataframe_split"
+        if not isinstance(raw, dict) or "data" not in raw or set(raw) - {"columns", "data", "index"}:
+            raise _invalid((here,), "must be an object with data and, optionally, columns and index")
+        names = raw.get("columns", self._names if self._model.tensor else None)
+        if not isinstance(names, list) or not isinstance(raw["data"], list):
+            raise _invalid((here,), "columns and data must be arrays")
+        if self._model.tensor:
+            return [self._by_position(here, position, row) for position, row in enumerate(raw["data"])]
+        if not all(isinstance(name, str) for name in names):
+            raise _invalid((here, "columns"), "names must be texts")
+        for position, row in enumerate(raw["data"]):
+            if not isinstance(row, list) or len(row) != len(names):
+                raise _invalid((here, "data", position), f"must be an array of {len(names)} values")
+        return [dict(zip(names, row, strict=True)) for row in raw["data"]]
+
+    def _by_position(self, kind: str, position: int, row: Any) -> Record:
+        if not isinstance(row, list) or len(row) != len(self._names):
+            raise _invalid((kind, position), f"must be an array of {len(self._names)} values")
+        return dict(zip(self._names, row, strict=True))
+
+
+def _from_columns(raw: Mapping[str, Any]) -> Sequence[Record]:
+    """Columns of equal length, or one value for each."""
+    lists = {name: value if isinstance(value, list) else [value] for name, value in raw.items()}
+    lengths = {len(values) for values in lists.values()}
+    if len(lengths) != 1:
+        raise _invalid(("inputs",), "must hold columns of the same length")
+    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+
+
+def _from_csv(body: bytes) -> Sequence[Record]:
+    try:
+        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        raise _invalid((), "must be CSV in UTF-8 with a header line") from None
+    rows = [row for row in rows if row]
+    if not rows:
+        raise _invalid((), "must be CSV with a header line")
+    names = rows[0]
+    for number, row in enumerate(rows[1:]):
+        if len(row) != len(names):
+            raise _invalid((number,), f"must have {len(names)} values, as the header line has")
+    return [{n: None if v in MISSING else v for n, v in zip(names, row, strict=True)} for row in rows[1:]]
+
+
+def _media_type(scope: Scope) -> str:
+    value = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    kind, *parameters = [part.strip().lower() for part in value.decode("latin-1").split(";")]
+    if kind not in {"application/json", "text/csv"} or any(p not in {"charset=utf-8", ""} for p in parameters):
+        raise UnsupportedMediaTypeError("send application/json or text/csv, in UTF-8")
+    return str(kind)
+
+
+def _field(column: Column) -> core_schema.TypedDictField:
+    schema = _LAX[column.type]
+    if column.required:
+        return core_schema.typed_dict_field(schema)
+    # Python's json writes a missing number as NaN.
+    absent = core_schema.no_info_before_validator_function(_none_for_nan, core_schema.nullable_schema(schema))
+    return core_schema.typed_dict_field(core_schema.with_default_schema(absent, default=None), required=False)
+
+
+def _none_for_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _param(param: Param) -> core_schema.TypedDictField:
+    schema = core_schema.list_schema(SCALARS[param.type]) if param.is_list else SCALARS[param.type]
+    return core_schema.typed_dict_field(
+        core_schema.with_default_schema(core_schema.nullable_schema(schema), default=param.default), required=False
+    )
+
+
+def _invalid(loc: tuple[str | int, ...], message: str) -> InvalidRequestError:
+    return InvalidRequestError([Detail(("body", *loc), message, "format")])
