@@ -32,7 +32,16 @@ class Verdict:
     reason: str = ""  # plain language, for a person
 
     def __str__(self) -> str:
-        return f"{self.outcome}: {self.name}={self.value:.4g} {self.op} {self.threshold:g}"
+        return f"{self.outcome}: {self.name}={_shown(self.value, self.threshold)} {self.op} {self.threshold:g}"
+
+
+def _shown(value: float, threshold: float) -> str:
+    """Round to four digits, or to as many as it takes to be on the same side of the threshold as the value."""
+    texts = (f"{value:.{digits}g}" for digits in (4, 6, 9))
+    same_side = (
+        t for t in texts if (float(t) > threshold, float(t) < threshold) == (value > threshold, value < threshold)
+    )
+    return next(same_side, repr(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,17 +50,23 @@ class Slice:
 def check(subject: Subject, policy: ChampionPolicy) -> Sequence[Verdict]:
     """Compare both on the same rows by a paired bootstrap: all rows first, then each named slice."""
     champion = subject.champion
-    name = f"champion.{policy.metric}"
-    if champion is None or champion.answers is None:
-        reason = "no version is live here to compare with" if champion is None else champion.silent
-        verdicts = [Verdict(name, Outcome.PASS, 0.0, ">=", 0.0, reason)]
-        if policy.slices:
-            verdicts.append(Verdict("champion.slices", Outcome.PASS, 0.0, ">=", -policy.slice_margin, reason))
-        return verdicts
+    if champion is None:
+        return _all_say(policy, Outcome.PASS, 0.0, "no version is live here to compare with")
+    if champion.answers is None:
+        return _all_say(policy, Outcome.INCONCLUSIVE, math.nan, champion.silent)
     gains = row_gains(subject, champion, policy.metric)
-    verdicts = [_overall(name, difference(gains), policy, champion)]
+    verdicts = [_overall(f"champion.{policy.metric}", difference(gains), policy, champion)]
     if policy.slices:
         verdicts.append(_slices(slices(subject, gains, policy.slices), policy))
+    return verdicts
+
+
+def _all_say(policy: ChampionPolicy, outcome: Outcome, value: float, reason: str) -> Sequence[Verdict]:
+    """Return the same verdict for the whole and, where slices are named, for them."""
+    op = ">=" if outcome is Outcome.PASS else "not known to be >="
+    verdicts = [Verdict(f"champion.{policy.metric}", outcome, value, op, 0.0, reason)]
+    if policy.slices:
+        verdicts.append(Verdict("champion.slices", outcome, value, op, -policy.slice_margin, reason))
     return verdicts
 
 

@@ -1,8 +1,9 @@
 """``schema``: how many changes of the signature break those who call the version that is live now."""
 
+import math
 from collections.abc import Sequence
 
-from ml.evidence import Verdict
+from ml.evidence import Outcome, Verdict
 from ml.gate_schema import Threshold
 from ml.gates.judge import judge
 from ml.gates.subject import Subject
@@ -22,6 +23,10 @@ def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
     if champion is None:
         says = f"{len(subject.columns)} fields, and no version is live here whose callers could break"
         return [judge("schema", 0, limit, says)]
+    if not champion.columns:
+        return [
+            Verdict("schema", Outcome.INCONCLUSIVE, math.nan, "not known to be <=", limit.max or 0.0, champion.silent)
+        ]
     broken = breaks(champion.columns, subject.columns)
     if champion.outputs != subject.outputs:
         broken.append(f"answers were {champion.outputs or 'undescribed'}, now {subject.outputs or 'undescribed'}")

@@ -94,6 +94,14 @@ def test_without_a_live_version_there_is_nothing_to_beat() -> None:
     assert "no version is live here" in verdicts[0].reason
 
 
+def test_a_live_version_that_does_not_answer_these_rows_can_not_be_beaten_unseen() -> None:
+    subject = make_subject(COLUMNS, LABELS, Plain(wrong_on(range(10))))
+    silent = replace(subject, champion=Champion("m v1", (), "", None, "m v1 does not answer these rows: no tenure"))
+    verdicts = check(silent, ChampionPolicy(require="hold", slices=("half",)))
+    assert [v.outcome for v in verdicts] == [Outcome.INCONCLUSIVE, Outcome.INCONCLUSIVE]
+    assert "no tenure" in verdicts[0].reason
+
+
 def test_log_loss_is_compared_row_by_row_too() -> None:
     subject = make_subject(COLUMNS, LABELS, Plain(lambda r: 0.05 + 0.001 * (r["n"] % 7)))
     live = Plain(lambda r: 0.3 + 0.001 * (r["n"] % 5)).predict_records(subject.records)

@@ -1,4 +1,6 @@
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +96,18 @@ def test_latency_and_memory_come_from_one_server_of_their_own() -> None:
     served = replace(subject, serve=lambda: Served(1.5, 60.0, 300, 120.0, "onnx"))
     assert str(CHECKS["latency_p95_ms"](served, AtMost(max=50))[0]) == "FAIL: latency_p95_ms=60 > 50"
     assert str(CHECKS["memory_mb"](served, AtMost(max=200))[0]) == "PASS: memory_mb=120 <= 200"
+
+
+def test_the_documentation_names_every_check_and_its_example_is_valid() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "gate.md").read_text()
+    table = {name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert table == set(CHECKS)
+    example = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert example
+    read = parse_environment(
+        f"environment: e\nregistry: {{alias: e}}\n{example[1]}models: {{}}\n".encode(), "gate.md"
+    )
+    assert set(CHECKS) - set(read.gate) == {"mae", "rmse", "r2", "data"}
 
 
 def test_an_environment_file_can_ask_for_all_of_it() -> None:

@@ -17,6 +17,9 @@ from ml.gates.judge import judge
         (50.5, AtMost(max=50), "FAIL: accuracy=50.5 > 50"),
         (0.0, AtMostShare(max=0), "PASS: accuracy=0 <= 0"),
         (0.1, AtMostShare(max=0), "FAIL: accuracy=0.1 > 0"),
+        (0.79999, AtLeast(min=0.8), "FAIL: accuracy=0.79999 < 0.8"),
+        (0.80000004, AtMost(max=0.8), "FAIL: accuracy=0.80000004 > 0.8"),
+        (0.79999999999, AtLeast(min=0.8), "FAIL: accuracy=0.79999999999 < 0.8"),
     ],
 )
 def test_the_line_says_the_relation_that_holds(value: float, limit: Threshold, says: str) -> None:

@@ -46,6 +46,8 @@ def test_breaking_the_live_versions_callers_fails_and_a_first_version_breaks_nob
     subject = make_subject({"age": [1, 2]}, [0, 1], Plain(lambda _: 0.1))
     (first,) = check(subject, AtMostCount(max=0))
     assert first.outcome is Outcome.PASS
+    unknown = replace(subject, champion=Champion("m v1", (), "", None, "m v1 can't be compared with"))
+    assert check(unknown, AtMostCount(max=0))[0].outcome is Outcome.INCONCLUSIVE
     live = replace(subject, champion=Champion("m v1", BEFORE, "int64 [-1]", None))
     (verdict,) = check(live, AtMostCount(max=0))
     assert str(verdict) == "FAIL: schema=3 > 0"
