@@ -1,20 +1,16 @@
 """The tunnel from the internet to the public listener: ngrok, kept open, and no wider than the webhooks need.
 
 ngrok's agent has an API without a login, which can open further tunnels: it stays on loopback, on a port of its own.
-The authtoken reaches the agent in a file of ours, because a command line is there for everybody to read.
 """
 
-import json
 import logging
-import os
-import shutil
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from receiver.adapters import ngrok_agent
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
 
@@ -83,16 +79,9 @@ class Tunnel:
         self._ending = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="tunnel", daemon=True)
 
-    def open(self) -> str:
-        """Open the tunnel, keep it open from here on, and return its public URL.
-
-        Raises:
-            Rejected: ngrok does not accept the token.
-            Retryable: ngrok could not be started or reached.
-        """
-        url = self._open()
+    def start(self) -> None:
+        """Open the tunnel in the background, and keep it open from here on."""
         self._watcher.start()
-        return url
 
     def close(self) -> None:
         """End the tunnel and ngrok's agent."""
@@ -101,18 +90,23 @@ class Tunnel:
             self._watcher.join()
         self._end_agent()
 
-    def _open(self) -> str:
+    def open(self) -> str:
+        """Open the tunnel once and return its public URL.
+
+        Raises:
+            Rejected: ngrok does not accept the token.
+            Retryable: ngrok could not be started or reached.
+        """
         from pyngrok.exception import PyngrokError
 
-        self._config = self._configure()
         try:
-            url = self._connect(self._config)
+            self._config = ngrok_agent.configure(self._options.directory, self._options.token or "")
+            self._url = self._connect(self._config)
         except (PyngrokError, OSError) as error:
             self._end_agent()
             raise self._explain(error) from error
-        self._url = url
-        self._opened(url)
-        return url
+        self._opened(self._url)
+        return self._url
 
     def _connect(self, config: "PyngrokConfig") -> str:
         """Start the agent where it is not running, and have it open the endpoint."""
@@ -134,39 +128,25 @@ class Tunnel:
             tunnel = ngrok.connect(name=ENDPOINT, pyngrok_config=config, traffic_policy=traffic_policy(), **options)
         return str(tunnel.public_url)
 
-    def _configure(self) -> "PyngrokConfig":
-        """Write the agent's configuration, and say where ngrok is: ours on PATH, or else the one pyngrok fetches."""
-        from pyngrok.conf import PyngrokConfig
-
-        agent = {"authtoken": self._options.token, "web_addr": f"127.0.0.1:{_free_port()}", "console_ui": False}
-        path = self._options.directory / "ngrok.yml"
-        self._options.directory.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({"version": 3, "agent": agent}, file)  # JSON is YAML
-        config = PyngrokConfig(ngrok_path=shutil.which("ngrok"), config_path=str(path), start_new_session=True)
-        config.auth_token = None  # or pyngrok takes it from our environment and puts it on the command line
-        return config
-
     def _watch(self) -> None:
-        """Open the tunnel again whenever it is gone."""
-        pause = WATCH_SECONDS
-        backoff = FIRST_BACKOFF_SECONDS
+        """Open the tunnel, and again whenever it is gone."""
+        pause, backoff = 0.0, FIRST_BACKOFF_SECONDS
         while not self._ending.wait(pause):
             if self._is_up():
                 pause, backoff = WATCH_SECONDS, FIRST_BACKOFF_SECONDS
                 continue
-            log.warning("the tunnel at %s dropped; polling goes on while it is opened again", self._url)
+            if self._url:
+                log.warning("the tunnel at %s dropped; polling goes on while it is opened again", self._url)
             self._end_agent()
             try:
-                log.info("the tunnel is open again: %s", self._open())
+                self.open()
                 pause = WATCH_SECONDS
             except PinrailError as error:
                 pause, backoff = backoff, min(2 * backoff, LONGEST_BACKOFF_SECONDS)
-                log.warning("the tunnel stays closed for %g s more: %s", pause, error)
+                log.warning("the tunnel stays closed for %g s more, and polling goes on: %s", pause, error)
             except Exception:
                 pause, backoff = backoff, min(2 * backoff, LONGEST_BACKOFF_SECONDS)
-                log.exception("the tunnel could not be announced")
+                log.exception("the tunnel could not be opened")
 
     def _is_up(self) -> bool:
         """The agent runs and still has our endpoint."""
@@ -174,7 +154,7 @@ class Tunnel:
         from pyngrok.exception import PyngrokError
 
         config = self._config
-        if config is None or not process.is_process_running(config.ngrok_path):
+        if config is None or not self._url or not process.is_process_running(config.ngrok_path):
             return False
         agent = process.get_process(config)
         try:
@@ -184,27 +164,11 @@ class Tunnel:
         return any(endpoint.get("url") == self._url for endpoint in answer.get("endpoints", ()))
 
     def _end_agent(self) -> None:
-        """End the agent, and see it end."""
-        from pyngrok import process
-
-        if self._config is None or not process.is_process_running(self._config.ngrok_path):
-            return
-        agent = process.get_process(self._config)
-        process.kill_process(self._config.ngrok_path)
-        reader = agent._monitor_thread  # noqa: SLF001 - pyngrok leaves it and its pipe to the garbage collector
-        if reader is not None:
-            reader.join(WATCH_SECONDS)
-        if agent.proc.stdout is not None:
-            agent.proc.stdout.close()
+        if self._config is not None:
+            ngrok_agent.end(self._config)
 
     def _explain(self, error: Exception) -> PinrailError:
         said = self._redact.line(str(error))[:300]
         if any(number in said for number in TOKEN_ERRORS):
             return Rejected(f"ngrok does not accept NGROK_AUTHTOKEN: {said}")
         return Retryable(f"ngrok could not open the tunnel: {said}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -68,7 +68,8 @@ class Opened:
         self.tunnel = Tunnel(self.options, self.urls.append)
 
     def __enter__(self) -> Self:
-        self.tunnel.open()
+        self.tunnel.start()
+        eventually(lambda: self.urls)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,3 +175,37 @@ def test_closing_ends_the_agent(tmp_path: Path, upstream: int) -> None:
     assert agent.poll() is not None
     with pytest.raises(httpx.ConnectError):
         httpx.post(f"{opened.urls[0]}/webhooks/github")
+
+
+def test_the_agent_knows_none_of_our_secrets(tmp_path: Path, upstream: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "a-token-of-github")
+    with Opened(tmp_path, upstream) as opened:
+        known = Path(f"/proc/{opened.agent.proc.pid}/environ").read_bytes()
+    assert b"PATH=" in known
+    assert b"GITHUB_TOKEN" not in known
+    assert b"NGROK_AUTHTOKEN" not in known
+
+
+def test_an_agent_that_outlived_its_receiver_is_ended_before_another_is_started(
+    tmp_path: Path, upstream: int
+) -> None:
+    with Opened(tmp_path, upstream) as killed:
+        orphan = killed.agent.proc
+        with Opened(tmp_path, upstream):
+            assert orphan.wait(10) is not None
+
+
+def test_a_tunnel_that_cannot_be_opened_at_first_is_opened_later(tmp_path: Path, upstream: int) -> None:
+    program = tmp_path / "bin" / "ngrok"
+    works = program.read_text()
+    tries = tmp_path / "tries"
+    program.write_text(f"#!/bin/sh\necho x >> {tries}\nexit 3\n")
+    urls: list[str] = []
+    tunnel = Tunnel(TunnelOptions(upstream, TOKEN, tmp_path / "state"), urls.append)
+    tunnel.start()
+    try:
+        eventually(lambda: tries.exists() and len(tries.read_text().split()) >= 2)
+        program.write_text(works)
+        eventually(lambda: urls)
+    finally:
+        tunnel.close()
