@@ -23,6 +23,12 @@ class Running:
     def tell(self, do: str, *, fds: tuple[int, ...] = (), **more: Any) -> dict[str, Any]:
         return ask(self.control, {"do": do, **more}, fds=fds, timeout=10)[0]
 
+    def is_ready(self) -> bool:
+        """It has loaded; before, its socket may not be there, or be bound and not listening yet."""
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            return bool(self.tell("status")["ready"])
+        return False
+
 
 @contextlib.contextmanager
 def running_server(directory: Path, version: int) -> Iterator[Running]:
@@ -40,8 +46,7 @@ def running_server(directory: Path, version: int) -> Iterator[Running]:
     with subprocess.Popen(argv) as process:
         running = Running(process, control)
         try:
-            eventually(control.exists)
-            eventually(lambda: running.tell("status")["ready"])
+            eventually(running.is_ready)
             yield running
         finally:
             process.kill()
