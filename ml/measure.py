@@ -1,12 +1,9 @@
 """Turn a version's artifacts into what the checks look at: load it as a server would and let it answer every row."""
 
 import functools
-import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 
 from ml import reference
 from ml.errors import MlError
@@ -14,6 +11,7 @@ from ml.evaluation_set import ReadRows
 from ml.gates.subject import Champion, Record, Subject
 from ml.server_process import Artifacts, measure
 from serving.errors import ServingError
+from serving.model_dir import describe_outputs
 from serving.predictor import load_predictor
 
 
@@ -64,18 +62,6 @@ def read_reference(path: Path) -> reference.Reference | None:
         return reference.Reference.from_json(file.read_text())
     except ValueError as error:
         raise MlError(f"{file.relative_to(path)} of the version: {error}") from error
-
-
-def describe_outputs(path: Path) -> str:
-    """Return the signature's outputs in words that only depend on what callers see; empty without any."""
-    signature = yaml.safe_load((path / "MLmodel").read_bytes()).get("signature") or {}
-    return ", ".join(_describe(output) for output in json.loads(signature.get("outputs") or "[]"))
-
-
-def _describe(output: dict[str, Any]) -> str:
-    if output.get("type") == "tensor":
-        return f"{output['tensor-spec']['dtype']} {output['tensor-spec']['shape']}"
-    return " ".join(str(output[key]) for key in ("name", "type") if key in output)
 
 
 def to_records(features: pd.DataFrame) -> list[Record]:

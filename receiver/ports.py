@@ -69,6 +69,10 @@ class Registry(Protocol):
         """What was measured when the version was made, by name; for people to compare."""
         ...
 
+    def lineage(self, model: str, version: int) -> Mapping[str, str]:
+        """What made the version (run, parameters, data, code), by name; for people to compare."""
+        ...
+
     def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Point the alias at the version; ``None`` deletes it."""
         ...

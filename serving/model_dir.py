@@ -74,6 +74,12 @@ def read(path: Path) -> ModelDir:
     )
 
 
+def describe_outputs(path: Path) -> str:
+    """Return the signature's outputs in words that only depend on what callers see; empty without any."""
+    signature = _mlmodel(path).get("signature") or {}
+    return ", ".join(_describe(output) for output in json.loads(signature.get("outputs") or "[]"))
+
+
 def input_example(path: Path) -> list[dict[str, Any]]:
     """The example rows that the model was logged with, as records; empty where it was logged without."""
     model = read(path)
@@ -100,6 +106,12 @@ def _mlmodel(path: Path) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         raise UnsupportedModelError(f"{file} is not the description of a model: it is no mapping")
     return raw
+
+
+def _describe(output: Mapping[str, Any]) -> str:
+    if output.get("type") == "tensor":
+        return f"{output['tensor-spec']['dtype']} {output['tensor-spec']['shape']}"
+    return " ".join(str(output[key]) for key in ("name", "type") if key in output)
 
 
 def _columns(inputs: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ml.errors import EvidenceError
 from ml.evidence import Evidence
-from ml.registry import read_evidence
+from ml.registry import provenance, read_evidence
 from receiver.adapters import mlflow_call
 from receiver.adapters.mlflow_call import CALL_SECONDS, LIST_SECONDS, Missing, Unsupported
 from receiver.adapters.registry_view import ModelViews
@@ -104,6 +104,20 @@ class MlflowRegistry:
         except Missing:
             return {}
         return dict(run.data.metrics)
+
+    def lineage(self, model: str, version: int) -> Mapping[str, str]:
+        """What the version's tags and its run say of data, code and parameters; nothing where the run is gone."""
+
+        def look() -> dict[str, str]:
+            found = provenance(self._client, model, version)
+            run = self._client.get_run(found["run"]) if "run" in found else None
+            return found | {f"param {name}": value for name, value in (run.data.params if run else {}).items()}
+
+        self._version(model, version)
+        try:
+            return self._read(look)
+        except Missing:
+            return {}
 
     def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Point the alias at the version; ``None`` deletes it."""

@@ -150,6 +150,7 @@ class RegistryContract:
             lambda: rig.registry.artifacts(model, 1, "sha256:" + "0" * 64),
             lambda: rig.registry.evidence(model, 1, "staging"),
             lambda: rig.registry.metrics(model, 1),
+            lambda: rig.registry.lineage(model, 1),
             lambda: rig.registry.set_alias(model, "staging", 1),
             lambda: rig.registry.set_stage(model, 1, "Staging"),
         ):

@@ -22,6 +22,7 @@ class FakeVersion:
     status: str = "READY"
     stage: str = "None"
     metrics: dict[str, float] = field(default_factory=dict)
+    lineage: dict[str, str] = field(default_factory=dict)
     evidence: dict[str, Evidence | str] = field(default_factory=dict)  # a str: damaged, and why
 
 
@@ -86,6 +87,9 @@ class FakeRegistry:
 
     def metrics(self, model: str, version: int) -> Mapping[str, float]:
         return dict(self._version(model, version).metrics)
+
+    def lineage(self, model: str, version: int) -> Mapping[str, str]:
+        return dict(self._version(model, version).lineage)
 
     def set_alias(self, model: str, alias: str, version: int | None) -> None:
         self._reach()

@@ -279,3 +279,14 @@ def test_questions_that_never_end_do_not_collect_threads_for_ever(monkeypatch: p
     with pytest.raises(Retryable, match="still owes"):
         mlflow_call.once(release.wait, "http://127.0.0.1:1", 0.01)
     release.set()
+
+
+def test_lineage_is_what_version_and_run_say_of_data_and_parameters(
+    mlflow_server: str, registry: MlflowRegistry, model: str
+) -> None:
+    client = MlflowClient(mlflow_server)
+    run = client.get_model_version(model, "1").run_id
+    client.log_param(run, "regularisation", 0.5)
+    client.set_model_version_tag(model, "1", "data_version", "telco-7")
+    found = registry.lineage(model, 1)
+    assert (found["run"], found["data version"], found["param regularisation"]) == (run, "telco-7", "0.5")
