@@ -4,7 +4,7 @@
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,12 +33,18 @@ def demo(
 
 
 @app.command()
-def up() -> None:
+def up(
+    *,
+    tunnel: Annotated[
+        Literal["ngrok", "none"] | None,
+        typer.Option(help="How GitHub reaches the receiver; default: ngrok where NGROK_AUTHTOKEN is set."),
+    ] = None,
+) -> None:
     """Start the receiver: webhooks, worker, dashboard."""
     from receiver.settings import load_settings
     from receiver.up import run
 
-    run(load_settings("pinrail_repo_url", "pinrail_webhook_secret"))
+    run(load_settings("pinrail_repo_url", "pinrail_webhook_secret"), tunnel)
 
 
 @app.command()

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     ngrok_authtoken: SecretStr | None = None
     """Opens the tunnel from GitHub to the public listener."""
 
+    pinrail_tunnel_domain: str | None = None
+    """A domain reserved at ngrok, such as ``pins.example.dev``; without it ngrok chooses a name at each start."""
+
     @field_validator("pinrail_notify_urls", mode="before")
     @classmethod
     def _split_urls(cls, value: Any) -> Any:

@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
+from typing import Literal
 
 from receiver.adapters.inbox import Inbox
 from receiver.adapters.listener import Listener
@@ -20,6 +22,8 @@ from receiver.adapters.queue import Queue
 from receiver.core.errors import Retryable
 from receiver.core.redact import Redactor
 from receiver.dashboard.app import admin_config
+from receiver.greeting import greet
+from receiver.ingress import PATH, Ingress
 from receiver.intake.app import PublicApp, Senders
 from receiver.intake.github import Watched
 from receiver.intake.server import server_config
@@ -35,8 +39,11 @@ OUTBOX_SECONDS = 1.0
 SWITCH_SECONDS = 0.001
 
 
-def run(settings: Settings) -> None:
-    """Run the receiver. Rejected: another one holds this state directory, or a port is taken."""
+def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> None:
+    """Run the receiver; by default with a tunnel where there is a token for one.
+
+    Rejected: another one holds this state directory, a port is taken, or there is no token for the tunnel asked for.
+    """
     redact = Redactor(settings.secrets)
     configure_logs(redact)
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -44,15 +51,17 @@ def run(settings: Settings) -> None:
     for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ending, lambda *_: stop.set())
     with exclusive(settings.pinrail_state_dir), ExitStack() as cleanup:
-        _start(settings, redact, cleanup)
+        opening = tunnel == "ngrok" or (tunnel is None and settings.ngrok_authtoken is not None)
+        _start(settings, redact, cleanup, tunnel=opening)
         stop.wait()
         log.info("stopping: the job at hand is finished first; model servers keep running")
 
 
-def _start(settings: Settings, redact: Redactor, cleanup: ExitStack) -> None:
+def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: bool) -> None:
     """Start everything; ``cleanup`` stops it in reverse, so that nothing is taken in that nobody would keep."""
     database = open_database(settings)
     services = build(settings, database)
+    ingress = Ingress(settings, tunnel=tunnel, told=partial(greet, settings, services.source))
     queue = Queue(database, redact)
     inbox = Inbox(database, queue)
     cleanup.callback(inbox.close)
@@ -73,8 +82,9 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack) -> None:
     public.start()
     cleanup.callback(public.stop)
     admin.start()
-    log.info("webhooks: http://127.0.0.1:%d/webhooks/github", public.port)
-    log.info("dashboard: http://127.0.0.1:%d/", admin.port)
+    log.info("webhooks: http://127.0.0.1:%d%s", public.port, PATH)
+    ingress.start()
+    cleanup.callback(ingress.stop)
 
 
 def _deliver(outbox: Outbox, senders: Mapping[str, Sender], stop: threading.Event) -> None:

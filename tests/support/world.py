@@ -122,6 +122,18 @@ class World:
             process.terminate()
             process.wait(60)
 
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """``pinrail ARGUMENTS``, run to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "receiver", *arguments],
+            env={**os.environ, **self.environ},
+            cwd=self.state,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", int(self.environ["PINRAIL_PUBLIC_PORT"]))) == 0

@@ -2,7 +2,6 @@ import json
 import os
 import signal
 import stat
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from receiver.adapters import tunnel as module
 from receiver.adapters.tunnel import Tunnel, TunnelOptions, traffic_policy
 from receiver.core.errors import Rejected, Retryable
 from tests.support import ngrok_stand_in
+from tests.support.ngrok import install_ngrok
 from tests.support.waiting import eventually
 
 TOKEN = "2abcDEF_ngrok-token"
@@ -49,10 +49,7 @@ def upstream() -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def _stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ``ngrok`` on PATH that is ours; NGROK_AUTHTOKEN is set, as it is for users."""
-    program = tmp_path / "bin" / "ngrok"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {ngrok_stand_in.__file__} "$@"\n')
-    program.chmod(0o755)
+    program = install_ngrok(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("NGROK_AUTHTOKEN", TOKEN)
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.1)
