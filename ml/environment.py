@@ -51,6 +51,7 @@ class Environment:
     soak_seconds: float
     gate: Mapping[str, Any]  # check -> its limits, as ml/gate_schema.py has them
     models: Mapping[str, Pin]
+    auto_merge: bool = False  # promotions here are merged when their checks pass
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)  # for later messages
 
     def gate_for(self, model: str) -> Mapping[str, Any]:
@@ -108,6 +109,7 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
         soak_seconds=_seconds(policy.get("soak", "0s")),
         gate=gate,
         models=pins,
+        auto_merge=policy.get("auto") == "merge",
         lines=lines,
     )
 

@@ -64,6 +64,10 @@ Duration = Annotated[
     Field(strict=True, pattern=r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$", min_length=2),
     says("hours, minutes and seconds like 30m, 1h30m, 45s or 0s", "write the number and its unit"),
 ]
+Auto = Annotated[
+    Literal["merge"],
+    says("merge", "leave it out where people merge promotions"),
+]
 Reason = Annotated[
     str,
     Field(strict=True, pattern=PRINTABLE),
@@ -85,6 +89,9 @@ class PolicyFields(TypedDict, total=False):
 
     after: Annotated[Name, Field(description="The environment in which it must have been live and verified.")]
     soak: Annotated[Duration, Field(description="For how long, like 30m or 1h30m. Default: any time at all.")]
+    auto: Annotated[
+        Auto, Field(description="merge: promotions here are merged when their checks pass. Default: people merge.")
+    ]
 
 
 @with_config(ONLY_THESE)

@@ -56,7 +56,7 @@ def evaluate(request: Request) -> Sequence[Verdict]:
     else:
         rows = customers(request.data)
     client = tracking.client()
-    model = request.candidate.model or tracking.model_name()
+    model = tracking.model_name(request.candidate.model)
     number = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
     asked = [_with_accuracy(environment, model, request.accuracy) for environment in environments.values()]
     with tempfile.TemporaryDirectory() as scratch:

@@ -6,6 +6,7 @@ gate's configuration. ``receiver/core/policy.py`` recomputes the first and the l
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from enum import StrEnum
@@ -56,6 +57,7 @@ class Evidence:
     gate_digest: str  # of the environment's gate section, see gate_digest()
     verdicts: Sequence[Verdict]
     measured_at: float  # seconds since the epoch
+    rows: int = 0  # evaluation rows; 0: recorded before they were counted
 
     @property
     def passed(self) -> bool:
@@ -70,17 +72,26 @@ class Evidence:
 
     def to_json(self) -> str:
         """The form that the registry keeps."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True)
+        raw = asdict(self)
+        for verdict in raw["verdicts"]:
+            if not math.isfinite(verdict["value"]):
+                verdict["value"] = None  # JSON has no name for what is not a number
+        return json.dumps(raw, indent=2, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Evidence":
         """Read what :meth:`to_json` wrote. ValueError: not evidence, with what is wrong."""
         try:
             raw: dict[str, Any] = json.loads(text)
-            verdicts = tuple(Verdict(**{**v, "outcome": Outcome(v["outcome"])}) for v in raw.pop("verdicts"))
+            verdicts = tuple(_verdict(verdict) for verdict in raw.pop("verdicts"))
             return cls(verdicts=verdicts, **raw)
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"this is no evidence record: {error}") from error
+
+
+def _verdict(raw: Mapping[str, Any]) -> Verdict:
+    value = math.nan if raw["value"] is None else raw["value"]
+    return Verdict(**{**raw, "outcome": Outcome(raw["outcome"]), "value": value})
 
 
 def gate_digest(gate: Mapping[str, Any]) -> str:

@@ -70,6 +70,7 @@ def run_gate(
             gate_digest=gate_digest(gate),
             verdicts=verdicts,
             measured_at=time.time(),
+            rows=len(subject.data),
         )
         judged.append(Judgement(own, evidence, seconds))
     return judged

@@ -56,8 +56,8 @@ Digest = Annotated[
 ]
 Column = Annotated[
     str,
-    Field(strict=True, min_length=1, max_length=200),
-    says("the name of a column", "write it as in the model's signature"),
+    Field(strict=True, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}$"),
+    says("the name of a column, printable", "write it as in the model's signature"),
 ]
 Columns = Annotated[
     tuple[Column, ...],

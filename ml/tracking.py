@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ml.errors import RegistryError
+from ml.errors import MlError, RegistryError
 
 DEFAULT_MODEL = "churn-model"
 
@@ -23,9 +23,22 @@ CREDENTIALS_HINT = (
 )
 
 
-def model_name(environ: Mapping[str, str] = os.environ) -> str:
-    """Return MODEL_NAME, or the model that this repository trains."""
-    return environ.get("MODEL_NAME") or DEFAULT_MODEL
+# What a pin may name; MLflow itself takes anything, newlines and quotes too.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def model_name(given: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the name that was given, or MODEL_NAME, or that of the model which this repository trains.
+
+    MlError: no pin could name such a model.
+    """
+    name = given or environ.get("MODEL_NAME") or DEFAULT_MODEL
+    if NAME.fullmatch(name) is None:
+        raise MlError(
+            f"{name[:80]!a} can't name a model: 1 to 64 letters, digits, dot, hyphen and underscore, a letter or"
+            " digit first"
+        )
+    return name
 
 
 def configure() -> None:
@@ -63,7 +76,7 @@ def _address() -> str:
 
 def explain(message: str, address: str) -> str:
     """Turn MLflow's message into one line that says what to do about it. Pure."""
-    message = without_credentials(" ".join(message.split()))
+    message = without_credentials(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", " ".join(message.split())))
     if re.search(r"error code (401|403)\b|PERMISSION_DENIED|UNAUTHENTICATED|not authenticated", message):
         return f"MLflow at {address} refused our credentials: {CREDENTIALS_HINT}"
     if failing := re.search(r"too many (5\d\d) error responses|error code (5\d\d)\b", message):

@@ -157,7 +157,7 @@ def options_from(arguments: Sequence[str], environ: Mapping[str, str]) -> TrainO
     parser.add_argument("--seed", type=int, default=0, help="for solvers that draw random numbers (0)")
     given = parser.parse_args(arguments)
     return TrainOptions(
-        model=tracking.model_name(environ),
+        model=tracking.model_name(environ=environ),
         data=given.data,
         snapshots=given.snapshots,
         data_version=environ.get("DATA_VERSION") or DEFAULT_DATA_VERSION,
@@ -175,9 +175,9 @@ def _positive(text: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = options_from(sys.argv[1:] if arguments is None else arguments, os.environ)
     tracking.configure()
     try:
+        options = options_from(sys.argv[1:] if arguments is None else arguments, os.environ)
         with contextlib.redirect_stdout(sys.stderr):  # MLflow prints where it pleases
             result = train(options)
     except MlError as error:

@@ -1,5 +1,6 @@
 """Collect a gate run as plain data: what ``report.json`` holds and the page shows."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -46,7 +47,12 @@ def collect(
         },
         "provenance": dict(provenance),
         "verdicts": [
-            {**asdict(v), "line": str(v), "seconds": seconds.get(v.name.partition(".")[0], 0.0)}
+            {
+                **asdict(v),
+                "value": _finite(v.value),
+                "line": str(v),
+                "seconds": seconds.get(v.name.partition(".")[0], 0.0),
+            }
             for v in evidence.verdicts
         ],
         "seconds": dict(seconds),
@@ -62,6 +68,10 @@ def collect(
         facts["roc"] = {who: _roc(subject, answers) for who, answers in with_probabilities.items()}
         facts["calibration"] = {who: _calibration(subject, answers) for who, answers in with_probabilities.items()}
     return facts
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _versions(subject: Subject) -> dict[str, Predictions]:

@@ -15,7 +15,7 @@ TEMPLATE = "page.html"
 
 def to_json(facts: dict[str, Any]) -> str:
     """Return ``report.json``."""
-    return json.dumps(facts, indent=1)
+    return json.dumps(facts, indent=1, allow_nan=False)
 
 
 def to_html(facts: dict[str, Any]) -> str:

@@ -129,6 +129,7 @@ def test_a_threshold_that_is_no_share_is_a_usage_error(
     ("arguments", "says"),
     [
         (["--model", "nobody", "--version", "1"], "nobody"),
+        (["--model", "a\nb' or ''='", "--version", "1"], "can't name a model"),
         (["--model", "shared-churn", "--version", "999"], "999"),
         (["--version", "1", "--environment", "moon"], "has no environment moon; it has production, staging"),
         (["--version", "1", "--environments-dir", "nowhere"], "has no environment staging; it has none"),

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,15 @@ def test_what_was_written_is_read_again_per_environment(client: Any, evidence: E
     assert registry.read_evidence(client, MODEL, evidence.version, "staging") == evidence
     other = registry.read_evidence(client, MODEL, evidence.version, "production")
     assert other == replace(evidence, environment="production", measured_at=2.5)
+
+
+def test_a_value_that_nobody_knows_survives_the_registry(client: Any, evidence: Evidence) -> None:
+    unknown = Verdict("drift.psi", Outcome.INCONCLUSIVE, math.nan, "not known to be <=", 0.2)
+    registry.write_evidence(client, replace(evidence, verdicts=(unknown,)))
+    found = registry.read_evidence(client, MODEL, evidence.version, "staging")
+    assert found is not None
+    assert math.isnan(found.verdicts[0].value)
+    assert "NaN" not in found.to_json()
 
 
 def test_the_newest_evidence_replaces_what_was_there(client: Any, evidence: Evidence) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ EVIDENCE = Evidence(
     gate_digest="sha256:3",
     verdicts=(
         Verdict("accuracy", Outcome.PASS, 0.81, ">=", 0.8, "810 of 1,000 rows are decided right"),
+        Verdict("drift.psi", Outcome.INCONCLUSIVE, math.nan, "not known to be <=", 0.2, "nothing is recorded"),
         Verdict("fairness.plan.demographic_parity", Outcome.FAIL, 0.4, ">", 0.3, HOSTILE),
     ),
     measured_at=1.5,
@@ -49,7 +51,7 @@ def test_the_report_holds_what_was_measured_of_both_versions(classifier: Subject
     assert facts["champion"] == "m v1"
     assert facts["digests"]["training data"] == "sha256:4"
     assert facts["verdicts"][0]["line"] == "PASS: accuracy=0.81 >= 0.8"
-    assert facts["verdicts"][1]["seconds"] == 0.2
+    assert facts["verdicts"][2]["seconds"] == 0.2
     for name in ("roc", "calibration", "confusion"):
         assert set(facts[name]) == {"challenger", "champion"}
     assert sum(map(sum, facts["confusion"]["champion"]["counts"])) == 200

@@ -188,6 +188,16 @@ def test_a_registry_with_authentication_is_trained_into_by_name_and_password(
     assert json.loads(capfd.readouterr().out)["model_version"] == "1"
 
 
+def test_a_name_that_no_pin_could_have_is_refused_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_NAME", "churn' or name = '\x1b[31m")
+    assert main([]) == 1
+    err = capfd.readouterr().err
+    assert "can't name a model" in err
+    assert "\x1b" not in err
+
+
 def test_a_data_file_that_is_wrong_is_one_clear_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", "nowhere.csv"]) == 1
     assert "nowhere.csv" in capfd.readouterr().err
