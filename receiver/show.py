@@ -1,16 +1,15 @@
 """What the read-only commands print: a table for people, or the same as JSON."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from receiver.adapters.journal import Journal
+from receiver.console import clock, first_line, iso, print_json, print_table, version
 from receiver.core.deployment import Deployment, verified_at
 from receiver.core.errors import PinrailError
-from receiver.core.redact import plain, plain_lines
+from receiver.core.redact import plain_lines
 from receiver.promotion import Promotion
 from receiver.services import Services
 from receiver.status import reason_of, state_of, statuses
@@ -67,23 +66,29 @@ def show_plan(services: Services, *, as_json: bool) -> None:
     seen = look(services)
     rows = [_plan_row(services, consider(services, seen, slot)) for slot in seen.slots()]
     if as_json:
-        _print_json({"commit": seen.snapshot.commit, "stale": seen.snapshot.stale, "plan": [asdict(r) for r in rows]})
+        print_json({"commit": seen.snapshot.commit, "stale": seen.snapshot.stale, "plan": [asdict(r) for r in rows]})
         return
-    print(
-        f"pins at {seen.snapshot.commit[:12]}" + (f" (stale: {seen.snapshot.stale})" if seen.snapshot.stale else "")
-    )
-    _print_table(
+    stale = f" (stale: {seen.snapshot.stale})" if seen.snapshot.stale else ""
+    print(f"pins at {seen.snapshot.commit[:12]}{stale}")
+    print_table(
         ("environment", "model", "old -> new", "verdict", "metrics old -> new"),
         [
-            (r.environment, r.model, f"{_v(r.old)} -> {_v(r.new)}", r.verdict, _metrics(r.metrics_old, r.metrics_new))
+            (
+                r.environment,
+                r.model,
+                f"{version(r.old)} -> {version(r.new)}",
+                r.verdict,
+                _metrics(r.metrics_old, r.metrics_new),
+            )
             for r in rows
         ],
     )
     for row in rows:
+        if row.reason or row.actions:
+            print(f"\n{row.environment}/{row.model}: {row.verdict}")
         if row.reason:
-            print(f"\n{row.environment}/{row.model}: {row.reason}")
+            print("\n".join(f"  {line}" for line in row.reason.splitlines()))
         if row.actions:
-            print(f"\n{row.environment}/{row.model}:")
             print("\n".join(f"  {place}. {action}" for place, action in enumerate(row.actions, 1)))
 
 
@@ -92,21 +97,21 @@ def show_status(services: Services, *, as_json: bool) -> None:
     seen = look(services)
     rows = statuses(services, seen)
     if as_json:
-        _print_json({"commit": seen.snapshot.commit, "status": [asdict(row) for row in rows]})
+        print_json({"commit": seen.snapshot.commit, "status": [asdict(row) for row in rows]})
         return
-    _print_table(
+    print_table(
         ("environment", "model", "pin", "alias", "stage", "server", "state", "verified", "reason"),
         [
             (
                 r.environment,
                 r.model,
-                _v(r.pinned),
-                _v(r.alias_version),
-                _v(r.stage_version),
-                _v(r.serving_version),
+                version(r.pinned),
+                version(r.alias_version),
+                version(r.stage_version),
+                version(r.serving_version),
                 r.state,
-                None if r.since is None else _iso(r.since),
-                _first_line(r.reason),
+                None if r.since is None else clock(r.since),
+                first_line(r.reason),
             )
             for r in rows
         ],
@@ -122,22 +127,22 @@ def show_history(journal: Journal, environment: str | None, model: str | None, *
     ][:limit]
     rows = [_history_row(d) for d in found]
     if as_json:
-        _print_json([asdict(row) for row in rows])
+        print_json([asdict(row) for row in rows])
         return
-    _print_table(
+    print_table(
         ("#", "started", "environment", "model", "from -> to", "outcome", "seconds", "cause", "commit", "reason"),
         [
             (
                 r.id,
-                r.started,
+                clock(datetime.fromisoformat(r.started).timestamp()),
                 r.environment,
                 r.model,
-                f"{_v(r.from_version)} -> {_v(r.to_version)}",
+                _change(r.from_version, r.to_version),
                 r.outcome,
                 r.seconds,
                 r.cause,
                 r.commit[:7],
-                _first_line(r.reason or (f"override: {r.override}" if r.override else "")),
+                first_line(r.reason or (f"override: {r.override}" if r.override else "")),
             )
             for r in rows
         ],
@@ -150,24 +155,24 @@ def show_live(journal: Journal, at: datetime | None, *, as_json: bool) -> None:
     slots = sorted({d.draft.slot for d in journal.recent(sys.maxsize)})
     found = [(slot, verified_at(journal.history(slot), when.timestamp())) for slot in slots]
     rows = [
-        LiveRow(slot.environment, slot.model, was.version, _iso(was.at), was.revision, was.digest)
+        LiveRow(slot.environment, slot.model, was.version, iso(was.at), was.revision, was.digest)
         for slot, was in found
         if was is not None and was.version is not None
     ]
     if as_json:
-        _print_json({"at": when.isoformat(), "live": [asdict(row) for row in rows]})
+        print_json({"at": when.isoformat(), "live": [asdict(row) for row in rows]})
         return
     print(f"verified live at {when.isoformat(timespec='seconds')}")
-    _print_table(
+    print_table(
         ("environment", "model", "version", "since", "commit"),
-        [(r.environment, r.model, _v(r.version), r.since, r.commit[:7]) for r in rows],
+        [(r.environment, r.model, version(r.version), r.since, r.commit[:7]) for r in rows],
     )
 
 
 def show_promotion(promotion: Promotion, *, as_json: bool) -> None:
     """Print the branch that was pushed, and what to do with it."""
     if as_json:
-        _print_json(asdict(promotion))
+        print_json(asdict(promotion))
         return
     print(promotion.title)
     there = "is there already" if promotion.existing else "pushed"
@@ -188,7 +193,7 @@ def _history_row(deployment: Deployment) -> HistoryRow:
         override=draft.override,
         cause=draft.cause,
         commit=draft.revision,
-        started=_iso(deployment.started_at),
+        started=iso(deployment.started_at),
         seconds=None if ended is None else round(ended - deployment.started_at, 3),
     )
 
@@ -202,7 +207,7 @@ def _plan_row(services: Services, finding: Finding) -> PlanRow:
         old=old,
         new=finding.pinned,
         verdict=state_of(finding),
-        reason=plain(reason_of(finding)),
+        reason=plain_lines(reason_of(finding)),
         actions=[str(action) for action in finding.actions],
         metrics_old=metrics[old],
         metrics_new=metrics[finding.pinned],
@@ -219,43 +224,13 @@ def _measured(services: Services, model: str, version: int | None) -> Mapping[st
         return {}
 
 
+def _change(old: int | None, new: int | None) -> str:
+    return f"{version(old)} -> {version(new)}"
+
+
 def _metrics(old: Mapping[str, float], new: Mapping[str, float]) -> str:
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.4g}"
 
     names = sorted(set(old) | set(new))
     return "\n".join(f"{name} {number(old.get(name))} -> {number(new.get(name))}" for name in names)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if not rows:
-        print("nothing yet")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*(Text("-" if cell is None else plain(str(cell))) for cell in row))
-    console = Console()
-    # Piped into a file or another program, a table is as wide as it needs to be.
-    console.print(table, width=None if console.is_terminal else 400)
-
-
-def _v(version: int | None) -> str:
-    return "-" if version is None else f"v{version}"
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(timespec="seconds")
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]

@@ -29,7 +29,7 @@ from receiver.intake.github import Watched
 from receiver.intake.server import server_config
 from receiver.settings import Settings
 from receiver.status import Board
-from receiver.wiring import build, open_database
+from receiver.wiring import build, open_database, remember_target
 from receiver.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     """Start everything; ``cleanup`` stops it in reverse, so that nothing is taken in that nobody would keep."""
     database = open_database(settings)
     services = build(settings, database)
+    remember_target(settings, services.target)
     ingress = Ingress(settings, tunnel=tunnel, told=partial(greet, settings, services.source))
     queue = Queue(database, redact)
     inbox = Inbox(database, queue)

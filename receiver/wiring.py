@@ -19,6 +19,8 @@ from receiver.targets.compose_project import COMPOSE, Place
 from receiver.targets.process import ProcessTarget
 from serving.loader import Cache
 
+REMEMBERED = "target"  # in the state directory
+
 
 def open_database(settings: Settings) -> Database:
     """The receiver's memory, made where it is not there yet."""
@@ -43,13 +45,26 @@ def build(settings: Settings, database: Database) -> Services:
 
 
 def build_target(settings: Settings) -> Target:
-    """Where model servers run. ``auto`` asks the engine whether it is there, and has the image."""
+    """Where model servers run. ``auto`` stays with what the receiver of this state directory chose before.
+
+    Else a docker engine that is started later would move every server at the receiver's next start.
+    """
     state, chosen, docker = settings.pinrail_state_dir, settings.pinrail_target, Docker()
-    if chosen == "compose" or (chosen == "auto" and COMPOSE.is_dir() and docker.answers()):
-        image = settings.pinrail_serving_image or image_name()
-        if chosen == "compose" or docker.has_image(image):
-            return ComposeTarget(docker, Place(settings.pinrail_project, state, settings.pinrail_host, image))
+    image = settings.pinrail_serving_image or image_name()
+    if chosen == "auto" and (state / REMEMBERED).exists():
+        chosen = "compose" if (state / REMEMBERED).read_text() == "compose" else "process"
+    if chosen == "auto":  # compose where the engine is there, and has the image
+        chosen = "compose" if COMPOSE.is_dir() and docker.answers() and docker.has_image(image) else "process"
+    if chosen == "compose":
+        return ComposeTarget(docker, Place(settings.pinrail_project, state, settings.pinrail_host, image))
     return ProcessTarget(state, host=settings.pinrail_host, tracking_uri=settings.mlflow_tracking_uri)
+
+
+def remember_target(settings: Settings, target: Target) -> None:
+    """Note what ``auto`` means in this state directory from now on."""
+    (settings.pinrail_state_dir / REMEMBERED).write_text(
+        "compose" if isinstance(target, ComposeTarget) else "process"
+    )
 
 
 def open_services() -> Services:

@@ -43,7 +43,7 @@ class Journal:
 
     def open(self, draft: Draft) -> int:
         """Record that a deployment begins; returns its number."""
-        return self._insert(draft, Outcome.RUNNING, "", ended_at=None)
+        return self._insert(draft, Outcome.RUNNING, "")
 
     def close(self, deployment: int, outcome: Outcome, reason: str = "") -> None:
         """Record how a deployment ended."""
@@ -66,7 +66,7 @@ class Journal:
             hold.reason,
         ):
             return None
-        return self._insert(draft, hold.state, hold.reason, ended_at=time.time())
+        return self._insert(draft, hold.state, hold.reason)
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
         """Commit what is about to be done, with the state that was found."""
@@ -175,7 +175,8 @@ class Journal:
         with self._database.transaction() as db:
             db.execute("DELETE FROM quarantine WHERE environment = ? AND model = ?", (slot.environment, slot.model))
 
-    def _insert(self, draft: Draft, state: Outcome, reason: str, *, ended_at: float | None) -> int:
+    def _insert(self, draft: Draft, state: Outcome, reason: str) -> int:
+        now = time.time()
         with self._database.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO deployments (environment, model, from_version, to_version, digest, revision, cause,"
@@ -192,8 +193,8 @@ class Journal:
                     json.dumps([asdict(a) for a in draft.plan]),
                     state,
                     reason,
-                    time.time(),
-                    ended_at,
+                    now,
+                    now if state.terminal else None,
                 ),
             )
         return int(cursor.lastrowid or 0)
