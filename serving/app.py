@@ -14,7 +14,9 @@ from serving import model_dir, openapi
 from serving.batcher import Batcher
 from serving.endpoint import Dialect, Endpoint
 from serving.predictor import Predictor
+from serving.protocols import open_inference_routes
 from serving.protocols.invocations import InvocationsDialect
+from serving.protocols.open_inference import InferDialect
 from serving.protocols.predict import PredictDialect
 from serving.schema import RequestSchema
 
@@ -50,13 +52,21 @@ class ModelServer:
 
     def __init__(self, identity: Identity, predictor: Predictor) -> None:
         self.batcher = Batcher(predictor)
-        predict = PredictDialect(RequestSchema(predictor.model), identity.model, identity.version)
-        dialects: Mapping[str, Dialect] = {"/predict": predict, "/invocations": InvocationsDialect(predictor.model)}
+        name, number = identity.model, identity.version
+        schema = RequestSchema(predictor.model)
+        infer = InferDialect(schema, predictor.model, name, number)
+        dialects: Mapping[str, Dialect] = {
+            "/predict": PredictDialect(schema, name, number),
+            "/invocations": InvocationsDialect(predictor.model),
+            f"/v2/models/{name}/infer": infer,
+            f"/v2/models/{name}/versions/{number}/infer": infer,
+        }
         self._scoring = {path: Endpoint(dialect, self.batcher) for path, dialect in dialects.items()}
         self._rest = _rest(identity, predictor, self.batcher)
         for path, endpoint in self._scoring.items():
             # Also there, so that one router knows which methods and paths exist.
             self._rest.router.routes.append(Route(path, endpoint, methods=["POST"]))
+        self._rest.include_router(open_inference_routes.routes(predictor, self.batcher, name, number))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; one for a score saves the way through middleware and routing."""

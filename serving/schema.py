@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema, from_json
 
 from serving.errors import Detail, InvalidRequestError
-from serving.model_dir import Column, ModelDir
+from serving.model_dir import Column, ModelDir, Param
 
 MAX_ROWS = 10_000
 MAX_BODY_BYTES = 16 << 20
@@ -72,6 +72,13 @@ class RequestSchema:
             )
         )
 
+    def check(self, records: Any) -> list[Row]:
+        """The rows of a list of records that came some other way. InvalidRequestError: as for :meth:`decode`."""
+        try:
+            return [record.values() for record in self._records.validate_python(records)]
+        except ValidationError as error:
+            raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
+
     def decode(self, body: bytes) -> list[Row]:
         """The rows of a request's body. InvalidRequestError: it is not what the signature allows."""
         raw = parse_json(body)
@@ -86,6 +93,25 @@ class RequestSchema:
             return [self._record.validate_python(raw).values()]
         except ValidationError as error:
             raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
+
+
+class ParamsSchema:
+    """What a caller may send along with the rows, if the model's signature has params."""
+
+    def __init__(self, model: ModelDir) -> None:
+        self._names = [param.name for param in model.params]
+        fields = {param.name: _param(param) for param in model.params}
+        self._params = SchemaValidator(core_schema.typed_dict_schema(fields, extra_behavior="ignore"))
+
+    def check(self, raw: Any) -> Mapping[str, Any] | None:
+        """The params with their defaults; None for a model that has none, whatever was sent: as MLflow does it."""
+        if not self._names:
+            return None
+        try:
+            checked: Mapping[str, Any] = self._params.validate_python({} if raw is None else raw)
+        except ValidationError as error:
+            raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
+        return checked
 
 
 def details_of(error: ValidationError, names: Sequence[str]) -> Sequence[Detail]:
@@ -132,6 +158,13 @@ def _field(column: Column) -> core_schema.TypedDictField:
     if column.required:
         return core_schema.typed_dict_field(_value(column))
     return core_schema.typed_dict_field(core_schema.with_default_schema(_value(column), default=None), required=False)
+
+
+def _param(param: Param) -> core_schema.TypedDictField:
+    schema = core_schema.list_schema(SCALARS[param.type]) if param.is_list else SCALARS[param.type]
+    return core_schema.typed_dict_field(
+        core_schema.with_default_schema(core_schema.nullable_schema(schema), default=param.default), required=False
+    )
 
 
 def _rows(row: CoreSchema, max_rows: int) -> CoreSchema:

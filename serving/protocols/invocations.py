@@ -15,10 +15,10 @@ from starlette.types import Scope
 
 from serving.endpoint import Asked
 from serving.errors import Detail, InvalidRequestError, UnsupportedMediaTypeError
-from serving.model_dir import Column, ModelDir, Param
+from serving.model_dir import Column, ModelDir
 from serving.predictions import Predictions
 from serving.refusal import Refusal
-from serving.schema import MAX_ROWS, SCALARS, details_of, parse_json
+from serving.schema import MAX_ROWS, SCALARS, ParamsSchema, details_of, parse_json
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 PARAMS = "params"
@@ -54,9 +54,7 @@ class InvocationsDialect:
         self._records = SchemaValidator(
             core_schema.list_schema(record, min_length=1, max_length=MAX_ROWS, fail_fast=True)
         )
-        self._params = SchemaValidator(
-            core_schema.typed_dict_schema({p.name: _param(p) for p in model.params}, extra_behavior="ignore")
-        )
+        self._params = ParamsSchema(model)
 
     def decode(self, scope: Scope, body: bytes) -> Asked:
         """Read one of MLflow's JSON formats, or CSV. UnsupportedMediaTypeError: it is neither."""
@@ -73,11 +71,9 @@ class InvocationsDialect:
             records = self._from_json(found[0], raw[found[0]])
         try:
             rows = [record.values() for record in self._records.validate_python(records)]
-            # Params of a model that has none are ignored, as MLflow does.
-            checked = self._params.validate_python(params or {}) if self._model.params else None
         except ValidationError as error:
             raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
-        return Asked(rows, checked)
+        return Asked(rows, self._params.check(params))
 
     def encode(self, _asked: Asked, predictions: Predictions) -> bytes:
         """Write what the model's ``predict`` gives, and nothing else: MLflow's clients expect no more."""
@@ -164,13 +160,6 @@ def _field(column: Column) -> core_schema.TypedDictField:
 
 def _none_for_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _param(param: Param) -> core_schema.TypedDictField:
-    schema = core_schema.list_schema(SCALARS[param.type]) if param.is_list else SCALARS[param.type]
-    return core_schema.typed_dict_field(
-        core_schema.with_default_schema(core_schema.nullable_schema(schema), default=param.default), required=False
-    )
 
 
 def _invalid(loc: tuple[str | int, ...], message: str) -> InvalidRequestError:
