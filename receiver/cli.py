@@ -124,12 +124,46 @@ def promote(
     to: Annotated[str, typer.Option(help="The environment, e.g. production.")],
     json: Json = False,
 ) -> None:
-    """Push a branch with a one-line change of the pin, ready for a pull request."""
+    """Open a pull request with the one-line change of a pin, if gate and policy would let it in."""
+    from receiver.advance import advance
     from receiver.promotion import Change
-    from receiver.show import show_promotion
-    from receiver.wiring import propose
+    from receiver.show import show_proposed
+    from receiver.wiring import open_forge, open_services
 
-    show_promotion(propose(Change(model, version, to)), as_json=json)
+    show_proposed(advance(open_services(), open_forge(), Change(model, version, to)), as_json=json)
+
+
+@app.command()
+def rollback(
+    environment: Environment,
+    model: Model,
+    *,
+    to: Annotated[int | None, typer.Option(min=1, help="The version; default: the one verified before.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Put it back first, and hold what is pinned.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, for those who review it.")] = "rolled back by hand",
+    json: Json = False,
+) -> None:
+    """Open a pull request that pins an earlier version again."""
+    from receiver.core.state import Slot
+    from receiver.rollback import await_restored, find_way, propose_rollback, restore
+    from receiver.show import show_proposed, show_restored
+    from receiver.wiring import open_forge, open_queue, open_services
+
+    services = open_services()
+    way = find_way(services, Slot(environment, model), to)
+    if now:
+        restore(services, open_queue(), way, reason)
+        show_restored(way, restored=await_restored(services, way), as_json=json)
+    show_proposed(propose_rollback(services, open_forge(), way, reason), as_json=json)
+
+
+@app.command()
+def doctor(*, json: Json = False) -> None:
+    """What is missing between here and a working set-up: a line per check, and what to do."""
+    from receiver.doctor.examination import examine
+    from receiver.doctor.report import report
+
+    raise typer.Exit(report(examine(), as_json=json))
 
 
 @app.command()

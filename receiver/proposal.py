@@ -1,7 +1,29 @@
-"""From a pushed branch to a pull request: one per pin, the newest."""
+"""From a change of a pin to a pull request: one per pin, the newest."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from receiver.adapters.git_command import Remote
 from receiver.adapters.github_pulls import Proposal, Pull, Pulls
 from receiver.promotion import Promotion
+
+
+@dataclass(frozen=True, slots=True)
+class Forge:
+    """Where changes are proposed. ``pulls`` None: there is no token, so a pushed branch has to do."""
+
+    remote: Remote
+    base: str  # branch
+    pulls: Pulls | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A change that waits to be merged."""
+
+    promotion: Promotion
+    pull: Pull | None
+    notes: Sequence[str]  # what to know before merging
 
 
 def propose(pulls: Pulls, promotion: Promotion, base: str, body: str) -> Pull:

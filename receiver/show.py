@@ -9,8 +9,9 @@ from receiver.adapters.journal import Journal
 from receiver.console import clock, first_line, iso, print_json, print_table, version
 from receiver.core.deployment import Deployment, verified_at
 from receiver.core.errors import PinrailError
-from receiver.core.redact import plain_lines
-from receiver.promotion import Promotion
+from receiver.core.redact import plain, plain_lines
+from receiver.proposal import Proposed
+from receiver.rollback import Way
 from receiver.services import Services
 from receiver.status import reason_of, state_of, statuses
 from receiver.survey import Finding, consider, look
@@ -169,15 +170,27 @@ def show_live(journal: Journal, at: datetime | None, *, as_json: bool) -> None:
     )
 
 
-def show_promotion(promotion: Promotion, *, as_json: bool) -> None:
-    """Print the branch that was pushed, and what to do with it."""
+def show_proposed(proposed: Proposed, *, as_json: bool) -> None:
+    """Print what waits to be merged, where, and what to know before."""
+    promotion, pull = proposed.promotion, proposed.pull
     if as_json:
-        print_json(asdict(promotion))
+        print_json({**asdict(promotion), "pull_request": pull.url if pull else None, "notes": proposed.notes})
         return
     print(promotion.title)
     there = "is there already" if promotion.existing else "pushed"
     print(f"{there}: {promotion.branch} at {promotion.commit[:12]}")
-    print(f"open the pull request: {promotion.compare}" if promotion.compare else "merge it to promote")
+    for note in proposed.notes:
+        print(f"note: {plain(note)}")
+    if pull is not None:
+        print(f"pull request: {pull.url}")
+    else:
+        print(f"open the pull request: {promotion.compare}" if promotion.compare else "merge it")
+
+
+def show_restored(way: Way, *, restored: bool, as_json: bool) -> None:
+    """Print whether the receiver has put a version back already; for people, beside what a program reads."""
+    said = "serves again" if restored else "is not verified yet; a running receiver goes on, see pinrail status"
+    print(f"{way.slot}: v{way.pinned} is held, v{way.target} {said}", file=sys.stderr if as_json else sys.stdout)
 
 
 def _history_row(deployment: Deployment) -> HistoryRow:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ml.environment import Environment, Pin
 from receiver.adapters.journal import Quarantine
-from receiver.core.deployment import Outcome, Verified
+from receiver.core.deployment import Outcome, Verified, last_verified
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import Desired, read_pins
 from receiver.core.plan import Action, Goal, Rung, World, plan
@@ -119,7 +119,7 @@ def consider(services: Services, seen: Look, slot: Slot) -> Finding:
     verified = seen.verified.get(slot)
     if pin is None or environment is None:
         return _finding(seen, Finding(slot, None, verified, Goal(slot, None, verified=_is_empty(verified)), ()))
-    incumbent = _incumbent(seen, slot, environment, pin)
+    incumbent = _incumbent(seen, slot, environment, pin, _trusted(services, seen, slot))
     settled = Finding(slot, pin.version, verified, incumbent, ())
     held = next((q for q in seen.quarantined if q.slot == slot and (q.needs_human or q.version == pin.version)), None)
     if held is not None and held.needs_human:
@@ -168,9 +168,17 @@ def _newcomer(services: Services, seen: Look, settled: Finding, environment: Env
     return replace(settled, goal=Goal(slot, spec, verified=False), override=override)
 
 
-def _incumbent(seen: Look, slot: Slot, environment: Environment, pin: Pin) -> Goal | None:
-    """What to hold on to: the last verified version or, where our record is lost, another one that had traffic."""
+def _trusted(services: Services, seen: Look, slot: Slot) -> Verified | None:
+    """The last verified state. Versions that a person has sent into quarantine at this commit do not count."""
     verified = seen.verified.get(slot)
+    distrusted = {q.version for q in seen.quarantined if q.slot == slot}
+    if verified is None or verified.version not in distrusted:
+        return verified
+    return last_verified(services.journal.history(slot), distrusted)
+
+
+def _incumbent(seen: Look, slot: Slot, environment: Environment, pin: Pin, verified: Verified | None) -> Goal | None:
+    """What to hold on to: the last verified version or, where our record is lost, another one that had traffic."""
     if verified is not None and verified.version is not None and verified.digest is not None:
         spec = ServerSpec(slot, verified.version, verified.digest, environment.stage, pin.port, verified.revision)
         return Goal(slot, spec, verified=True)

@@ -3,15 +3,18 @@
 from receiver.adapters.docker import Docker
 from receiver.adapters.git import GitSource
 from receiver.adapters.git_command import parse_remote
+from receiver.adapters.github_api import GitHubClient
+from receiver.adapters.github_pulls import Pulls
 from receiver.adapters.journal import Journal
 from receiver.adapters.outbox import Outbox
 from receiver.adapters.prober import HttpProber
+from receiver.adapters.queue import Queue
 from receiver.adapters.registry import MlflowRegistry
 from receiver.adapters.sqlite import Database
 from receiver.core.redact import Redactor
 from receiver.images import image_name
 from receiver.ports import Target
-from receiver.promotion import Change, Promotion, promote
+from receiver.proposal import Forge
 from receiver.services import Services
 from receiver.settings import Settings, load_settings
 from receiver.targets.compose import ComposeTarget
@@ -78,11 +81,29 @@ def open_journal() -> Journal:
     return Journal(open_database(load_settings()))
 
 
-def propose(change: Change) -> Promotion:
-    """Push the branch that proposes a change of a pin, to the repository of the settings."""
-    settings = load_settings("pinrail_repo_url")
+def open_queue() -> Queue:
+    """For commands that have the receiver look again."""
+    return Queue(open_database(load_settings()))
+
+
+def build_github(settings: Settings) -> GitHubClient | None:
+    """The repository's API; None without a token, or where the URL names no repository."""
+    token = _token(settings)
+    if token is None or settings.repository is None:
+        return None
+    return GitHubClient(settings.repository, token, settings.github_api_url)
+
+
+def build_forge(settings: Settings) -> Forge:
+    """Where changes of pins are proposed: to the repository and the branch of the settings."""
+    github = build_github(settings)
     remote = parse_remote(settings.pinrail_repo_url or "", _token(settings))
-    return promote(remote, settings.pinrail_branch, change)
+    return Forge(remote, settings.pinrail_branch, Pulls(github) if github else None)
+
+
+def open_forge() -> Forge:
+    """For commands that propose."""
+    return build_forge(load_settings("pinrail_repo_url"))
 
 
 def _token(settings: Settings) -> str | None:

@@ -1,6 +1,7 @@
 """One run of the flow for one slot: what it was for, how it ended, and what its history says. Pure."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -69,6 +70,12 @@ def verified_at(history: Iterable[Deployment], when: float) -> Verified | None:
             draft = deployment.draft
             found = Verified(draft.to_version, draft.digest, draft.revision, deployment.ended_at)
     return found
+
+
+def last_verified(history: Iterable[Deployment], without: Collection[int | None] = ()) -> Verified | None:
+    """The last version that was verified live in a slot, apart from some; ``history`` is the slot's, oldest first."""
+    passed_over = {None, *without}
+    return verified_at((d for d in history if d.draft.to_version not in passed_over), math.inf)
 
 
 def longest_live(history: Iterable[Deployment], version: int, now: float) -> tuple[float, float | None]:
