@@ -45,12 +45,14 @@ def load_champion(name: str, path: Path, subject: Subject) -> Champion:
     except ServingError as error:
         return Champion(name, (), "", None, f"{name} can't be compared with: {error}")
     columns, outputs = predictor.model.columns, describe_outputs(path)
-    lacking = [c.name for c in columns if c.required and c.name not in subject.records[0]]
+    features = subject.data.features
+    lacking = [c.name for c in columns if c.required and c.name not in features]
     if lacking:
         reason = f"{name} can't be compared with: these rows have no {', '.join(lacking)}"
         return Champion(name, columns, outputs, None, reason)
     try:
-        return Champion(name, columns, outputs, predictor.predict_records(subject.records))
+        records = to_records(features[[c.name for c in columns if c.name in features]])
+        return Champion(name, columns, outputs, predictor.predict_records(records))
     except Exception as error:  # noqa: BLE001 - it was made for other columns, and may raise anything
         reason = f"{name} does not answer these rows: {str(error).strip().splitlines()[0][:300]}"
         return Champion(name, columns, outputs, None, reason)
