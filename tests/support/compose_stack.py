@@ -1,5 +1,6 @@
 """The whole flow on a real engine: small model servers in containers, the real prober, git and registry in memory."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from ml.environment import parse_environment
 from receiver.adapters.docker import Docker
 from receiver.adapters.prober import HttpProber
 from receiver.core.deployment import Deployment
+from receiver.core.errors import Retryable
 from receiver.core.state import Server
 from receiver.targets.compose import ComposeTarget
 from receiver.targets.compose_project import Place
@@ -66,8 +68,10 @@ class Stack(Flow):
         return self.journal.recent(1)[0]
 
     def answering(self) -> int | None:
-        """The version behind the public port."""
-        return asked_version(self.port)
+        """The version behind the public port; None: nobody, or a proxy that looks for its server."""
+        with contextlib.suppress(ValueError, KeyError):
+            return asked_version(self.port)
+        return None
 
     def servers(self) -> Sequence[Server]:
         """What runs."""
@@ -87,8 +91,13 @@ class Stack(Flow):
 
 
 def in_background(stack: Stack) -> threading.Thread:
-    """Reconcile in a thread, while the test does something to the engine."""
-    thread = threading.Thread(target=stack.run)
+    """Reconcile in a thread, while the test does something to the engine. A failing look is tried again later."""
+
+    def reconcile() -> None:
+        with contextlib.suppress(Retryable):
+            stack.run()
+
+    thread = threading.Thread(target=reconcile)
     thread.start()
     return thread
 

@@ -233,7 +233,7 @@ def _children(pid: int | None) -> list[int]:
 
 
 def _answers(port: int) -> int | None:
-    with contextlib.suppress(ValueError):  # the proxy's own page, while it looks for the server
+    with contextlib.suppress(KeyError):  # the proxy itself, while it looks for the server
         return asked_version(port)
     return None
 
