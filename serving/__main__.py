@@ -48,7 +48,12 @@ def load(options: argparse.Namespace) -> Any:
         stage=options.stage,
         revision=options.revision,
     )
-    return build_app(identity, load_predictor(path))
+    app = build_app(identity, load_predictor(path))
+    if options.metrics_port is not None:
+        from serving.metrics import serve_metrics
+
+        serve_metrics(app.metrics, options.metrics_port, options.host)
+    return app
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stage", help="shown in /health")
     parser.add_argument("--revision", help="the commit that asked for it, shown in /health")
     parser.add_argument("--cache", required=True, type=Path, help="the directory of fetched versions")
-    parser.add_argument("--host", default="127.0.0.1", help="the address for --port (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address for --port and --metrics-port (%(default)s)")
+    parser.add_argument("--metrics-port", type=int, help="show Prometheus's numbers under /metrics there")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--port", type=int, help="serve on this port")
     place.add_argument("--control", type=Path, help="serve where the control socket at this path says")

@@ -1,10 +1,10 @@
 """The model server as an ASGI application: scoring goes straight to its endpoints, FastAPI answers all else."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 from serving import model_dir, openapi
 from serving.batcher import Batcher
 from serving.endpoint import Dialect, Endpoint
+from serving.metrics import Metrics
+from serving.page import POLICY, page
 from serving.predictor import Predictor
 from serving.protocols import open_inference_routes
 from serving.protocols.invocations import InvocationsDialect
@@ -51,22 +53,26 @@ class ModelServer:
     """An ASGI application for one loaded model."""
 
     def __init__(self, identity: Identity, predictor: Predictor) -> None:
-        self.batcher = Batcher(predictor)
+        carried = {"environment": identity.environment, "model": identity.model, "version": str(identity.version)}
+        self.metrics = Metrics(carried)
+        self.batcher = Batcher(predictor, metrics=self.metrics)
         name, number = identity.model, identity.version
         schema = RequestSchema(predictor.model)
-        infer = InferDialect(schema, predictor.model, name, number)
-        dialects: Mapping[str, Dialect] = {
-            "/predict": PredictDialect(schema, name, number),
-            "/invocations": InvocationsDialect(predictor.model),
+        infer = self._endpoint("infer", InferDialect(schema, predictor.model, name, number))
+        self._scoring = {
+            "/predict": self._endpoint("predict", PredictDialect(schema, name, number)),
+            "/invocations": self._endpoint("invocations", InvocationsDialect(predictor.model)),
             f"/v2/models/{name}/infer": infer,
             f"/v2/models/{name}/versions/{number}/infer": infer,
         }
-        self._scoring = {path: Endpoint(dialect, self.batcher) for path, dialect in dialects.items()}
         self._rest = _rest(identity, predictor, self.batcher)
         for path, endpoint in self._scoring.items():
             # Also there, so that one router knows which methods and paths exist.
             self._rest.router.routes.append(Route(path, endpoint, methods=["POST"]))
         self._rest.include_router(open_inference_routes.routes(predictor, self.batcher, name, number))
+
+    def _endpoint(self, name: str, dialect: Dialect) -> Endpoint:
+        return Endpoint(name, dialect, self.batcher, self.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; one for a score saves the way through middleware and routing."""
@@ -99,14 +105,19 @@ def _rest(identity: Identity, predictor: Predictor, batcher: Batcher) -> FastAPI
             raise HTTPException(503, "the model has not come back from a request for too long")
         return health
 
+    example = model_dir.input_example(predictor.model.path)
+    shown = page(health.model_dump(exclude={"status"}), predictor.model.columns, example[0] if example else {})
+
+    @app.get("/", include_in_schema=False)
+    async def get_page() -> HTMLResponse:
+        return HTMLResponse(shown, headers={"Content-Security-Policy": POLICY})
+
     described: dict[str, Any] = {}
 
     def describe() -> dict[str, Any]:
         if not described:
             described.update(FastAPI.openapi(app))
-            described["paths"]["/predict"] = {
-                "post": openapi.predict_operation(predictor.model, model_dir.input_example(predictor.model.path))
-            }
+            described["paths"]["/predict"] = {"post": openapi.predict_operation(predictor.model, example)}
             described["components"]["schemas"].update(openapi.request_schemas(predictor.model.columns))
         return described
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.errors import DeadlineError, OverloadedError
+from serving.metrics import Metrics
 from serving.predictions import Predictions
 from serving.predictor import Params, Predictor
 from serving.schema import MAX_ROWS, Row
@@ -57,7 +58,8 @@ _Piece = tuple[_Request, Sequence[Row]]
 class Batcher:
     """The one queue in front of a predictor. It belongs to one event loop."""
 
-    def __init__(self, predictor: Predictor, limits: Limits | None = None) -> None:
+    def __init__(self, predictor: Predictor, limits: Limits | None = None, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics or Metrics({})
         self.limits = limits or Limits()
         self.waiting_rows = 0
         self.waiting_requests = 0
@@ -153,14 +155,19 @@ class Batcher:
             request.answer.set_exception(_too_late(self.limits))
         return not request.answer.done()
 
+    def _predict(self, rows: Sequence[Row], params: Params = None) -> Predictions:
+        predictions = self._predictor.predict(rows, params)
+        self._metrics.batch(predictions)
+        return predictions
+
     def _ask(self, pieces: Sequence[_Piece]) -> list[Predictions | Exception]:
         """Ask the model for all pieces at once; where it fails, for each alone, so that one spoils no other."""
         try:
             if len(pieces) == 1:
                 request, rows = pieces[0]
-                return [self._predictor.predict(rows, request.params)]
+                return [self._predict(rows, request.params)]
             # Models with params are never asked together: their runtime says that rows depend on each other.
-            together = self._predictor.predict([row for _, rows in pieces for row in rows])
+            together = self._predict([row for _, rows in pieces for row in rows])
         except Exception as error:  # noqa: BLE001 - it is raised where the request waits
             return [error] if len(pieces) == 1 else [self._ask([piece])[0] for piece in pieces]
         answers: list[Predictions | Exception] = []

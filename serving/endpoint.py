@@ -1,11 +1,13 @@
 """One scoring path over HTTP: read, decode, ask the queue, encode. What differs between protocols is a dialect."""
 
+import time
 from typing import NamedTuple, Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from serving.asgi import JSON, ClientGoneError, Headers, read_body, respond
 from serving.batcher import Batcher
+from serving.metrics import Metrics
 from serving.predictions import Predictions
 from serving.predictor import Params
 from serving.refusal import Refusal, refusal
@@ -40,12 +42,16 @@ class Dialect(Protocol):
 class Endpoint:
     """The ASGI app behind one scoring path."""
 
-    def __init__(self, dialect: Dialect, batcher: Batcher) -> None:
+    def __init__(self, name: str, dialect: Dialect, batcher: Batcher, metrics: Metrics) -> None:
+        """``name`` is what the metrics call the protocol."""
+        self._name = name
         self._dialect = dialect
         self._batcher = batcher
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        start = time.perf_counter()
         headers: Headers = (JSON,)
         try:
             asked = self._dialect.decode(scope, await read_body(receive))
@@ -58,3 +64,4 @@ class Endpoint:
             status, content = self._dialect.refuse(refused)
             headers = refused.headers
         await respond(send, status, content, headers)
+        self._metrics.request(self._name, status, time.perf_counter() - start)

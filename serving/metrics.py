@@ -1,0 +1,125 @@
+"""What a model server counts, and its page for Prometheus.
+
+Counting is a few additions on plain numbers in the one event loop; Prometheus's own library is only imported where
+the numbers are asked for.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from serving.errors import ServingError
+from serving.predictions import Predictions
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
+PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+# A model whose labels are no classes must not fill the memory.
+MAX_LABELS = 100
+OTHER = "other"
+
+
+class Histogram:
+    """Counts per bucket, and the sum of what was counted."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """The buckets as Prometheus wants them: each holds those below it."""
+        seen, buckets = 0, []
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            seen += count
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), float(seen)))
+        return buckets
+
+
+class Metrics:
+    """The numbers of one model server. It belongs to one event loop; reading from a thread may see a request half."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        """``labels``: the names and values that every number carries, such as the model's version."""
+        self.labels = dict(labels)
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.seconds: dict[str, Histogram] = {}
+        self.batch_rows = Histogram(ROWS)
+        self.predictions: Counter[str] = Counter()
+        self.probability = Histogram(PROBABILITIES)
+
+    def request(self, protocol: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self.requests[protocol, status] += 1
+        histogram = self.seconds.get(protocol)
+        if histogram is None:
+            histogram = self.seconds[protocol] = Histogram(SECONDS)
+        histogram.add(seconds)
+
+    def batch(self, predictions: Predictions) -> None:
+        """The model answered so many rows at once, with these labels."""
+        self.batch_rows.add(len(predictions))
+        if predictions.probabilities is None:
+            return
+        known = self.predictions
+        for label in predictions.labels.tolist():
+            name = str(label)
+            known[name if name in known or len(known) < MAX_LABELS else OTHER] += 1
+        for row in predictions.probabilities.tolist():
+            self.probability.add(row[-1])
+
+    def collect(self) -> Iterable[Any]:
+        """The numbers as families of Prometheus's library, which calls this for every page."""
+        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+        names, values = list(self.labels), list(self.labels.values())
+        requests = CounterMetricFamily(
+            "pinrail_requests", "Scoring requests answered.", labels=[*names, "protocol", "status"]
+        )
+        for (protocol, status), count in list(self.requests.items()):
+            requests.add_metric([*values, protocol, str(status)], count)
+        yield requests
+
+        seconds = HistogramMetricFamily(
+            "pinrail_request_seconds", "From a request's head to its answer.", labels=[*names, "protocol"]
+        )
+        for protocol, histogram in list(self.seconds.items()):
+            seconds.add_metric([*values, protocol], histogram.cumulative(), histogram.total)
+        yield seconds
+
+        predictions = CounterMetricFamily("pinrail_predictions", "Rows by predicted class.", labels=[*names, "label"])
+        for label, count in list(self.predictions.items()):
+            predictions.add_metric([*values, label], count)
+        yield predictions
+
+        for name, says, histogram in (
+            ("pinrail_batch_rows", "Rows that the model was asked at once.", self.batch_rows),
+            ("pinrail_probability", "Probability of the last class.", self.probability),
+        ):
+            family = HistogramMetricFamily(name, says, labels=names)
+            family.add_metric(values, histogram.cumulative(), histogram.total)
+            yield family
+
+
+def serve_metrics(metrics: Metrics, port: int, host: str = "127.0.0.1") -> int:
+    """Show the numbers under ``/metrics`` on a port of their own, from a thread.
+
+    Returns the port: 0 picks a free one. ServingError: it is taken.
+    """
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    try:
+        server, _thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise ServingError(f"metrics can't be shown on {host}:{port}: {error}; choose another port") from error
+    return int(server.server_port)
