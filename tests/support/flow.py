@@ -83,8 +83,12 @@ class Flow:
         """Register versions, with evidence for both environments."""
         for version in versions:
             assert self.registry.register(MODEL, {"MLmodel": f"v{version}"}) == version
-            for path, raw in self.files(1, 1).items():
-                self.registry.record(self.evidence(version, parse_environment(raw, path), passing=passing))
+            self.record(version, passing=passing)
+
+    def record(self, version: int, *, passing: bool = True) -> None:
+        """Record evidence for both environments."""
+        for path, raw in self.files(1, 1).items():
+            self.registry.record(self.evidence(version, parse_environment(raw, path), passing=passing))
 
     def evidence(self, version: int, environment: Environment, *, passing: bool = True) -> Evidence:
         """What the gate would have recorded."""
