@@ -75,9 +75,9 @@ def quiet() -> Iterator[None]:
 
 def tell(*, once: bool) -> None:
     """Run the demo. Stays up until Ctrl-C unless ``once``; ends everything that it started."""
-    # A terminal that closes and a `kill` end the demo as Ctrl-C does: nothing is left running.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, lambda *_: signal.raise_signal(signal.SIGINT))
+    # A terminal that closes and a `kill` end the demo as Ctrl-C does, also in the background: nothing is left running.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
     ports = choose()
     stage = Stage(Path(".pinrail/demo").absolute(), ports)
     narrator = Narrator()
