@@ -9,6 +9,15 @@ EVENTS = ("push", "pull_request")
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """One webhook of the repository."""
+
+    id: int
+    url: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """GitHub's record of one attempt to reach us."""
 
@@ -43,6 +52,15 @@ class Hooks:
                 return patched
         created: int = self._client.post(HOOKS, {"name": "web", **wanted})["id"]
         return created
+
+    def find(self, known: int | None, path: str) -> Hook | None:
+        """The hook with the id ``known``, or else the newest one that delivers to ``path`` anywhere."""
+        found = [
+            Hook(hook["id"], hook["config"].get("url") or "", hook["active"])
+            for hook in self._client.pages(HOOKS + "{?per_page}", per_page=100)
+        ]
+        mine = [hook for hook in found if hook.id == known or hook.url.endswith(path)]
+        return max(mine, key=lambda hook: (hook.id == known, hook.id), default=None)
 
     def last_delivery(self, hook: int) -> Delivery | None:
         """The newest delivery, or None where there was none yet. NotFound: the hook is gone."""

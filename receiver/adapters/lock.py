@@ -30,3 +30,20 @@ def exclusive(state: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # the file stays: removing it would let two hold "the" lock
+
+
+def holder(state: Path) -> int | None:
+    """The process that holds ``<state>/lock`` now, 0 where it has not said, or None where nobody does."""
+    try:
+        descriptor = os.open(state / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        return int(said) if said.isdigit() else 0
+    else:
+        return None
+    finally:
+        os.close(descriptor)

@@ -54,6 +54,7 @@ class FakeGitHub:
         self.deployment_statuses: dict[int, list[dict[str, Any]]] = {}
         self.hooks: dict[int, dict[str, Any]] = {}
         self.deliveries: dict[int, list[dict[str, Any]]] = {}
+        self.permissions = {"admin": True, "push": True, "pull": True}  # of the token's user
         self._ids = 100
 
     def writes(self) -> list[str]:
@@ -109,6 +110,7 @@ class FakeGitHub:
     def _routes(self) -> dict[str, Callable[[Operation, dict[str, str], Any], tuple[int, Any]]]:
         repo = "/repos/{owner}/{repo}"
         return {
+            f"GET {repo}": self._show_repository,
             f"GET {repo}/pulls": self._list_pulls,
             f"POST {repo}/pulls": self._create_pull,
             f"GET {repo}/pulls/{{pull_number}}": lambda op, *_: (200, self._shown(op, 200)),
@@ -143,6 +145,11 @@ class FakeGitHub:
         return shown, {"Link": f'<{self.url}{path}?{following}>; rel="next"'}
 
     url = ""  # set while it is served
+
+    def _show_repository(self, operation: Operation, *_: Any) -> tuple[int, Any]:
+        data = operation.example(200)
+        del data["source"]  # GitHub's example lacks fields there, and one of its own
+        return 200, data | {"full_name": self.repository, "language": "Python", "permissions": self.permissions}
 
     # -- pull requests
 

@@ -1,0 +1,57 @@
+"""A check's answer, and asking many at once: each within a deadline, and none able to spoil the others."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from receiver.core.errors import PinrailError
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report."""
+
+    name: str
+    ok: bool
+    found: str
+    todo: str = ""  # what to do; where all is well, what more could be had
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A check that is to be made."""
+
+    name: str
+    ask: Callable[[], Check]
+    todo: str  # where it cannot be made
+
+
+def answer(questions: Sequence[Question], seconds: float) -> list[Check]:
+    """Ask all at once and wait for each up to ``seconds``; the answers are in the order of the questions."""
+    asked = [(question, _begin(question)) for question in questions]
+    return [_finish(question, future, seconds) for question, future in asked]
+
+
+def _begin(question: Question) -> "Future[Check]":
+    future: Future[Check] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(question.ask())
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            future.set_exception(error)
+
+    # A daemon: an answer that never comes must not keep the command from ending.
+    threading.Thread(target=work, daemon=True, name=f"doctor {question.name}").start()
+    return future
+
+
+def _finish(question: Question, future: "Future[Check]", seconds: float) -> Check:
+    try:
+        return future.result(seconds)
+    except PinrailError as error:
+        return Check(question.name, ok=False, found=str(error), todo=question.todo)
+    except Exception as error:  # noqa: BLE001 - a check that fails is a line, not the end of the report
+        said = f"{type(error).__name__}: {error}" if future.done() else f"no answer within {seconds:g} s"
+        return Check(question.name, ok=False, found=said, todo=question.todo)
