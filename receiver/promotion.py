@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from ml.environment import EnvironmentInvalid, parse_environment
 from receiver.adapters import shell
 from receiver.adapters.git_command import NETWORK_SECONDS, Git, GitFailed, Remote
 from receiver.adapters.git_files import contains, fetch, read_files
@@ -30,11 +31,12 @@ class Change:
     version: int
     environment: str
     back: bool = False  # it undoes a promotion
+    rolling: bool = False  # its branch proposes the best version of the day, whichever that is
 
     @property
     def branch(self) -> str:
         """The branch that proposes it; the same change always has the same one."""
-        return self._branch(str(self.version))
+        return self._branch("candidate" if self.rolling else f"v{self.version}")
 
     def title(self, was: int) -> str:
         """The subject of the commit and of the pull request."""
@@ -44,14 +46,14 @@ class Change:
 
     def replaces(self, branch: str) -> bool:
         """Whether ``branch`` proposes another version for the same pin, in the same direction."""
-        number = r"[1-9]\d*"
-        pattern = number.join(map(re.escape, self._branch("\0").split("\0")))
+        which = r"(v[1-9]\d*|candidate)"
+        pattern = which.join(map(re.escape, self._branch("\0").split("\0")))
         return branch != self.branch and re.fullmatch(pattern, branch) is not None
 
-    def _branch(self, version: str) -> str:
+    def _branch(self, which: str) -> str:
         # Model names may hold what a ref may not: two dots in a row, a dot or ".lock" at the end.
         kind, word = ("rollback", "in") if self.back else ("promote", "to")
-        name = f"{self.model}-v{version}-{word}-{self.environment}"
+        name = f"{self.model}-{which}-{word}-{self.environment}"
         return f"{kind}/" + re.sub(r"(\.lock|\.)$", "", re.sub(r"\.{2,}", ".", name))
 
 
@@ -162,8 +164,10 @@ def _require_replaceable(git: Git, proposed: str, head: str, change: Change) -> 
         return
     try:
         before = read_files(git, f"{proposed}^")[path]
-        ours = edit_pin(before, change.model, change.version) == read_files(git, proposed)[path]
-    except (PinrailError, KeyError):
+        after = read_files(git, proposed)[path]
+        version = parse_environment(after, path).models[change.model].version if change.rolling else change.version
+        ours = edit_pin(before, change.model, version) == after
+    except (PinrailError, EnvironmentInvalid, KeyError):
         ours = False
     if not ours or _touched(git, proposed) != [path]:
         raise Rejected(

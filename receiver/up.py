@@ -29,7 +29,7 @@ from receiver.intake.github import Watched
 from receiver.intake.server import server_config
 from receiver.settings import Settings
 from receiver.status import Board
-from receiver.wiring import build, open_database, remember_target
+from receiver.wiring import build, build_follow_ups, open_database, remember_target
 from receiver.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,8 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     inbox = Inbox(database, queue)
     cleanup.callback(inbox.close)
     board = Board(services)
-    worker = Worker(services, queue, board, settings.pinrail_poll_seconds)
+    follow_ups = build_follow_ups(settings, services)
+    worker = Worker(services, queue, board, settings.pinrail_poll_seconds, follow_ups)
     admin = Listener(admin_config(database, board.rows, settings.pinrail_admin_port, redact), "admin")
     cleanup.callback(admin.stop)
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
@@ -76,6 +77,9 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     senders = notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls])
     outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, told_to_stop), name="outbox")
     working = threading.Thread(target=worker.run, name="worker")
+    for follow_up in follow_ups:
+        follow_up.start()
+        cleanup.callback(follow_up.stop)
     for thread, end in ((outbox, told_to_stop.set), (working, worker.stop)):
         thread.start()
         cleanup.callback(thread.join)

@@ -5,6 +5,7 @@ from receiver.adapters.git import GitSource
 from receiver.adapters.git_command import parse_remote
 from receiver.adapters.github_api import GitHubClient
 from receiver.adapters.github_pulls import Pulls
+from receiver.adapters.github_statuses import Statuses
 from receiver.adapters.journal import Journal
 from receiver.adapters.outbox import Outbox
 from receiver.adapters.prober import HttpProber
@@ -12,9 +13,11 @@ from receiver.adapters.queue import Queue
 from receiver.adapters.registry import MlflowRegistry
 from receiver.adapters.sqlite import Database
 from receiver.core.redact import Redactor
+from receiver.follow_up import FollowUp
 from receiver.images import image_name
 from receiver.ports import Target
 from receiver.proposal import Forge
+from receiver.reviewer import GitHub, Reviewer
 from receiver.services import Services
 from receiver.settings import Settings, load_settings
 from receiver.targets.compose import ComposeTarget
@@ -104,6 +107,18 @@ def build_forge(settings: Settings) -> Forge:
 def open_forge() -> Forge:
     """For commands that propose."""
     return build_forge(load_settings("pinrail_repo_url"))
+
+
+def build_follow_ups(settings: Settings, services: Services) -> list[FollowUp]:
+    """What happens on GitHub after each look; nothing without a token."""
+    token, repository = _token(settings), settings.repository
+    if token is None or repository is None:
+        return []
+    url, branch = settings.pinrail_repo_url or "", settings.pinrail_branch
+    client = GitHubClient(repository, token, settings.github_api_url)
+    proposals = GitSource(url, branch, settings.pinrail_state_dir / "proposals.git", token=token)
+    github = GitHub(proposals, Pulls(client), Statuses(client), branch, Redactor(settings.secrets))
+    return [FollowUp("plans", Reviewer(services, github).look)]
 
 
 def _token(settings: Settings) -> str | None:

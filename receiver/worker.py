@@ -8,10 +8,13 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Sequence
 
 from receiver.adapters.queue import Job, Queue
 from receiver.announce import announce_rejection
 from receiver.core.errors import Rejected, Retryable
+from receiver.follow_up import FollowUp
+from receiver.pulse import Pulse
 from receiver.reconcile import Report, reconcile
 from receiver.services import Services
 from receiver.status import Board
@@ -26,11 +29,15 @@ PATIENCE_SECONDS = 0.5  # how long a job enqueued by another process may wait un
 class Worker:
     """Runs until told to stop; a job that has begun is finished first."""
 
-    def __init__(self, services: Services, queue: Queue, board: Board, poll_seconds: float) -> None:
+    def __init__(
+        self, services: Services, queue: Queue, board: Board, poll_seconds: float, after: Sequence[FollowUp] = ()
+    ) -> None:
         self._services = services
         self._board = board
         self._queue = queue
         self._poll_seconds = poll_seconds
+        self._after = after
+        self._pulse = Pulse(services.target)
         self._stop = threading.Event()
         self._next_look = 0.0  # monotonic
         self._last_rejection = ""  # told once, not at every look
@@ -53,9 +60,15 @@ class Worker:
                 self._next_look = time.monotonic() + self._poll_seconds
             job = self._queue.claim()
             if job is None:
+                for server in self._pulse.ended():
+                    log.warning("%s v%d has ended by itself", server.spec.slot, server.spec.version)
+                    self._queue.enqueue("server ended")
                 self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_look - time.monotonic())))
                 continue
             self._work(job)
+            self._pulse.forget()
+            for follow_up in self._after:
+                follow_up.wake()
 
     def _work(self, job: Job) -> None:
         try:

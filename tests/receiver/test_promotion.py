@@ -204,3 +204,27 @@ def test_the_history_of_the_promoted_branch_is_whole(origin: Origin, remote: Rem
     git(tmp_path, "clone", "--quiet", "--branch", BRANCH, origin.url, "clone")
     assert git(tmp_path / "clone", "fsck", "--strict", "--no-dangling") == ""
     assert (tmp_path / "clone" / "src" / "code.py").read_text() == "1\n"
+
+
+def test_a_rolling_promotion_keeps_its_branch_from_version_to_version(origin: Origin) -> None:
+    five, six = (Change("churn-model", version, "production", rolling=True) for version in (5, 6))
+    first = promote(parse_remote(origin.url), "main", five, ADA)
+    second = promote(parse_remote(origin.url), "main", six, ADA)
+    assert first.branch == second.branch == "promote/churn-model-candidate-to-production"
+    assert origin.text(second.branch, PATH).count("version: 6") == 1
+    assert git(origin.path, "rev-list", "--count", f"main..{second.branch}") == "1"
+
+
+def test_a_rolling_promotion_leaves_somebodys_own_commits_alone(origin: Origin) -> None:
+    origin.branch = "promote/churn-model-candidate-to-production"
+    origin.commit({PATH: pinned(PRODUCTION, 5), "README.md": "mine"})
+    with pytest.raises(Rejected, match="holds other changes"):
+        promote(parse_remote(origin.url), "main", Change("churn-model", 6, "production", rolling=True), ADA)
+
+
+def test_a_promotion_of_one_version_takes_the_place_of_a_rolling_one_and_the_other_way_round() -> None:
+    six = Change("churn-model", 6, "production")
+    rolling = Change("churn-model", 6, "production", rolling=True)
+    assert six.replaces(rolling.branch)
+    assert rolling.replaces(six.branch)
+    assert not rolling.replaces(rolling.branch)

@@ -1,0 +1,31 @@
+"""Which pull requests are merged without a person: promotions as Pinrail proposes them, where policy says so."""
+
+from receiver.core.edit import edit_pin
+from receiver.core.errors import PinrailError
+from receiver.core.pins import Desired, path_of
+from receiver.core.preview import Preview
+from receiver.ports import Snapshot
+from receiver.promotion import Change
+
+
+def mergeable(base: tuple[Snapshot, Desired], proposed: Snapshot, plan: Preview, branch: str) -> str | None:
+    """Say with which subject to merge, or None where a person has to.
+
+    The policy that counts is that of the base: a pull request cannot allow itself anything. Whatever its title says,
+    its whole effect must be one promoted version, on the branch that a promotion of it has.
+    """
+    snapshot, desired = base
+    if plan.state != "success" or len(plan.changes) != 1:
+        return None
+    (change,) = plan.changes
+    model, path = change.slot.model, path_of(change.slot.environment)
+    allowed = any(e.name == change.slot.environment and e.auto_merge for e in desired.environments)
+    if not allowed or change.old is None or change.new is None or change.override is not None:
+        return None
+    try:
+        expected = {**snapshot.files, path: edit_pin(snapshot.files[path], model, change.new, path)}
+    except PinrailError:
+        return None
+    promotions = [Change(model, change.new, change.slot.environment, rolling=rolling) for rolling in (False, True)]
+    ours = next((promotion for promotion in promotions if promotion.branch == branch), None)
+    return ours.title(change.old) if ours is not None and dict(proposed.files) == expected else None

@@ -1,0 +1,68 @@
+"""What is done after the worker has looked, on a thread of its own: it delays no deployment and fails none."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from receiver.core.errors import PinrailError, Retryable
+
+log = logging.getLogger(__name__)
+
+BACKOFF_SECONDS = 30.0  # where the outside does not say when to ask again
+STOP_SECONDS = 5.0
+
+# Does it once, and ends early at the event. Returns when to do it again unasked, in seconds since the epoch.
+Task = Callable[[threading.Event], float]
+
+
+class FollowUp:
+    """Does its task whenever it is woken, one after another; being woken meanwhile means once more."""
+
+    def __init__(self, name: str, task: Task) -> None:
+        self._name = name
+        self._task = task
+        self._news = threading.Event()
+        self._stop = threading.Event()
+        self._last_error = ""  # told once, not at every look
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Wait for the first :meth:`wake`."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Ask for the task; returns at once."""
+        self._news.set()
+
+    def stop(self) -> None:
+        """End the task at hand early. A call to the outside that hangs is left behind: all of it may be repeated."""
+        self._stop.set()
+        self._news.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        again_at = math.inf
+        while not self._stop.is_set():
+            self._news.wait(min(threading.TIMEOUT_MAX, max(0.0, again_at - time.time())))
+            self._news.clear()
+            if self._stop.is_set():
+                return
+            try:
+                again_at = self._task(self._stop)
+                self._last_error = ""
+            except Retryable as error:
+                self._note(error)
+                again_at = math.inf
+                self._stop.wait(BACKOFF_SECONDS if error.after is None else error.after)
+            except Exception as error:
+                if isinstance(error, PinrailError):
+                    self._note(error)
+                else:
+                    log.exception("%s: a bug", self._name)
+                again_at = math.inf
+
+    def _note(self, error: PinrailError) -> None:
+        log.log(logging.DEBUG if str(error) == self._last_error else logging.WARNING, "%s: %s", self._name, error)
+        self._last_error = str(error)

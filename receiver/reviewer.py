@@ -1,0 +1,158 @@
+"""Plans on pull requests: what each open one that touches the environments would do, as a comment and a status.
+
+What is open is asked of GitHub at each look, and what a pull request holds is read from git as data: a webhook is
+only a reason to look. Everything is computed anew and written where it differs from what was written last, so nothing
+has to be remembered over a crash, and a GitHub that is down is told later.
+"""
+
+import logging
+import math
+import threading
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from receiver.adapters.github_api import MAX_ITEMS
+from receiver.adapters.github_pulls import Pull, Pulls
+from receiver.adapters.github_statuses import CommitStatus, Statuses
+from receiver.auto_merge import mergeable
+from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.pins import Desired, is_environment_file, read_pins
+from receiver.core.preview import Preview
+from receiver.core.redact import Redactor
+from receiver.ports import Snapshot, Source
+from receiver.preview import preview
+from receiver.services import Services
+
+log = logging.getLogger(__name__)
+
+CONTEXT = "pinrail/plan"
+MARKER = "plan"
+
+
+class Proposals(Source, Protocol):
+    """The repository with its pull requests."""
+
+    def pull_request(self, number: int) -> Snapshot:
+        """What the branch would hold with that pull request merged; the commit is the pull request's head."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GitHub:
+    """The repository there. ``proposals`` has a mirror of its own: deployments do not wait for it."""
+
+    proposals: Proposals
+    pulls: Pulls
+    statuses: Statuses
+    branch: str
+    redact: Redactor
+
+
+@dataclass
+class _Known:
+    """What needs not be asked or said again about one pull request."""
+
+    head: str = ""
+    touches: bool = False
+    merged_from: tuple[str, str] | None = None  # head, base
+    merged: Snapshot | Rejected | None = None
+    told: object = None
+    unmerged: str = ""  # why GitHub did not let it be merged
+
+
+@dataclass
+class Reviewer:
+    """Looks at all open pull requests; one at a time, on one thread."""
+
+    services: Services
+    github: GitHub
+    _known: dict[int, _Known] = field(default_factory=dict, init=False)
+
+    def look(self, stop: threading.Event) -> float:
+        """Plan every open pull request, and tell what is new. Returns when a soak ends, in seconds since the epoch.
+
+        Retryable: git or GitHub cannot be asked, or wants to be left alone.
+        """
+        opened = self.github.pulls.opened(self.github.branch)
+        self._known = {pull.number: self._known.get(pull.number, _Known()) for pull in opened}
+        touching = [pull for pull in opened if self._touches(pull)]
+        base = self.github.proposals.snapshot() if touching else None
+        again_at, put_off = math.inf, None
+        for pull in touching:
+            if stop.is_set() or base is None:
+                break
+            try:
+                again_at = min(again_at, self._review(pull, base))
+            except Retryable as error:
+                if error.after is not None:  # GitHub counts our calls
+                    raise
+                put_off = error
+            except Rejected as error:
+                log.warning("pull request %d: %s", pull.number, error)
+        if put_off is not None:
+            raise put_off
+        return again_at
+
+    def _touches(self, pull: Pull) -> bool:
+        known = self._known[pull.number]
+        if known.head != pull.head:
+            paths = self.github.pulls.changed_paths(pull.number)
+            known.touches = len(paths) >= MAX_ITEMS or any(map(is_environment_file, paths))
+            known.head = pull.head
+        return known.touches
+
+    def _review(self, pull: Pull, base: Snapshot) -> float:
+        known = self._known[pull.number]
+        desired = _pins(base)
+        try:
+            proposed = self._merged(known, pull, base)
+            plan = preview(self.services, desired, proposed)
+        except Rejected as error:
+            proposed, plan = None, Preview(pull.head, problem=str(error))
+        told = (plan.commit, plan.comment(), plan.state, plan.summary)
+        if known.told != told:
+            self._tell(pull, plan)
+            known.told = told
+        if proposed is not None and desired is not None and not pull.fork and proposed.commit == pull.head:
+            subject = mergeable((base, desired), proposed, plan, pull.branch)
+            if subject is not None:
+                self._merge(known, pull, subject)
+        return plan.again_at
+
+    def _merged(self, known: _Known, pull: Pull, base: Snapshot) -> Snapshot:
+        """Ask git only where head or base have moved. Rejected: it cannot be merged."""
+        if known.merged is None or known.merged_from != (pull.head, base.commit):
+            try:
+                known.merged = self.github.proposals.pull_request(pull.number)
+            except Rejected as error:
+                known.merged = error
+            known.merged_from = (pull.head, base.commit)
+        if isinstance(known.merged, Rejected):
+            raise known.merged
+        return known.merged
+
+    def _tell(self, pull: Pull, plan: Preview) -> None:
+        """Status last: whoever waits for it finds the comment."""
+        url = self.github.pulls.comment(pull.number, MARKER, self.github.redact(plan.comment()))
+        summary = self.github.redact.line(plan.summary)
+        self.github.statuses.mark(CommitStatus(plan.commit, CONTEXT, plan.state, summary, url))
+        log.info("pull request %d: %s: %s", pull.number, plan.state, summary)
+
+    def _merge(self, known: _Known, pull: Pull, subject: str) -> None:
+        """Merge exactly what was planned. GitHub has the last word: other checks, reviews, a head that moved."""
+        try:
+            self.github.pulls.merge(pull, f"{subject} (#{pull.number})")
+        except Rejected as error:
+            if known.unmerged != str(error):
+                log.info("pull request %d is not merged yet: %s", pull.number, error)
+            known.unmerged = str(error)
+        else:
+            log.info("pull request %d is merged, as policy says: %s", pull.number, subject)
+
+
+def _pins(base: Snapshot) -> Desired | None:
+    """What is pinned now; None where the files are not valid, which the worker has said already."""
+    try:
+        return read_pins(base.files)
+    except PinrailError:
+        return None
