@@ -75,15 +75,16 @@ def quiet() -> Iterator[None]:
 
 def tell(*, once: bool) -> None:
     """Run the demo. Stays up until Ctrl-C unless ``once``; ends everything that it started."""
-    # A terminal that closes and a `kill` end the demo as Ctrl-C does, also in the background: nothing is left running.
+    # A terminal that closes and a `kill` end the demo as Ctrl-C does, so that nothing is left running.
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
+    root = Path(".pinrail/demo").absolute()
+    clear(root)
     ports = choose()
-    stage = Stage(Path(".pinrail/demo").absolute(), ports)
+    stage = Stage(root, ports)
     narrator = Narrator()
     for part, usual in ports.taken.items():
         narrator.say(f"port {usual} is taken, so {part} is on {ports.chosen[part]}")
-    clear(stage.root)
     with ExitStack() as cleanup:
         cleanup.callback(end_servers, stage.state)
         with narrator.slowly("starting MLflow"):

@@ -61,7 +61,7 @@ def test_killed_anywhere_in_a_promotion_it_serves_the_newest_pin_after_a_restart
 def test_killed_anywhere_while_putting_back_it_serves_the_last_good_version_after_a_restart(
     tmp_path: Path, versions: Versions
 ) -> None:
-    with World(tmp_path, versions, stabilise_seconds=1.0) as world:  # longer than the bad version lasts
+    with World(tmp_path, versions, stabilise_seconds=1.5) as world:  # longer than the bad version lasts
         world.bring_up(versions.good)
         with Watcher(world) as watcher:
             for kind, moment in BOUNDARIES_BACK:
