@@ -1,5 +1,8 @@
 """Which pull requests are merged without a person: promotions as Pinrail proposes them, where policy says so."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from receiver.core.edit import edit_pin
 from receiver.core.errors import PinrailError
 from receiver.core.pins import Desired, path_of
@@ -8,7 +11,16 @@ from receiver.ports import Snapshot
 from receiver.promotion import Change
 
 
-def mergeable(base: tuple[Snapshot, Desired], proposed: Snapshot, plan: Preview, branch: str) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pull request from this repository, as far as it matters here."""
+
+    branch: str
+    paths: Sequence[str]  # that it changes
+    files: Mapping[str, bytes]  # the environment files as a merge would leave them
+
+
+def mergeable(base: tuple[Snapshot, Desired], proposed: Candidate, plan: Preview) -> str | None:
     """Say with which subject to merge, or None where a person has to.
 
     The policy that counts is that of the base: a pull request cannot allow itself anything. Whatever its title says,
@@ -27,5 +39,7 @@ def mergeable(base: tuple[Snapshot, Desired], proposed: Snapshot, plan: Preview,
     except PinrailError:
         return None
     promotions = [Change(model, change.new, change.slot.environment, rolling=rolling) for rolling in (False, True)]
-    ours = next((promotion for promotion in promotions if promotion.branch == branch), None)
-    return ours.title(change.old) if ours is not None and dict(proposed.files) == expected else None
+    ours = next((promotion for promotion in promotions if promotion.branch == proposed.branch), None)
+    if ours is None or list(proposed.paths) != [path] or dict(proposed.files) != expected:
+        return None
+    return ours.title(change.old)

@@ -8,13 +8,14 @@ has to be remembered over a crash, and a GitHub that is down is told later.
 import logging
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from receiver.adapters.github_api import MAX_ITEMS
 from receiver.adapters.github_pulls import Pull, Pulls
 from receiver.adapters.github_statuses import CommitStatus, Statuses
-from receiver.auto_merge import mergeable
+from receiver.auto_merge import Candidate, mergeable
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.pins import Desired, is_environment_file, read_pins
 from receiver.core.preview import Preview
@@ -53,7 +54,7 @@ class _Known:
     """What needs not be asked or said again about one pull request."""
 
     head: str = ""
-    touches: bool = False
+    paths: Sequence[str] = ()  # that it changes
     merged_from: tuple[str, str] | None = None  # head, base
     merged: Snapshot | Rejected | None = None
     told: object = None
@@ -96,10 +97,9 @@ class Reviewer:
     def _touches(self, pull: Pull) -> bool:
         known = self._known[pull.number]
         if known.head != pull.head:
-            paths = self.github.pulls.changed_paths(pull.number)
-            known.touches = len(paths) >= MAX_ITEMS or any(map(is_environment_file, paths))
+            known.paths = self.github.pulls.changed_paths(pull.number)
             known.head = pull.head
-        return known.touches
+        return len(known.paths) >= MAX_ITEMS or any(map(is_environment_file, known.paths))
 
     def _review(self, pull: Pull, base: Snapshot) -> float:
         known = self._known[pull.number]
@@ -114,7 +114,7 @@ class Reviewer:
             self._tell(pull, plan)
             known.told = told
         if proposed is not None and desired is not None and not pull.fork and proposed.commit == pull.head:
-            subject = mergeable((base, desired), proposed, plan, pull.branch)
+            subject = mergeable((base, desired), Candidate(pull.branch, known.paths, proposed.files), plan)
             if subject is not None:
                 self._merge(known, pull, subject)
         return plan.again_at
