@@ -98,7 +98,8 @@ def tell(*, once: bool) -> None:
         _curtain(stage, narrator)
         if not once:
             narrator.say("everything stays up until Ctrl-C")
-            threading.Event().wait()
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
 
 
 def _import_early() -> None:
