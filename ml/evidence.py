@@ -8,9 +8,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Any
+
+# What JSON may hold where a record has a field of that type.
+PLAIN: Mapping[Any, Any] = {str: str, int: int, float: (int, float)}
 
 
 class Outcome(StrEnum):
@@ -31,6 +34,13 @@ class Verdict:
     op: str  # the relation that holds between value and threshold, e.g. ">=" on a pass, "<" on a fail
     threshold: float
     reason: str = ""  # plain language, for a person
+
+    def __post_init__(self) -> None:
+        """Replace what is not printable: reasons quote rows and models, and end up in terminals."""
+        for name in ("name", "op", "reason"):
+            text = getattr(self, name)
+            if not text.isprintable():
+                object.__setattr__(self, name, "".join(c if c.isprintable() else " " for c in text))
 
     def __str__(self) -> str:
         return f"{self.outcome}: {self.name}={_shown(self.value, self.threshold)} {self.op} {self.threshold:g}"
@@ -84,9 +94,19 @@ class Evidence:
         try:
             raw: dict[str, Any] = json.loads(text)
             verdicts = tuple(_verdict(verdict) for verdict in raw.pop("verdicts"))
-            return cls(verdicts=verdicts, **raw)
+            return _of_plain_types(cls(verdicts=verdicts, **raw))
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"this is no evidence record: {error}") from error
+
+
+def _of_plain_types(evidence: Evidence) -> Evidence:
+    records: list[Evidence | Verdict] = [evidence, *evidence.verdicts]
+    for record in records:
+        for field in fields(record):
+            wanted, value = PLAIN.get(field.type), getattr(record, field.name)
+            if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
+                raise TypeError(f"{field.name} is {value!r:.80}")
+    return evidence
 
 
 def _verdict(raw: Mapping[str, Any]) -> Verdict:

@@ -105,4 +105,9 @@ def _champion(
     live = registry.find_alias(client, model, environment.alias)
     if live is None or live == number:
         return None
-    return load_champion(f"{model} v{live}", _fetch(cache, model, live).path, subject)
+    name = f"{model} v{live}"
+    try:
+        fetched = _fetch(cache, model, live)
+    except MlError as error:  # a live version whose artifacts are lost must not keep its successor out
+        return Champion(name, (), "", None, str(error))
+    return load_champion(name, fetched.path, subject)

@@ -8,7 +8,7 @@ WIDTH, HEIGHT = 360, 280
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 40
 ROW = 22  # height of a bar
 LABEL = 240  # room for a bar's name
-LONGEST_NAME = 42  # characters that fit there
+LONGEST_NAME = 39  # characters that fit there
 NUMBER = 60  # room for a bar's number
 
 Points = Sequence[Sequence[float]]
