@@ -4,6 +4,7 @@
 """
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -155,6 +156,16 @@ def rollback(
         restore(services, open_queue(), way, reason)
         show_restored(way, restored=await_restored(services, way), as_json=json)
     show_proposed(propose_rollback(services, open_forge(), way, reason), as_json=json)
+
+
+@app.command()
+def check(
+    directory: Annotated[Path, typer.Argument(help="The folder that holds environments/.")] = Path(),
+) -> None:
+    """Read the pins of a work tree, and say what is wrong with them."""
+    from receiver.pins_check import check_pins
+
+    typer.echo(check_pins(directory))
 
 
 @app.command()

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from receiver.adapters.github_api import GitHubClient
 from receiver.adapters.github_hooks import Hooks
 from receiver.adapters.hook_record import HookRecord, read_hook, write_hook
 from receiver.adapters.tunnel import Tunnel, TunnelOptions
 from receiver.core.errors import PinrailError
 from receiver.settings import Settings
+from receiver.wiring import build_github
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,9 @@ class Ingress:
         url, settings = self._url, self._settings
         if not url:
             return "waits for the tunnel", False
-        if settings.github_token is None or settings.repository is None:
+        client = build_github(settings)
+        if client is None or settings.repository is None:
             return f"not registered: set GITHUB_TOKEN, or let a hook deliver to {url}{PATH} by hand", False
-        client = GitHubClient(settings.repository, settings.github_token.get_secret_value(), settings.github_api_url)
         known = read_hook(settings.pinrail_state_dir)
         mine = known.hook if known and known.repository == settings.repository else None
         try:

@@ -45,7 +45,7 @@ def _examine(settings: Settings) -> list[Check]:
     world = _World(settings)
     if all(check.ok for check in first):
         world.look()
-    questions = [*_of_the_set_up(settings, world.environments), *_of_the_pins(settings, world)]
+    questions = [*_of_the_set_up(settings), *_of_the_pins(settings, world)]
     return [*first, *world.checks, *answer(questions, SECONDS)]
 
 
@@ -84,12 +84,11 @@ def _settings(settings: Settings) -> Check:
     return Check("settings", ok=True, found="complete")
 
 
-def _of_the_set_up(settings: Settings, environments: Sequence[Environment]) -> Iterator[Question]:
+def _of_the_set_up(settings: Settings) -> Iterator[Question]:
     uri = settings.mlflow_tracking_uri
     on_github = [settings.github_api_url] if settings.github_token else []
     urls = [*on_github, *([uri] if uri.startswith("http") else [])]
     yield Question("registry", partial(registry.reachable, uri), "MLFLOW_TRACKING_URI says where it is")
-    yield Question("stages", partial(registry.stages, uri, environments), "see the registry's line")
     yield Question("engine", partial(machine.engine, settings), "or set PINRAIL_TARGET=process")
     yield Question("GitHub token", partial(github.token, settings), "see GITHUB_TOKEN and GITHUB_API_URL")
     yield Question("webhook", partial(github.webhook, settings), "see the token's line")
@@ -109,8 +108,10 @@ def _of_the_pins(settings: Settings, world: _World) -> Iterator[Question]:
             f"see environments/{name}.yaml",
         )
     services = world.services
-    if services is None:
+    if services is None or not world.environments:
         return
+    uri = settings.mlflow_tracking_uri
+    yield Question("stages", partial(registry.stages, uri, world.environments), "see the registry's line")
     for model, version in sorted({(pin.model, pin.version) for _, pin in pins}):
         yield Question(
             f"{model} v{version}",

@@ -2,13 +2,13 @@
 
 import httpx
 
-from receiver.adapters.github_api import GitHubClient
 from receiver.adapters.github_hooks import Hooks
 from receiver.adapters.hook_record import read_hook
 from receiver.adapters.lock import holder
 from receiver.doctor.check import Check
 from receiver.ingress import PATH
 from receiver.settings import Settings
+from receiver.wiring import build_github
 
 TUNNEL_SECONDS = 10.0
 RIGHTS = "contents, pull requests, commit statuses, deployments and webhooks: read and write"
@@ -16,7 +16,7 @@ RIGHTS = "contents, pull requests, commit statuses, deployments and webhooks: re
 
 def token(settings: Settings) -> Check:
     """The token may do what is asked of it."""
-    name, client = "GitHub token", _client(settings)
+    name, client = "GitHub token", build_github(settings)
     if client is None:
         todo = f"set GITHUB_TOKEN for pull requests, statuses and the webhook ({RIGHTS})"
         return Check(name, ok=True, found="none: `pinrail promote` prints a link instead", todo=todo)
@@ -31,7 +31,7 @@ def token(settings: Settings) -> Check:
 
 def webhook(settings: Settings) -> Check:
     """The repository's webhook is there, and its last delivery got through."""
-    name, client = "webhook", _client(settings)
+    name, client = "webhook", build_github(settings)
     polling = f"polling finds commits every {settings.pinrail_poll_seconds:g} s"
     if client is None:
         return Check(name, ok=True, found=f"not asked about without GITHUB_TOKEN; {polling}")
@@ -73,9 +73,3 @@ def tunnel(settings: Settings) -> Check:
         return Check(name, ok=True, found=f"{record.url} leads here")
     said = f"{record.url} answers {answered.status_code} where an unsigned request is to get 401"
     return Check(name, ok=False, found=said, todo="start the receiver again; its log says what ngrok says")
-
-
-def _client(settings: Settings) -> GitHubClient | None:
-    if settings.github_token is None or settings.repository is None:
-        return None
-    return GitHubClient(settings.repository, settings.github_token.get_secret_value(), settings.github_api_url)

@@ -14,6 +14,7 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.doctor.check import Check
 from receiver.images import image_name
 from receiver.settings import Settings
+from receiver.wiring import REMEMBERED
 
 FREE_BYTES = 1 << 30  # a model or two, and the journal
 HTTP_SECONDS = 5.0
@@ -22,7 +23,9 @@ HTTP_SECONDS = 5.0
 def git() -> Check:
     """Git is installed."""
     output = shell.run(["git", "--version"], environment=shell.scrubbed(os.environ), timeout=10)
-    return Check("git", output.status == 0, output.stdout.strip() or output.stderr.strip(), "install git")
+    if output.status != 0:
+        return Check("git", ok=False, found=output.stderr.strip(), todo="install git")
+    return Check("git", ok=True, found=output.stdout.strip())
 
 
 def state_directory(settings: Settings) -> Check:
@@ -82,7 +85,11 @@ def engine(settings: Settings) -> Check:
     """The container engine, where model servers are to be containers."""
     if settings.pinrail_target == "process":
         return Check("engine", ok=True, found="not needed: model servers are processes (PINRAIL_TARGET=process)")
-    docker, must = Docker(), settings.pinrail_target == "compose"
+    remembered = settings.pinrail_state_dir / REMEMBERED
+    chosen = settings.pinrail_target
+    if chosen == "auto" and remembered.exists() and remembered.read_text() != "compose":
+        return Check("engine", ok=True, found="not needed: this state directory's model servers are processes")
+    docker, must = Docker(), chosen == "compose" or remembered.exists()
     if not docker.answers():
         todo = "start docker and install compose v2, or set PINRAIL_TARGET=process" if must else ""
         return Check("engine", not must, "no docker engine with compose v2 answers: processes", todo)

@@ -1,0 +1,30 @@
+"""``pinrail check``: the pins of a work tree, judged as the receiver will judge them. No settings, no secrets."""
+
+from pathlib import Path
+
+from receiver.core.errors import Rejected
+from receiver.core.pins import FOLDER, is_environment_file, read_pins
+
+
+def check_pins(directory: Path) -> str:
+    """Return what is pinned, a line per pin. Rejected lists everything that is wrong, a line per error."""
+    desired = read_pins(_read(directory))
+    return "\n".join(
+        f"{environment.name}: {pin.model} v{pin.version} on port {pin.port}"
+        for environment in desired.environments
+        for pin in environment.models.values()
+    )
+
+
+def _read(directory: Path) -> dict[str, bytes]:
+    files = {}
+    try:
+        for path in sorted((directory / FOLDER).iterdir()):
+            name = str(FOLDER / path.name)
+            if is_environment_file(name):
+                if path.is_symlink() or not path.is_file():
+                    raise Rejected(f"{name}: found no regular file, allowed one: replace it with its content")
+                files[name] = path.read_bytes()
+    except OSError as error:
+        raise Rejected(f"{error.filename}: {error.strerror}") from error
+    return files
