@@ -158,6 +158,17 @@ def test_the_live_version_is_no_champion_of_itself(client: Any, evidence: Eviden
     }
 
 
+def test_a_live_version_whose_artifacts_are_lost_keeps_its_successor_measurable(client: Any, tmp_path: Path) -> None:
+    run = client.create_run("0", run_name="lost")
+    client.log_text(run.info.run_id, "", "elsewhere")
+    lost = client.create_model_version(MODEL, f"{run.info.artifact_uri}/model", run.info.run_id)
+    client.set_registered_model_alias(MODEL, "quick", lost.version)
+    asked = COSTS.replace(b"latency_p95_ms: {max: 100}", b"champion: {require: hold}\n  f1: {min: 0.1}")
+    verdicts = judge(client, 1, asked.replace(b"  memory_mb: {max: 600}\n", b""), tmp_path).evidence.verdicts
+    assert {v.name: v.outcome for v in verdicts} == {"champion.accuracy": Outcome.INCONCLUSIVE, "f1": Outcome.PASS}
+    assert "are missing" in next(v.reason for v in verdicts if v.outcome is not Outcome.PASS)
+
+
 def test_a_model_with_a_gate_of_its_own_is_not_asked_for_the_environments(client: Any, tmp_path: Path) -> None:
     own = b"{version: 1, port: 8009, gate: {f1: {min: 0.1}}}"
     judged = judge(client, 1, GATE.replace(b"models: {}", b"models:\n  gate-churn: " + own), tmp_path)

@@ -203,11 +203,11 @@ def test_a_data_file_that_is_wrong_is_one_clear_line(capfd: pytest.CaptureFixtur
     assert "nowhere.csv" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("module", ["ml.train", "ml.evaluate"])
+@pytest.mark.parametrize("module", ["ml.train", "ml.evaluate", "ml.snapshot"])
 def test_help_is_quick(module: str) -> None:
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert time.perf_counter() - start < 1
-    assert "MLFLOW_TRACKING_URI" in done.stdout
+    assert done.stdout.startswith(f"usage: python -m {module}")
