@@ -1,7 +1,13 @@
 """What people are told about a deployment, put into the outbox. Telling may fail; the outcome stays as it is."""
 
+import sqlite3
+
+from receiver.adapters.journal import Also
 from receiver.adapters.outbox import Outbox
-from receiver.core.deployment import Draft, Outcome
+from receiver.core.deployment import Deployment, Draft, Outcome
+from receiver.core.plan import Goal
+from receiver.progress import tell_progress
+from receiver.services import Services
 
 NOTIFY = "notify"
 
@@ -25,11 +31,33 @@ def headline(draft: Draft, outcome: Outcome) -> str:
     )
 
 
-def announce(outbox: Outbox, draft: Draft, outcome: Outcome, reason: str) -> None:
-    """Tell how a deployment ended."""
+def tell(services: Services, draft: Draft, goal: Goal | None, outcome: Outcome, reason: str) -> Also:
+    """Put what people and GitHub are told of a deployment into the outbox, together with its entry in the journal."""
+    progress = tell_progress(services, draft, goal, outcome, reason)
+
+    def also(db: sqlite3.Connection) -> None:
+        announce(services.outbox, draft, outcome, reason, db)
+        progress(db)
+
+    return also
+
+
+def tell_interrupted(services: Services, left: Deployment, reason: str) -> Also:
+    """Tell of a deployment that its receiver did not live to end; of one that it was putting back, that it failed."""
+    draft = left.draft
+    for held in services.journal.quarantined(draft.revision):
+        if (held.slot, held.version) == (draft.slot, draft.to_version):
+            return tell(services, draft, None, Outcome.ROLLED_BACK, held.reason)
+    return tell_progress(services, draft, None, Outcome.INTERRUPTED, reason)
+
+
+def announce(
+    outbox: Outbox, draft: Draft, outcome: Outcome, reason: str, db: sqlite3.Connection | None = None
+) -> None:
+    """Tell people how a deployment ended."""
     override = f"override: {draft.override}" if draft.override else ""
     lines = [headline(draft, outcome), reason, override, f"commit {draft.revision[:12]}, cause: {draft.cause}"]
-    outbox.put(NOTIFY, {"title": lines[0], "text": "\n".join(line for line in lines[1:] if line)})
+    outbox.put(NOTIFY, {"title": lines[0], "text": "\n".join(line for line in lines[1:] if line)}, db)
 
 
 def announce_rejection(outbox: Outbox, reason: str) -> None:

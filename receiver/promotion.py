@@ -23,6 +23,10 @@ BASE = "refs/pinrail/base"
 PROPOSED = "refs/pinrail/proposed"
 
 
+class Outdated(Rejected):
+    """What is pinned has changed since the change was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What is asked for: this version of this model in this environment."""
@@ -31,6 +35,7 @@ class Change:
     version: int
     environment: str
     back: bool = False  # it undoes a promotion
+    instead_of: int | None = None  # asked for only while this version is pinned
     rolling: bool = False  # its branch proposes the best version of the day, whichever that is
 
     @property
@@ -98,6 +103,8 @@ def promote(remote: Remote, base: str, change: Change, author: Author | None = N
         head, proposed = _fetch(git, base, change.branch)
         files = read_files(git, head)
         was = read_pins(files).pin(change.environment, change.model).version
+        if change.instead_of not in (None, was):
+            raise Outdated(f"{change.environment} pins {change.model} v{was} by now, not v{change.instead_of}")
         if was == change.version:
             raise Rejected(f"{change.environment} pins {change.model} v{was} already: there is nothing to promote")
         path = path_of(change.environment)

@@ -7,15 +7,19 @@ one slot that is not as it should be.
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from receiver.adapters.journal import Quarantine
-from receiver.announce import announce
+from receiver.adapters.github_news import CHANNEL
+from receiver.adapters.journal import Also, Quarantine
+from receiver.announce import tell
 from receiver.apply import Run
-from receiver.core.deployment import Draft, Outcome
-from receiver.core.errors import PinrailError, Retryable
+from receiver.core.deployment import Deployment, Draft, Outcome
+from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.progress import tell_progress
+from receiver.revert import Revert, revert_message
 from receiver.services import Services
-from receiver.survey import Finding, Look, consider, look, look_again
+from receiver.survey import Finding, Look, consider, look, look_again, look_at
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +39,15 @@ def reconcile(services: Services, cause: str) -> Report:
     """Look, decide, plan, apply, verify, record; for every slot in turn.
 
     Raises:
-        Rejected: the pins at the branch head are not valid; nothing was touched.
+        Rejected: the pins at the branch head are not valid; what was verified before them is kept running.
         Retryable: git or the servers could not be asked; nothing was touched.
     """
-    report = Report(look(services))
+    try:
+        report = Report(look(services))
+    except Rejected:
+        _keep_running(services)
+        raise
+    services.journal.remember_pins(report.seen.snapshot)
     snapshot = report.seen.snapshot
     cause = f"{cause} (history rewritten)" if snapshot.rewritten else cause
     for slot in report.seen.slots():
@@ -60,22 +69,35 @@ def reconcile(services: Services, cause: str) -> Report:
     return report
 
 
+def _keep_running(services: Services) -> None:
+    """Heal what was verified, by the last pins that were valid; nothing new is deployed from them."""
+    last_valid = services.journal.remembered_pins()
+    if last_valid is None or not services.heal:
+        return
+    seen = look_at(services, last_valid)
+    for slot in seen.slots():
+        finding = consider(services, seen, slot)
+        if finding.actions and finding.drift:
+            deploy(services, seen, finding, "drift")
+            seen = look_again(services, seen)
+
+
 def deploy(services: Services, seen: Look, finding: Finding, cause: str) -> tuple[int, Outcome, str]:
     """Carry one finding's plan out. Whatever happens, the deployment ends recorded, and somebody is told."""
     draft = _draft(seen, finding, cause)
     before = services.journal.history(finding.slot)[-1:]
-    deployment = services.journal.open(draft)
+    deployment = services.journal.open(draft, _tell_begin(services, draft, finding, before))
     outcome, reason = Outcome.INTERRUPTED, "the receiver was stopped"
     try:
         outcome, reason = _carry_out(Run(services, deployment), seen, finding)
     finally:
-        services.journal.close(deployment, outcome, reason)
-        if not before or (before[0].state, before[0].reason, before[0].draft.to_version) != (
+        same = before and (before[0].state, before[0].reason, before[0].draft.to_version) == (
             outcome,
             reason,
             draft.to_version,
-        ):
-            announce(services.outbox, draft, outcome, reason)
+        )
+        news = None if same else tell(services, draft, finding.goal, outcome, reason)
+        services.journal.close(deployment, outcome, reason, news)
     log.info("deployment %d: %s v%s %s %s", deployment, finding.slot, draft.to_version, outcome, reason)
     return deployment, outcome, reason
 
@@ -101,7 +123,7 @@ def _put_back(run: Run, seen: Look, finding: Finding, reason: str) -> tuple[Outc
     """The same flow, aimed at the last verified state. Quarantine first: a crash from here on must not try again."""
     services, slot = run.services, finding.slot
     failed = Quarantine(slot, finding.pinned or 0, seen.snapshot.commit, reason, needs_human=False, since=time.time())
-    services.journal.quarantine(failed)
+    services.journal.quarantine(failed, _propose_revert(services, finding, reason))
     try:
         now = look_again(services, seen)
         last_good = consider(services, now, slot)
@@ -120,6 +142,27 @@ def _put_back(run: Run, seen: Look, finding: Finding, reason: str) -> tuple[Outc
     return Outcome.ROLLED_BACK, reason
 
 
+def _tell_begin(services: Services, draft: Draft, finding: Finding, before: Sequence[Deployment]) -> Also | None:
+    """GitHub sees the first attempt begin; healing, and trying the same again, are told when they end otherwise."""
+    again = any(
+        b.state is not Outcome.LIVE and (b.draft.revision, b.draft.to_version) == (draft.revision, draft.to_version)
+        for b in before
+    )
+    if finding.goal is None or finding.goal.verified or again:
+        return None
+    return tell_progress(services, draft, finding.goal, Outcome.RUNNING)
+
+
+def _propose_revert(services: Services, finding: Finding, reason: str) -> Also | None:
+    """Have the pin taken back where there is a version to go back to; a crash from here on does not lose it."""
+    last = finding.verified.version if finding.verified else None
+    if last is None or finding.pinned in (None, last):
+        return None
+    slot = finding.slot
+    message = revert_message(Revert(slot.environment, slot.model, finding.pinned, last, reason))
+    return lambda db: services.outbox.put(CHANNEL, message, db)
+
+
 def _note_hold(services: Services, finding: Finding, report: Report) -> None:
     """Record a refusal or a wait, once per reason."""
     hold = finding.hold
@@ -127,9 +170,8 @@ def _note_hold(services: Services, finding: Finding, report: Report) -> None:
         return
     report.again_at = min(report.again_at, hold.until or math.inf)
     draft = _draft(report.seen, finding, "policy", to_version=finding.pinned)
-    recorded = services.journal.hold(draft, hold)
+    recorded = services.journal.hold(draft, hold, tell(services, draft, None, hold.state, hold.reason))
     if recorded is not None:
-        announce(services.outbox, draft, hold.state, hold.reason)
         report.outcomes[recorded] = hold.state
 
 

@@ -19,3 +19,4 @@ class Services:
     outbox: Outbox
     stabilise_seconds: float
     heal: bool
+    host: str = "127.0.0.1"  # where model servers answer

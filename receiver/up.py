@@ -29,7 +29,7 @@ from receiver.intake.github import Watched
 from receiver.intake.server import server_config
 from receiver.settings import Settings
 from receiver.status import Board
-from receiver.wiring import build, build_follow_ups, open_database, remember_target
+from receiver.wiring import build, build_courier, build_follow_ups, open_database, remember_target
 from receiver.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,10 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
     # Bound before the first job: a receiver that can't have its ports must not deploy.
     told_to_stop = threading.Event()
-    senders = notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls])
+    senders = {
+        **notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls]),
+        **build_courier(settings, services),
+    }
     outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, told_to_stop), name="outbox")
     working = threading.Thread(target=worker.run, name="worker")
     for follow_up in follow_ups:

@@ -4,19 +4,22 @@ from receiver.adapters.docker import Docker
 from receiver.adapters.git import GitSource
 from receiver.adapters.git_command import parse_remote
 from receiver.adapters.github_api import GitHubClient
+from receiver.adapters.github_news import CHANNEL, GitHubSender
 from receiver.adapters.github_pulls import Pulls
 from receiver.adapters.github_statuses import Statuses
 from receiver.adapters.journal import Journal
-from receiver.adapters.outbox import Outbox
+from receiver.adapters.outbox import Outbox, Sender
 from receiver.adapters.prober import HttpProber
 from receiver.adapters.queue import Queue
 from receiver.adapters.registry import MlflowRegistry
 from receiver.adapters.sqlite import Database
 from receiver.core.redact import Redactor
+from receiver.courier import Courier
 from receiver.follow_up import FollowUp
 from receiver.images import image_name
 from receiver.ports import Target
 from receiver.proposal import Forge
+from receiver.revert import Reverter
 from receiver.reviewer import GitHub, Reviewer
 from receiver.services import Services
 from receiver.settings import Settings, load_settings
@@ -47,6 +50,7 @@ def build(settings: Settings, database: Database) -> Services:
         outbox=Outbox(database, Redactor(settings.secrets)),
         stabilise_seconds=settings.pinrail_stabilise_seconds,
         heal=settings.pinrail_heal,
+        host=settings.pinrail_host,
     )
 
 
@@ -56,7 +60,7 @@ def build_target(settings: Settings) -> Target:
     Else a docker engine that is started later would move every server at the receiver's next start.
     """
     state, chosen, docker = settings.pinrail_state_dir, settings.pinrail_target, Docker()
-    image = settings.pinrail_serving_image or image_name()
+    image = settings.pinrail_serving_image or (image_name() if COMPOSE.is_dir() else "")
     if chosen == "auto" and (state / REMEMBERED).exists():
         chosen = "compose" if (state / REMEMBERED).read_text() == "compose" else "process"
     if chosen == "auto":  # compose where the engine is there, and has the image
@@ -102,6 +106,15 @@ def build_forge(settings: Settings) -> Forge:
     github = build_github(settings)
     remote = parse_remote(settings.pinrail_repo_url or "", _token(settings))
     return Forge(remote, settings.pinrail_branch, Pulls(github) if github else None)
+
+
+def build_courier(settings: Settings, services: Services) -> dict[str, Sender]:
+    """Who carries the news to GitHub; without a token everything counts as told."""
+    github = build_github(settings)
+    if github is None:
+        return {CHANNEL: lambda _: None}
+    reverter = Reverter(services.registry, build_forge(settings))
+    return {CHANNEL: Courier(GitHubSender(Statuses(github)), reverter, Redactor(settings.secrets))}
 
 
 def open_forge() -> Forge:

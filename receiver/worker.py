@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from receiver.adapters.queue import Job, Queue
-from receiver.announce import announce_rejection
+from receiver.announce import announce_rejection, tell_interrupted
 from receiver.core.errors import Rejected, Retryable
 from receiver.follow_up import FollowUp
 from receiver.pulse import Pulse
@@ -21,6 +21,7 @@ from receiver.status import Board
 
 log = logging.getLogger(__name__)
 
+DIED = "the receiver ended before this deployment did"
 MAX_ATTEMPTS = 3
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 PATIENCE_SECONDS = 0.5  # how long a job enqueued by another process may wait unseen
@@ -50,7 +51,9 @@ class Worker:
     def run(self) -> None:
         """Work until stopped. The first look is taken at once: what was missed while away is found by looking."""
         self._queue.recover()
-        for left in self._services.journal.interrupt_running("the receiver ended before this deployment did"):
+        for left in self._services.journal.interrupt_running(
+            DIED, lambda left: tell_interrupted(self._services, left, DIED)
+        ):
             log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
         self._queue.enqueue("startup")
         self._next_look = time.monotonic() + self._poll_seconds

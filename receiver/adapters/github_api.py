@@ -20,11 +20,16 @@ from receiver.core.redact import Redactor
 CALL_SECONDS = 30.0  # GitHub itself gives up after 10
 MAX_ITEMS = 1000  # of a list that is read page by page
 RATE_LIMITED = frozenset({403, 429})
+SECONDARY = "secondary rate limit"  # it may come without a header that says for how long; GitHub asks for a minute
 VERSION = {"x-github-api-version": "2022-11-28"}
 
 
 class NotFound(Rejected):
     """GitHub has no such thing, or does not show it to this token."""
+
+
+class Unauthorised(Rejected):
+    """GitHub knows no such token."""
 
 
 class GitHubClient:
@@ -107,10 +112,10 @@ class GitHubClient:
         wait = _wait(error.headers)
         if status >= 500 or (status in RATE_LIMITED and wait is not None):  # noqa: PLR2004 - HTTP's own
             return Retryable(said, wait)
-        if status == 429:  # noqa: PLR2004 - HTTP's own
+        if status == 429 or (status == 403 and SECONDARY in said.lower()):  # noqa: PLR2004 - HTTP's own
             return Retryable(said, 60.0)
         if status == 401:  # noqa: PLR2004 - HTTP's own
-            return Rejected(f"{said}. GITHUB_TOKEN is missing, wrong or expired: set a valid one")
+            return Unauthorised(f"{said}. GITHUB_TOKEN is missing, wrong or expired: set a valid one")
         if status == 403:  # noqa: PLR2004 - HTTP's own
             needed = self._redact.line(error.headers.get("x-accepted-github-permissions", ""))
             return Rejected(f"{said}. GITHUB_TOKEN needs more rights{f' ({needed})' if needed else ''}")

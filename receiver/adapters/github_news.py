@@ -52,5 +52,5 @@ class GitHubSender:
     def _deployment(self, news: DeploymentNews) -> None:
         deployment = self._statuses.deploying(news.of)
         self._statuses.report(deployment, news.state, news.description, news.url)
-        if news.state == "success":
+        if news.state in ("success", "inactive"):
             self._statuses.retire_others(deployment, news.of)

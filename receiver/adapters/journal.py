@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from receiver.adapters.sqlite import Database
@@ -11,6 +11,10 @@ from receiver.core.deployment import Deployment, Draft, Outcome, Verified
 from receiver.core.plan import Action, Kind
 from receiver.core.policy import Hold
 from receiver.core.state import Slot
+from receiver.ports import Snapshot
+
+# What is written together with an entry or not at all, such as what others are told of it.
+Also = Callable[[sqlite3.Connection], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +45,21 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def open(self, draft: Draft) -> int:
+    def open(self, draft: Draft, also: Also | None = None) -> int:
         """Record that a deployment begins; returns its number."""
-        return self._insert(draft, Outcome.RUNNING, "")
+        return self._insert(draft, Outcome.RUNNING, "", also)
 
-    def close(self, deployment: int, outcome: Outcome, reason: str = "") -> None:
+    def close(self, deployment: int, outcome: Outcome, reason: str = "", also: Also | None = None) -> None:
         """Record how a deployment ended."""
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE deployments SET state = ?, reason = ?, ended_at = ? WHERE id = ?",
                 (outcome, reason, time.time(), deployment),
             )
+            if also is not None:
+                also(db)
 
-    def hold(self, draft: Draft, hold: Hold) -> int | None:
+    def hold(self, draft: Draft, hold: Hold, also: Also | None = None) -> int | None:
         """Record that policy said no or not yet; None where that is what the last record says already."""
         last = self._query(
             "SELECT * FROM deployments WHERE environment = ? AND model = ? ORDER BY id DESC LIMIT 1",
@@ -66,7 +72,7 @@ class Journal:
             hold.reason,
         ):
             return None
-        return self._insert(draft, hold.state, hold.reason)
+        return self._insert(draft, hold.state, hold.reason, also)
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
         """Commit what is about to be done, with the state that was found."""
@@ -84,11 +90,11 @@ class Journal:
                 (result, time.time(), deployment, seq),
             )
 
-    def interrupt_running(self, reason: str) -> list[Deployment]:
+    def interrupt_running(self, reason: str, also: Callable[[Deployment], Also] | None = None) -> list[Deployment]:
         """Close what a receiver that died left running. The next look at the world takes over from there."""
         running = self._query("SELECT * FROM deployments WHERE state = ?", (Outcome.RUNNING,))
         for deployment in running:
-            self.close(deployment.id, Outcome.INTERRUPTED, reason)
+            self.close(deployment.id, Outcome.INTERRUPTED, reason, also(deployment) if also else None)
         return running
 
     def history(self, slot: Slot) -> list[Deployment]:
@@ -96,6 +102,12 @@ class Journal:
         return self._query(
             "SELECT * FROM deployments WHERE environment = ? AND model = ? ORDER BY id",
             (slot.environment, slot.model),
+        )
+
+    def at(self, revision: str, environment: str) -> list[Deployment]:
+        """Every deployment of one environment at one commit, oldest first."""
+        return self._query(
+            "SELECT * FROM deployments WHERE revision = ? AND environment = ? ORDER BY id", (revision, environment)
         )
 
     def recent(self, limit: int = 50) -> list[Deployment]:
@@ -136,7 +148,24 @@ class Journal:
             for row in rows
         }
 
-    def quarantine(self, entry: Quarantine) -> None:
+    def remember_pins(self, snapshot: Snapshot) -> None:
+        """Keep the environment files of a commit whose pins are valid, in place of those before."""
+        known = self._database.connection().execute("SELECT revision FROM valid_pins").fetchone()
+        if known is not None and known["revision"] == snapshot.commit:
+            return
+        files = {path: content.decode() for path, content in snapshot.files.items()}
+        with self._database.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO valid_pins VALUES (1, ?, ?)", (snapshot.commit, json.dumps(files)))
+
+    def remembered_pins(self) -> Snapshot | None:
+        """The last environment files whose pins were valid."""
+        row = self._database.connection().execute("SELECT revision, files FROM valid_pins").fetchone()
+        if row is None:
+            return None
+        files = {path: text.encode() for path, text in json.loads(row["files"]).items()}
+        return Snapshot(row["revision"], files, rewritten=False)
+
+    def quarantine(self, entry: Quarantine, also: Also | None = None) -> None:
         """Do not try this version at this commit again; with ``needs_human``, do not touch the slot at all."""
         with self._database.transaction() as db:
             db.execute(
@@ -151,6 +180,8 @@ class Journal:
                     entry.since,
                 ),
             )
+            if also is not None:
+                also(db)
 
     def quarantined(self, revision: str | None = None) -> list[Quarantine]:
         """What is in quarantine, at one commit or at all; newest first."""
@@ -175,7 +206,7 @@ class Journal:
         with self._database.transaction() as db:
             db.execute("DELETE FROM quarantine WHERE environment = ? AND model = ?", (slot.environment, slot.model))
 
-    def _insert(self, draft: Draft, state: Outcome, reason: str) -> int:
+    def _insert(self, draft: Draft, state: Outcome, reason: str, also: Also | None) -> int:
         now = time.time()
         with self._database.transaction() as db:
             cursor = db.execute(
@@ -197,6 +228,8 @@ class Journal:
                     now if state.terminal else None,
                 ),
             )
+            if also is not None:
+                also(db)
         return int(cursor.lastrowid or 0)
 
     def _query(self, sql: str, parameters: Sequence[object]) -> list[Deployment]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from receiver.adapters.sqlite import Database
-from receiver.core.errors import Rejected
+from receiver.core.errors import Rejected, Retryable
 from receiver.core.redact import Redactor
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,9 @@ class Outbox:
         """Record a failure; whether the message was given up, so that the next one has its turn."""
         now = time.time()
         reason = self._redact.line(f"{type(error).__name__}: {error}")[:500]
-        wait = min(FIRST_RETRY_SECONDS * 2 ** min(message["attempts"], 20), LAST_RETRY_SECONDS)
+        asked = error.after if isinstance(error, Retryable) else None  # a rate limit says until when it holds
+        backoff = FIRST_RETRY_SECONDS * 2 ** min(message["attempts"], 20)
+        wait = min(backoff if asked is None else asked, LAST_RETRY_SECONDS)
         given_up = isinstance(error, Rejected) or now - message["created_at"] > GIVE_UP_SECONDS
         log.warning(
             "message %d to %s failed, %s: %s",

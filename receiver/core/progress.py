@@ -1,0 +1,97 @@
+"""What a commit's deployments amount to, in the four words that a commit status knows. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from receiver.core.deployment import Deployment, Outcome
+from receiver.core.redact import plain
+from receiver.core.state import Slot
+
+State = Literal["error", "failure", "pending", "success"]
+
+DRIFT = "drift"  # the cause of a deployment that heals what was verified before
+UNFINISHED = frozenset({Outcome.WAITING, Outcome.INTERRUPTED})
+
+_STATES: Mapping[Outcome, State] = {
+    Outcome.LIVE: "success",
+    Outcome.RUNNING: "pending",
+    Outcome.WAITING: "pending",
+    Outcome.INTERRUPTED: "pending",
+    Outcome.REFUSED: "failure",
+    Outcome.ROLLED_BACK: "failure",
+    Outcome.NEEDS_HUMAN: "error",
+}
+_SENTENCES = {
+    Outcome.LIVE: "{what} is live",
+    Outcome.RUNNING: "{what} is being deployed",
+    Outcome.WAITING: "{what} waits: {why}",
+    Outcome.INTERRUPTED: "{what} was interrupted, the next look takes over: {why}",
+    Outcome.REFUSED: "{what} was refused: {why}",
+    Outcome.ROLLED_BACK: "{what} was rolled back: {why}",
+    Outcome.NEEDS_HUMAN: "{what} NEEDS A HUMAN: {why}",
+}
+_WORST_FIRST: Sequence[State] = ("error", "failure", "pending", "success")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the pin of one slot stands at one commit."""
+
+    slot: Slot
+    version: int | None  # None: the pin is gone
+    outcome: Outcome
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        model = self.slot.model
+        if self.version is None and self.outcome is Outcome.LIVE:
+            return f"{model} is served no more"
+        what = model if self.version is None else f"{model} v{self.version}"
+        return _SENTENCES[self.outcome].format(what=what, why=plain(self.reason.partition("\n")[0]))
+
+
+def standings(deployments: Iterable[Deployment], held: Mapping[Slot, Standing]) -> list[Standing]:
+    """How each slot stands at a commit, after these of its deployments (oldest first) and what is held there.
+
+    Healing says nothing about the pin: what heals may be the version before it. Unless it fails.
+    """
+    pins: dict[Slot, Standing] = {}
+    healed: dict[Slot, Standing] = {}
+    ailing: dict[Slot, Standing] = {}
+    for deployment in deployments:
+        draft = deployment.draft
+        standing = Standing(draft.slot, draft.to_version, deployment.state, deployment.reason)
+        ailing.pop(draft.slot, None)
+        if draft.cause != DRIFT:
+            pins[draft.slot] = standing
+        else:
+            (ailing if deployment.state is Outcome.NEEDS_HUMAN else healed)[draft.slot] = standing
+    return list({**healed, **pins, **ailing, **held}.values())
+
+
+def sum_up(found: Iterable[Standing]) -> tuple[State, str]:
+    """One state and one sentence for all models of an environment: the worst decides, and is named first."""
+    ordered = sorted(found, key=lambda s: (_WORST_FIRST.index(state_of(s.outcome)), s.slot))
+    return state_of(ordered[0].outcome), "; ".join(map(str, ordered))
+
+
+def state_of(outcome: Outcome) -> State:
+    """The commit status of one outcome."""
+    return _STATES[outcome]
+
+
+def left_behind(history: Sequence[Deployment], revision: str) -> list[Deployment]:
+    """The unfinished attempts at earlier commits that this commit takes over from, newest first, one per commit.
+
+    ``history`` is one slot's, oldest first.
+    """
+    found: dict[str, Deployment] = {}
+    for deployment in reversed(history):
+        if deployment.draft.revision == revision:
+            continue
+        if deployment.state not in UNFINISHED:
+            break
+        found.setdefault(deployment.draft.revision, deployment)
+    return list(found.values())

@@ -1,0 +1,102 @@
+"""What GitHub is told while a commit's pins become true: commit statuses and deployments, put into the outbox.
+
+Statuses say how a commit's pins stand, one per environment; deployments say what is served where. All of it is read
+from the journal in the transaction that changes it, so nothing is told that a crash could make untrue, or lost.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from receiver.adapters.github_news import CHANNEL, DeploymentNews, deployment_message, status_message
+from receiver.adapters.github_statuses import CommitStatus, DeploymentOf, DeploymentState
+from receiver.adapters.journal import Also
+from receiver.core.deployment import Draft, Outcome
+from receiver.core.plan import Goal
+from receiver.core.progress import Standing, left_behind, standings, sum_up
+from receiver.core.state import Slot
+from receiver.services import Services
+
+log = logging.getLogger(__name__)
+
+_DEPLOYMENTS: dict[Outcome, DeploymentState] = {
+    Outcome.RUNNING: "in_progress",
+    Outcome.LIVE: "success",
+    Outcome.WAITING: "queued",
+    Outcome.INTERRUPTED: "queued",
+    Outcome.REFUSED: "failure",
+    Outcome.ROLLED_BACK: "failure",
+    Outcome.NEEDS_HUMAN: "error",
+}
+
+
+def tell_progress(services: Services, draft: Draft, goal: Goal | None, outcome: Outcome, reason: str = "") -> Also:
+    """Put the news of one deployment into the outbox, in the transaction that records it.
+
+    ``goal`` is what was deployed, None where nothing was. A bug in here changes no outcome.
+    """
+
+    def tell(db: sqlite3.Connection) -> None:
+        try:
+            messages = [*_statuses(services, draft), *_deployments(services, draft, goal, outcome, reason)]
+        except Exception:
+            log.exception("a bug: %s cannot be told to GitHub", draft.slot)
+            return
+        for message in messages:
+            services.outbox.put(CHANNEL, message, db)
+
+    return tell
+
+
+def _statuses(services: Services, draft: Draft) -> Iterator[dict[str, Any]]:
+    slot, revision = draft.slot, draft.revision
+    held = _held(services, slot.environment, revision)
+    state, description = sum_up(standings(services.journal.at(revision, slot.environment), held))
+    context = f"pinrail/{slot.environment}"
+    yield status_message(CommitStatus(revision, context, state, description))
+    pinned = held[slot].version if slot in held else draft.to_version
+    for left in left_behind(services.journal.history(slot), revision):
+        if left.draft.to_version == pinned:
+            told = CommitStatus(left.draft.revision, context, state, f"{description} (at {revision[:7]})")
+        else:
+            told = CommitStatus(left.draft.revision, context, "error", f"{slot.model}: followed by {revision[:7]}")
+        yield status_message(told)
+
+
+def _deployments(
+    services: Services, draft: Draft, goal: Goal | None, outcome: Outcome, reason: str
+) -> Iterator[dict[str, Any]]:
+    slot = draft.slot
+    spec = goal.spec if goal else None
+    held = _held(services, slot.environment, draft.revision).get(slot)
+    if held is not None:
+        yield _news(slot, draft.revision, held)
+    at = spec.revision if spec and goal and goal.verified else draft.revision
+    standing = Standing(slot, draft.to_version, outcome, reason)
+    if held is None or at != draft.revision:  # else the deployment of this commit is the one that is held
+        url = f"http://{services.host}:{spec.port}" if spec and outcome is Outcome.LIVE else None
+        yield _news(slot, at, standing, url)
+    for left in left_behind(services.journal.history(slot), draft.revision):
+        of = _of(slot, left.draft.revision, left.draft.to_version)
+        yield deployment_message(DeploymentNews(of, "inactive", f"followed by {draft.revision[:7]}"))
+
+
+def _held(services: Services, environment: str, revision: str) -> dict[Slot, Standing]:
+    return {
+        q.slot: Standing(q.slot, q.version, Outcome.NEEDS_HUMAN if q.needs_human else Outcome.ROLLED_BACK, q.reason)
+        for q in reversed(services.journal.quarantined(revision))
+        if q.slot.environment == environment
+    }
+
+
+def _news(slot: Slot, revision: str, standing: Standing, url: str | None = None) -> dict[str, Any]:
+    gone = standing.version is None and standing.outcome is Outcome.LIVE
+    state: DeploymentState = "inactive" if gone else _DEPLOYMENTS[standing.outcome]
+    return deployment_message(DeploymentNews(_of(slot, revision, standing.version), state, str(standing), url))
+
+
+def _of(slot: Slot, revision: str, version: int | None) -> DeploymentOf:
+    what = slot.model if version is None else f"{slot.model} v{version}"
+    production = slot.environment == "production"
+    return DeploymentOf(revision, slot.environment, f"deploy:{slot.model}", what, production=production)
