@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.control import MAX_FDS, ControlError, ask
+from serving.onewrite import OneWriteProtocol
 
 KEEP_ALIVE_SECONDS = 75  # nginx's: longer than clients and proxies keep an idle connection for reuse
 LINGER_SECONDS = KEEP_ALIVE_SECONDS + 5  # an idle connection that nobody took over has timed out by then
@@ -37,7 +37,7 @@ class Role(StrEnum):
     LEAVING = "leaving"  # is about to end
 
 
-class Connection(HttpToolsProtocol):
+class Connection(OneWriteProtocol):
     """A client's connection to the public port. It can change servers between two requests."""
 
     def __init__(self, door: "Door") -> None:

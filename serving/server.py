@@ -17,6 +17,7 @@ from serving import control
 from serving.control import ControlError, Reply
 from serving.handover import BACKLOG, KEEP_ALIVE_SECONDS, Door
 from serving.loading import LoadingApp
+from serving.onewrite import OneWriteProtocol
 
 DRAIN_SECONDS = 30  # how long a server that was sent SIGTERM waits for its last answers
 PRIVATE_HOST = "127.0.0.1"
@@ -141,7 +142,7 @@ def _config(app: Any, host: str, port: int) -> uvicorn.Config:
         app,
         host,
         port,
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="on",
         log_level="warning",
