@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-docker github-descriptions lint format lock up clean
+.PHONY: help demo test test-docker github-descriptions lint format lock up down clean
 
 help: ## What can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +36,12 @@ $(GITHUB)/node_modules/.installed: $(GITHUB)/package-lock.json
 
 github-descriptions: $(GITHUB)/node_modules/.installed ## What the GitHub tests check against; needs npm
 
-lint: $(STAMP) ## ruff, mypy strict, import rules
+lint: $(STAMP) ## ruff, mypy strict, import rules, workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/zizmor --offline --quiet .github/workflows
 
 format: $(STAMP) ## Let ruff put the code in order
 	@$(BIN)/ruff check --fix .
@@ -49,8 +50,15 @@ format: $(STAMP) ## Let ruff put the code in order
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	@sh requirements/lock.sh
 
-up: $(STAMP) ## Start the receiver with the settings of .env
-	@$(BIN)/pinrail up $(ARGS)
+up: $(STAMP) ## MLflow on Postgres, the serving image, then the receiver, which brings up the environments
+	@sh compose/platform.sh up
+	@$(BIN)/pinrail build
+	@set -a && . ./.pinrail/platform.env && MLFLOW_TRACKING_URI=http://127.0.0.1:$$MLFLOW_PORT PINRAIL_TARGET=compose \
+	  $(BIN)/pinrail up $(ARGS)
+
+down: $(STAMP) ## End model servers and platform; all data stays
+	@$(BIN)/pinrail down
+	@sh compose/platform.sh down
 
 clean: ## Remove the venv and caches; state in .pinrail stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,64 @@
+"""What holds for every workflow, whatever it does."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.support.actions import ROOT, WORKFLOWS, evaluate, fill, load
+
+NAMES = sorted(path.name for path in WORKFLOWS.glob("*.yml"))
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    return [step for job in load(name)["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_actions_are_pinned_by_commit_and_say_their_version(name: str) -> None:
+    used = re.findall(r"uses: (.+)", (WORKFLOWS / name).read_text())
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", action)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_checkout_leaves_no_token_behind(name: str) -> None:
+    for step in steps(name):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_pasted_into_a_script(name: str) -> None:
+    assert not [step["run"] for step in steps(name) if "${{" in step.get("run", "")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_permissions_are_given_job_by_job(name: str) -> None:
+    data = load(name)
+    assert data["permissions"] == {}
+    assert all(job["permissions"] for job in data["jobs"].values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_strangers_start_knows_no_secrets_and_may_write_nothing(name: str) -> None:
+    data, text = load(name), (WORKFLOWS / name).read_text()
+    triggers = {data["on"]} if isinstance(data["on"], str) else set(data["on"])
+    assert "pull_request_target" not in triggers
+    if "pull_request" in triggers:
+        assert not re.search(r"\$\{\{[^}]*(secrets|github\.token)", text)
+        assert all(job["permissions"] == {"contents": "read"} for job in data["jobs"].values())
+
+
+def test_ci_runs_what_runs_everywhere() -> None:
+    assert [step["run"] for step in steps("ci.yml") if "run" in step] == [".ci/run"]
+    assert (ROOT / ".ci/run").stat().st_mode & 0o111
+
+
+def test_expressions_mean_what_they_mean_on_github() -> None:
+    contexts = {"inputs": {"threshold": "0.9"}, "secrets": {}, "github": {"token": "t", "repository": "o/r"}}
+    assert fill("${{ github.repository }}.git", contexts) == "o/r.git"
+    assert fill("${{ secrets.PINRAIL_TOKEN || github.token }}", contexts) == "t"
+    assert evaluate("inputs.threshold != ''", contexts)
+    assert not evaluate("inputs.nothing != '' && !(inputs.threshold == '0.9')", contexts)
