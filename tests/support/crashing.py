@@ -5,7 +5,7 @@ import signal
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from receiver.adapters.journal import Journal, Quarantine
+from receiver.adapters.journal import Also, Journal, Quarantine
 from receiver.adapters.queue import Queue
 from receiver.adapters.sqlite import Database
 from receiver.core.deployment import Draft, Outcome
@@ -46,13 +46,13 @@ class CrashingJournal(Journal):
         self.armed = False
         self.doing: Kind | None = None
 
-    def open(self, draft: Draft) -> int:
-        deployment = super().open(draft)
+    def open(self, draft: Draft, also: Also | None = None) -> int:
+        deployment = super().open(draft, also)
         self.armed = draft.to_version == self.crash.version and not self.crash.putting_back
         return deployment
 
-    def quarantine(self, entry: Quarantine) -> None:
-        super().quarantine(entry)
+    def quarantine(self, entry: Quarantine, also: Also | None = None) -> None:
+        super().quarantine(entry, also)
         self.armed = self.crash.putting_back
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
@@ -65,9 +65,9 @@ class CrashingJournal(Journal):
         super().result(deployment, seq, result)
         self._reach(self.doing, Moment.AFTER_RESULT)
 
-    def close(self, deployment: int, outcome: Outcome, reason: str = "") -> None:
+    def close(self, deployment: int, outcome: Outcome, reason: str = "", also: Also | None = None) -> None:
         self._reach(None, Moment.BEFORE_ACTING)
-        super().close(deployment, outcome, reason)
+        super().close(deployment, outcome, reason, also)
         self._reach(None, Moment.AFTER_RESULT)
 
     def _reach(self, kind: Kind | None, moment: Moment) -> None:
