@@ -41,11 +41,6 @@ def version(number: int | None) -> str:
     return "-" if number is None else f"v{number}"
 
 
-def iso(seconds: float) -> str:
-    """Seconds since the epoch as local time, ISO 8601."""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(timespec="seconds")
-
-
 def clock(seconds: float) -> str:
     """Seconds since the epoch as local time, for a table."""
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

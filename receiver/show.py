@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from receiver.adapters.journal import Journal
-from receiver.console import clock, first_line, iso, print_json, print_table, version
-from receiver.core.deployment import Deployment, verified_at
+from receiver.console import clock, first_line, print_json, print_table, version
+from receiver.core.deployment import verified_at
 from receiver.core.errors import PinrailError
-from receiver.core.redact import plain, plain_lines
+from receiver.core.redact import Redactor, plain_lines
 from receiver.proposal import Proposed
 from receiver.rollback import Way
 from receiver.services import Services
 from receiver.status import reason_of, state_of, statuses
 from receiver.survey import Finding, consider, look
+from receiver.views import deployment_views, iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +34,13 @@ class PlanRow:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """One deployment."""
-
-    id: int
-    environment: str
-    model: str
-    from_version: int | None
-    to_version: int | None
-    outcome: str
-    reason: str
-    override: str | None
-    cause: str
-    commit: str
-    started: str  # ISO 8601, local
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class LiveRow:
     """What was verified live in one slot."""
 
     environment: str
     model: str
     version: int
-    since: str  # ISO 8601, local
+    since: str  # ISO 8601, UTC
     commit: str
     digest: str | None
 
@@ -121,12 +104,7 @@ def show_status(services: Services, *, as_json: bool) -> None:
 
 def show_history(journal: Journal, environment: str | None, model: str | None, *, limit: int, as_json: bool) -> None:
     """Print the last deployments, newest first."""
-    found = [
-        d
-        for d in journal.recent(limit if environment is None else sys.maxsize)
-        if environment in (None, d.draft.slot.environment) and model in (None, d.draft.slot.model)
-    ][:limit]
-    rows = [_history_row(d) for d in found]
+    rows = deployment_views(journal, Redactor(), limit, environment, model)
     if as_json:
         print_json([asdict(row) for row in rows])
         return
@@ -191,24 +169,6 @@ def show_restored(way: Way, *, restored: bool, as_json: bool) -> None:
     """Print whether the receiver has put a version back already; for people, beside what a program reads."""
     said = "serves again" if restored else "is not verified yet; a running receiver goes on, see pinrail status"
     print(f"{way.slot}: v{way.pinned} is held, v{way.target} {said}", file=sys.stderr if as_json else sys.stdout)
-
-
-def _history_row(deployment: Deployment) -> HistoryRow:
-    draft, ended = deployment.draft, deployment.ended_at
-    return HistoryRow(
-        id=deployment.id,
-        environment=draft.slot.environment,
-        model=draft.slot.model,
-        from_version=draft.from_version,
-        to_version=draft.to_version,
-        outcome=deployment.state,
-        reason=plain_lines(deployment.reason),
-        override=draft.override,
-        cause=draft.cause,
-        commit=draft.revision,
-        started=iso(deployment.started_at),
-        seconds=None if ended is None else round(ended - deployment.started_at, 3),
-    )
 
 
 def _plan_row(services: Services, finding: Finding) -> PlanRow:

@@ -110,9 +110,13 @@ class Journal:
             "SELECT * FROM deployments WHERE revision = ? AND environment = ? ORDER BY id", (revision, environment)
         )
 
-    def recent(self, limit: int = 50) -> list[Deployment]:
-        """The last deployments of all slots, newest first."""
-        return self._query("SELECT * FROM deployments ORDER BY id DESC LIMIT ?", (limit,))
+    def recent(self, limit: int = 50, environment: str | None = None, model: str | None = None) -> list[Deployment]:
+        """The last deployments of all slots, or of those of one environment or model; newest first."""
+        return self._query(
+            "SELECT * FROM deployments WHERE environment = coalesce(?, environment) AND model = coalesce(?, model)"
+            " ORDER BY id DESC LIMIT ?",
+            (environment, model, limit),
+        )
 
     def steps(self, deployment: int) -> list[Step]:
         """The steps of one deployment in order."""

@@ -5,15 +5,13 @@ Everything that somebody outside may have written passes through the redactor on
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from receiver.adapters.journal import Journal, Quarantine
 from receiver.adapters.records import DeliveryRow, JobRow, Records
-from receiver.core.deployment import Deployment
 from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor
-from receiver.dashboard.views import DeliveryView, DeploymentView, EnvironmentView, StepView, Truth
 from receiver.status import SlotStatus
+from receiver.views import DeliveryView, DeploymentView, EnvironmentView, Truth, deployment_views, iso
 
 
 class Desk:
@@ -25,6 +23,7 @@ class Desk:
         self._journal = journal
         self._records = records
         self._rows = rows
+        self._redact = redact
         self._clean = redact.line
         self._lines = redact.lines  # for reasons: a model server's last words are several
         self._last: Sequence[EnvironmentView] = ()
@@ -41,14 +40,7 @@ class Desk:
         self, limit: int, environment: str | None = None, model: str | None = None
     ) -> list[DeploymentView]:
         """The last deployments, newest first."""
-        found: list[DeploymentView] = []
-        for deployment in self._journal.recent(limit if environment is model is None else 10_000):
-            slot = deployment.draft.slot
-            if environment in {None, slot.environment} and model in {None, slot.model}:
-                found.append(self._deployment(deployment))
-            if len(found) == limit:
-                break
-        return found
+        return deployment_views(self._journal, self._redact, limit, environment, model)
 
     def deliveries(self, limit: int, job: int | None = None) -> list[DeliveryView]:
         """The last deliveries, newest first."""
@@ -79,37 +71,6 @@ class Desk:
             None if row.since is None else iso(row.since),
         )
 
-    def _deployment(self, deployment: Deployment) -> DeploymentView:
-        draft, ended = deployment.draft, deployment.ended_at
-        steps = [
-            StepView(
-                step.action.kind,
-                self._clean(step.action.subject),
-                step.action.before,
-                step.action.after,
-                None if step.result is None else self._lines(step.result),
-                iso(step.started_at),
-                None if step.ended_at is None else round(step.ended_at - step.started_at, 3),
-            )
-            for step in self._journal.steps(deployment.id)
-        ]
-        return DeploymentView(
-            deployment.id,
-            draft.slot.environment,
-            draft.slot.model,
-            draft.from_version,
-            draft.to_version,
-            deployment.state,
-            self._lines(deployment.reason),
-            None if draft.override is None else self._clean(draft.override),
-            draft.cause,
-            draft.revision,
-            draft.digest,
-            iso(deployment.started_at),
-            None if ended is None else round(ended - deployment.started_at, 3),
-            steps,
-        )
-
     def _delivery(self, row: DeliveryRow) -> DeliveryView:
         return DeliveryView(
             row.id,
@@ -122,8 +83,3 @@ class Desk:
             row.job_state,
             None if row.job_note is None else self._clean(row.job_note),
         )
-
-
-def iso(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

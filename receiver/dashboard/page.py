@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from receiver.dashboard.desk import Desk
-from receiver.dashboard.views import EnvironmentView
+from receiver.views import EnvironmentView
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),

@@ -1,16 +1,15 @@
 """The flow: what is deployed, in which order, and what is put back. Faults are thrown at every point of it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from receiver.adapters.journal import Journal
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.plan import Action, Kind
 from receiver.core.state import Slot
 from tests.support.flow import MODEL, Flow
+from tests.support.killing import Killed, killing, unwrap
 
 STAGING, PRODUCTION = Slot("staging", MODEL), Slot("production", MODEL)
 
@@ -281,6 +280,18 @@ def test_pins_that_are_not_valid_change_nothing_anywhere(settled: Flow) -> None:
     assert settled.serving() == {"staging": 1, "production": 1}
 
 
+def test_with_pins_that_are_not_valid_what_was_verified_is_kept_running_and_nothing_new_comes(settled: Flow) -> None:
+    settled.pin(staging=2, production=1)
+    settled.registry.models[MODEL][2].evidence.clear()
+    settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.REFUSED
+    settled.source.commit({**settled.files(staging=3, production=3), "environments/production.yaml": b"{"})
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
+    with pytest.raises(Rejected):
+        settled.run()
+    assert settled.serving() == {"staging": 1, "production": 1}
+
+
 def test_an_environment_file_that_disappears_is_refused_never_torn_down(settled: Flow) -> None:
     files = settled.files(staging=1, production=1)
     del files["environments/production.yaml"]
@@ -340,40 +351,6 @@ def test_a_state_directory_that_was_lost_keeps_what_serves_and_proves_it_anew(se
     fresh.run()
     assert fresh.serving() == {"staging": 1, "production": 1}
     assert [s.id for s in settled.target.observe()] == [s.id for s in servers]
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing that the flow does can catch it and go on."""
-
-
-def killing(journal: Journal, boundary: int) -> Callable[[], int]:
-    """Make the journal die at its n-th write; returns a function that counts the writes so far."""
-    count = 0
-
-    def wrap(name: str) -> None:
-        original = getattr(journal, name)
-
-        def write(*arguments: object) -> object:
-            nonlocal count
-            count += 1
-            if count == 2 * boundary - 1:
-                raise Killed
-            result = original(*arguments)
-            if count == 2 * boundary:
-                raise Killed
-            count += 1
-            return result
-
-        setattr(journal, name, write)
-
-    for name in ("open", "intend", "result", "close", "quarantine"):
-        wrap(name)
-    return lambda: count
-
-
-def unwrap(journal: Journal) -> None:
-    for name in ("open", "intend", "result", "close", "quarantine"):
-        journal.__dict__.pop(name, None)
 
 
 @pytest.mark.parametrize("bad", [None, "rude", "tired"])
