@@ -9,7 +9,7 @@ from receiver.adapters.journal import Journal
 from receiver.console import clock, first_line, print_json, print_table, version
 from receiver.core.deployment import verified_at
 from receiver.core.errors import PinrailError
-from receiver.core.redact import Redactor, plain_lines
+from receiver.core.redact import Redactor, plain, plain_lines
 from receiver.proposal import Proposed
 from receiver.rollback import Way
 from receiver.services import Services
