@@ -10,5 +10,17 @@ compile() {
     --no-emit-index-url --no-header --no-annotate "$@"
 }
 compile --extra serving pyproject.toml -o requirements/serving.txt
+compile --extra platform pyproject.toml -o requirements/platform.txt
 compile --extra dev pyproject.toml -o requirements/dev.txt
 printf 'uv\nhatchling\neditables\n' | compile - -o requirements/uv.txt
+
+# What `make bench` compares with. All serve one model, so all have the libraries that it was written with.
+pinned() { grep -E "^($1)==" requirements/dev.txt | sed 's/ \\$//'; }
+bench() {
+  name=$1 && shift
+  { pinned 'numpy|pandas|scikit-learn|skops' && printf '%s\n' "$@"; } | compile - -o "requirements/bench-$name.txt"
+}
+bench mlflow "$(pinned mlflow)"
+bench mlserver mlserver mlserver-sklearn
+bench bentoml bentoml
+bench fastapi fastapi uvicorn httptools 'uvloop; sys_platform != "win32"'
