@@ -1,6 +1,9 @@
 """The one place that builds real I/O: from settings to :class:`Services`."""
 
+from dataclasses import replace
+
 from receiver.adapters.docker import Docker
+from receiver.adapters.gate import GateRunner
 from receiver.adapters.git import GitSource
 from receiver.adapters.git_command import parse_remote
 from receiver.adapters.github_api import GitHubClient
@@ -13,6 +16,7 @@ from receiver.adapters.prober import HttpProber
 from receiver.adapters.queue import Queue
 from receiver.adapters.registry import MlflowRegistry
 from receiver.adapters.sqlite import Database
+from receiver.candidates import Candidates
 from receiver.core.redact import Redactor
 from receiver.courier import Courier
 from receiver.follow_up import FollowUp
@@ -123,15 +127,22 @@ def open_forge() -> Forge:
 
 
 def build_follow_ups(settings: Settings, services: Services) -> list[FollowUp]:
-    """What happens on GitHub after each look; nothing without a token."""
-    token, repository = _token(settings), settings.repository
-    if token is None or repository is None:
+    """What happens on GitHub after each look; nothing without a token.
+
+    It has a mirror of its own: deployments do not wait for it.
+    """
+    client, state, branch = build_github(settings), settings.pinrail_state_dir, settings.pinrail_branch
+    if client is None:
         return []
-    url, branch = settings.pinrail_repo_url or "", settings.pinrail_branch
-    client = GitHubClient(repository, token, settings.github_api_url)
-    proposals = GitSource(url, branch, settings.pinrail_state_dir / "proposals.git", token=token)
-    github = GitHub(proposals, Pulls(client), Statuses(client), branch, Redactor(settings.secrets))
-    return [FollowUp("plans", Reviewer(services, github).look)]
+    proposals = GitSource(settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings))
+    pulls = Pulls(client)
+    github = GitHub(proposals, pulls, Statuses(client), branch, Redactor(settings.secrets))
+    found = [FollowUp("plans", Reviewer(services, github).look)]
+    if settings.pinrail_candidates:
+        gate = GateRunner(settings.mlflow_tracking_uri, state / "logs", settings.pinrail_evaluation_dir)
+        candidates = Candidates(replace(services, source=proposals), build_forge(settings), pulls, gate)
+        found.append(FollowUp("candidates", candidates.look))
+    return found
 
 
 def _token(settings: Settings) -> str | None:
