@@ -50,6 +50,10 @@ class Registry(Protocol):
         """Aliases and stages of the named models; a model that is not registered is left out."""
         ...
 
+    def versions(self, model: str) -> Sequence[int]:
+        """The numbers of the READY versions, ascending; none where the model is not registered."""
+        ...
+
     def fetch(self, model: str, version: int) -> ModelVersion:
         """Require READY, bring the artifacts into the cache and digest them. Rejected: missing, failed, pending."""
         ...

@@ -14,7 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from receiver.core.errors import Rejected
 
-MLFLOW_CREDENTIALS = frozenset({"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"})
+MLFLOW_CREDENTIALS = frozenset({"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABRICKS_TOKEN"})
+MLFLOW_VARIABLES = ("MLFLOW_", "DATABRICKS_")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -59,6 +60,12 @@ class Settings(BaseSettings):
     pinrail_heal: bool = True
     """Put drift right (a moved alias, a dead server); ``false`` only reports it."""
 
+    pinrail_candidates: bool = True
+    """With a ``GITHUB_TOKEN``: run the gate on new versions and propose the best; ``false`` leaves that to CI."""
+
+    pinrail_evaluation_dir: Path | None = None
+    """Rows to measure new versions on: ``<model>.csv`` with answers in ``label``, or ``<model>/`` of ml.snapshot."""
+
     pinrail_host: str = "127.0.0.1"
     """The address that model servers answer on. Both listeners of the receiver stay on 127.0.0.1."""
 
@@ -98,10 +105,10 @@ class Settings(BaseSettings):
             raise ValueError("must not be empty, and neither must a part between commas: unsigned means rejected")
         return value
 
-    @field_validator("pinrail_state_dir")
+    @field_validator("pinrail_state_dir", "pinrail_evaluation_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else None
 
     @model_validator(mode="after")
     def _separate_ports(self) -> Self:
@@ -155,7 +162,7 @@ def load_settings(*required: str, **overrides: Any) -> Settings:
 def _export_mlflow_variables() -> None:
     """MLflow reads its credentials from the environment only; let it find those in ``.env`` too."""
     for name, value in dotenv_values(".env").items():
-        if name.startswith("MLFLOW_") and value:
+        if name.startswith(MLFLOW_VARIABLES) and value:
             os.environ.setdefault(name, value)
 
 

@@ -83,6 +83,12 @@ class Pulls:
         path = PULLS + "{?state,base,per_page}"
         return [Pull.read(data) for data in self._client.pages(path, state="open", base=base, per_page=100)]
 
+    def declined(self, branch: str, base: str) -> list[Pull]:
+        """Those of a branch of this repository that were closed without a merge."""
+        path, head = PULLS + "{?state,head,base,per_page}", f"{self._client.owner}:{branch}"
+        found = [Pull.read(d) for d in self._client.pages(path, state="closed", head=head, base=base, per_page=100)]
+        return [pull for pull in found if not pull.merged]
+
     def get(self, number: int) -> Pull:
         """One pull request. NotFound: there is none."""
         return Pull.read(self._client.get(PULLS + "/{number}", number=number))

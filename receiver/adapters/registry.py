@@ -39,7 +39,7 @@ class MlflowRegistry:
 
         mlflow_call.configure()
         try:
-            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self._client = MlflowClient(tracking_uri=uri)  # MLFLOW_REGISTRY_URI may name another registry
         except MlflowException as error:
             raise Rejected(
                 f"MLFLOW_TRACKING_URI is no address for MLflow: {mlflow_call.shown(str(error))}"
@@ -52,6 +52,11 @@ class MlflowRegistry:
     def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
         """Aliases and stages of the named models; a model that is not registered is left out."""
         return self._views.observe(models)
+
+    def versions(self, model: str) -> Sequence[int]:
+        """The numbers of the READY versions, ascending; none where the model is not registered."""
+        found = self._list(lambda: self._client.search_model_versions(f"name = '{model}'"))
+        return sorted(int(v.version) for v in found if v.status == "READY")
 
     def fetch(self, model: str, version: int) -> ModelVersion:
         """Require READY and bring the artifacts into the cache; what this process fetched before is only checked.

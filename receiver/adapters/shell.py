@@ -5,6 +5,7 @@ No shell is involved, whatever the name says, and nothing from a webhook or a re
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ COMMON = frozenset(
     }
 )
 # What a model server needs besides: where the registry is, and how many threads the numeric libraries may use.
-MODEL_SERVER = ("MLFLOW_", "OMP_", "OPENBLAS_", "MKL_", "ORT_")
+MODEL_SERVER = ("MLFLOW_", "DATABRICKS_", "OMP_", "OPENBLAS_", "MKL_", "ORT_")
 # What docker's client needs besides.
 DOCKER = ("DOCKER_",)
+
+STOP_SECONDS = 0.2  # how soon a program that may be stopped is
 
 _children: dict[int, int | None] = {}  # by process id: exit status, which the system tells once
 
@@ -55,6 +58,7 @@ def run(
     directory: Path | None = None,
     stdin: bytes = b"",
     keep: Sequence[int] = (),
+    stop: threading.Event | None = None,
 ) -> Output:
     """Run a program to its end and return what it said, whatever its status.
 
@@ -62,7 +66,7 @@ def run(
 
     Raises:
         Rejected: there is no such program.
-        Retryable: it did not end within ``timeout`` seconds, and was killed with its children.
+        Retryable: it did not end within ``timeout`` seconds, or before ``stop``, and was killed with its children.
     """
     try:
         process = subprocess.Popen(
@@ -79,13 +83,29 @@ def run(
         raise Rejected(_cannot_start(argv, error)) from error
     with process:
         try:
-            stdout, stderr = process.communicate(stdin, timeout)
+            stdout, stderr = _communicate(process, stdin, timeout, stop)
         except BaseException as error:
             _kill_group(process.pid)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise Retryable(f"`{' '.join(argv[:2])}` did not end within {timeout:g} s and was killed") from error
             raise
     return Output(process.returncode, stdout, stderr.decode(errors="replace"))
+
+
+def _communicate(
+    process: "subprocess.Popen[bytes]", stdin: bytes, timeout: float, stop: threading.Event | None
+) -> tuple[bytes, bytes]:
+    if stop is None:
+        return process.communicate(stdin, timeout)
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return process.communicate(stdin, STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            if stop.is_set():
+                raise Retryable("the program was ended because the receiver stops") from None
+            if time.monotonic() >= deadline:
+                raise
 
 
 def start(

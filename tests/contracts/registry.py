@@ -57,6 +57,12 @@ class RegistryContract:
         found = rig.registry.observe([model, new_name()])
         assert {name: (dict(v.aliases), dict(v.stages)) for name, v in found.items()} == {model: ({}, {})}
 
+    def test_versions_are_the_ready_ones_in_order(self, rig: Rig, model: str) -> None:
+        assert list(rig.registry.versions(model)) == [1, 2, 3]
+        rig.set_status(model, 2, "FAILED_REGISTRATION")
+        assert list(rig.registry.versions(model)) == [1, 3]
+        assert list(rig.registry.versions(new_name())) == []
+
     def test_an_alias_is_set_moved_and_deleted_however_often_one_asks(self, rig: Rig, model: str) -> None:
         for version in (1, 1, 3, 2, 2):
             rig.registry.set_alias(model, "staging", version)
@@ -146,6 +152,7 @@ class RegistryContract:
         rig.set_reachable(False)
         for ask in (
             lambda: rig.registry.observe([model]),
+            lambda: rig.registry.versions(model),
             lambda: rig.registry.fetch(model, 1),
             lambda: rig.registry.artifacts(model, 1, "sha256:" + "0" * 64),
             lambda: rig.registry.evidence(model, 1, "staging"),

@@ -64,6 +64,10 @@ class FakeRegistry:
             if model in self.models
         }
 
+    def versions(self, model: str) -> Sequence[int]:
+        self._reach()
+        return sorted(number for number, v in self.models.get(model, {}).items() if v.status == "READY")
+
     def fetch(self, model: str, version: int) -> ModelVersion:
         found = self._version(model, version)
         if found.status != "READY":

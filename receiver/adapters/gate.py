@@ -1,0 +1,72 @@
+"""Running the gate on one version: ``python -m ml.evaluate`` as a program of its own.
+
+What a version holds may run as soon as it is loaded, so it is loaded there: with the environment of a model server, a
+deadline, and none of our secrets but the registry's. Its verdict is the evidence that it leaves in the registry.
+"""
+
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from receiver.adapters import shell
+from receiver.core.errors import Rejected
+from receiver.core.state import Slot
+
+GATE_SECONDS = 900.0
+LABEL = "label"  # the column of the true answers
+SHOWN_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class GateRunner:
+    """``rows`` is what PINRAIL_EVALUATION_DIR names; what the gate says is kept in ``logs``, a file per version."""
+
+    tracking_uri: str
+    logs: Path
+    rows: Path | None = None
+
+    def run(self, slot: Slot, version: int, files: Mapping[str, bytes], stop: threading.Event) -> None:
+        """Measure a version for every environment of ``files``, and have the evidence recorded.
+
+        Rejected: it could not be measured, with the last words of the gate. Retryable: not now.
+        """
+        with tempfile.TemporaryDirectory(prefix="pinrail-gate-") as directory:
+            for path, content in files.items():
+                (Path(directory) / PurePosixPath(path).name).write_bytes(content)
+            output = shell.run(
+                [
+                    *(sys.executable, "-m", "ml.evaluate", "--model", slot.model, "--version", str(version)),
+                    *("--environment", slot.environment, "--environments-dir", directory),
+                    *self._rows(slot.model),
+                ],
+                environment={
+                    **shell.scrubbed(os.environ, *shell.MODEL_SERVER),
+                    "MLFLOW_TRACKING_URI": self.tracking_uri,
+                },
+                timeout=GATE_SECONDS,
+                directory=Path(directory),
+                stop=stop,
+            )
+        self.logs.mkdir(parents=True, exist_ok=True)
+        (self.logs / f"gate-{slot.model}-v{version}.log").write_text(output.stderr + output.stdout)
+        judged = any(line.startswith(("PASS: ", "FAIL: ", "INCONCLUSIVE: ")) for line in output.stdout.splitlines())
+        if not judged:
+            last = "\n".join(output.stderr.splitlines()[-SHOWN_LINES:])
+            raise Rejected(f"the gate could not measure {slot.model} v{version}:\n{last}")
+
+    def _rows(self, model: str) -> list[str]:
+        """Name the evaluation rows of a model; none: those that ml.evaluate has by itself."""
+        if self.rows is None:
+            return []
+        if (self.rows / model).is_dir():
+            return ["--snapshots", str(self.rows / model)]
+        file = self.rows / f"{model}.csv"
+        if not file.is_file():
+            raise Rejected(
+                f"there are no evaluation rows for {model}: put them into {file}, or into {self.rows / model}/"
+            )
+        return ["--data", str(file), "--label", LABEL]

@@ -1,0 +1,96 @@
+"""Having new versions measured: once each, and not again every minute where that does not work.
+
+What was measured stands in the registry as evidence, so a receiver that starts again measures nothing twice.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ml.evidence import Evidence, gate_digest
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.state import Slot
+from receiver.ports import Registry
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS = 300.0
+LAST_RETRY_SECONDS = 86_400.0
+
+Files = Mapping[str, bytes]
+Key = tuple[Slot, int, str]  # with the gate's digest: another gate is another question
+
+
+class Gate(Protocol):
+    """Measures versions, outside this process."""
+
+    def run(self, slot: Slot, version: int, files: Files, stop: threading.Event) -> None:
+        """Have evidence recorded. Rejected: it could not be measured; Retryable: not now."""
+        ...
+
+
+@dataclass
+class _Unmeasured:
+    attempts: int
+    not_before: float  # monotonic
+
+
+@dataclass
+class Judge:
+    """Remembers what it knows; ``stop`` ends the measuring at hand."""
+
+    registry: Registry
+    gate: Gate
+    stop: threading.Event
+    _judged: dict[Key, Evidence] = field(default_factory=dict, init=False)
+    _unmeasured: dict[Key, _Unmeasured] = field(default_factory=dict, init=False)
+
+    def evidence(self, slot: Slot, version: int, checks: Mapping[str, Any], files: Files) -> Evidence | None:
+        """Evidence for these checks: known, recorded, or measured now. None: it cannot be measured at present.
+
+        Retryable: the registry cannot be asked, or measuring was ended.
+        """
+        key = (slot, version, gate_digest(checks))
+        if key not in self._judged:
+            found = self._recorded(key) or self._measured(key, files)
+            if found is None:
+                return None
+            said = "passed" if found.passed else "failed"
+            log.info("%s v%d %s the gate of %s", slot.model, version, said, slot.environment)
+            self._judged[key] = found
+        return self._judged[key]
+
+    def _recorded(self, key: Key) -> Evidence | None:
+        slot, version, gate = key
+        try:
+            found = self.registry.evidence(slot.model, version, slot.environment)
+        except Rejected:  # damaged: to be measured again
+            return None
+        return found if found is not None and found.gate_digest == gate else None
+
+    def _measured(self, key: Key, files: Files) -> Evidence | None:
+        slot, version, _ = key
+        if key in self._unmeasured and time.monotonic() < self._unmeasured[key].not_before:
+            return None
+        log.info("measuring %s v%d", slot.model, version)
+        try:
+            self.gate.run(slot, version, files, self.stop)
+        except (Rejected, Retryable) as error:
+            if self.stop.is_set():
+                raise
+            self._put_off(key, str(error))
+            return None
+        found = self._recorded(key)
+        if found is None:
+            self._put_off(key, f"the gate recorded no evidence of {slot.model} v{version} for {slot.environment}")
+        return found
+
+    def _put_off(self, key: Key, reason: str) -> None:
+        """Try again ever more rarely; a receiver that starts again tries once more."""
+        attempts = self._unmeasured[key].attempts + 1 if key in self._unmeasured else 1
+        wait = min(FIRST_RETRY_SECONDS * 2.0 ** min(attempts - 1, 20), LAST_RETRY_SECONDS)
+        self._unmeasured[key] = _Unmeasured(attempts, time.monotonic() + wait)
+        log.warning("again in %g s: %s", wait, reason)

@@ -1,0 +1,96 @@
+"""What is done after a look: never at its expense."""
+
+import math
+import threading
+import time
+
+import pytest
+
+from receiver.core.errors import Rejected, Retryable
+from receiver.follow_up import FollowUp
+from tests.support.waiting import eventually
+
+
+class Task:
+    """Counts how often it is done, and does what it is told."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.answers: list[float | Exception] = []
+
+    def __call__(self, stop: threading.Event) -> float:
+        self.times.append(time.monotonic())
+        answer = self.answers.pop(0) if self.answers else math.inf
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_it_is_done_when_woken_and_not_before() -> None:
+    task = Task()
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    assert task.times == []
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 1)
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 2)
+    follow_up.stop()
+    follow_up.wake()
+    assert len(task.times) == 2
+
+
+def test_waking_never_waits_for_the_task() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang(_: threading.Event) -> float:
+        begun.set()
+        go_on.wait(10)
+        return math.inf
+
+    follow_up = FollowUp("hanging", hang)
+    follow_up.start()
+    follow_up.wake()
+    assert begun.wait(10)
+    start = time.monotonic()
+    for _ in range(1000):
+        follow_up.wake()
+    assert time.monotonic() - start < 1
+    go_on.set()
+    follow_up.stop()
+
+
+def test_it_is_done_again_at_the_time_that_it_named() -> None:
+    task = Task()
+    task.answers.append(time.time() + 0.2)
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 2)
+    follow_up.stop()
+    assert task.times[1] - task.times[0] > 0.1
+
+
+def test_being_told_to_wait_counts_more_than_being_woken() -> None:
+    task = Task()
+    task.answers.append(Retryable("rate limited", 0.3))
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 1)
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 2)
+    follow_up.stop()
+    assert task.times[1] - task.times[0] >= 0.3
+
+
+@pytest.mark.parametrize("error", [Rejected("no"), ValueError("a bug")])
+def test_no_error_ends_it(error: Exception) -> None:
+    task = Task()
+    task.answers += [error, error]
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    for times in (1, 2, 3):
+        follow_up.wake()
+        eventually(lambda times=times: len(task.times) == times)  # type: ignore[misc]
+    follow_up.stop()
