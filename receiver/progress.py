@@ -93,7 +93,8 @@ def _held(services: Services, environment: str, revision: str) -> dict[Slot, Sta
 def _news(slot: Slot, revision: str, standing: Standing, url: str | None = None) -> dict[str, Any]:
     gone = standing.version is None and standing.outcome is Outcome.LIVE
     state: DeploymentState = "inactive" if gone else _DEPLOYMENTS[standing.outcome]
-    return deployment_message(DeploymentNews(_of(slot, revision, standing.version), state, str(standing), url))
+    of = _of(slot, revision, standing.version)
+    return deployment_message(DeploymentNews(of, state, str(standing), url, ends_others=gone))
 
 
 def _of(slot: Slot, revision: str, version: int | None) -> DeploymentOf:

@@ -21,6 +21,7 @@ class DeploymentNews:
     state: DeploymentState
     description: str
     url: str | None = None
+    ends_others: bool = False  # nothing that was deployed there before is served any more; a success says so too
 
 
 def status_message(status: CommitStatus) -> dict[str, Any]:
@@ -52,5 +53,5 @@ class GitHubSender:
     def _deployment(self, news: DeploymentNews) -> None:
         deployment = self._statuses.deploying(news.of)
         self._statuses.report(deployment, news.state, news.description, news.url)
-        if news.state in ("success", "inactive"):
+        if news.state == "success" or news.ends_others:
             self._statuses.retire_others(deployment, news.of)
