@@ -50,7 +50,7 @@ def _client(uri: str) -> Any:
     from mlflow import MlflowClient
 
     mlflow_call.configure()
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return MlflowClient(tracking_uri=uri)
 
 
 def _version(uri: str) -> str:

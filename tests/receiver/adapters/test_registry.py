@@ -18,6 +18,7 @@ from serving.loader import Cache
 from tests.contracts.registry import FILES, new_name
 from tests.support.fault_proxy import HTML, UNAVAILABLE, Answer, Drip, Drop, DropAfter, FaultProxy, Hang, fault_proxy
 from tests.support.mlflow_server import AuthServer, register_version
+from tests.support.ports import free_port
 
 FOREVER = float("inf")
 ALIAS = "POST /api/2.0/mlflow/registered-models/alias"
@@ -53,6 +54,14 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_importing_the_adapter_does_not_import_mlflow() -> None:
     code = "import sys, receiver.adapters.registry; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_registry_apart_from_the_tracking_server_is_the_one_that_is_asked(
+    mlflow_server: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", mlflow_server)
+    assert list(MlflowRegistry(nowhere, Cache(tmp_path, nowhere)).observe([model])) == [model]
 
 
 def test_the_client_is_kept_from_waiting_and_repeating_by_itself(registry: MlflowRegistry) -> None:
