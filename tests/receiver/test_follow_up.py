@@ -3,11 +3,16 @@
 import math
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from receiver.adapters.queue import Queue
 from receiver.core.errors import Rejected, Retryable
 from receiver.follow_up import FollowUp
+from receiver.status import Board
+from receiver.worker import Worker
+from tests.support.flow import Flow
 from tests.support.waiting import eventually
 
 
@@ -94,3 +99,26 @@ def test_no_error_ends_it(error: Exception) -> None:
         follow_up.wake()
         eventually(lambda times=times: len(task.times) == times)  # type: ignore[misc]
     follow_up.stop()
+
+
+@pytest.mark.parametrize("valid", [True, False], ids=["after a look", "after one that failed"])
+def test_the_worker_wakes_it_after_every_job(tmp_path: Path, *, valid: bool) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    if valid:
+        flow.pin(staging=1)
+    else:
+        flow.source.commit({"environments/staging.yaml": b"environment: ["})
+    task, queue = Task(), Queue(flow.database)
+    follow_up = FollowUp("task", task)
+    worker = Worker(flow.services, queue, Board(flow.services), 60, [follow_up])
+    running = threading.Thread(target=worker.run)
+    follow_up.start()
+    running.start()
+    eventually(lambda: len(task.times) == 1)
+    queue.enqueue("pull_request")
+    eventually(lambda: len(task.times) == 2)
+    worker.stop()
+    running.join()
+    follow_up.stop()
+    assert flow.serving()["staging"] == (1 if valid else None)
