@@ -44,10 +44,9 @@ class Endpoint:
 
     def __init__(self, name: str, dialect: Dialect, batcher: Batcher, metrics: Metrics) -> None:
         """``name`` is what the metrics call the protocol."""
-        self._name = name
         self._dialect = dialect
         self._batcher = batcher
-        self._metrics = metrics
+        self._numbers = metrics.protocol(name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -64,4 +63,4 @@ class Endpoint:
             status, content = self._dialect.refuse(refused)
             headers = refused.headers
         await respond(send, status, content, headers)
-        self._metrics.request(self._name, status, time.perf_counter() - start)
+        self._numbers.answered(status, time.perf_counter() - start)

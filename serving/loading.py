@@ -1,6 +1,7 @@
 """A server that listens before its model is loaded, and says so to whoever asks."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 
@@ -47,6 +48,11 @@ class LoadingApp:
 
     async def _become_ready(self) -> None:
         try:
-            self._app = await asyncio.to_thread(self._load)
+            app = await asyncio.to_thread(self._load)
         except Exception as error:  # noqa: BLE001 - whoever runs this server decides what it means
             self._on_failure(error)
+        else:
+            # What a loaded model is made of stays: looking through it for garbage again and again takes time.
+            gc.collect()
+            gc.freeze()
+            self._app = app

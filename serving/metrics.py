@@ -44,25 +44,35 @@ class Histogram:
         return buckets
 
 
+class Protocol:
+    """The numbers of the requests in one protocol."""
+
+    __slots__ = ("answers", "seconds")
+
+    def __init__(self) -> None:
+        self.answers: Counter[int] = Counter()  # by status
+        self.seconds = Histogram(SECONDS)
+
+    def answered(self, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self.answers[status] += 1
+        self.seconds.add(seconds)
+
+
 class Metrics:
     """The numbers of one model server. It belongs to one event loop; reading from a thread may see a request half."""
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         """``labels``: the names and values that every number carries, such as the model's version."""
         self.labels = dict(labels)
-        self.requests: Counter[tuple[str, int]] = Counter()
-        self.seconds: dict[str, Histogram] = {}
+        self.protocols: dict[str, Protocol] = {}
         self.batch_rows = Histogram(ROWS)
         self.predictions: Counter[str] = Counter()
         self.probability = Histogram(PROBABILITIES)
 
-    def request(self, protocol: str, status: int, seconds: float) -> None:
-        """A request was answered."""
-        self.requests[protocol, status] += 1
-        histogram = self.seconds.get(protocol)
-        if histogram is None:
-            histogram = self.seconds[protocol] = Histogram(SECONDS)
-        histogram.add(seconds)
+    def protocol(self, name: str) -> "Protocol":
+        """The numbers of the requests in one protocol."""
+        return self.protocols.setdefault(name, Protocol())
 
     def batch(self, predictions: Predictions) -> None:
         """The model answered so many rows at once, with these labels."""
@@ -84,15 +94,16 @@ class Metrics:
         requests = CounterMetricFamily(
             "pinrail_requests", "Scoring requests answered.", labels=[*names, "protocol", "status"]
         )
-        for (protocol, status), count in list(self.requests.items()):
-            requests.add_metric([*values, protocol, str(status)], count)
+        for name, protocol in self.protocols.items():
+            for status, count in list(protocol.answers.items()):
+                requests.add_metric([*values, name, str(status)], count)
         yield requests
 
         seconds = HistogramMetricFamily(
             "pinrail_request_seconds", "From a request's head to its answer.", labels=[*names, "protocol"]
         )
-        for protocol, histogram in list(self.seconds.items()):
-            seconds.add_metric([*values, protocol], histogram.cumulative(), histogram.total)
+        for name, protocol in self.protocols.items():
+            seconds.add_metric([*values, name], protocol.seconds.cumulative(), protocol.seconds.total)
         yield seconds
 
         predictions = CounterMetricFamily("pinrail_predictions", "Rows by predicted class.", labels=[*names, "label"])
