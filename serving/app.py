@@ -118,6 +118,8 @@ def _rest(identity: Identity, predictor: Predictor, batcher: Batcher) -> FastAPI
         if not described:
             described.update(FastAPI.openapi(app))
             described["paths"]["/predict"] = {"post": openapi.predict_operation(predictor.model, example)}
+            described["paths"]["/invocations"] = {"post": openapi.invocations_operation()}
+            described["paths"][f"/v2/models/{identity.model}/infer"] = {"post": openapi.infer_operation()}
             described["components"]["schemas"].update(openapi.request_schemas(predictor.model.columns))
         return described
 

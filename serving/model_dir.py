@@ -81,16 +81,24 @@ def describe_outputs(path: Path) -> str:
 
 
 def input_example(path: Path) -> list[dict[str, Any]]:
-    """The example rows that the model was logged with, as records; empty where it was logged without."""
-    model = read(path)
+    """The example rows that the model was logged with, as records; empty where it was logged without.
+
+    A row that the signature would refuse, because something required is missing in it, is left out.
+    """
+    required = [column.name for column in read(path).columns if column.required]
+    return [record for record in _examples(path) if all(record.get(name) is not None for name in required)]
+
+
+def _examples(path: Path) -> list[dict[str, Any]]:
     info = _mlmodel(path).get("saved_input_example_info") or {}
     if info.get("type") not in {"dataframe", "ndarray", "json_object"} or not info.get("artifact_path"):
         return []
     # MLflow writes what is missing as NaN, which is no JSON.
     raw = json.loads((path / info["artifact_path"]).read_bytes(), parse_constant=lambda _: None)
-    names = [column.name for column in model.columns]
+    names = [column.name for column in read(path).columns]
     if isinstance(raw, Mapping) and "data" in raw:
-        return [dict(zip(raw.get("columns") or names, row, strict=True)) for row in raw["data"]]
+        names = [str(name) for name in raw.get("columns") or names]
+        return [dict(zip(names, row, strict=True)) for row in raw["data"]]
     rows = raw["inputs"] if isinstance(raw, Mapping) and set(raw) == {"inputs"} else raw
     if isinstance(rows, Mapping):
         return [dict(rows)]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.model_dir import Column, ModelDir
+from serving.protocols.invocations import FORMATS, PARAMS
 from serving.schema import FEATURES, FLOAT32_MAX, MAX_ROWS
 
 _SCALARS: dict[str, dict[str, Any]] = {
@@ -86,6 +87,56 @@ def predict_operation(model: ModelDir, example: Sequence[dict[str, Any]]) -> dic
             "504": _answer("The answer was not ready in time", "Error"),
         },
     }
+
+
+def invocations_operation() -> dict[str, Any]:
+    """The OpenAPI operation of ``POST /invocations``."""
+    return {
+        "summary": "Ask the model in MLflow's scoring protocol",
+        "operationId": "invocations",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "description": "Exactly one of the four formats, and the model's params beside it.",
+                        "properties": {name: {} for name in (*FORMATS, PARAMS)},
+                    }
+                },
+                "text/csv": {"schema": {"type": "string"}},
+            },
+        },
+        "responses": {
+            "200": {"description": "The model's predictions", "content": _json({"required": ["predictions"]})},
+            "400": {
+                "description": "The body is not what the signature allows",
+                "content": _json({"required": ["error_code", "message"]}),
+            },
+            "415": {"description": "Neither JSON nor CSV in UTF-8", "content": _json({})},
+        },
+    }
+
+
+def infer_operation() -> dict[str, Any]:
+    """The OpenAPI operation of ``POST /v2/models/NAME/infer``."""
+    tensor = {"required": ["name", "shape", "datatype"]}
+    inputs = {"type": "array", "minItems": 1, "items": {"type": "object", **tensor}}
+    body = {"required": ["inputs"], "properties": {"inputs": inputs}}
+    return {
+        "summary": "Ask the model in the Open Inference Protocol",
+        "operationId": "infer",
+        "tags": ["Open Inference Protocol"],
+        "requestBody": {"required": True, "content": _json(body)},
+        "responses": {
+            "200": {"description": "The model's outputs", "content": _json({"required": ["model_name", "outputs"]})},
+            "400": {"description": "The inputs are not the signature's", "content": _json({"required": ["error"]})},
+        },
+    }
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"type": "object", **schema}}}
 
 
 def _value(column: Column) -> dict[str, Any]:

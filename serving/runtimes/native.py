@@ -36,8 +36,8 @@ class NativeRuntime:
 
     def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:  # noqa: ARG002 - a model with params is not served here
         """Answer rows that come as columns. PredictionError: the estimator fails on them."""
-        rows = frame(self._model, columns)
         try:
+            rows = frame(self._model, columns)
             labels = np.asarray(self._estimator.predict(rows))
             has_probabilities = hasattr(self._estimator, "predict_proba")
             probabilities = np.asarray(self._estimator.predict_proba(rows)) if has_probabilities else None

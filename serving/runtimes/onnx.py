@@ -66,9 +66,8 @@ class OnnxRuntime:
 
         PredictionError: onnxruntime fails on them. InvalidRequestError: numbers too large for its arithmetic.
         """
-        feed = self._feed(columns)
         try:
-            answers = self._session.run(self._outputs, feed)
+            answers = self._session.run(self._outputs, self._feed(columns))
         except Exception as error:  # onnxruntime's errors share no base class
             raise PredictionError("onnxruntime could not run the model on these rows") from error
         if answers[-1].dtype.kind == "f" and not np.isfinite(answers[-1]).all():

@@ -33,8 +33,8 @@ class PyfuncRuntime:
 
     def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:
         """Answer rows that come as columns. PredictionError: the model fails on them."""
-        rows = frame(self._model, columns)
         try:
+            rows = frame(self._model, columns)
             answer = self._pyfunc.predict(rows, params=dict(params)) if params else self._pyfunc.predict(rows)
         except Exception as error:  # a model may raise anything
             raise PredictionError("the model failed on these rows") from error

@@ -201,6 +201,7 @@ def test_the_openapi_description_agrees_with_what_is_accepted(app: ModelServer, 
     assert described["paths"]["/predict"]["post"]["operationId"] == "predict"
     for row in input_example(classifier):
         jsonschema.validate([row], _request_schema(described))
+    assert {"/health", "/predict", "/invocations", "/v2/models/small/infer"} <= set(described["paths"])
     assert described["components"]["schemas"]["Record"]["required"] == ["age", "balance", "city", "plan"]
 
 

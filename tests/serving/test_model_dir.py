@@ -55,6 +55,14 @@ def test_a_model_without_an_input_example_has_no_rows(tmp_path: Path) -> None:
     assert model_dir.input_example(write(tmp_path, signature={"inputs": inputs})) == []
 
 
+def test_an_example_row_that_the_signature_would_refuse_is_left_out(tmp_path: Path) -> None:
+    inputs = json.dumps([{"type": "double", "name": "a"}, {"type": "double", "name": "b", "required": False}])
+    info = {"type": "dataframe", "artifact_path": "example.json"}
+    (tmp_path / "example.json").write_text('{"columns": ["a", "b"], "data": [[NaN, 1.0], [2.0, NaN], [null, 3.0]]}')
+    model = write(tmp_path, signature={"inputs": inputs}, saved_input_example_info=info)
+    assert model_dir.input_example(model) == [{"a": 2.0, "b": None}]
+
+
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [

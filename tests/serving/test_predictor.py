@@ -124,6 +124,15 @@ def test_an_answer_that_is_not_finite_is_an_error_that_names_the_row(doubler: Pa
         load_predictor(doubler).predict([[4.0], [-1.0]])
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "native", "pyfunc"])
+def test_values_that_are_not_of_the_signatures_types_are_an_error_of_the_prediction(
+    runtimes: dict[str, Any], runtime: str
+) -> None:
+    row = {"age": "old", "income": 1.0, "balance": 1.0, "city": "Bonn", "plan": "plus"}
+    with pytest.raises(PredictionError):
+        runtimes[runtime].predict_records([row])
+
+
 def test_a_runtime_that_cannot_serve_the_model_says_why(without_twin: Path, doubler: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="onnx: the model has no ONNX twin"):
         load_predictor(without_twin, "onnx")
