@@ -39,7 +39,7 @@ class Ingress:
         """Rejected: a tunnel is asked for, and there is no NGROK_AUTHTOKEN."""
         self._settings = settings
         self._told = told
-        self._tunnel = Tunnel(_options(settings), self._opened) if tunnel else None
+        self._tunnel = Tunnel(tunnel_options(settings), self._opened) if tunnel else None
         self._url = ""
         self._news = threading.Event()
         self._ending = False
@@ -104,7 +104,8 @@ class Ingress:
         return f"{hook} of {settings.repository}", False
 
 
-def _options(settings: Settings) -> TunnelOptions:
+def tunnel_options(settings: Settings) -> TunnelOptions:
+    """What the tunnel is opened with."""
     token, secrets = settings.ngrok_authtoken, settings.webhook_secrets
     return TunnelOptions(
         port=settings.pinrail_public_port,

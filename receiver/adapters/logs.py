@@ -5,6 +5,8 @@ import time
 
 from receiver.core.redact import Redactor
 
+CHATTY = ("httpx", "pyngrok")  # a line for each request, and for each of ngrok's own lines
+
 _exceptions = logging.Formatter()
 
 
@@ -39,3 +41,6 @@ def configure_logs(redact: Redactor, level: int = logging.INFO) -> None:
     handler.setFormatter(formatter)
     handler.addFilter(RedactingFilter(redact))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)

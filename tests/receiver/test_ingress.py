@@ -1,0 +1,65 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from receiver.core.errors import Rejected
+from receiver.ingress import Ingress, Reached, tunnel_options
+from receiver.settings import Settings
+from tests.support.ngrok import install_ngrok
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
+
+
+def settings(tmp_path: Path, **more: object) -> Settings:
+    return Settings(
+        **{  # type: ignore[arg-type]
+            "pinrail_repo_url": "https://github.com/owner/models.git",
+            "pinrail_webhook_secret": "one secret",
+            "pinrail_state_dir": tmp_path / "state",
+            "pinrail_public_port": free_port(),
+            "ngrok_authtoken": "2abcDEF_ngrok-token",
+            **more,
+        }
+    )
+
+
+def said(ingress: Ingress, told: list[Reached]) -> Reached:
+    ingress.start()
+    try:
+        eventually(lambda: told, 20)
+    finally:
+        ingress.stop()
+    return told[0]
+
+
+def test_the_reserved_domain_and_the_one_secret_reach_the_tunnel(tmp_path: Path) -> None:
+    options = tunnel_options(settings(tmp_path, pinrail_tunnel_domain="pins.example.dev"))
+    assert (options.domain, options.github_secret) == ("pins.example.dev", "one secret")
+
+
+def test_while_secrets_rotate_the_receiver_alone_checks_signatures(tmp_path: Path) -> None:
+    assert tunnel_options(settings(tmp_path, pinrail_webhook_secret="old one, new one")).github_secret is None
+
+
+def test_without_a_tunnel_of_ours_nothing_is_registered(tmp_path: Path) -> None:
+    told: list[Reached] = []
+    reached = said(Ingress(settings(tmp_path), tunnel=False, told=told.append), told)
+    assert "--tunnel none" in reached.public_url
+    assert "polling" in reached.webhook
+
+
+def test_without_a_token_for_github_the_url_to_set_by_hand_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = install_ngrok(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    told: list[Reached] = []
+    reached = said(Ingress(settings(tmp_path), tunnel=True, told=told.append), told)
+    assert reached.public_url.startswith("http://127.0.0.1:")
+    assert f"GITHUB_TOKEN, or let a hook deliver to {reached.public_url}/webhooks/github" in reached.webhook
+
+
+def test_a_tunnel_without_a_token_for_ngrok_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match="NGROK_AUTHTOKEN"):
+        Ingress(settings(tmp_path, ngrok_authtoken=None), tunnel=True, told=print)
