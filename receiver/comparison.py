@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ml.evidence import Evidence
-from receiver.core.errors import PinrailError
+from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.markdown import Signature
 from receiver.core.promotion_body import Case, Side
 from receiver.core.state import Slot
@@ -30,8 +30,10 @@ def look_up(registry: Registry, model: str, version: int | None) -> Side:
     try:
         metrics, lineage = registry.metrics(model, version), registry.lineage(model, version)
         return Side(version, metrics, lineage, _signature(registry, model, version))
-    except PinrailError as error:
-        return Side(version, unknown=str(error))
+    except Retryable:
+        return Side(version, unknown="the registry could not be asked")
+    except Rejected:  # why, says the address of the registry too, which is nobody's business on GitHub
+        return Side(version, unknown="the registry does not have it, or not as a version that is ready")
 
 
 def _signature(registry: Registry, model: str, version: int) -> Signature | None:

@@ -22,7 +22,7 @@ MAX_BLOCK = 6_000  # characters
 _INVISIBLE = "&#8203;"  # a space of no width: GitHub sees no mention, reference or link across it
 _SYNTAX = re.compile(r"([\\`*_{}\[\]()|~$])")
 _LINKS = re.compile(r"(?i)(@|#|\bgh-|://|\bwww(?=\.))")
-_LINE_START = re.compile(r"^(\d+)([.)])|^([-+=:])")
+_LINE_START = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+=:])")
 _OUTCOMES = {
     Outcome.PASS: "✅ pass",
     Outcome.FAIL: "❌ **fail**",

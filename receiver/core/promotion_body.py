@@ -84,7 +84,7 @@ def lineage_table(old: Side, new: Side) -> str:
 
 def _comparison(case: Case) -> list[str]:
     old, new = case.old, case.new
-    unknown = [f"v{side.version}: {text(side.unknown)}" for side in (old, new) if side.unknown]
+    unknown = [f"v{side.version}: {side.unknown}" for side in (old, new) if side.unknown]
     return [
         "### Metrics",
         metrics_table(Measured(old.version, old.metrics), Measured(new.version, new.metrics)),
