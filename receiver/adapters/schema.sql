@@ -67,6 +67,13 @@ CREATE TABLE IF NOT EXISTS quarantine (
   PRIMARY KEY (environment, model, version, revision)
 ) STRICT;
 
+-- The last pins that were valid: while those at the branch head are not, what runs is kept running by these.
+CREATE TABLE IF NOT EXISTS valid_pins (
+  one         INTEGER PRIMARY KEY CHECK (one = 1),
+  revision    TEXT NOT NULL,
+  files       TEXT NOT NULL               -- JSON: path -> text
+) STRICT;
+
 CREATE TABLE IF NOT EXISTS outbox (
   id          INTEGER PRIMARY KEY,
   channel     TEXT NOT NULL,              -- notify | github, or one destination of it: notify/<name>
