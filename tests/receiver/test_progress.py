@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,7 @@ def test_a_token_that_expired_keeps_the_news_until_there_is_another(
 
 
 def test_no_secret_gets_to_github(road: Told) -> None:
-    road.flow.target.last_words = lambda _: f"cannot log in with {SECRET}"  # type: ignore[method-assign]
+    road.flow.target.last_words = lambda _: f"cannot log in with {SECRET}"  # type: ignore[method-assign, assignment]
     road.flow.prober.rude.add(2)
     road.pin(2, 1)
     road.run()
@@ -315,7 +316,7 @@ def test_killed_at_any_journal_write_a_rollback_is_told_and_its_revert_proposed_
             pass
         unwrap(flow.journal)
         services = flow.services
-        flow.journal.interrupt_running("died", lambda left, s=services: tell_interrupted(s, left, "died"))
+        flow.journal.interrupt_running("died", partial(tell_interrupted, services, reason="died"))
         flow.run("startup")
         services.outbox.deliver_due({CHANNEL: told.append})
         statuses = [m["state"] for m in told if m["kind"] == "status" and m["commit"] == commit]

@@ -6,7 +6,7 @@ import pytest
 from receiver.adapters.git_command import Remote, parse_remote
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
-from receiver.promotion import Author, Change, Promotion, compare_link, local_author, promote
+from receiver.promotion import Author, Change, Outdated, Promotion, compare_link, local_author, promote
 from tests.support.git_repos import FILES, PRODUCTION, Origin, git, pinned
 
 PATH = "environments/production.yaml"
@@ -107,6 +107,13 @@ def test_a_branch_with_somebody_elses_commits_is_left_alone(origin: Origin, remo
 def test_a_version_that_is_pinned_already_is_refused(remote: Remote) -> None:
     with pytest.raises(Rejected, match="production pins churn-model v4 already"):
         proposed(remote, Change("churn-model", 4, "production"))
+
+
+def test_a_change_that_was_asked_for_in_place_of_another_pin_is_outdated(origin: Origin, remote: Remote) -> None:
+    with pytest.raises(Outdated, match="production pins churn-model v4 by now, not v5"):
+        proposed(remote, Change("churn-model", 3, "production", back=True, instead_of=5))
+    assert origin.branches() == ["main"]
+    assert proposed(remote, Change("churn-model", 3, "production", back=True, instead_of=4)).was == 4
 
 
 def test_a_model_or_environment_that_is_not_there_is_refused_with_what_was_meant(remote: Remote) -> None:

@@ -63,6 +63,17 @@ def test_a_deployment_that_went_live_ends_the_one_before(github: FakeGitHub, sen
     assert states == [["success", "inactive"], ["success"]]
 
 
+def test_an_end_that_nothing_follows_ends_what_was_there_and_one_that_is_superseded_does_not(
+    github: FakeGitHub, sender: GitHubSender
+) -> None:
+    before = DeploymentOf("b" * 40, "production", "deploy:churn-model", "churn-model v4", production=True)
+    sender(deployment_message(DeploymentNews(before, "success", "live")))
+    sender(deployment_message(DeploymentNews(OF, "inactive", "superseded")))
+    assert [told[-1]["state"] for told in github.deployment_statuses.values()] == ["success", "inactive"]
+    sender(deployment_message(DeploymentNews(OF, "inactive", "removed", ends_others=True)))
+    assert [told[-1]["state"] for told in github.deployment_statuses.values()] == ["inactive", "inactive"]
+
+
 def test_a_message_of_another_kind_is_given_up(sender: GitHubSender) -> None:
     with pytest.raises(Rejected, match="nothing for GitHub"):
         sender({"kind": "poem"})
@@ -73,7 +84,7 @@ def test_news_wait_in_the_outbox_while_github_is_down_and_go_out_in_order(
 ) -> None:
     outbox = Outbox(Database(tmp_path / "pinrail.db"))
     for state in ("queued", "in_progress", "success"):
-        outbox.put(CHANNEL, deployment_message(DeploymentNews(OF, state, "churn-model v6")))  # type: ignore[arg-type]
+        outbox.put(CHANNEL, deployment_message(DeploymentNews(OF, state, "churn-model v6")))
     github.faults.append(Fault(503))
     assert outbox.deliver_due({CHANNEL: sender}) == 0
     later = time.time() + 3600

@@ -92,6 +92,17 @@ def test_a_failure_is_tried_again_ever_more_rarely_and_keeps_the_order(database:
     assert sink.got == ["a", "b"]
 
 
+def test_whoever_says_when_to_come_back_is_not_asked_before(database: Database, clock: Clock) -> None:
+    outbox, sink = Outbox(database), Sink(Retryable("rate limit", 900), Retryable("rate limit", 10 * 86_400))
+    fill(outbox, "a")
+    for wait in (900, module.LAST_RETRY_SECONDS):
+        assert outbox.deliver_due({"notify": sink}) == 0
+        clock.now += wait - 1
+        assert outbox.deliver_due({"notify": sink}) == 0
+        clock.now += 1
+    assert outbox.deliver_due({"notify": sink}) == 1
+
+
 def test_what_was_not_delivered_before_a_crash_is_delivered_after_it(tmp_path: Path) -> None:
     before = Database(tmp_path / "pinrail.db")
     fill(Outbox(before), "a")
