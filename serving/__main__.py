@@ -45,7 +45,7 @@ def load(options: argparse.Namespace) -> Any:
         version=options.version,
         digest=options.digest,
         environment=options.environment,
-        stage=options.stage,
+        stage=options.stage or None,  # compose cannot leave an option out
         revision=options.revision,
     )
     app = build_app(identity, load_predictor(path))

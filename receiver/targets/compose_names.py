@@ -20,12 +20,15 @@ SERVER, FRONT = "server", "front"
 
 
 def project_name(owner: str, slot: Slot) -> str:
-    """``pinrail-staging-churn-model``. Compose allows less than a model's name does; then a hash keeps it unique."""
+    """``pinrail-staging-churn-model``, and a hash where that could be another slot's too.
+
+    Compose allows less than a model's name does, and a hyphen in the environment's could be the one between the two.
+    """
     name = f"{owner}-{slot.environment}-{slot.model}"
     allowed = re.sub(r"[^a-z0-9_-]", "-", name.lower())
-    if allowed == name:
+    if allowed == name and "-" not in slot.environment:
         return name
-    return f"{allowed}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return f"{allowed}-{hashlib.sha256(str(slot).encode()).hexdigest()[:6]}"
 
 
 def server_name(spec: ServerSpec) -> str:
