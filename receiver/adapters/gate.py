@@ -43,10 +43,7 @@ class GateRunner:
                     *("--environment", slot.environment, "--environments-dir", directory),
                     *self._rows(slot.model),
                 ],
-                environment={
-                    **shell.scrubbed(os.environ, *shell.MODEL_SERVER),
-                    "MLFLOW_TRACKING_URI": self.tracking_uri,
-                },
+                environment=self._environment(),
                 timeout=GATE_SECONDS,
                 directory=Path(directory),
                 stop=stop,
@@ -57,6 +54,11 @@ class GateRunner:
         if not judged:
             last = "\n".join(output.stderr.splitlines()[-SHOWN_LINES:])
             raise Rejected(f"the gate could not measure {slot.model} v{version}:\n{last}")
+
+    def _environment(self) -> dict[str, str]:
+        """What a model server gets; how patient its MLflow client is, the gate decides for itself."""
+        given = shell.scrubbed(os.environ, *shell.MODEL_SERVER) | {"MLFLOW_TRACKING_URI": self.tracking_uri}
+        return {name: value for name, value in given.items() if not name.startswith("MLFLOW_HTTP_REQUEST_")}
 
     def _rows(self, model: str) -> list[str]:
         """Name the evaluation rows of a model; none: those that ml.evaluate has by itself."""

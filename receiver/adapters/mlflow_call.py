@@ -48,6 +48,7 @@ def configure() -> None:
     """Keep MLflow's client in this process from waiting and repeating on its own."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{LIST_SECONDS:.0f}"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # no bars in a log
 
 
 def read(call: Callable[[], T], uri: str, seconds: float) -> T:

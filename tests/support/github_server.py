@@ -99,6 +99,8 @@ class FakeGitHub:
             "merged": False,
             "fork": None,
         }
+        if self.origin is not None:
+            git(self.origin.path, "symbolic-ref", f"refs/pull/{number}/head", f"refs/heads/{head}")
         return number
 
     def head_of(self, branch: str) -> str:
@@ -202,8 +204,12 @@ class FakeGitHub:
 
     def _list_files(self, operation: Operation, *_: Any) -> tuple[int, Any]:
         number = int(operation.names["pull_number"])
-        self.pull(number)
-        return 200, [operation.example(200)[0] | file for file in self.files.get(number, [])]
+        pull = self.pull(number)
+        files = self.files.get(number, [])
+        if self.origin is not None and number not in self.files:
+            ends = f"{self.head_of(pull['base'])}...{self.head_of(pull['head'])}"
+            files = [{"filename": name} for name in git(self.origin.path, "diff", "--name-only", ends).splitlines()]
+        return 200, [operation.example(200)[0] | file for file in files]
 
     def _merge(self, operation: Operation, _: Any, data: Any) -> tuple[int, Any]:
         pull = self.pull(int(operation.names["pull_number"]))
