@@ -16,7 +16,7 @@ ANSWER = """
 0x55d0c8a2c0 live two
 
 1
-# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight
 3 model 1 one 172.18.0.2 2 0 1 1 1 15 3 1 6 0 0 0 v6-3f2a 8080 - 0 0 - - 0
 3 model 2 two 172.18.0.4 2 0 1 1 1 15 3 1 6 0 0 0 v7-90aa 8080 - 0 0 - - 0
 
