@@ -57,6 +57,8 @@ def _statuses(services: Services, draft: Draft) -> Iterator[dict[str, Any]]:
     yield status_message(CommitStatus(revision, context, state, description))
     pinned = held[slot].version if slot in held else draft.to_version
     for left in left_behind(services.journal.history(slot), revision):
+        if left.draft.to_version == pinned and state == "pending":
+            continue
         if left.draft.to_version == pinned:
             told = CommitStatus(left.draft.revision, context, state, f"{description} (at {revision[:7]})")
         else:
@@ -77,7 +79,7 @@ def _deployments(
     if held is None or at != draft.revision:  # else the deployment of this commit is the one that is held
         url = f"http://{services.host}:{spec.port}" if spec and outcome is Outcome.LIVE else None
         yield _news(slot, at, standing, url)
-    for left in left_behind(services.journal.history(slot), draft.revision):
+    for left in left_behind(services.journal.history(slot), draft.revision)[:1]:  # it ended those before itself
         of = _of(slot, left.draft.revision, left.draft.to_version)
         yield deployment_message(DeploymentNews(of, "inactive", f"followed by {draft.revision[:7]}"))
 

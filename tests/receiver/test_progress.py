@@ -11,7 +11,9 @@ import pytest
 from receiver.adapters.github_news import CHANNEL, GitHubSender
 from receiver.adapters.github_statuses import Statuses
 from receiver.announce import tell_interrupted
+from receiver.core.errors import Rejected
 from receiver.core.redact import Redactor
+from receiver.core.state import Server
 from receiver.courier import Courier
 from receiver.revert import Reverter
 from receiver.rollback import find_way, restore
@@ -206,6 +208,35 @@ def test_a_wait_that_ends_at_a_later_commit_leaves_nothing_pending_behind(
     assert road.status(later, "production") == ("success", "churn-model v2 is live")
     assert road.status(earlier, "production") == ("success", f"churn-model v2 is live (at {later[:7]})")
     assert road.deployments(earlier, "production") == ["queued", "inactive"]
+
+
+def test_a_wait_that_another_version_ends_is_said_to_be_over(tmp_path: Path, github: FakeGitHub, url: str) -> None:
+    road = Told(tmp_path, url, github, soak="30m")
+    road.register("long", "long")
+    earlier = road.pin(1, 1)
+    road.run()
+    later = road.pin(2, 2)
+    road.run()
+    road.deliver()
+    assert road.status(earlier, "production") == ("error", f"churn-model: followed by {later[:7]}")
+    assert road.deployments(earlier, "production") == ["queued", "inactive"]
+
+
+def test_where_putting_back_fails_too_it_is_an_error_and_the_way_back_is_proposed(
+    road: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_the_port(server: Server, seconds: float) -> None:
+        road.flow.target.foreign_ports.add(server.spec.port)
+        raise Rejected("v2 answered 500")
+
+    monkeypatch.setattr(road.flow.prober, "watch", take_the_port)
+    commit = road.pin(2, 1)
+    road.run()
+    road.deliver()
+    state, said = road.status(commit, "staging") or ("", "")
+    assert (state, said) == ("error", "churn-model v2 NEEDS A HUMAN: v2 answered 500")
+    assert road.deployments(commit, "staging")[-1] == "error"
+    assert len(road.pulls_open()) == 1
 
 
 def test_a_rollback_by_hand_turns_the_commit_red_and_the_earlier_deployment_green(road: Told) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from receiver.core.deployment import Outcome
-from receiver.core.errors import Rejected
+from receiver.core.errors import Rejected, Retryable
 from receiver.rollback import await_restored, find_way, propose_rollback, restore
 from tests.support.flow import MODEL
 from tests.support.git_repos import Origin
@@ -79,6 +79,16 @@ def test_now_restores_first_holds_and_needs_no_github(road: Road) -> None:
     assert (last.state, last.draft.from_version, last.draft.to_version) == (Outcome.LIVE, 3, 2)
     assert not road.run("timer").outcomes, "held"
     assert road.github.calls == []
+
+
+def test_now_works_while_the_remote_is_away(road: Road) -> None:
+    road.origin.vanish()
+    way = find_way(road.services, STAGING, None)
+    restore(road.services, road.queue, way, "wrong answers")
+    road.run("rollback")
+    assert road.flow.serving()["staging"] == 2
+    with pytest.raises(Retryable):
+        propose_rollback(road.services, road.forge, way, "wrong answers")
 
 
 def test_now_holds_until_the_pull_request_is_merged_and_then_all_agree(road: Road) -> None:
