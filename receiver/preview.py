@@ -57,7 +57,8 @@ def _change(services: Services, before: Desired, seen: Look, slot: Slot) -> Chan
     finding = consider(services, seen, slot)
     environment, pin = seen.pin(slot)
     was = _environment(before, slot)
-    old = was.models[slot.model].version if was and slot.model in was.models else None
+    verified = finding.verified.version if finding.verified else None  # where what is pinned now is not valid
+    old = was.models[slot.model].version if was and slot.model in was.models else verified
     new = pin.version if pin else None
     return Change(
         slot=slot,

@@ -4,13 +4,16 @@ import math
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from receiver.adapters.queue import Queue
 from receiver.core.errors import Rejected, Retryable
 from receiver.follow_up import FollowUp
+from receiver.settings import Settings
 from receiver.status import Board
+from receiver.wiring import build_follow_ups
 from receiver.worker import Worker
 from tests.support.flow import Flow
 from tests.support.waiting import eventually
@@ -122,3 +125,21 @@ def test_the_worker_wakes_it_after_every_job(tmp_path: Path, *, valid: bool) -> 
     running.join()
     follow_up.stop()
     assert flow.serving()["staging"] == (1 if valid else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"github_token": None}, []),
+        ({}, ["plans", "candidates"]),
+        ({"pinrail_candidates": False}, ["plans"]),
+        ({"pinrail_repo_url": "nowhere"}, []),
+    ],
+)
+def test_without_a_token_or_a_repository_there_are_none(
+    tmp_path: Path, changes: dict[str, Any], names: list[str]
+) -> None:
+    given = {"github_token": "t", "pinrail_repo_url": "https://github.com/octo/pins", **changes}
+    settings = Settings(pinrail_state_dir=tmp_path, **given)
+    threads = [follow_up._thread.name for follow_up in build_follow_ups(settings, Flow(tmp_path).services)]
+    assert threads == names

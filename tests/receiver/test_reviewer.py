@@ -150,7 +150,10 @@ def test_a_pull_request_that_repairs_main_is_planned(review: Review) -> None:
     review.origin.commit({STAGING_FILE: "environment: ["})
     number = review.open(good)
     review.look()
-    assert review.status(number)[0] == "success"
+    assert review.status(number) == (
+        "success",
+        "staging/churn-model v1 -> v2; production/churn-model v1, with other settings",
+    )
 
 
 def test_what_does_not_touch_the_environments_is_left_alone(review: Review) -> None:
