@@ -58,7 +58,7 @@ class _Known:
     merged_from: tuple[str, str] | None = None  # head, base
     merged: Snapshot | Rejected | None = None
     told: object = None
-    unmerged: str = ""  # why GitHub did not let it be merged
+    trouble: str = ""  # what GitHub refused last: told once, not at every look
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Reviewer:
                     raise
                 put_off = error
             except Rejected as error:
-                log.warning("pull request %d: %s", pull.number, error)
+                self._note(pull, str(error))
         if put_off is not None:
             raise put_off
         return again_at
@@ -116,7 +116,7 @@ class Reviewer:
         if proposed is not None and desired is not None and not pull.fork and proposed.commit == pull.head:
             subject = mergeable((base, desired), Candidate(pull.branch, known.paths, proposed.files), plan)
             if subject is not None:
-                self._merge(known, pull, subject)
+                self._merge(pull, subject)
         return plan.again_at
 
     def _merged(self, known: _Known, pull: Pull, base: Snapshot) -> Snapshot:
@@ -138,14 +138,18 @@ class Reviewer:
         self.github.statuses.mark(CommitStatus(plan.commit, CONTEXT, plan.state, summary, url))
         log.info("pull request %d: %s: %s", pull.number, plan.state, summary)
 
-    def _merge(self, known: _Known, pull: Pull, subject: str) -> None:
+    def _note(self, pull: Pull, trouble: str) -> None:
+        known = self._known[pull.number]
+        if known.trouble != trouble:
+            log.warning("pull request %d: %s", pull.number, trouble)
+        known.trouble = trouble
+
+    def _merge(self, pull: Pull, subject: str) -> None:
         """Merge exactly what was planned. GitHub has the last word: other checks, reviews, a head that moved."""
         try:
             self.github.pulls.merge(pull, f"{subject} (#{pull.number})")
         except Rejected as error:
-            if known.unmerged != str(error):
-                log.info("pull request %d is not merged yet: %s", pull.number, error)
-            known.unmerged = str(error)
+            self._note(pull, f"not merged yet: {error}")
         else:
             log.info("pull request %d is merged, as policy says: %s", pull.number, subject)
 
