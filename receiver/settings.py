@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     """The MLflow server; its credentials are MLflow's own variables (``MLFLOW_TRACKING_TOKEN`` and others)."""
 
     github_token: SecretStr | None = None
-    """Reads a private repository over https, and opens pull requests."""
+    """Reads a private repository over https, opens pull requests, and marks commits and deployments."""
 
     github_api_url: str = "https://api.github.com"
     """GitHub's API; another one for GitHub Enterprise."""
