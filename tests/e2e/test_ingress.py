@@ -52,6 +52,7 @@ def deliver(github: FakeGitHub) -> int:
     return httpx.post(hook["config"]["url"], content=body, headers=github_headers(body), timeout=10).status_code
 
 
+@pytest.mark.timeout(300)  # it may be the one that trains the versions, on a machine that is busy
 def test_a_push_through_the_tunnel_is_served_and_the_hook_follows_the_tunnel(
     world: World, versions: Versions
 ) -> None:

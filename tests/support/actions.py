@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github/workflows"
 SHELLS = {None: ["bash", "-e"], "bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail"]}
-STEP_SECONDS = 110
+STEP_SECONDS = 200
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}")
 _TOKEN = re.compile(r"\s*('[^']*'|\|\||&&|==|!=|!|\(|\)|[A-Za-z_][\w.-]*)")

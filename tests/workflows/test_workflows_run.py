@@ -91,6 +91,7 @@ def promoted(fork: Fork, number: int, environment: str) -> str:
     return line
 
 
+@pytest.mark.timeout(300)  # six programs that import MLflow, on a machine that may be busy
 def test_a_candidate_is_trained_gated_and_proposed_and_then_proposed_for_production(fork: Fork) -> None:
     job = fork.job("candidate-to-staging.yml", {"threshold": "0.7"})
     assert job.run(fork.checkout), job.log[-1].output
@@ -101,17 +102,16 @@ def test_a_candidate_is_trained_gated_and_proposed_and_then_proposed_for_product
     assert "PASS: accuracy=" in job.summary
     assert f"Promote {MODEL} v{version} to staging" in job.summary
 
-    job.contexts["inputs"]["threshold"] = "0.9"
-    failed = job.named("threshold")
-    assert failed.status == 1
-    assert "FAIL: accuracy=0.8" in failed.output
-
-    # Evidence of the threshold that somebody asked for is none of the gate's.
-    assert job.named("gate").status == 0
+    # The threshold that somebody asked for has left the gate's own evidence in place, for production too.
     production = fork.job("promote-to-production.yml", {"model_version": version})
     assert production.run(fork.checkout), production.log[-1].output
     (other,) = set(fork.github.pulls) - {number}
     assert f"version: {version} " in promoted(fork, other, "production")
+
+    job.contexts["inputs"]["threshold"] = "0.9"
+    failed = job.named("threshold")
+    assert failed.status == 1
+    assert "FAIL: accuracy=0.8" in failed.output
 
     said = "".join(done.output for done in [*job.log, *production.log])
     assert TOKEN not in said
