@@ -29,7 +29,7 @@ class Stack(Flow):
     """Staging only, on a port of its own."""
 
     def __init__(
-        self, docker: Docker, place: Place, *, watch_seconds: float = 1.0, start_seconds: float = 20.0
+        self, docker: Docker, place: Place, *, watch_seconds: float = 1.0, start_seconds: float = 60.0
     ) -> None:
         self.port = free_port()
         self.model = MODEL

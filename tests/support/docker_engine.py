@@ -62,7 +62,7 @@ def owned_place(docker: Docker, state: Path, image: str, compose: Path = COMPOSE
         sweep(docker, owner)
 
 
-def compose_target(docker: Docker, place: Place, start_seconds: float = 20.0) -> ComposeTarget:
+def compose_target(docker: Docker, place: Place, start_seconds: float = 60.0) -> ComposeTarget:
     """The real target."""
     return ComposeTarget(docker, place, start_seconds)
 

@@ -44,7 +44,7 @@ def test_after_a_restart_of_the_engine_the_same_version_answers_without_a_receiv
         stack.run()
     assert stack.aliases() == {"staging": 1}
     engine.start()
-    eventually(lambda: stack.answering() == 1, 30)
+    eventually(lambda: stack.answering() == 1, 60)
     assert [(s.id, s.spec, s.role) for s in stack.servers()] == [(s.id, s.spec, s.role) for s in before]
     stack.run()
     assert stack.answering() == 2
@@ -53,13 +53,13 @@ def test_after_a_restart_of_the_engine_the_same_version_answers_without_a_receiv
 def test_a_deployment_that_loses_its_engine_is_interrupted_and_then_made_anew(engine: Engine, stack: Stack) -> None:
     stack.pin(2)
     reconciling = in_background(stack)
-    eventually(lambda: any("-v2-" in container for container in stack.all_containers()))
+    eventually(lambda: any("-v2-" in container for container in stack.all_containers()), 30)
     engine.stop()
     reconciling.join(90)
     assert stack.journal.recent(1)[0].state is Outcome.INTERRUPTED
     assert "no docker engine answers" in stack.journal.recent(1)[0].reason
     engine.start()
-    eventually(lambda: stack.answering() == 1, 30)
+    eventually(lambda: stack.answering() == 1, 60)
     stack.run("timer")
     assert stack.journal.recent(1)[0].state is Outcome.LIVE
     assert stack.answering() == 2

@@ -28,7 +28,7 @@ FAULTS = {
     "needs too much memory later": (flawed.EATS_MEMORY_SOON, ["OOMKilled"]),
     "dies three seconds after it was healthy": (flawed.DIES_SOON, ["exit status 9", "the model lost its mind"]),
     "serves another version": (tiny_server.ANSWERS_AS_ANOTHER_VERSION, ["expected version 903", "got 1"]),
-    "dies after its first answer": (tiny_server.DIES_AFTER_AN_ANSWER, ["v904 has ended by itself", "exit status 9"]),
+    "dies after its first answer": (tiny_server.DIES_AFTER_AN_ANSWER, ["v904", "exit status 9"]),
     "predicts nonsense": (tiny_server.PREDICTS_NAN, ["expected finite numbers"]),
 }
 
@@ -43,7 +43,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     small = (compose / "serving.yaml").read_text().replace("limit: 1g", "limit: 128m")
     (compose / "serving.yaml").write_text(small)
     with owned_place(docker, state, tiny_image(docker), compose) as place:
-        stack = Stack(docker, place, watch_seconds=4.0, start_seconds=4.0)
+        stack = Stack(docker, place, watch_seconds=4.0, start_seconds=60.0)
         stack.offer(1)
         assert stack.promote(1).state is Outcome.LIVE
         yield stack
@@ -53,6 +53,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_the_old_version_goes_on_serving_and_the_cause_is_named_when_a_new_one(stack: Stack, fault: str) -> None:
     version, causes = FAULTS[fault]
     stack.offer(version)
+    hopeless = version in (tiny_server.HANGS_WHILE_LOADING, tiny_server.SICK)
+    stack.containers.start_seconds = 4.0 if hopeless else 60.0
     with load(stack.port, connections=4) as seen:
         deployment = stack.promote(version)
     assert deployment.state is Outcome.ROLLED_BACK
@@ -62,7 +64,7 @@ def test_the_old_version_goes_on_serving_and_the_cause_is_named_when_a_new_one(s
     assert stack.answering() == 1
     assert stack.aliases() == {"staging": 1}
     # Who was away when the plan was made, in between two of its crashes, is retired at the next look.
-    eventually(lambda: not any("restart" in status.lower() for status in stack.statuses()))
+    eventually(lambda: not any("restart" in status.lower() for status in stack.statuses()), 30)
     stack.run("timer")
     assert [server.spec.version for server in stack.servers()] == [1]
     assert seen.answers[-1].version == 1

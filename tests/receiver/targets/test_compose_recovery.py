@@ -68,7 +68,7 @@ def test_the_proxy_remembers_over_its_own_restart_who_has_the_traffic(docker: Do
     before = target.observe()
     front = f"{place.owner}-staging-churn-model-front-{port}"
     docker.run("restart", "--time", "2", front)
-    eventually(lambda: asked_version(port) == 2)
+    eventually(lambda: _answers(port) == 2, 30)
     assert {s.id: s.role for s in target.observe()} == {s.id: s.role for s in before}
 
 
@@ -95,7 +95,7 @@ def test_a_server_that_restarts_elsewhere_on_its_network_is_found_again(docker: 
     squatter = ("--label", f"io.pinrail.project={place.owner}", "--entrypoint", "sleep", place.image, "60")
     docker.run("run", *options, *squatter)
     docker.run("start", server.id)
-    eventually(lambda: _answers(port) == 1, 20)
+    eventually(lambda: _answers(port) == 1, 60)
 
 
 def test_a_model_that_is_no_longer_pinned_leaves_nothing_behind(stack: Stack) -> None:
@@ -123,7 +123,7 @@ def test_a_receiver_and_its_compose_killed_halfway_leave_nothing_that_the_next_c
         "the container is there": lambda: docker.run(*mine, "--all"),
         "the container runs": lambda: docker.run(*mine),
     }
-    eventually(come[moment])
+    eventually(come[moment], 30)
     for pid in [*_children(starting.pid), starting.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid or 0, signal.SIGKILL)
@@ -196,12 +196,12 @@ def test_a_server_that_keeps_crashing_says_so_and_its_place_can_be_taken(docker:
     port, target = free_port(), compose_target(docker, place)
     looping = target.start(spec(flawed.DIES_SOON, port))
     target.switch(looping)
-    eventually(lambda: "was restarted (exit status 9)" in target.last_words(looping), 15)
+    eventually(lambda: "was restarted (exit status 9)" in target.last_words(looping), 60)
     assert "the model lost its mind" in target.last_words(looping)
     good = target.start(spec(1, port))
     target.switch(good)
     assert asked_version(port) == 1
-    eventually(lambda: [s.id for s in target.observe()] == [good.id])
+    eventually(lambda: [s.id for s in target.observe()] == [good.id], 30)
 
 
 def test_when_neither_new_nor_old_can_be_had_a_person_is_asked_for(stack: Stack) -> None:

@@ -72,7 +72,7 @@ def test_requests_in_flight_get_their_answer_from_a_server_that_retires(target: 
         eventually(lambda: len(seen.answers) > 4)
         target.switch(new)
         target.retire(old)
-        eventually(lambda: any(a.version == 2 for a in seen.answers))
+        eventually(lambda: any(a.version == 2 for a in seen.answers), 30)
     assert seen.failures == []
     assert {answer.version for answer in seen.answers} == {1, 2}
 
@@ -85,7 +85,7 @@ def test_when_the_live_server_dies_the_one_that_stands_by_answers_at_once(target
     with load(port, connections=8) as seen:
         eventually(lambda: len(seen.answers) > 100)
         required_docker().run("kill", new.id)
-        eventually(lambda: seen.answers[-1].version == 1)
+        eventually(lambda: seen.answers[-1].version == 1, 30)
         target.switch(old)
         target.retire(new)
         asked = len(seen.answers)
