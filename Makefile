@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-docker github-descriptions lint format lock up down clean
+.PHONY: help demo test test-docker github-descriptions bench lint format lock up down clean
 
 help: ## What can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ format: $(STAMP) ## Let ruff put the code in order
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+bench: $(STAMP) ## Measure serving, swaps and reconciling beside the goals; needs wrk; writes docs/benchmarks.md
+	@$(BIN)/python -m tests.bench $(ARGS)
+
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	@sh requirements/lock.sh
 
@@ -61,4 +64,4 @@ down: $(STAMP) ## End model servers and platform; all data stays
 	@sh compose/platform.sh down
 
 clean: ## Remove the venv and caches; state in .pinrail stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -114,8 +114,8 @@ def _switched(world: World) -> float:
     return next(s.ended_at or 0.0 for s in steps if s.action.kind is Kind.SWITCH) - offset
 
 
-def main() -> None:
-    """Measure and print."""
+def measured(promotions: int, deliveries: int) -> tuple[Swaps, Burst]:
+    """Bring up an MLflow and a receiver for it, and see what clients and senders see."""
     with (
         tempfile.TemporaryDirectory() as scratch,
         running_mlflow(Path(scratch) / "mlflow") as url,
@@ -125,8 +125,12 @@ def main() -> None:
             world.commit(versions.good)
             world.push()
             eventually(lambda: world.verified() == versions.good, 60)
-            swaps = swap(world, versions, 20)
-            bursts = burst(world, versions, 1000)
+            return swap(world, versions, promotions), burst(world, versions, deliveries)
+
+
+def main() -> None:
+    """Measure and print."""
+    swaps, bursts = measured(20, 1000)
     rows = [
         ("promotions under load", swaps.promotions),
         ("answers meanwhile", swaps.answers),
