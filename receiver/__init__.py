@@ -11,8 +11,8 @@ What happens when a pull request that bumps a pin is merged:
    stage and alias, switch traffic, watch, retire the old server.
 5. What fails is put back by the same planner, aimed at the last verified state.
 
-After each look, on threads of their own (``follow_up.py``), ``reviewer.py`` plans the open pull requests with the
-same survey, and ``candidates.py`` has new versions measured and proposes the best.
+After each look, on threads of their own (``follow_up.py``), ``proposals/reviewer.py`` plans the open pull requests
+with the same survey, and ``proposals/candidates.py`` has new versions measured and proposes the best.
 
 ``core/`` does no I/O. Everything outside is behind a Protocol in ``ports.py``; ``wiring.py`` is the one place
 that builds the real ones. Imports run one way: receiver, ml, serving.

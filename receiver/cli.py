@@ -126,8 +126,8 @@ def promote(
     json: Json = False,
 ) -> None:
     """Open a pull request with the one-line change of a pin, if gate and policy would let it in."""
-    from receiver.advance import advance
-    from receiver.promotion import Change
+    from receiver.proposals.advance import advance
+    from receiver.proposals.promotion import Change
     from receiver.show import show_proposed
     from receiver.wiring import open_forge, open_services
 
@@ -146,7 +146,7 @@ def rollback(
 ) -> None:
     """Open a pull request that pins an earlier version again."""
     from receiver.core.state import Slot
-    from receiver.rollback import await_restored, find_way, propose_rollback, restore
+    from receiver.proposals.rollback import await_restored, find_way, propose_rollback, restore
     from receiver.show import show_proposed, show_restored
     from receiver.wiring import open_forge, open_queue, open_services
 

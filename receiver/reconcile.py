@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from receiver.adapters.github_news import CHANNEL
 from receiver.adapters.journal import Also, Quarantine
-from receiver.announce import tell
 from receiver.apply import Run
 from receiver.core.deployment import Deployment, Draft, Outcome
 from receiver.core.errors import PinrailError, Rejected, Retryable
-from receiver.progress import tell_progress
-from receiver.revert import Revert, revert_message
+from receiver.news.announce import tell
+from receiver.news.progress import tell_progress
+from receiver.proposals.revert import Revert, revert_message
 from receiver.services import Services
 from receiver.survey import Finding, Look, consider, look, look_again, look_at
 

@@ -10,8 +10,8 @@ from receiver.console import clock, first_line, print_json, print_table, version
 from receiver.core.deployment import verified_at
 from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor, plain, plain_lines
-from receiver.proposal import Proposed
-from receiver.rollback import Way
+from receiver.proposals.proposal import Proposed
+from receiver.proposals.rollback import Way
 from receiver.services import Services
 from receiver.status import reason_of, state_of, statuses
 from receiver.survey import Finding, consider, look

@@ -16,15 +16,15 @@ from receiver.adapters.prober import HttpProber
 from receiver.adapters.queue import Queue
 from receiver.adapters.registry import MlflowRegistry
 from receiver.adapters.sqlite import Database
-from receiver.candidates import Candidates
 from receiver.core.redact import Redactor
-from receiver.courier import Courier
 from receiver.follow_up import FollowUp
 from receiver.images import image_name
+from receiver.news.courier import Courier
 from receiver.ports import Target
-from receiver.proposal import Forge
-from receiver.revert import Reverter
-from receiver.reviewer import GitHub, Reviewer
+from receiver.proposals.candidates import Candidates
+from receiver.proposals.proposal import Forge
+from receiver.proposals.revert import Reverter
+from receiver.proposals.reviewer import GitHub, Reviewer
 from receiver.services import Services
 from receiver.settings import Settings, load_settings
 from receiver.targets.compose import ComposeTarget

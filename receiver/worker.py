@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 
 from receiver.adapters.queue import Job, Queue
-from receiver.announce import announce_rejection, tell_interrupted
 from receiver.core.errors import Rejected, Retryable
 from receiver.follow_up import FollowUp
+from receiver.news.announce import announce_rejection, tell_interrupted
 from receiver.pulse import Pulse
 from receiver.reconcile import Report, reconcile
 from receiver.services import Services

@@ -22,7 +22,7 @@ from receiver.adapters.local_mlflow import running_mlflow
 from receiver.core.errors import Rejected
 from receiver.demo.ports import choose
 from receiver.demo.stage import SOAK, Stage, clear, deployments, end_servers, receiver, wait_for
-from receiver.promotion import Change, promote
+from receiver.proposals.promotion import Change, promote
 
 MODEL = "churn-model"
 CUSTOMER = {

@@ -10,7 +10,7 @@ from receiver.adapters.github_api import GitHubClient
 from receiver.adapters.github_pulls import Pulls
 from receiver.adapters.github_statuses import Statuses
 from receiver.core.redact import Redactor
-from receiver.reviewer import GitHub, Reviewer
+from receiver.proposals.reviewer import GitHub, Reviewer
 from tests.support.flow import Flow
 from tests.support.git_repos import Origin, git
 from tests.support.github_server import TOKEN, FakeGitHub, serving

@@ -9,7 +9,7 @@ from receiver.adapters.github_api import GitHubClient
 from receiver.adapters.github_pulls import Pulls
 from receiver.adapters.queue import Queue
 from receiver.core.state import Slot
-from receiver.proposal import Forge
+from receiver.proposals.proposal import Forge
 from receiver.reconcile import Report, reconcile
 from tests.support.flow import MODEL, Flow
 from tests.support.git_repos import Origin

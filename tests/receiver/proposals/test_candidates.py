@@ -10,11 +10,11 @@ import pytest
 from ml.environment import parse_environment
 from ml.evidence import Evidence, Outcome, Verdict
 from receiver.adapters.git_command import parse_remote
-from receiver.candidates import MOST, Candidates, rank
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
 from receiver.core.state import Slot
-from receiver.proposal import Forge
+from receiver.proposals.candidates import MOST, Candidates, rank
+from receiver.proposals.proposal import Forge
 from tests.support.flow import MODEL, Flow
 from tests.support.github_server import Fault
 from tests.support.github_spec import require_description

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from ml.environment import Environment
 from ml.evidence import Evidence
 from receiver.adapters.github_pulls import Pulls
-from receiver.advance import advance
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
 from receiver.core.state import Slot
-from receiver.judging import Gate, Judge
 from receiver.ports import Snapshot
-from receiver.promotion import Change
-from receiver.proposal import Forge
+from receiver.proposals.advance import advance
+from receiver.proposals.judging import Gate, Judge
+from receiver.proposals.promotion import Change
+from receiver.proposals.proposal import Forge
 from receiver.services import Services
 
 log = logging.getLogger(__name__)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ml.environment import Environment
 from ml.evidence import Evidence
-from receiver.comparison import compare
 from receiver.core.deployment import longest_live
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import Desired
 from receiver.core.preview import Change, Comparison, Preview, Soak
 from receiver.core.state import Slot
 from receiver.ports import Registry, Snapshot
+from receiver.proposals.comparison import compare
 from receiver.services import Services
 from receiver.survey import Finding, Look, consider, look_at
 

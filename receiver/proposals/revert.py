@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from receiver.comparison import compare
 from receiver.core.promotion_body import rollback_body
 from receiver.core.state import Slot
 from receiver.ports import Registry
-from receiver.promotion import Change, Outdated, promote
-from receiver.proposal import Forge, propose
+from receiver.proposals.comparison import compare
+from receiver.proposals.promotion import Change, Outdated, promote
+from receiver.proposals.proposal import Forge, propose
 
 log = logging.getLogger(__name__)
 

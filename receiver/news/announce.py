@@ -6,7 +6,7 @@ from receiver.adapters.journal import Also
 from receiver.adapters.outbox import Outbox
 from receiver.core.deployment import Deployment, Draft, Outcome
 from receiver.core.plan import Goal
-from receiver.progress import tell_progress
+from receiver.news.progress import tell_progress
 from receiver.services import Services
 
 NOTIFY = "notify"

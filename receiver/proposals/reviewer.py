@@ -15,13 +15,13 @@ from typing import Protocol
 from receiver.adapters.github_api import MAX_ITEMS
 from receiver.adapters.github_pulls import Pull, Pulls
 from receiver.adapters.github_statuses import CommitStatus, Statuses
-from receiver.auto_merge import Candidate, mergeable
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.pins import Desired, is_environment_file, read_pins
 from receiver.core.preview import Preview
 from receiver.core.redact import Redactor
 from receiver.ports import Snapshot, Source
-from receiver.preview import preview
+from receiver.proposals.auto_merge import Candidate, mergeable
+from receiver.proposals.preview import preview
 from receiver.services import Services
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import pytest
 from receiver.adapters.git_command import Remote, parse_remote
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
-from receiver.promotion import Author, Change, Outdated, Promotion, compare_link, local_author, promote
+from receiver.proposals.promotion import Author, Change, Outdated, Promotion, compare_link, local_author, promote
 from tests.support.git_repos import FILES, PRODUCTION, Origin, git, pinned
 
 PATH = "environments/production.yaml"

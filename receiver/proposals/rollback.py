@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from receiver.adapters.journal import Quarantine
 from receiver.adapters.queue import Queue
-from receiver.advance import check
-from receiver.comparison import compare
 from receiver.core.deployment import Deployment, Outcome, last_verified
 from receiver.core.errors import Rejected
 from receiver.core.pins import read_pins
 from receiver.core.promotion_body import rollback_body
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
-from receiver.promotion import Change, promote
-from receiver.proposal import Forge, Proposed, propose
+from receiver.proposals.advance import check
+from receiver.proposals.comparison import compare
+from receiver.proposals.promotion import Change, promote
+from receiver.proposals.proposal import Forge, Proposed, propose
 from receiver.services import Services
 
 BY_HAND = "rolled back by hand"

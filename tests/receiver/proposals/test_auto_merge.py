@@ -8,7 +8,7 @@ import pytest
 
 from receiver.adapters.git_command import parse_remote
 from receiver.core.pins import read_pins
-from receiver.promotion import Author, Change, promote
+from receiver.proposals.promotion import Author, Change, promote
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
 from tests.support.github_server import Fault

@@ -8,7 +8,7 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
-from receiver.rollback import await_restored, find_way, propose_rollback, restore
+from receiver.proposals.rollback import await_restored, find_way, propose_rollback, restore
 from tests.support.flow import MODEL
 from tests.support.git_repos import Origin
 from tests.support.github_server import FakeGitHub, serving

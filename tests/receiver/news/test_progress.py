@@ -10,13 +10,13 @@ import pytest
 
 from receiver.adapters.github_news import CHANNEL, GitHubSender
 from receiver.adapters.github_statuses import Statuses
-from receiver.announce import tell_interrupted
 from receiver.core.errors import Rejected
 from receiver.core.redact import Redactor
 from receiver.core.state import Server
-from receiver.courier import Courier
-from receiver.revert import Reverter
-from receiver.rollback import find_way, restore
+from receiver.news.announce import tell_interrupted
+from receiver.news.courier import Courier
+from receiver.proposals.revert import Reverter
+from receiver.proposals.rollback import find_way, restore
 from tests.support.flow import MODEL, Flow
 from tests.support.git_repos import Origin
 from tests.support.github_server import FakeGitHub, Fault, serving

@@ -8,7 +8,7 @@ from receiver.core.errors import PinrailError
 from receiver.core.pins import Desired, path_of
 from receiver.core.preview import Preview
 from receiver.ports import Snapshot
-from receiver.promotion import Change
+from receiver.proposals.promotion import Change
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import pytest
 
 from receiver.adapters.journal import Journal
 from receiver.adapters.sqlite import Database
-from receiver.advance import advance
 from receiver.core.errors import Rejected, Retryable
-from receiver.promotion import Change
+from receiver.proposals.advance import advance
+from receiver.proposals.promotion import Change
 from tests.support.flow import MODEL
 from tests.support.git_repos import Origin
 from tests.support.github_server import FakeGitHub, serving

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from receiver.comparison import compare
 from receiver.core.deployment import Outcome
 from receiver.core.edit import edit_pin
 from receiver.core.errors import Rejected, Retryable
@@ -13,8 +12,9 @@ from receiver.core.policy import Hold
 from receiver.core.promotion_body import promotion_body
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
-from receiver.promotion import Change, promote
-from receiver.proposal import Forge, Proposed, propose
+from receiver.proposals.comparison import compare
+from receiver.proposals.promotion import Change, promote
+from receiver.proposals.proposal import Forge, Proposed, propose
 from receiver.services import Services
 from receiver.survey import Finding, Look, consider, look_at
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from receiver.adapters.git_command import Remote
 from receiver.adapters.github_pulls import Proposal, Pull, Pulls
-from receiver.promotion import Promotion
+from receiver.proposals.promotion import Promotion
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from receiver.adapters.git_command import parse_remote
 from receiver.adapters.github_api import GitHubClient
 from receiver.adapters.github_pulls import Pulls
 from receiver.core.pins import read_pins
-from receiver.promotion import Author, Change, Promotion, promote
-from receiver.proposal import propose
+from receiver.proposals.promotion import Author, Change, Promotion, promote
+from receiver.proposals.proposal import propose
 from tests.support.git_repos import FILES, Origin
 from tests.support.github_server import TOKEN, FakeGitHub, serving
 from tests.support.github_spec import require_description

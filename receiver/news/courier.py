@@ -7,7 +7,7 @@ from receiver.adapters.github_api import Unauthorised
 from receiver.adapters.github_news import GitHubSender
 from receiver.core.errors import Retryable
 from receiver.core.redact import Redactor
-from receiver.revert import KIND, Reverter
+from receiver.proposals.revert import KIND, Reverter
 
 TOKEN_SECONDS = 300.0  # how often a token that GitHub refuses is tried again: somebody may have renewed it
 
