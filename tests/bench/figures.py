@@ -28,10 +28,11 @@ def at_most(what: str, wanted: float, measured: float | None, unit: str) -> Goal
 
 
 def _goal(what: str, sign: str, wanted: float, measured: float | None, unit: str) -> Goal:
+    asked = f"{sign} {number(wanted)} {unit}".rstrip() if wanted else "0"
     if measured is None:
-        return Goal(what, f"{sign} {number(wanted)} {unit}".rstrip(), "not measured", None)
+        return Goal(what, asked, "not measured", None)
     met = measured >= wanted if sign == "≥" else measured <= wanted
-    return Goal(what, f"{sign} {number(wanted)} {unit}".rstrip(), f"{number(measured)} {unit}".rstrip(), met)
+    return Goal(what, asked, f"{number(measured)} {unit}".rstrip(), met)
 
 
 def ratio(above: float | None, below: float | None) -> float | None:

@@ -29,6 +29,8 @@ What is compared, and how:
   version, from local files. In each round every server is started, measured and ended in turn; shown are medians.
 - Before a server is measured, its labels for 1,000 customers must equal those of the original pipeline. Then every
   answer must have status 200; one failure voids the server's round.
+- Each is asked in the most compact form that it takes: Pinrail for one record, or for `features`; MLflow, BentoML and
+  the tuned FastAPI app for rows without names, MLServer for columns. Plain FastAPI takes a list of records.
 - Cold start is from spawning the process to its first prediction, with compiled bytecode in place. Memory is the
   proportional set size of all its processes, after the load.
 - The peers run in their favour: MLServer predicts without a second process, access logs are off where there is an

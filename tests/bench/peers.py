@@ -72,8 +72,16 @@ def _joblib(subject: Subject, _: int) -> Mapping[str, str]:
     }
 
 
+def _record_or_features(rows: Rows) -> Any:
+    return rows[0] if len(rows) == 1 else {"features": [list(row.values()) for row in rows]}
+
+
+def _columns_and_data(rows: Rows) -> Any:
+    return {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+
+
 def _split(rows: Rows) -> Any:
-    return {"dataframe_split": {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}}
+    return {"dataframe_split": _columns_and_data(rows)}
 
 
 def _tensors(rows: Rows) -> Any:
@@ -86,14 +94,14 @@ def _tensors(rows: Rows) -> Any:
     return {"parameters": {"content_type": "pd"}, "inputs": [tensor(name) for name in rows[0]]}
 
 
-PINRAIL = Peer("Pinrail", None, _pinrail, "/predict", list, lambda said: said["predictions"])
+PINRAIL = Peer("Pinrail", None, _pinrail, "/predict", _record_or_features, lambda said: said["predictions"])
 MLFLOW = Peer("MLflow models serve", "mlflow", _mlflow, "/invocations", _split, lambda said: said["predictions"])
 FASTAPI_TUNED = Peer(
     "FastAPI, tuned by hand",
     "fastapi",
     lambda _, port: _uvicorn("fastapi_app:app", port),
     "/tuned",
-    list,
+    _columns_and_data,
     lambda said: said,
     _joblib,
 )
@@ -110,7 +118,7 @@ PEERS = (
         lambda said: said["outputs"][0]["data"],
         _mlserver_variables,
     ),
-    Peer("BentoML", "bentoml", _bentoml, "/predict", lambda rows: {"rows": rows}, lambda said: said, _joblib),
+    Peer("BentoML", "bentoml", _bentoml, "/predict", _columns_and_data, lambda said: said, _joblib),
     Peer(
         "FastAPI + scikit-learn",
         "fastapi",

@@ -3,6 +3,8 @@
 import sys
 import tempfile
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -11,7 +13,6 @@ from receiver.adapters.local_mlflow import running_mlflow
 from receiver.adapters.registry import MlflowRegistry
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.state import Role, Server, ServerSpec, Slot
-from receiver.ports import Registry
 from receiver.reconcile import reconcile
 from receiver.services import Services
 from serving.loader import Cache
@@ -47,8 +48,8 @@ def measure(pins: int, looks: int) -> list[Looks]:
         found = [_look("all in memory, SQLite on disk", flow.services, pins, looks)]
         with running_mlflow(Path(scratch) / "mlflow") as url:
             sys.stderr.write(f"registering {len(models)} models in MLflow\n")
-            registry: Registry = MlflowRegistry(url, Cache(Path(scratch) / "cache", url))
-            _register(url, registry, models)
+            registry = MlflowRegistry(url, Cache(Path(scratch) / "cache", url))
+            _register(url, models)
             found.append(_look("real MLflow", replace(flow.services, registry=registry), pins, looks))
     return found
 
@@ -103,17 +104,22 @@ def _settle(flow: Flow, models: list[str]) -> None:
     settings.execute("PRAGMA synchronous = FULL")
 
 
-def _register(url: str, registry: Registry, models: list[str]) -> None:
+def _register(url: str, models: list[str]) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(url)
     run = client.create_run("0").info
-    for model in models:
+
+    def register(model: str) -> None:
         client.create_registered_model(model)
         client.create_model_version(model, f"{run.artifact_uri}/model", run.run_id, await_creation_for=0)
-        registry.set_stage(model, 1, "Production")
+        client.transition_model_version_stage(model, "1", "Production")
         for environment in STAGES:
             client.set_registered_model_alias(model, environment, "1")
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(3) as pool:
+        warnings.simplefilter("ignore")  # stages are deprecated, which we know
+        list(pool.map(register, models))
 
 
 def render(found: list[Looks]) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.bench.subject import ROWS, Subject, prepared
 from tests.bench.wrk import BenchError, Load, Shot, require_programs, shoot
 
 NAMES = [peer.name for peer in PEERS]
+BUDGET_SECONDS = 330.0  # no round is begun that would probably end later
+
 # Not servers that somebody would choose instead; shown, and not what "the best peer" means.
 APART = (PINRAIL.name, CEILING.name, FASTAPI_TUNED.name)
 
@@ -54,7 +57,11 @@ def measure(rounds: int, seconds: float) -> Measured:
     missing = _install()
     with tempfile.TemporaryDirectory() as scratch:
         subject = prepared(Path(scratch))
+        began = time.monotonic()
         for turn in range(1, rounds + 1):
+            if (time.monotonic() - began) * turn > BUDGET_SECONDS * (turn - 1) and turn > 1:
+                sys.stderr.write(f"round {turn} would take longer than there is time: {turn - 1} must do\n")
+                break
             for peer in PEERS:
                 if peer.name in missing:
                     continue

@@ -14,5 +14,5 @@ class Churn:
         self.pipeline = joblib.load(os.environ["BENCH_JOBLIB"])
 
     @bentoml.api  # type: ignore[untyped-decorator]
-    def predict(self, rows: list[dict[str, Any]]) -> list[int]:
-        return self.pipeline.predict(pd.DataFrame(rows)).tolist()  # type: ignore[no-any-return]
+    def predict(self, columns: list[str], data: list[list[Any]]) -> list[int]:
+        return self.pipeline.predict(pd.DataFrame(data, columns=columns)).tolist()  # type: ignore[no-any-return]
