@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -58,7 +59,9 @@ def main() -> int:
         load = os.getloadavg()[0]
         try:
             text = SECTIONS[name](options)
-        except BenchError as error:
+        except Exception as error:  # noqa: BLE001 - one section that fails must not lose what the others measured
+            if not isinstance(error, BenchError):
+                traceback.print_exc()
             sys.stderr.write(f"{name} could not be measured: {error}\n")
             failed = True
             continue
