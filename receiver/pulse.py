@@ -18,9 +18,9 @@ class Pulse:
         self._live: dict[str, Server] = {}
         self._next = 0.0  # monotonic
 
-    def forget(self) -> None:
-        """A job has just been done: whoever it ended was meant to end."""
-        self._live, self._next = {}, 0.0
+    def expect(self, servers: Sequence[Server]) -> None:
+        """What a job saw at its end: whoever was live then should be at the next pulse."""
+        self._live = {server.id: server for server in servers if server.role is Role.LIVE}
 
     def ended(self) -> Sequence[Server]:
         """Servers that were live at the last pulse and do not answer any more; asks only once per pulse."""
@@ -34,5 +34,5 @@ class Pulse:
             return ()  # the timer's look will say why
         there = {server.id for server in servers}
         gone = [server for id_, server in self._live.items() if id_ not in there]
-        self._live = {server.id: server for server in servers if server.role is Role.LIVE}
+        self.expect(servers)
         return gone

@@ -69,7 +69,6 @@ class Worker:
                 self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_look - time.monotonic())))
                 continue
             self._work(job)
-            self._pulse.forget()
             for follow_up in self._after:
                 follow_up.wake()
 
@@ -96,6 +95,7 @@ class Worker:
 
     def _conclude(self, job: Job, report: Report) -> None:
         self._board.update(report.seen)
+        self._pulse.expect(report.seen.servers)
         for line in report.drift:
             log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
         if report.put_off:

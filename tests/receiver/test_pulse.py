@@ -33,10 +33,17 @@ def test_a_live_server_that_ended_is_noticed_once(flow: Flow, pulse: Pulse) -> N
     assert not pulse.ended()
 
 
+def test_a_server_that_ends_right_after_the_job_that_started_it_is_noticed(flow: Flow, pulse: Pulse) -> None:
+    pulse.expect(flow.target.observe())
+    dead = flow.target.observe()[0]
+    flow.target.die(dead)
+    assert [server.id for server in pulse.ended()] == [dead.id]
+
+
 def test_what_a_job_ended_is_not_missed(flow: Flow, pulse: Pulse) -> None:
     assert not pulse.ended()
     flow.target.retire(flow.target.observe()[0])
-    pulse.forget()
+    pulse.expect(flow.target.observe())
     assert not pulse.ended()
 
 
