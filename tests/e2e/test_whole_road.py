@@ -1,0 +1,198 @@
+"""The whole road as its users travel it: candidate, pull requests, plans, soak, merges, a bad version, its revert.
+
+Receiver, registry, git, model servers and command line are real; GitHub is a local server that judges every call by
+GitHub's own description. Run with ``-s`` for a transcript with the time of each step.
+"""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from mlflow import MlflowClient
+
+from ml.candidate import Candidate
+from ml.evaluate import Request, evaluate
+from receiver.adapters.github_api import GitHubClient
+from receiver.adapters.github_pulls import Pulls
+from receiver.demo.broken import register_broken
+from serving.loader import Cache
+from tests.support.git_repos import Origin
+from tests.support.github_server import TOKEN, FakeGitHub, serving
+from tests.support.github_spec import require_description, webhook_example
+from tests.support.ports import free_port
+from tests.support.receiver_program import Receiver, serving_version
+from tests.support.trained import train_into
+from tests.support.waiting import eventually
+
+require_description()
+
+MODEL = "whole-road"
+SOAK_SECONDS = 4
+
+
+class Road:
+    """One repository on GitHub, one registry, one receiver, and a person."""
+
+    def __init__(self, directory: Path, mlflow: str) -> None:
+        self.mlflow, self.ports = mlflow, {"staging": free_port(), "production": free_port()}
+        self.origin = Origin(directory / "git")
+        self.origin.commit({f"environments/{name}.yaml": self.text(name) for name in self.ports})
+        self.github = FakeGitHub(f"{self.origin.path.parent.name}/{self.origin.path.stem}", self.origin)
+        self.began = time.monotonic()
+
+    def text(self, name: str) -> str:
+        policy = f"policy: {{after: staging, soak: {SOAK_SECONDS}s}}\n" if name == "production" else ""
+        override = ", override: {version: 3, reason: it must be seen to fail}" if name == "staging" else ""
+        return (
+            f"environment: {name}\nregistry: {{stage: {name.title()}, alias: {name}}}\n{policy}"
+            "gate: {accuracy: {min: 0.5}}\n"
+            f"models:\n  {MODEL}: {{version: 1, port: {self.ports[name]}{override}}}\n"
+        )
+
+    def say(self, text: str) -> None:
+        sys.stdout.write(f"{time.monotonic() - self.began:6.1f} s  {text}\n")
+
+    def statuses(self, context: str, commit: str) -> list[str]:
+        return [s["state"] for s in self.github.statuses if (s["sha"], s["context"]) == (commit, context)]
+
+
+@contextmanager
+def on_the_road(directory: Path, mlflow: str) -> Iterator[tuple[Road, Receiver, Pulls]]:
+    road = Road(directory, mlflow)
+    with serving(road.github):
+        receiver = Receiver(directory, road.github, mlflow, poll_seconds=2, stabilise=1.5)
+        pulls = Pulls(GitHubClient(road.github.repository, TOKEN, road.github.url))
+        with receiver.running(directory):
+            yield road, receiver, pulls
+
+
+def first_version(road: Road, directory: Path) -> None:
+    """Train, and gate for both environments, as ``python -m ml.train | python -m ml.evaluate`` does."""
+    environments = directory / "work" / "environments"
+    environments.mkdir(parents=True)
+    for name in road.ports:
+        (environments / f"{name}.yaml").write_text(road.text(name))
+    trained = train_into(road.mlflow, MODEL)
+    with mock.patch.dict(os.environ, MLFLOW_TRACKING_URI=road.mlflow):
+        evaluate(Request(Candidate(MODEL, 1, trained.run_id), "staging", environments))
+
+
+def promote(receiver: Receiver, directory: Path, version: int, environment: str) -> int:
+    """``pinrail promote`` as a person runs it; returns the pull request's number."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "receiver",
+            "promote",
+            MODEL,
+            "--version",
+            str(version),
+            "--to",
+            environment,
+            "--json",
+        ],
+        env=receiver.environment,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(json.loads(done.stdout)["pull_request"].rpartition("/")[2])
+
+
+def merge(road: Road, receiver: Receiver, pulls: Pulls, number: int) -> str:
+    """The green button, and GitHub's push webhook; returns the merge commit."""
+    pull = pulls.get(number)
+    pulls.merge(pull, pull.title)
+    receiver.github(
+        "push", {"ref": "refs/heads/main", "repository": {"full_name": road.github.repository}, "commits": []}
+    )
+    return road.origin.head("refs/heads/main")
+
+
+def opened(road: Road) -> dict[str, Any]:
+    payload = copy.deepcopy(webhook_example("pull_request", "opened"))
+    payload["repository"]["full_name"] = road.github.repository
+    payload["pull_request"]["base"]["ref"] = "main"
+    return payload
+
+
+def states(receiver: Receiver) -> set[str]:
+    """What the dashboard says of every slot."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{receiver.admin}/api/environments", timeout=10) as answer:
+        return {row["state"] for row in json.load(answer)["environments"]}
+
+
+def plan_becomes(road: Road, number: int, state: str) -> None:
+    head = road.origin.head(f"refs/heads/{road.github.pulls[number]['head']}")
+    eventually(lambda: road.statuses("pinrail/plan", head)[-1:] == [state], 60)
+
+
+@pytest.mark.timeout(300)
+def test_from_a_candidate_to_production_and_back_from_a_bad_version(mlflow_server: str, tmp_path: Path) -> None:
+    with on_the_road(tmp_path, mlflow_server) as (road, receiver, pulls):
+        staging, production = road.ports["staging"], road.ports["production"]
+        first_version(road, tmp_path)
+        eventually(lambda: (serving_version(staging), serving_version(production)) == (1, 1), 90)
+        road.say("version 1 is trained, gated and live in staging and production")
+
+        train_into(mlflow_server, MODEL)
+        receiver.registry({"entity": "model_version", "action": "created", "data": {"name": MODEL}})
+        road.say("version 2 is trained and registered; MLflow's webhook is delivered")
+        eventually(lambda: road.github.pulls, 90)
+        ((number, pull),) = road.github.pulls.items()
+        road.say(f"#{number} is open: {pull['title']}")
+        receiver.github("pull_request", opened(road))
+        plan_becomes(road, number, "success")
+        road.say("its plan is a comment, and pinrail/plan is success")
+        commit = merge(road, receiver, pulls, number)
+        eventually(lambda: serving_version(staging) == 2, 60)
+        road.say("merged: staging serves version 2")
+
+        number = promote(receiver, tmp_path, 2, "production")
+        receiver.github("pull_request", opened(road))
+        road.say(f"#{number} is open: {road.github.pulls[number]['title']}")
+        plan_becomes(road, number, "success")
+        road.say("the soak is over: pinrail/plan is success, by itself")
+        assert road.statuses("pinrail/staging", commit)[-1] == "success"
+        commit = merge(road, receiver, pulls, number)
+        eventually(lambda: serving_version(production) == 2, 60)
+        eventually(lambda: road.statuses("pinrail/production", commit)[-1:] == ["success"], 60)
+        road.say("merged: production serves version 2, and its commit says so")
+
+        artifacts = Cache(tmp_path / "cache", mlflow_server).fetch(MODEL, 1).path
+        assert register_broken(MlflowClient(mlflow_server), MODEL, artifacts) == 3
+        number = promote(receiver, tmp_path, 3, "staging")
+        road.say(f"#{number} is open: {road.github.pulls[number]['title']}, let past the gate by an override")
+        before = set(road.github.pulls)
+        commit = merge(road, receiver, pulls, number)
+        eventually(lambda: road.statuses("pinrail/staging", commit)[-1:] == ["failure"], 90)
+        assert serving_version(staging) == 2
+        road.say("merged: version 3 failed under watch, staging serves version 2 again, the commit says failure")
+        eventually(lambda: set(road.github.pulls) - before, 60)
+        (number,) = set(road.github.pulls) - before
+        road.say(f"#{number} is open: {road.github.pulls[number]['title']}")
+        assert "broken on purpose" in road.github.pulls[number]["body"]
+        merge(road, receiver, pulls, number)
+        eventually(lambda: states(receiver) == {"in sync"}, 60)
+        road.say("merged: git, registry and servers agree")
+        assert (serving_version(staging), serving_version(production)) == (2, 2)
+    assert MlflowClient(mlflow_server).get_registered_model(MODEL).aliases == {"staging": "2", "production": "2"}
+    assert road.github.problems == []
+    calls = sorted({call.partition("?")[0] for call in road.github.calls})
+    road.say(f"{len(road.github.calls)} calls to GitHub, judged by its own description, none rejected:")
+    for call in calls:
+        sys.stdout.write(f"          {call}\n")
