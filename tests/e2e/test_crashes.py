@@ -25,6 +25,10 @@ BOUNDARIES: list[tuple[Kind | None, Moment]] = [
 BOUNDARIES_BACK = [b for b in BOUNDARIES if b[0] is not Kind.START]
 
 
+# Two chains of crashes for each, so that they can run side by side.
+halves = pytest.mark.parametrize("half", [0, 1])
+
+
 def settle(world: World, version: int) -> None:
     """Once the receiver is done, registry, server and record all say the same, and nothing is left over."""
     world.settle()
@@ -35,16 +39,17 @@ def settle(world: World, version: int) -> None:
     assert all(d.state.terminal for d in world.deployments())
 
 
+@halves
 @pytest.mark.timeout(300)
 def test_killed_anywhere_in_a_promotion_it_serves_the_newest_pin_after_a_restart(
-    tmp_path: Path, versions: Versions
+    half: int, tmp_path: Path, versions: Versions
 ) -> None:
     """A chain: each receiver recovers from the crash before it, is given the next promotion, and dies in it."""
     pins = [versions.better, versions.good]
     with World(tmp_path, versions, stabilise_seconds=0.2) as world:
         world.bring_up(versions.good)
         with Watcher(world) as watcher:
-            for turn, (kind, moment) in enumerate(BOUNDARIES):
+            for turn, (kind, moment) in enumerate(BOUNDARIES[half::2]):
                 now, before = pins[turn % 2], pins[(turn + 1) % 2]
                 with world.receiver(Crash(kind, moment, now)) as process:
                     settle(world, before)
@@ -57,14 +62,15 @@ def test_killed_anywhere_in_a_promotion_it_serves_the_newest_pin_after_a_restart
     assert watcher.failures == []
 
 
+@halves
 @pytest.mark.timeout(300)
 def test_killed_anywhere_while_putting_back_it_serves_the_last_good_version_after_a_restart(
-    tmp_path: Path, versions: Versions
+    half: int, tmp_path: Path, versions: Versions
 ) -> None:
-    with World(tmp_path, versions, stabilise_seconds=1.5) as world:  # longer than the bad version lasts
+    with World(tmp_path, versions, stabilise_seconds=1.2) as world:  # longer than the bad version lasts
         world.bring_up(versions.good)
         with Watcher(world) as watcher:
-            for kind, moment in BOUNDARIES_BACK:
+            for kind, moment in BOUNDARIES_BACK[half::2]:
                 with world.receiver(Crash(kind, moment, versions.tiring, putting_back=True)) as process:
                     settle(world, versions.good)
                     world.merge(versions.tiring)
