@@ -1,38 +1,39 @@
 """Noticing between two looks that a live server has ended, so that healing does not wait for the timer."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from receiver.core.errors import PinrailError
-from receiver.core.state import Role, Server
+from receiver.core.state import Role, Slot
 from receiver.ports import Target
 
 PULSE_SECONDS = 2.0
 
 
 class Pulse:
-    """Remembers who was live. Not for several threads."""
+    """Knows which slots should have a live server. Not for several threads."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._live: dict[str, Server] = {}
+        self._expected: frozenset[Slot] = frozenset()
+        self._told: frozenset[Slot] = frozenset()
         self._next = 0.0  # monotonic
 
-    def expect(self, servers: Sequence[Server]) -> None:
-        """What a job saw at its end: whoever was live then should be at the next pulse."""
-        self._live = {server.id: server for server in servers if server.role is Role.LIVE}
+    def expect(self, slots: Collection[Slot]) -> None:
+        """The slots in which a version is verified live, as a job left them."""
+        self._expected = frozenset(slots)
 
-    def ended(self) -> Sequence[Server]:
-        """Servers that were live at the last pulse and do not answer any more; asks only once per pulse."""
+    def ended(self) -> Collection[Slot]:
+        """Slots whose live server is gone, told once until it is back; asks the target only once per pulse."""
         now = time.monotonic()
         if now < self._next:
             return ()
         self._next = now + PULSE_SECONDS
         try:
-            servers = self._target.observe()
+            live = {server.spec.slot for server in self._target.observe() if server.role is Role.LIVE}
         except PinrailError:
             return ()  # the timer's look will say why
-        there = {server.id for server in servers}
-        gone = [server for id_, server in self._live.items() if id_ not in there]
-        self.expect(servers)
-        return gone
+        missing = self._expected - live
+        news = missing - self._told
+        self._told = missing
+        return news

@@ -63,8 +63,8 @@ class Worker:
                 self._next_look = time.monotonic() + self._poll_seconds
             job = self._queue.claim()
             if job is None:
-                for server in self._pulse.ended():
-                    log.warning("%s v%d has ended by itself", server.spec.slot, server.spec.version)
+                for slot in self._pulse.ended():
+                    log.warning("%s has no live server any more", slot)
                     self._queue.enqueue("server ended")
                 self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_look - time.monotonic())))
                 continue
@@ -95,7 +95,8 @@ class Worker:
 
     def _conclude(self, job: Job, report: Report) -> None:
         self._board.update(report.seen)
-        self._pulse.expect(report.seen.servers)
+        verified = report.seen.verified.items()
+        self._pulse.expect([slot for slot, was in verified if was.version is not None])
         for line in report.drift:
             log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
         if report.put_off:
