@@ -21,7 +21,7 @@ from receiver.targets.process import ProcessTarget
 
 SECRET = "the demo's webhook secret"  # noqa: S105 - guards nothing
 SOAK = "1s"
-STABILISE_SECONDS = 1.5  # longer than the broken model lasts
+STABILISE_SECONDS = 1.2  # longer than the broken model lasts
 
 
 @dataclass(frozen=True, slots=True)
