@@ -107,6 +107,8 @@ def _deliver_once(outbox: Outbox, senders: Mapping[str, Sender]) -> None:
         outbox.deliver_due(senders)
     except Retryable as error:
         log.warning("the outbox waits: %s", error)
+    except Exception:
+        log.exception("the outbox waits: a bug, or a state file that cannot be read")
 
 
 def _senders(settings: Settings) -> Senders:

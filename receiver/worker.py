@@ -1,7 +1,8 @@
 """The worker: claim a job, reconcile, and acknowledge, retry or bury it. One thread; one job at a time.
 
 What if it dies halfway? A leased job is queued again by the next receiver (three crashes bury it), running
-deployments are closed as interrupted, and the first job looks at the world anew.
+deployments are closed as interrupted, and the first job looks at the world anew. The same is done where the worker
+lived and its memory failed it: a state file that is locked or full for a while must not end the receiver's work.
 """
 
 import logging
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 DIED = "the receiver ended before this deployment did"
 MAX_ATTEMPTS = 3
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+START_OVER_SECONDS = 5.0  # how long to leave a state file alone that could not be read or written
 PATIENCE_SECONDS = 0.5  # how long a job enqueued by another process may wait unseen
 
 
@@ -50,6 +52,19 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped. The first look is taken at once: what was missed while away is found by looking."""
+        while not self._stop.is_set():
+            try:
+                self._take_over()
+                while not self._stop.is_set():
+                    self._turn()
+            except Retryable as error:
+                log.error("starting over in %g s: %s", START_OVER_SECONDS, error)  # noqa: TRY400 - it says it all
+            except Exception:
+                log.exception("starting over in %g s: a bug, or a state file that cannot be read", START_OVER_SECONDS)
+            self._stop.wait(START_OVER_SECONDS)
+
+    def _take_over(self) -> None:
+        """Close what was left open, and look."""
         self._queue.recover()
         for left in self._services.journal.interrupt_running(
             DIED, lambda left: tell_interrupted(self._services, left, DIED)
@@ -57,20 +72,21 @@ class Worker:
             log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
         self._queue.enqueue("startup")
         self._next_look = time.monotonic() + self._poll_seconds
-        while not self._stop.is_set():
-            if time.monotonic() >= self._next_look:
-                self._queue.enqueue("timer")
-                self._next_look = time.monotonic() + self._poll_seconds
-            job = self._queue.claim()
-            if job is None:
-                for slot in self._pulse.ended():
-                    log.warning("%s has no live server any more", slot)
-                    self._queue.enqueue("server ended")
-                self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_look - time.monotonic())))
-                continue
-            self._work(job)
-            for follow_up in self._after:
-                follow_up.wake()
+
+    def _turn(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._queue.enqueue("timer")
+            self._next_look = time.monotonic() + self._poll_seconds
+        job = self._queue.claim()
+        if job is None:
+            for slot in self._pulse.ended():
+                log.warning("%s has no live server any more", slot)
+                self._queue.enqueue("server ended")
+            self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_look - time.monotonic())))
+            return
+        self._work(job)
+        for follow_up in self._after:
+            follow_up.wake()
 
     def _work(self, job: Job) -> None:
         try:
