@@ -6,7 +6,7 @@ sync.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
@@ -60,13 +60,7 @@ class Goal:
 
     def fits(self, server: Server) -> bool:
         """The server is what is wanted; the commit that started it does not matter."""
-        have, want = server.spec, self.spec
-        return want is not None and (have.version, have.digest, have.stage, have.port) == (
-            want.version,
-            want.digest,
-            want.stage,
-            want.port,
-        )
+        return self.spec is not None and replace(server.spec, revision=self.spec.revision) == self.spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,22 +135,25 @@ def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
 def undo_actions(done: Iterable[Action], world: World) -> Sequence[Action]:
     """Bring what ``done`` (oldest first) touched in the registry back to how it was found at first.
 
-    For a slot that never had a verified state: its alias and stages belong to whoever set them before us.
+    For a slot that never had a verified state: its alias and stages belong to whoever set them before us, and what
+    somebody has set since is left alone, such as the stage of the same version in another environment.
     """
     view = world.registry
     if view is None:
         return ()
     found: dict[tuple[Kind, str], str | None] = {}
+    left: set[tuple[Kind, str, str | None]] = set()
     for action in done:
         if action.kind in (Kind.STAGE, Kind.ALIAS):
             found.setdefault((action.kind, action.subject), action.before)
+            left.add((action.kind, action.subject, action.after))
     actions = []
     for (kind, subject), before in reversed(found.items()):
         if kind is Kind.STAGE:
             now = view.stages.get(int(subject.removeprefix("v")))
         else:
             now = _named(view.aliases.get(subject))
-        if now != before:
+        if now != before and (kind, subject, now) in left:
             actions.append(Action(kind, subject, now, before))
     return actions
 

@@ -239,6 +239,19 @@ def test_a_slot_that_never_worked_gets_its_registry_back_as_it_was_found() -> No
     assert plan(undo, world) == ()
 
 
+def test_what_somebody_set_after_us_is_not_taken_back() -> None:
+    done = [Action(Kind.STAGE, "v6", None, "Staging"), Action(Kind.ALIAS, "staging", None, "v6")]
+    undo = Goal(SLOT, None, verified=True, undo=done)
+    since = seen([], registry({"staging": 6}, {6: "Production"}))
+    assert [str(a) for a in plan(undo, since)] == ["alias staging: v6 -> -"]
+
+
+def test_the_same_bytes_on_the_same_port_in_another_slot_are_another_server() -> None:
+    renamed = Slot("production", "retention-model")
+    wanted = Goal(renamed, replace(spec(6), slot=renamed), verified=False)
+    assert fitting(wanted, [server(6, Role.LIVE)]) is None
+
+
 def test_an_environment_without_a_stage_moves_only_its_alias() -> None:
     ladder = (replace(PRODUCTION, stage=None),)
     wanted = Goal(SLOT, replace(spec(6), stage=None), verified=False)
