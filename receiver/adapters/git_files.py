@@ -43,6 +43,8 @@ def _list(git: Git, commit: str, path: str) -> list[_Entry]:
         if record:
             facts, _, name = record.partition("\t")
             mode, _, sha, size = facts.split()
+            if size == "BAD":  # how git says that it cannot read the blob
+                raise GitFailed(f"the mirror lacks {plain(name)} ({sha})")
             entries.append(_Entry(mode, sha, int(size) if size.isdigit() else None, name))
     return entries
 

@@ -189,6 +189,17 @@ def _damaged_bytes(mirror: Path) -> None:
         pack.write_bytes(data)
 
 
+def _empty_blob(mirror: Path) -> None:
+    name = git(mirror, "rev-parse", "main:environments/staging.yaml")
+    for pack in list((mirror / "objects" / "pack").glob("*.pack")):
+        moved = pack.rename(mirror / pack.name)
+        git(mirror, "unpack-objects", "-q", stdin=moved.read_bytes())
+    _no_packs(mirror)
+    blob = mirror / "objects" / name[:2] / name[2:]
+    blob.chmod(0o644)
+    blob.write_bytes(b"")
+
+
 def _empty_head(mirror: Path) -> None:
     (mirror / "HEAD").write_bytes(b"")
 
@@ -204,7 +215,7 @@ def _bad_config(mirror: Path) -> None:
     (mirror / "config").write_bytes(b"\0[[")
 
 
-DAMAGES = [_truncated_packs, _no_packs, _damaged_bytes, _empty_head, _empty_ref, _bad_config]
+DAMAGES = [_truncated_packs, _no_packs, _damaged_bytes, _empty_blob, _empty_head, _empty_ref, _bad_config]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
