@@ -102,7 +102,10 @@ class PublicApp:
             await _answer(send, GONE, close=True)
         else:
             judged = await asyncio.to_thread(judge, headers, body) if len(body) > LARGE else judge(headers, body)
-            await _answer(send, judged if isinstance(judged, Answer) else await self._store(judged))
+            if isinstance(judged, Answer):  # closed: a stranger that is refused shall hold no connection
+                await _answer(send, judged, close=True)
+            else:
+                await _answer(send, await self._store(judged))
 
     def _github(self, headers: Headers, body: bytes) -> Delivery | Answer:
         if not github.verify(self._senders.github_secrets, headers, body):

@@ -9,18 +9,19 @@ from receiver.intake.app import PublicApp
 
 CONNECTIONS = 1_200  # a burst of a thousand deliveries fits; more are closed at once
 HEADER_SECONDS = 10.0
-HEADER_BYTES = 64 * 1024
+LOOSE_BYTES = 64 * 1024  # of heads, trailers and what is between chunks, in a row
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a cap on open connections, and on time and size of a request's headers.
+    """uvicorn's HTTP protocol with a cap on open connections, on a head's time, and on bytes that are no body's.
 
-    By itself it bounds requests only: whoever opens connections and stays silent, or sends headers without end,
-    could have every file descriptor and all memory.
+    By itself it bounds requests only: whoever opens connections and stays silent, or sends headers, extensions of
+    chunks or trailers without end, could have every file descriptor and all memory.
     """
 
     _deadline: asyncio.TimerHandle | None = None
-    _header_bytes = 0
+    _loose_bytes = 0  # since the last that ended a head, a message, or belonged to a body
+    _progressed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or close it when there are too many."""
@@ -32,19 +33,35 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and watch as long as that does not complete a request's headers."""
+        self._progressed = False
         super().data_received(data)
+        self._loose_bytes = 0 if self._progressed else self._loose_bytes + len(data)
+        if self._loose_bytes > LOOSE_BYTES:
+            self.transport.abort()
         if self._in_request():
             self._forget()
-            return
-        self._header_bytes += len(data)
-        if self._header_bytes > HEADER_BYTES:
-            self.transport.abort()
-        self._watch()
+        else:
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline with the connection."""
         self._forget()
         super().connection_lost(exc)
+
+    def on_headers_complete(self) -> None:
+        """A head has ended."""
+        self._progressed = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """What belongs to a body is counted by the app."""
+        self._progressed = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A message has ended, with its trailers."""
+        self._progressed = True
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Between requests the keep-alive timeout watches."""
@@ -59,7 +76,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
 
     def _forget(self) -> None:
-        self._header_bytes = 0
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -208,12 +208,42 @@ def test_headers_without_end_are_cut_off(intake: Intake) -> None:
     with socket.create_connection(("127.0.0.1", intake.port), timeout=10) as connection:
         connection.sendall(b"POST /webhooks/github HTTP/1.1\r\n")
         with pytest.raises(OSError, match=r"reset|pipe"):
-            _send_headers(connection, 100_000)
+            _send_lines(connection, b"X-1: %s\r\n" % (b"y" * 1000), 100_000)
 
 
-def _send_headers(connection: socket.socket, count: int) -> None:
-    for number in range(count):
-        connection.sendall(b"X-%d: %s\r\n" % (number, b"y" * 1000))
+@pytest.mark.parametrize(
+    ("begin", "line"), [(b"0\r\n", b"X-1: %s\r\n"), (b"0\r\nX-A: ", b"%s"), (b"1;", b"%s")],
+    ids=["trailers", "one trailer", "extension"],
+)  # fmt: skip
+def test_what_is_no_body_is_cut_off_behind_the_head_too(intake: Intake, begin: bytes, line: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", intake.port), timeout=10) as connection:
+        connection.sendall(b"POST /webhooks/github HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + begin)
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            _send_lines(connection, line % (b"y" * 1000), 10_000)
+    assert intake.deliver(push()).status == 202
+
+
+def _send_lines(connection: socket.socket, line: bytes, count: int) -> None:
+    for _ in range(count):
+        connection.sendall(line)
+
+
+def test_a_large_body_in_small_chunks_is_no_flood(intake: Intake) -> None:
+    body = push(padding="x" * 100_000)
+    head = raw_request(b"", b"Transfer-Encoding: chunked", b"X-Hub-Signature-256: " + sign(body).encode())
+    chunks = b"".join(b"%x;a=b\r\n%b\r\n" % (len(piece), piece) for piece in _pieces(body, 50))
+    assert status_of(intake.raw(head.replace(b"Content-Length: 0\r\n", b"") + chunks + b"0\r\nX-A: b\r\n\r\n")) == 202
+
+
+def _pieces(body: bytes, size: int) -> list[bytes]:
+    return [body[start : start + size] for start in range(0, len(body), size)]
+
+
+def test_who_is_refused_holds_no_connection_and_gets_no_second_answer(intake: Intake) -> None:
+    unsigned = b"POST /webhooks/github HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    answer = intake.raw(unsigned * 1000)
+    assert answer.count(b"HTTP/1.1 401") == 1
+    assert b"connection: close" in answer
 
 
 def test_open_connections_are_capped_and_the_next_one_after_is_served(
