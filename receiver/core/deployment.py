@@ -78,22 +78,26 @@ def last_verified(history: Iterable[Deployment], without: Collection[int | None]
     return verified_at((d for d in history if d.draft.to_version not in passed_over), math.inf)
 
 
-def longest_live(history: Iterable[Deployment], version: int, now: float) -> tuple[float, float | None]:
-    """How long a version has been verified live without a break, at best, and since when it is live now.
+def longest_live(history: Iterable[Deployment], version: int, digest: str, now: float) -> tuple[float, float | None]:
+    """How long these bytes have been verified live without a break, at best, and since when they are live now.
 
-    ``history`` is one slot's, oldest first. Healing the same version does not break the stretch.
+    ``history`` is one slot's, oldest first. Healing the same version does not break the stretch; a time when neither
+    it nor another could be kept alive begins it anew.
 
     Returns:
         (longest stretch in seconds, start of the present stretch or None where it is not live now).
     """
     longest, since = 0.0, None
     for deployment in history:
-        if deployment.state is not Outcome.LIVE or deployment.ended_at is None:
+        if deployment.state not in (Outcome.LIVE, Outcome.NEEDS_HUMAN) or deployment.ended_at is None:
             continue
-        if deployment.draft.to_version == version:
-            since = deployment.ended_at if since is None else since
-        elif since is not None:
-            longest, since = max(longest, deployment.ended_at - since), None
+        failed = deployment.state is Outcome.NEEDS_HUMAN
+        same = not failed and (deployment.draft.to_version, deployment.draft.digest) == (version, digest)
+        if since is None:
+            since = deployment.ended_at if same else None
+        elif not same:
+            longest = max(longest, deployment.ended_at - since)
+            since = deployment.ended_at if failed else None
     if since is not None:
         longest = max(longest, now - since)
     return longest, since

@@ -104,7 +104,7 @@ def soak(request: Request) -> Hold | None:
     if request.follows is None:
         return None
     what = f"{request.model} v{request.version}"
-    longest, since = longest_live(request.there, request.version, request.now)
+    longest, since = longest_live(request.there, request.version, request.digest, request.now)
     was_there = since is not None or longest > 0
     if was_there and longest >= request.soak_seconds:
         return None

@@ -117,7 +117,11 @@ def _soak(services: Services, environment: Environment | None, finding: Finding)
         return None
     if verified is not None and verified.version == version:
         return None
+    try:
+        digest = services.registry.fetch(finding.slot.model, version).digest
+    except PinrailError:  # the finding says why
+        return None
     there = services.journal.history(Slot(environment.after, finding.slot.model))
-    longest, since = longest_live(there, version, time.time())
+    longest, since = longest_live(there, version, digest, time.time())
     done = (since is not None or longest > 0) and longest >= environment.soak_seconds
     return Soak(environment.after, environment.soak_seconds, since, done)

@@ -105,6 +105,22 @@ def test_a_soak_survives_healing_but_not_another_version_in_between() -> None:
     assert decide(replace(ASKED, there=interrupted)) is not None
 
 
+def test_other_bytes_under_the_same_number_have_not_soaked() -> None:
+    """A model that was deleted and registered anew counts from 1 again."""
+    assert "promote it to staging" in refusal(replace(ASKED, there=(live(STAGING, 6, NOW - 5000, "sha256:gone"),)))
+    replaced = (live(STAGING, 6, NOW - 5000, "sha256:gone"), live(STAGING, 6, NOW - 600))
+    hold = decide(replace(ASKED, there=replaced))
+    assert hold is not None
+    assert hold.until == NOW + 1200
+
+
+def test_a_version_that_could_not_be_kept_alive_begins_its_soak_anew() -> None:
+    failed = replace(live(STAGING, 6, NOW - 600), state=Outcome.NEEDS_HUMAN)
+    hold = decide(replace(ASKED, there=(live(STAGING, 6, NOW - 2000), failed)))
+    assert hold is not None
+    assert (hold.state, hold.until) == (Outcome.WAITING, NOW + 1200)
+
+
 def test_a_version_that_soaked_and_left_staging_may_still_be_promoted() -> None:
     assert decide(replace(ASKED, there=(live(STAGING, 6, NOW - 5000), live(STAGING, 7, NOW - 100)))) is None
 
