@@ -14,8 +14,9 @@ from receiver.adapters.github_news import CHANNEL
 from receiver.adapters.journal import Also, Quarantine
 from receiver.apply import Run
 from receiver.core.deployment import Deployment, Draft, Outcome
-from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.errors import InvalidPins, PinrailError, Rejected, Retryable
 from receiver.news.announce import tell
+from receiver.news.heads import tell_head, tell_invalid
 from receiver.news.progress import tell_progress
 from receiver.proposals.revert import Revert, revert_message
 from receiver.services import Services
@@ -29,6 +30,7 @@ class Report:
     """What one reconciliation saw and did."""
 
     seen: Look
+    findings: list[Finding] = field(default_factory=list)  # one per slot
     outcomes: dict[int, Outcome] = field(default_factory=dict)  # by deployment
     drift: list[str] = field(default_factory=list)  # seen and left alone, because healing is off
     put_off: list[str] = field(default_factory=list)  # what could not be asked or finished, so look again soon
@@ -44,14 +46,17 @@ def reconcile(services: Services, cause: str) -> Report:
     """
     try:
         report = Report(look(services))
-    except Rejected:
+    except Rejected as error:
         _keep_running(services)
+        if isinstance(error, InvalidPins):
+            tell_invalid(services, error)
         raise
     services.journal.remember_pins(report.seen.snapshot)
     snapshot = report.seen.snapshot
     cause = f"{cause} (history rewritten)" if snapshot.rewritten else cause
     for slot in report.seen.slots():
         finding = consider(services, report.seen, slot)
+        report.findings.append(finding)
         _note_hold(services, finding, report)
         if finding.retry:
             report.put_off.append(finding.retry)
@@ -65,6 +70,7 @@ def reconcile(services: Services, cause: str) -> Report:
         if outcome is Outcome.INTERRUPTED:
             report.put_off.append(reason)
         report.seen = look_again(services, report.seen)
+    tell_head(services, report.seen, report.findings)
     report.put_off += [reason for reason in (snapshot.stale, report.seen.registry_down) if reason]
     return report
 
@@ -91,15 +97,21 @@ def deploy(services: Services, seen: Look, finding: Finding, cause: str) -> tupl
     try:
         outcome, reason = _carry_out(Run(services, deployment), seen, finding)
     finally:
-        same = before and (before[0].state, before[0].reason, before[0].draft.to_version) == (
-            outcome,
-            reason,
-            draft.to_version,
-        )
-        news = None if same else tell(services, draft, finding.goal, outcome, reason)
+        again = _told_before(before, draft, outcome, reason)
+        news = None if again else tell(services, draft, finding.goal, outcome, reason)
         services.journal.close(deployment, outcome, reason, news)
     log.info("deployment %d: %s v%s %s %s", deployment, finding.slot, draft.to_version, outcome, reason)
     return deployment, outcome, reason
+
+
+def _told_before(before: Sequence[Deployment], draft: Draft, outcome: Outcome, reason: str) -> bool:
+    """It ended as the last time. At another commit that is news, except that what lives goes on to live."""
+    now = (outcome, reason, draft.to_version)
+    return any(
+        (b.state, b.reason, b.draft.to_version) == now
+        and (outcome is Outcome.LIVE or b.draft.revision == draft.revision)
+        for b in before
+    )
 
 
 def _carry_out(run: Run, seen: Look, finding: Finding) -> tuple[Outcome, str]:

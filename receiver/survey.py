@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ml.environment import Environment, Pin
 from receiver.adapters.journal import Quarantine
 from receiver.core.deployment import Outcome, Verified, last_verified
-from receiver.core.errors import Rejected, Retryable
+from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.core.pins import Desired, read_pins
 from receiver.core.plan import Action, Goal, Rung, World, plan
 from receiver.core.policy import Hold, Request, decide
@@ -82,15 +82,18 @@ class Finding:
 
 
 def look(services: Services) -> Look:
-    """Fetch the branch head and observe everything that it, or we, know of. Rejected: the pins are not valid."""
+    """Fetch the branch head and observe everything that it, or we, know of. InvalidPins: the head's are not."""
     return look_at(services, services.source.snapshot())
 
 
 def look_at(services: Services, snapshot: Snapshot) -> Look:
-    """Observe everything for the pins of one snapshot, also a proposed one. Rejected: they are not valid."""
+    """Observe everything for the pins of one snapshot, also a proposed one. InvalidPins: they are not."""
     verified = services.journal.verified()
     known = {slot.environment for slot, was in verified.items() if was.version is not None}
-    desired = read_pins(snapshot.files, known)
+    try:
+        desired = read_pins(snapshot.files, known)
+    except Rejected as error:
+        raise InvalidPins(str(error), snapshot.commit) from error
     return look_again(services, Look(snapshot, desired, (), {}, None, verified, ()))
 
 

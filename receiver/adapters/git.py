@@ -15,7 +15,7 @@ from pathlib import Path
 from receiver.adapters.git_command import NETWORK_SECONDS, Git, GitFailed, parse_remote
 from receiver.adapters.git_files import contains, fetch, read_files
 from receiver.adapters.git_merge import merged_files
-from receiver.core.errors import Rejected, Retryable
+from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.ports import Snapshot
 
 CLONE_SECONDS = 600.0
@@ -41,7 +41,7 @@ class GitSource:
     def snapshot(self) -> Snapshot:
         """Fetch the branch head and read the environment files there.
 
-        Rejected: the branch is gone, or a file is no regular file of at most 64 KiB.
+        Rejected: the branch is gone. InvalidPins: a file is no regular file of at most 64 KiB.
         Retryable: the remote cannot be reached and nothing was ever fetched.
         """
         with self._turn() as git:
@@ -150,7 +150,10 @@ class GitSource:
     def _read_as_it_is(self, git: Git, before: str | None, stale: str | None) -> Snapshot:
         commit = git("rev-parse", "--verify", f"{self._ref}^{{commit}}").decode().strip()
         rewritten = before is not None and before != commit and not contains(git, commit, before)
-        return Snapshot(commit, read_files(git, commit), rewritten, stale)
+        try:
+            return Snapshot(commit, read_files(git, commit), rewritten, stale)
+        except Rejected as error:
+            raise InvalidPins(str(error), commit) from error
 
     @contextmanager
     def _turn(self) -> Iterator[Git]:

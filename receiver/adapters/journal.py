@@ -39,6 +39,15 @@ class Quarantine:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What GitHub was told last of an environment's pins."""
+
+    revision: str  # the commit that was spoken of
+    pins: str  # which: a digest, or why they are not valid
+    pending: str = ""  # what they wait for; empty: nothing more is to be said
+
+
 class Journal:
     """The record of what was done to each slot. Methods that write have committed when they return."""
 
@@ -168,6 +177,18 @@ class Journal:
             return None
         files = {path: text.encode() for path, text in json.loads(row["files"]).items()}
         return Snapshot(row["revision"], files, rewritten=False)
+
+    def told(self) -> dict[str, Told]:
+        """What was told last of each environment's pins."""
+        rows = self._database.connection().execute("SELECT * FROM told_pins")
+        return {row["environment"]: Told(row["revision"], row["pins"], row["pending"]) for row in rows}
+
+    def tell(self, environment: str, told: Told, also: Also) -> None:
+        """Remember what is told of an environment's pins."""
+        with self._database.transaction() as db:
+            values = (environment, told.revision, told.pins, told.pending)
+            db.execute("INSERT OR REPLACE INTO told_pins VALUES (?, ?, ?, ?)", values)
+            also(db)
 
     def quarantine(self, entry: Quarantine, also: Also | None = None) -> None:
         """Do not try this version at this commit again; with ``needs_human``, do not touch the slot at all."""

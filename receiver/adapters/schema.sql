@@ -74,6 +74,14 @@ CREATE TABLE IF NOT EXISTS valid_pins (
   files       TEXT NOT NULL               -- JSON: path -> text
 ) STRICT;
 
+-- What GitHub was told last of an environment's pins, so that each commit which changes them is spoken of once.
+CREATE TABLE IF NOT EXISTS told_pins (
+  environment TEXT PRIMARY KEY,
+  revision    TEXT NOT NULL,              -- the commit that was spoken of
+  pins        TEXT NOT NULL,              -- which: a digest, or why they are not valid
+  pending     TEXT NOT NULL               -- what they wait for; empty: nothing more is to be said
+) STRICT;
+
 CREATE TABLE IF NOT EXISTS outbox (
   id          INTEGER PRIMARY KEY,
   channel     TEXT NOT NULL,              -- notify | github, or one destination of it: notify/<name>

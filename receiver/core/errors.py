@@ -21,5 +21,13 @@ class Rejected(PinrailError):  # noqa: N818 - the name says what to do next
     """What was asked for is wrong, and trying again will not help: ``reason`` says what to change."""
 
 
+class InvalidPins(Rejected):
+    """The environment files at a commit are not valid, so nothing of it is deployed."""
+
+    def __init__(self, reason: str, commit: str) -> None:
+        super().__init__(reason)
+        self.commit = commit
+
+
 class NeedsHuman(PinrailError):  # noqa: N818 - the name says what to do next
     """Neither the new nor the old state could be reached: stop touching it and say so loudly."""

@@ -49,6 +49,12 @@ def is_environment_file(path: str) -> bool:
     return PurePosixPath(path).parent == FOLDER and path.endswith(".yaml")
 
 
+def environment_of(text: str) -> str | None:
+    """Whose file a path, or a line that begins with one, is about; None where it is about none."""
+    found = re.match(rf"{FOLDER}/({NAME[1:-1]})\.yaml(?![^:])", text)
+    return found[1] if found else None
+
+
 def read_pins(files: Mapping[str, bytes], known: Collection[str] = ()) -> Desired:
     """Read the files of one commit (path -> content).
 

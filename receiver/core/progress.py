@@ -52,10 +52,13 @@ class Standing:
         return _SENTENCES[self.outcome].format(what=what, why=plain(self.reason.partition("\n")[0]))
 
 
-def standings(deployments: Iterable[Deployment], held: Mapping[Slot, Standing]) -> list[Standing]:
+def standings(
+    deployments: Iterable[Deployment], held: Mapping[Slot, Standing], found: Iterable[Standing] = ()
+) -> list[Standing]:
     """How each slot stands at a commit, after these of its deployments (oldest first) and what is held there.
 
-    Healing says nothing about the pin: what heals may be the version before it. Unless it fails.
+    ``found`` says it of slots for which nothing was deployed. Healing says nothing about the pin: what heals may be
+    the version before it. Unless it fails.
     """
     pins: dict[Slot, Standing] = {}
     healed: dict[Slot, Standing] = {}
@@ -68,12 +71,14 @@ def standings(deployments: Iterable[Deployment], held: Mapping[Slot, Standing]) 
             pins[draft.slot] = standing
         else:
             (ailing if deployment.state is Outcome.NEEDS_HUMAN else healed)[draft.slot] = standing
-    return list({**healed, **pins, **ailing, **held}.values())
+    return list({**healed, **{s.slot: s for s in found}, **pins, **ailing, **held}.values())
 
 
 def sum_up(found: Iterable[Standing]) -> tuple[State, str]:
     """One state and one sentence for all models of an environment: the worst decides, and is named first."""
     ordered = sorted(found, key=lambda s: (_WORST_FIRST.index(state_of(s.outcome)), s.slot))
+    if not ordered:
+        return "success", "no model is pinned here"
     return state_of(ordered[0].outcome), "; ".join(map(str, ordered))
 
 

@@ -14,7 +14,7 @@ from receiver.adapters.github_statuses import CommitStatus, DeploymentOf, Deploy
 from receiver.adapters.journal import Also
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.plan import Goal
-from receiver.core.progress import Standing, left_behind, standings, sum_up
+from receiver.core.progress import DRIFT, Standing, left_behind, standings, sum_up
 from receiver.core.state import Slot
 from receiver.services import Services
 
@@ -49,21 +49,41 @@ def tell_progress(services: Services, draft: Draft, goal: Goal | None, outcome: 
     return tell
 
 
+def context_of(environment: str) -> str:
+    """The name of an environment's commit status."""
+    return f"pinrail/{environment}"
+
+
+def held_at(services: Services, environment: str, revision: str) -> dict[Slot, Standing]:
+    """What failed in an environment at a commit and is not tried again there."""
+    return {
+        q.slot: Standing(q.slot, q.version, Outcome.NEEDS_HUMAN if q.needs_human else Outcome.ROLLED_BACK, q.reason)
+        for q in reversed(services.journal.quarantined(revision))
+        if q.slot.environment == environment
+    }
+
+
+def tell_left_behind(
+    services: Services, slot: Slot, pinned: int | None, now: CommitStatus
+) -> Iterator[dict[str, Any]]:
+    """Tell at the commits whose attempts were not finished how they ended: ``now`` is what stands in their place."""
+    later = now.commit[:7]
+    for left in left_behind(services.journal.history(slot), now.commit):
+        if left.draft.to_version != pinned:
+            over = f"{slot.model}: followed by {later}"
+            yield status_message(CommitStatus(left.draft.revision, now.context, "error", over))
+        elif now.state != "pending":
+            so = f"{now.description} (at {later})"
+            yield status_message(CommitStatus(left.draft.revision, now.context, now.state, so))
+
+
 def _statuses(services: Services, draft: Draft) -> Iterator[dict[str, Any]]:
     slot, revision = draft.slot, draft.revision
-    held = _held(services, slot.environment, revision)
+    held = held_at(services, slot.environment, revision)
     state, description = sum_up(standings(services.journal.at(revision, slot.environment), held))
-    context = f"pinrail/{slot.environment}"
-    yield status_message(CommitStatus(revision, context, state, description))
-    pinned = held[slot].version if slot in held else draft.to_version
-    for left in left_behind(services.journal.history(slot), revision):
-        if left.draft.to_version == pinned and state == "pending":
-            continue
-        if left.draft.to_version == pinned:
-            told = CommitStatus(left.draft.revision, context, state, f"{description} (at {revision[:7]})")
-        else:
-            told = CommitStatus(left.draft.revision, context, "error", f"{slot.model}: followed by {revision[:7]}")
-        yield status_message(told)
+    told = CommitStatus(revision, context_of(slot.environment), state, description)
+    yield status_message(told)
+    yield from tell_left_behind(services, slot, held[slot].version if slot in held else draft.to_version, told)
 
 
 def _deployments(
@@ -71,7 +91,7 @@ def _deployments(
 ) -> Iterator[dict[str, Any]]:
     slot = draft.slot
     spec = goal.spec if goal else None
-    held = _held(services, slot.environment, draft.revision).get(slot)
+    held = held_at(services, slot.environment, draft.revision).get(slot)
     if held is not None:
         yield _news(slot, draft.revision, held)
     at = spec.revision if spec and goal and goal.verified else draft.revision
@@ -79,17 +99,15 @@ def _deployments(
     if held is None or at != draft.revision:  # else the deployment of this commit is the one that is held
         url = f"http://{services.host}:{spec.port}" if spec and outcome is Outcome.LIVE else None
         yield _news(slot, at, standing, url)
-    for left in left_behind(services.journal.history(slot), draft.revision)[:1]:  # it ended those before itself
+    yield from end_left_behind(services, slot, draft.revision)
+
+
+def end_left_behind(services: Services, slot: Slot, revision: str) -> Iterator[dict[str, Any]]:
+    """End the deployment of the attempt that a commit takes over from; healing is none of its own."""
+    attempts = [d for d in left_behind(services.journal.history(slot), revision) if d.draft.cause != DRIFT]
+    for left in attempts[:1]:  # it ended those before itself
         of = _of(slot, left.draft.revision, left.draft.to_version)
-        yield deployment_message(DeploymentNews(of, "inactive", f"followed by {draft.revision[:7]}"))
-
-
-def _held(services: Services, environment: str, revision: str) -> dict[Slot, Standing]:
-    return {
-        q.slot: Standing(q.slot, q.version, Outcome.NEEDS_HUMAN if q.needs_human else Outcome.ROLLED_BACK, q.reason)
-        for q in reversed(services.journal.quarantined(revision))
-        if q.slot.environment == environment
-    }
+        yield deployment_message(DeploymentNews(of, "inactive", f"followed by {revision[:7]}"))
 
 
 def _news(slot: Slot, revision: str, standing: Standing, url: str | None = None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from receiver.adapters.journal import Journal
 
-WRITES = ("open", "intend", "result", "close", "quarantine")
+WRITES = ("open", "intend", "result", "close", "quarantine", "tell")
 
 
 class Killed(BaseException):

@@ -1,84 +1,30 @@
 """What GitHub shows after a merge: statuses per environment, deployments, and the way back where it did not hold."""
 
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from receiver.adapters.github_news import CHANNEL, GitHubSender
-from receiver.adapters.github_statuses import Statuses
+from receiver.adapters.github_news import CHANNEL
 from receiver.core.errors import Rejected
-from receiver.core.redact import Redactor
 from receiver.core.state import Server
 from receiver.news.announce import tell_interrupted
-from receiver.news.courier import Courier
-from receiver.proposals.revert import Reverter
 from receiver.proposals.rollback import find_way, restore
 from tests.support.flow import MODEL, Flow
-from tests.support.git_repos import Origin
-from tests.support.github_server import FakeGitHub, Fault, serving
+from tests.support.github_server import FakeGitHub, Fault
 from tests.support.github_spec import require_description
 from tests.support.killing import Killed, killing, unwrap
-from tests.support.road import STAGING, Road
+from tests.support.road import STAGING
+from tests.support.told import SECRET, Told
 
 require_description()
-
-SECRET = "hunter2hunter2"
-
-
-class Told(Road):
-    """A road whose news reach GitHub."""
-
-    def deliver(self) -> int:
-        """Deliver what is due."""
-        reverter = Reverter(self.services.registry, self.forge)
-        courier = Courier(GitHubSender(Statuses(self.client)), reverter, Redactor([SECRET]))
-        return self.services.outbox.deliver_due({CHANNEL: courier})
-
-    def status(self, commit: str, environment: str) -> tuple[str, str] | None:
-        """The state and description that a commit shows for an environment."""
-        shown = [s for s in self.github.statuses if (s["sha"], s["context"]) == (commit, f"pinrail/{environment}")]
-        return (shown[-1]["state"], shown[-1]["description"]) if shown else None
-
-    def deployments(self, commit: str, environment: str) -> list[str]:
-        """The states, oldest first, of the deployments of a commit to an environment."""
-        chosen = [
-            k for k, d in self.github.deployments.items() if (d["sha"], d["environment"]) == (commit, environment)
-        ]
-        return [told["state"] for key in chosen for told in self.github.deployment_statuses[key]]
-
-    def pulls_open(self) -> list[dict[str, Any]]:
-        return [pull for pull in self.github.pulls.values() if pull["state"] == "open"]
 
 
 def an_hour_later(monkeypatch: pytest.MonkeyPatch) -> None:
     then = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: then)
-
-
-@pytest.fixture
-def github(tmp_path: Path) -> FakeGitHub:
-    return FakeGitHub(origin=Origin(tmp_path / "git"))
-
-
-@pytest.fixture
-def url(github: FakeGitHub) -> Iterator[str]:
-    with serving(github) as url:
-        yield url
-
-
-@pytest.fixture
-def road(tmp_path: Path, github: FakeGitHub, url: str) -> Told:
-    """Version 1 is live in both environments, and GitHub knows."""
-    road = Told(tmp_path, url, github)
-    road.register("long", "long", "long")
-    road.pin(1, 1)
-    road.run()
-    road.deliver()
-    return road
 
 
 def test_two_deployments_of_one_commit_in_two_environments_are_two_statuses(road: Told) -> None:

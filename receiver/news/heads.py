@@ -1,0 +1,113 @@
+"""The commit status of a branch head for which nothing was deployed: in sync, not valid, or not to be judged yet.
+
+Each commit that changes an environment's file ends with a status of that environment; where something was deployed,
+``progress.py`` has told it. What was told last is kept, so a crash loses nothing, and nothing is told twice.
+"""
+
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from receiver.adapters.github_news import CHANNEL, status_message
+from receiver.adapters.github_statuses import CommitStatus
+from receiver.adapters.journal import Told
+from receiver.core.deployment import Outcome
+from receiver.core.errors import InvalidPins
+from receiver.core.pins import environment_of, path_of
+from receiver.core.progress import DRIFT, Standing, standings, sum_up
+from receiver.news.progress import context_of, end_left_behind, held_at, tell_left_behind
+from receiver.services import Services
+from receiver.survey import Finding, Look
+
+log = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+
+
+def tell_head(services: Services, seen: Look, findings: Iterable[Finding]) -> None:
+    """Tell how the pins stand that the head changed, where no deployment tells it. A bug in here fails nothing."""
+    try:
+        told = services.journal.told()
+        found = [standing for finding in findings if (standing := _standing(finding, heal=services.heal))]
+        for environment in seen.desired.environments:
+            before = told.get(environment.name)
+            digest = hashlib.sha256(seen.snapshot.files[path_of(environment.name)]).hexdigest()
+            if before is None or before.pins != digest or before.pending:
+                here = [standing for standing in found if standing.slot.environment == environment.name]
+                _tell(services, environment.name, before, Told(seen.snapshot.commit, digest), here)
+    except Exception:
+        log.exception("how the pins stand could not be told to GitHub")
+
+
+def tell_invalid(services: Services, error: InvalidPins) -> None:
+    """Tell every environment's status at a head whose pins are not valid: nothing of it is deployed."""
+    try:
+        told = services.journal.told()
+        lines = str(error).split("\n")
+        last = services.journal.remembered_pins()
+        for name in sorted(set(filter(None, map(environment_of, [*lines, *(last.files if last else ())])))):
+            before, now = told.get(name), Told(error.commit, str(error))
+            if now != before:
+                own = next((line for line in lines if environment_of(line) == name), lines[0])
+                said = f"1 of {len(lines)}: {own}" if len(lines) > 1 else own
+                status = CommitStatus(error.commit, context_of(name), "failure", said)
+                _put(services, name, now, [status_message(status), *_superseded(name, before, now)])
+    except Exception:
+        log.exception("that the pins are not valid could not be told to GitHub")
+
+
+def _standing(finding: Finding, *, heal: bool) -> Standing | None:
+    """How a pin stands for which nothing is deployed; None where the deployment says it, or there is no pin."""
+    slot, version = finding.slot, finding.pinned
+    if version is None:
+        return None
+    if finding.retry is not None:
+        return Standing(slot, version, Outcome.WAITING, finding.retry)
+    if finding.hold is not None:
+        return Standing(slot, version, finding.hold.state, finding.hold.reason)
+    if not finding.actions:
+        return Standing(slot, version, Outcome.LIVE)
+    drifted = f"PINRAIL_HEAL is off, and this is otherwise: {finding.actions[0]}"
+    return None if heal or not finding.drift else Standing(slot, version, Outcome.WAITING, drifted)
+
+
+def _tell(services: Services, name: str, before: Told | None, now: Told, found: Sequence[Standing]) -> None:
+    """Tell of one environment at ``now``'s commit or, where only a wait has ended, at the commit that waited."""
+    deployments, held = services.journal.at(now.revision, name), held_at(services, name, now.revision)
+    state, said = sum_up(standings(deployments, held, found))
+    spoken = {d.draft.slot for d in deployments if d.draft.cause != DRIFT}
+    complete = spoken and all(s.outcome is Outcome.LIVE or s.slot in spoken for s in found)
+    if before is not None and before.pins == now.pins and before.revision != now.revision:
+        if state == "pending":
+            return
+        told = CommitStatus(before.revision, context_of(name), state, f"{said} (at {now.revision[:7]})")
+        _put(services, name, replace(before, pending=""), [status_message(told)])
+        return
+    told = CommitStatus(now.revision, context_of(name), state, said)
+    news = [] if complete else [status_message(told)]
+    news += _superseded(name, before, now)
+    for standing in found:
+        if standing.outcome is Outcome.LIVE:
+            news += tell_left_behind(services, standing.slot, standing.version, told)
+            news += end_left_behind(services, standing.slot, now.revision)
+    now = replace(now, pending=said if state == "pending" and not complete else "")
+    if now != before:
+        _put(services, name, now, news)
+
+
+def _superseded(name: str, before: Told | None, now: Told) -> Iterator[Message]:
+    """What an earlier commit waited for does not come any more."""
+    if before is not None and before.pending and before.revision != now.revision:
+        told = CommitStatus(before.revision, context_of(name), "error", f"followed by {now.revision[:7]}")
+        yield status_message(told)
+
+
+def _put(services: Services, name: str, now: Told, messages: Iterable[Message]) -> None:
+    def put(db: sqlite3.Connection) -> None:
+        for message in messages:
+            services.outbox.put(CHANNEL, message, db)
+
+    services.journal.tell(name, now, put)
