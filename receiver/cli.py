@@ -151,7 +151,7 @@ def rollback(
     from receiver.wiring import open_forge, open_queue, open_services
 
     services = open_services()
-    way = find_way(services, Slot(environment, model), to)
+    way = find_way(services, Slot(environment, model), to, now=now)
     if now:
         restore(services, open_queue(), way, reason)
         show_restored(way, restored=await_restored(services, way), as_json=json)

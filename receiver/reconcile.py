@@ -47,7 +47,7 @@ def reconcile(services: Services, cause: str) -> Report:
     try:
         report = Report(look(services))
     except Rejected as error:
-        _keep_running(services)
+        _keep_running(services, cause)
         if isinstance(error, InvalidPins):
             tell_invalid(services, error)
         raise
@@ -75,16 +75,17 @@ def reconcile(services: Services, cause: str) -> Report:
     return report
 
 
-def _keep_running(services: Services) -> None:
-    """Heal what was verified, by the last pins that were valid; nothing new is deployed from them."""
+def _keep_running(services: Services, cause: str) -> None:
+    """Heal what was verified, by the last pins that were valid, and put back what is held; deploy nothing new."""
     last_valid = services.journal.remembered_pins()
-    if last_valid is None or not services.heal:
+    if last_valid is None:
         return
     seen = look_at(services, last_valid)
     for slot in seen.slots():
         finding = consider(services, seen, slot)
-        if finding.actions and finding.drift:
-            deploy(services, seen, finding, "drift")
+        known = finding.goal is not None and finding.goal.verified
+        if finding.actions and known and (services.heal or not finding.drift):
+            deploy(services, seen, finding, "drift" if finding.drift else cause)
             seen = look_again(services, seen)
 
 

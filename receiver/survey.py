@@ -88,13 +88,17 @@ def look(services: Services) -> Look:
 
 def look_at(services: Services, snapshot: Snapshot) -> Look:
     """Observe everything for the pins of one snapshot, also a proposed one. InvalidPins: they are not."""
-    verified = services.journal.verified()
-    known = {slot.environment for slot, was in verified.items() if was.version is not None}
+    desired = read_desired(services, snapshot)
+    return look_again(services, Look(snapshot, desired, (), {}, None, services.journal.verified(), ()))
+
+
+def read_desired(services: Services, snapshot: Snapshot) -> Desired:
+    """What a snapshot pins. InvalidPins: nothing, for one file is wrong or, though it serves something, gone."""
+    known = {slot.environment for slot, was in services.journal.verified().items() if was.version is not None}
     try:
-        desired = read_pins(snapshot.files, known)
+        return read_pins(snapshot.files, known)
     except Rejected as error:
         raise InvalidPins(str(error), snapshot.commit) from error
-    return look_again(services, Look(snapshot, desired, (), {}, None, verified, ()))
 
 
 def look_again(services: Services, before: Look) -> Look:

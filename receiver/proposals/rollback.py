@@ -7,7 +7,7 @@ from receiver.adapters.journal import Quarantine
 from receiver.adapters.queue import Queue
 from receiver.core.deployment import Deployment, Outcome, last_verified
 from receiver.core.errors import Rejected
-from receiver.core.pins import read_pins
+from receiver.core.pins import path_of, read_pins
 from receiver.core.promotion_body import rollback_body
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
@@ -16,6 +16,7 @@ from receiver.proposals.comparison import compare
 from receiver.proposals.promotion import Change, promote
 from receiver.proposals.proposal import Forge, Proposed, propose
 from receiver.services import Services
+from receiver.survey import read_desired
 
 BY_HAND = "rolled back by hand"
 RESTORE_SECONDS = 60.0
@@ -30,22 +31,25 @@ class Way:
     pinned: int
     target: int
     snapshot: Snapshot
+    problem: str = ""  # why the pins at the branch head are not valid; the snapshot is of the last that were
 
 
-def find_way(services: Services, slot: Slot, to: int | None) -> Way:
+def find_way(services: Services, slot: Slot, to: int | None, *, now: bool = False) -> Way:
     """Choose the version to go back to: ``to``, or the last one verified here that is not the one pinned.
 
-    Rejected: no such pin, it is what is pinned, or no other version was ever verified here.
+    With ``now``, pins that are not valid stop nobody: those that the receiver holds on to meanwhile count.
+
+    Rejected: the pins are not valid, there is no such pin, or no other version was ever verified here.
     """
-    snapshot = services.source.snapshot()
+    snapshot, problem = _pins(services, now=now)
     pinned = read_pins(snapshot.files).pin(slot.environment, slot.model).version
     if to is not None:
-        return Way(slot, pinned, to, snapshot)
+        return Way(slot, pinned, to, snapshot, problem)
     held = {q.version for q in services.journal.quarantined(snapshot.commit) if q.slot == slot}
     last = last_verified(services.journal.history(slot), {pinned, *held})
     if last is None or last.version is None:
         raise Rejected(f"no version of {slot} but v{pinned} was ever verified here: say which one with --to")
-    return Way(slot, pinned, last.version, snapshot)
+    return Way(slot, pinned, last.version, snapshot, problem)
 
 
 def restore(services: Services, queue: Queue, way: Way, reason: str) -> None:
@@ -89,9 +93,15 @@ def await_restored(services: Services, way: Way, seconds: float = RESTORE_SECOND
 def propose_rollback(services: Services, forge: Forge, way: Way, reason: str) -> Proposed:
     """Push the branch that pins the target again and, with a token, open its pull request. Safe to repeat.
 
-    Rejected: policy would not let the target in, or it is what is pinned. Retryable: git, registry or GitHub cannot
-    be asked.
+    Rejected: the pins are not valid, policy would not let the target in, or it is what is pinned. Retryable: git,
+    registry or GitHub cannot be asked.
     """
+    if way.problem:
+        raise Rejected(
+            f"no pull request can be opened while the pins are not valid:\n{way.problem}\n"
+            f"Mend that and, in the same commit, set the version of {way.slot.model} in "
+            f"{path_of(way.slot.environment)} to {way.target}: a commit that pins v{way.pinned} brings it back"
+        )
     change = Change(way.slot.model, way.target, way.slot.environment, back=True)
     notes = check(services, way.snapshot, change)
     promotion = promote(forge.remote, forge.base, change)
@@ -99,6 +109,24 @@ def propose_rollback(services: Services, forge: Forge, way: Way, reason: str) ->
         return Proposed(promotion, None, notes)
     case = compare(services.registry, way.slot, promotion.was, way.target, notes)
     return Proposed(promotion, propose(forge.pulls, promotion, forge.base, rollback_body(case, reason)), notes)
+
+
+def _pins(services: Services, *, now: bool) -> tuple[Snapshot, str]:
+    """The pins that count, and why they are not those at the branch head."""
+    try:
+        snapshot = services.source.snapshot()
+        read_desired(services, snapshot)
+    except Rejected as error:
+        last_valid = services.journal.remembered_pins()
+        if last_valid is None:
+            raise
+        if not now:
+            raise Rejected(
+                f"{error}\nA pull request needs pins that are valid: mend them, and set the version in the same commit; "
+                "or say --now, which puts the version back at once all the same"
+            ) from error
+        return last_valid, str(error)
+    return snapshot, ""
 
 
 def _verified(deployment: Deployment, version: int) -> bool:

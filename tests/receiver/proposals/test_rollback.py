@@ -137,3 +137,52 @@ def test_a_slot_that_waits_for_a_human_takes_the_humans_word(road: Road) -> None
     restore(road.services, road.queue, way, "again")
     road.run("rollback")
     assert road.flow.serving()["staging"] == 2
+
+
+@pytest.mark.parametrize("broken", ["environment: [", None], ids=["not YAML", "file gone"])
+def test_now_works_while_the_pins_at_the_head_are_not_valid_and_says_how_to_go_on(
+    road: Road, broken: str | None
+) -> None:
+    road.origin.commit({"environments/staging.yaml": broken})
+    with pytest.raises(Rejected, match=r"environments/staging.yaml(.|\n)*say --now"):
+        find_way(road.services, STAGING, None)
+    way = find_way(road.services, STAGING, None, now=True)
+    restore(road.services, road.queue, way, "wrong answers")
+    with pytest.raises(Rejected):
+        road.run("rollback")
+    assert await_restored(road.services, way, 0.01)
+    assert road.flow.serving() == {"staging": 2, "production": 1}
+    assert road.flow.aliases()["staging"] == 2
+    deployments = len(road.flow.journal.recent())
+    with pytest.raises(Rejected):
+        road.run("timer")
+    assert len(road.flow.journal.recent()) == deployments, "held"
+    with pytest.raises(Rejected) as caught:
+        propose_rollback(road.services, road.forge, way, "wrong answers")
+    said = str(caught.value).split("\n")
+    assert said[1].startswith("environments/staging.yaml")
+    assert said[-1] == (
+        "Mend that and, in the same commit, set the version of churn-model in environments/staging.yaml to 2: "
+        "a commit that pins v3 brings it back"
+    )
+    road.pin(2, 1)
+    assert not road.run().outcomes
+    assert road.flow.serving()["staging"] == 2
+
+
+def test_now_works_with_healing_off_and_pins_that_are_not_valid(road: Road) -> None:
+    road.services = replace(road.services, heal=False)
+    road.origin.commit({"environments/staging.yaml": "environment: ["})
+    way = find_way(road.services, STAGING, None, now=True)
+    restore(road.services, road.queue, way, "wrong answers")
+    with pytest.raises(Rejected):
+        road.run("rollback")
+    assert road.flow.serving()["staging"] == 2
+
+
+def test_without_pins_that_were_ever_valid_there_is_nothing_to_go_by(tmp_path: Path) -> None:
+    github = FakeGitHub(origin=Origin(tmp_path / "git"))
+    road = Road(tmp_path, "http://127.0.0.1:9", github)
+    road.origin.commit({"environments/staging.yaml": "environment: ["})
+    with pytest.raises(Rejected, match=r"environments/staging\.yaml"):
+        find_way(road.services, STAGING, 1, now=True)
