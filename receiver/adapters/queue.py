@@ -149,8 +149,7 @@ class Queue:
         with self._database.transaction() as db:
             _finish(db, job, state, self._note(note))
             db.execute(
-                "DELETE FROM jobs WHERE state IN ('done', 'superseded') AND ended_at < ?"
-                " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id)",
+                "DELETE FROM jobs WHERE ended_at < ? AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id)",
                 (time.time() - KEEP_SECONDS,),
             )
 

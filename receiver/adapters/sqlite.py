@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: dict[threading.Thread, sqlite3.Connection] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._create()
@@ -51,7 +51,10 @@ class Database:
         for setting in SETTINGS:
             connection.execute(f"PRAGMA {setting}")
         self._local.connection = connection
-        self._opened.append(connection)
+        for ended in [thread for thread in list(self._opened) if not thread.is_alive()]:
+            with suppress(KeyError):  # another thread did it
+                self._opened.pop(ended).close()  # a listener's threads come and go
+        self._opened[threading.current_thread()] = connection
         return connection
 
     @contextmanager
@@ -79,4 +82,4 @@ class Database:
     def close(self) -> None:
         """Close the connections of all threads; none of them may use the database afterwards."""
         while self._opened:
-            self._opened.pop().close()
+            self._opened.popitem()[1].close()

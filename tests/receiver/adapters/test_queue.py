@@ -207,6 +207,8 @@ def test_old_jobs_that_nobody_asks_about_are_forgotten(
     for cause in ("timer", "push"):
         queue.enqueue(cause)
         queue.done(claimed(queue))
+    queue.enqueue("timer")
+    queue.bury(claimed(queue), "the pins are not valid, and that for weeks")
     with database.transaction() as db:
         db.execute("INSERT INTO deliveries VALUES ('d', 'github', 'push', 0, x'', 'accepted', '', 2)")
     now = time.time()

@@ -98,6 +98,19 @@ def test_each_thread_has_its_own_connection_and_close_closes_them_all(tmp_path: 
         found[0].execute("SELECT 1")
 
 
+def test_threads_that_ended_leave_no_connection_open(tmp_path: Path) -> None:
+    database = Database(tmp_path / "pinrail.db")
+    found: list[sqlite3.Connection] = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: found.append(database.connection()))
+        thread.start()
+        thread.join()
+    with pytest.raises(sqlite3.ProgrammingError):
+        found[0].execute("SELECT 1")
+    assert found[1].execute("SELECT 1").fetchone()[0] == 1
+    database.close()
+
+
 def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "pinrail.db"
     path.write_bytes(b"this is not a database, it is a text of some length" * 100)
