@@ -122,8 +122,8 @@ def _pins(services: Services, *, now: bool) -> tuple[Snapshot, str]:
             raise
         if not now:
             raise Rejected(
-                f"{error}\nA pull request needs pins that are valid: mend them, and set the version in the same commit; "
-                "or say --now, which puts the version back at once all the same"
+                f"{error}\nA pull request needs pins that are valid: mend them, and set the version in the same "
+                "commit; or say --now, which puts the version back at once all the same"
             ) from error
         return last_valid, str(error)
     return snapshot, ""
