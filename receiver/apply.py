@@ -44,7 +44,10 @@ def _start(run: Run, goal: Goal, _: Action) -> None:
 
 
 def _prove(run: Run, goal: Goal, _: Action) -> None:
+    started_here = run.server is not None
     spec, server = _spec(goal), _server(run, goal)
+    if not started_here:  # it may be loading still, where the receiver that started it died: it gets its time
+        run.server = server = run.services.target.start(server.spec)
     artifacts = run.services.registry.artifacts(spec.slot.model, spec.version, spec.digest)
     try:
         run.services.prober.prove(server, artifacts)
