@@ -151,6 +151,17 @@ def exit_status(pid: int, patience: float = 0.0) -> int | None:
     return _children.get(pid)
 
 
+def has_ended(pid: int) -> bool:
+    """A program from :func:`start` has ended, whichever process started it; what it started may go on."""
+    if exit_status(pid) is not None:
+        return True
+    try:
+        os.kill(pid, 0)
+    except OSError:  # there is none, or its number is somebody else's by now
+        return True
+    return False
+
+
 def _cannot_start(argv: Sequence[str], error: OSError) -> str:
     return f"cannot start `{argv[0]}`: {error}. Is it installed, and on PATH?"
 

@@ -1,5 +1,6 @@
 """Which model servers of the process target run, asked of each over its control socket."""
 
+import contextlib
 import logging
 import os
 import time
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from receiver.adapters import shell
 from receiver.core.state import Role, Server
 from receiver.targets.records import Record, Records
 from serving.control import ControlError, ask
@@ -65,20 +67,28 @@ class Roster:
                 if not self.records.alive(record):
                     self.records.remove(record)
                     return None
-                if time.monotonic() > deadline:
-                    log.warning("%s (process %s) runs and has no control socket", record.id, record.pid)
+                if time.monotonic() > deadline or _has_ended(record):
+                    self._silent(record, "runs and has no control socket")
                     return None
             except (OSError, ControlError, KeyError, ValueError) as error:
-                log.warning("%s (process %s) does not say how it is: %r", record.id, record.pid, error)
+                self._silent(record, f"does not say how it is: {error!r}")
                 return None
             time.sleep(POLL_SECONDS)
 
+    def _silent(self, record: Record, why: str) -> None:
+        """Say so. Where only what the server started is left, that ends: it keeps the server's lock and sockets."""
+        if _has_ended(record):
+            self.kill(record, "it has ended, and what it started has not")
+        else:
+            log.warning("%s (process %s) %s", record.id, record.pid, why)
+
     def kill(self, record: Record, reason: str) -> None:
-        """End a server that does not do what it is told. Ended already is fine."""
+        """End a server that does not do what it is told, and what it started. Ended already is fine."""
         if record.pid is None or not self.records.alive(record):
             return
         log.warning("killing %s (process %s): %s", record.id, record.pid, reason)
-        os.kill(record.pid, 9)
+        with contextlib.suppress(OSError):  # what is left has made itself sessions of its own
+            os.killpg(record.pid, 9)  # its group's number too, which is not given anew while anybody is in the group
         self.forget_when_ended(record, KILL_SECONDS)
 
     def forget_when_ended(self, record: Record, seconds: float) -> bool:
@@ -105,6 +115,10 @@ def with_one_live_each(statuses: Iterable[Status]) -> list[Status]:
             lively.add(status.record.spec.slot)
         result.append(status)
     return result
+
+
+def _has_ended(record: Record) -> bool:
+    return record.pid is not None and shell.has_ended(record.pid)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -21,6 +21,7 @@ DIES_AFTER_AN_ANSWER = 904
 LOADS_SLOWLY = 905
 PREDICTS_NAN = 906
 SICK = 907
+FORKS = 908  # as a model with a pool of workers does
 
 
 class App:
@@ -53,6 +54,8 @@ class App:
                 "version": self.health["version"],
                 "predictions": [number] * rows,
             }
+            if self.version == FORKS:
+                fork()
             if self.version == DIES_AFTER_AN_ANSWER:
                 asyncio.get_running_loop().call_later(0.3, os._exit, 9)
         else:
@@ -70,6 +73,11 @@ class App:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 return body
+
+
+def fork() -> None:
+    if os.fork() == 0:
+        time.sleep(600)
 
 
 def main(argv: list[str]) -> None:

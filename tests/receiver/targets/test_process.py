@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import time
@@ -207,6 +208,26 @@ def test_a_live_server_that_hangs_is_replaced_and_killed(state: Path, target: Pr
     target.switch(new)
     assert asked_version(port) == 2
     assert not is_running(state, old)
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "retired"])
+def test_what_a_server_started_ends_with_it_and_keeps_neither_port_nor_record(
+    state: Path, target: ProcessTarget, killed: bool
+) -> None:
+    port = free_port()
+    server = target.start(spec(tiny_server.FORKS, port))
+    target.switch(server)
+    with kept_alive(port) as connection:
+        connection.request("POST", "/predict", "[{}]")
+        connection.getresponse().read()
+    if killed:
+        os.kill(pid_of(state, server), signal.SIGKILL)
+    else:
+        target.retire(server)
+    eventually(lambda: target.observe() == [] and list((state / "servers").iterdir()) == [])
+    new = target.start(spec(2, port))
+    target.switch(new)
+    assert asked_version(port) == 2
 
 
 def test_a_switch_that_was_cut_short_shows_the_old_server_live_and_can_be_done_again(
