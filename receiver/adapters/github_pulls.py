@@ -98,11 +98,11 @@ class Pulls:
         found = self._client.pages(PULLS + "/{number}/files{?per_page}", number=number, per_page=100)
         return [name for file in found for name in (file["filename"], file.get("previous_filename")) if name]
 
-    def close(self, number: int, comment: str) -> None:
-        """Close it and say why; one that is closed already is left alone."""
+    def close(self, number: int, why: str, body: str | None = None) -> None:
+        """Close it and say why; one that is closed already is left alone. ``body`` takes the place of its text."""
         if self.get(number).state == "open":
-            self._client.post(COMMENTS, {"body": shortened(comment)}, number=number)
-            self._change(number, state="closed")
+            self.comment(number, "closed", why)
+            self._change(number, state="closed", **({} if body is None else {"body": shortened(body)}))
 
     def merge(self, pull: Pull, title: str) -> None:
         """Merge exactly the commit that was looked at. Rejected: it cannot be merged, or has moved on since."""
@@ -123,9 +123,7 @@ class Pulls:
         elif ours[0]["body"].replace("\r\n", "\n") == text:
             comment = ours[0]
         else:
-            comment = self._client.patch(
-                "/repos/{owner}/{repo}/issues/comments/{id}", {"body": text}, id=ours[0]["id"]
-            )
+            comment = self._client.patch(COMMENT, {"body": text}, id=ours[0]["id"])
         url: str = comment["html_url"]
         return url
 

@@ -1,6 +1,6 @@
 """From a change of a pin to a pull request: one per pin, the newest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from receiver.adapters.git_command import Remote
@@ -26,13 +26,17 @@ class Proposed:
     notes: Sequence[str]  # what to know before merging
 
 
-def propose(pulls: Pulls, promotion: Promotion, base: str, body: str) -> Pull:
+def propose(
+    pulls: Pulls, promotion: Promotion, base: str, body: str, gives_way: Callable[[Pull], bool] = lambda _: True
+) -> Pull:
     """Open the pull request of a promotion, or bring it up to date, and close those that it supersedes.
 
-    Pull requests from forks are left alone whatever their branches are called. Safe to repeat.
+    Pull requests from forks are left alone whatever their branches are called, and so are those that do not give
+    way. Safe to repeat.
     """
     pull = pulls.open_or_update(Proposal(promotion.branch, base, promotion.title, body))
     for other in pulls.opened(base):
-        if not other.fork and other.number != pull.number and promotion.change.replaces(other.branch):
+        superseded = not other.fork and other.number != pull.number and promotion.change.replaces(other.branch)
+        if superseded and gives_way(other):
             pulls.close(other.number, f"Superseded by #{pull.number}.")
     return pull

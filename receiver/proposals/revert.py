@@ -1,10 +1,17 @@
-"""The pull request that takes back a pin whose version did not hold, opened from the outbox."""
+"""The pull request that takes back a pin whose version did not hold: opened from the outbox, closed when pointless.
 
+It bears a seal over its commit, title and text. One that a person has changed in any of them is that person's.
+"""
+
+import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from receiver.adapters.github_pulls import Pull
+from receiver.core.pins import Desired
 from receiver.core.promotion_body import rollback_body
 from receiver.core.state import Slot
 from receiver.ports import Registry
@@ -15,6 +22,8 @@ from receiver.proposals.proposal import Forge, propose
 log = logging.getLogger(__name__)
 
 KIND = "revert"
+
+_SEAL = re.compile(r"<!-- pinrail:revert ([^/\s]+)/(\S+) v(\d+) ([0-9a-f]{32}) -->\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,42 @@ class Revert:
 def revert_message(revert: Revert) -> dict[str, Any]:
     """The message that opens the pull request."""
     return {"kind": KIND, **asdict(revert)}
+
+
+def outdated(pull: Pull, desired: Desired) -> str | None:
+    """Say why a revert, as it was opened here, has nothing left to take back; None where it has, or is not ours."""
+    found = _SEAL.match(pull.body)
+    if found is None or not is_untouched(pull):
+        return None
+    environment, model, failed = found[1], found[2], int(found[3])
+    pins = next((e.models for e in desired.environments if e.name == environment), {})
+    if model not in pins:
+        return f"{environment} does not pin {model} any more, so there is nothing left to take back."
+    now = pins[model].version
+    if now == failed:
+        return None
+    return f"{environment} pins {model} v{now} by now, not v{failed}: there is nothing left to take back."
+
+
+def is_untouched(pull: Pull) -> bool:
+    """Whether a pull request is a revert that nobody has pushed to or edited since it was opened here."""
+    found = _SEAL.match(pull.body)
+    return found is not None and not pull.fork and found[4] == _digest(pull.head, pull.title, unsealed(pull))
+
+
+def unsealed(pull: Pull) -> str:
+    """Its text without the seal: whoever opens it again after it was closed keeps it."""
+    return _SEAL.sub("", pull.body, count=1)
+
+
+def _sealed(revert: Revert, commit: str, title: str, body: str) -> str:
+    seal = _digest(commit, title, body)
+    return f"<!-- pinrail:revert {revert.environment}/{revert.model} v{revert.failed} {seal} -->\n{body}"
+
+
+def _digest(commit: str, title: str, body: str) -> str:
+    words = " ".join([commit, title, *body.split()])  # what else GitHub does to white space is no change
+    return hashlib.sha256(words.encode()).hexdigest()[:32]
 
 
 class Reverter:
@@ -53,4 +98,5 @@ class Reverter:
             return
         slot = Slot(revert.environment, revert.model)
         case = compare(self._registry, slot, revert.failed, revert.back_to)
-        propose(self._forge.pulls, promotion, self._forge.base, rollback_body(case, revert.reason))
+        body = _sealed(revert, promotion.commit, promotion.title, rollback_body(case, revert.reason))
+        propose(self._forge.pulls, promotion, self._forge.base, body, is_untouched)

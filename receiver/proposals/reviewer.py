@@ -22,6 +22,7 @@ from receiver.core.redact import Redactor
 from receiver.ports import Snapshot, Source
 from receiver.proposals.auto_merge import Candidate, mergeable
 from receiver.proposals.preview import preview
+from receiver.proposals.revert import outdated, unsealed
 from receiver.services import Services
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,11 @@ class Reviewer:
     def _review(self, pull: Pull, base: Snapshot) -> float:
         known = self._known[pull.number]
         desired = _pins(base)
+        pointless = outdated(pull, desired) if desired is not None and base.stale is None else None
+        if pointless is not None:
+            self.github.pulls.close(pull.number, pointless, unsealed(pull))
+            log.info("pull request %d is closed: %s", pull.number, pointless)
+            return math.inf
         try:
             proposed = self._merged(known, pull, base)
             plan = preview(self.services, desired, proposed)

@@ -71,7 +71,21 @@ def test_closing_says_why_once(github: FakeGitHub, pulls: Pulls) -> None:
     pulls.close(number, "Superseded by #2.")
     pulls.close(number, "Superseded by #2.")
     assert github.pulls[number]["state"] == "closed"
-    assert [comment["shown"]["body"] for comment in github.comments.values()] == ["Superseded by #2."]
+    (comment,) = github.comments.values()
+    assert comment["shown"]["body"] == "<!-- pinrail:closed -->\nSuperseded by #2."
+
+
+def test_closing_says_why_once_also_where_an_answer_was_lost(github: FakeGitHub, pulls: Pulls) -> None:
+    number = github.open_pull("promote/a", body="Old.")
+    for lost in range(4):
+        github.pulls[number]["state"] = "open"
+        github.comments.clear()
+        github.faults = [*([None] * lost), Fault(lost=True)]
+        with pytest.raises(Retryable):
+            pulls.close(number, "Superseded by #2.", "New.")
+        pulls.close(number, "Superseded by #2.", "New.")
+        assert (github.pulls[number]["state"], github.pulls[number]["body"]) == ("closed", "New.")
+        assert len(github.comments) == 1
 
 
 def test_exactly_the_commit_that_was_looked_at_is_merged(github: FakeGitHub, pulls: Pulls) -> None:
