@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from serving import model_dir, openapi
 from serving.batcher import Batcher
 from serving.endpoint import Dialect, Endpoint
+from serving.loader import Cache
 from serving.metrics import Metrics
 from serving.page import POLICY, page
 from serving.predictor import Predictor
@@ -106,7 +107,9 @@ def _rest(identity: Identity, predictor: Predictor, batcher: Batcher) -> FastAPI
         return health
 
     example = model_dir.input_example(predictor.model.path)
-    shown = page(health.model_dump(exclude={"status"}), predictor.model.columns, example[0] if example else {})
+    measured = Cache(predictor.model.path.parent).metrics_of(identity.model, identity.version)
+    facts = health.model_dump(exclude={"status"})
+    shown = page(facts, predictor.model.columns, example[0] if example else {}, measured)
 
     @app.get("/", include_in_schema=False)
     async def get_page() -> HTMLResponse:

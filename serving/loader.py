@@ -1,29 +1,39 @@
 """Model versions on this machine, each under the digest of its bytes.
 
 ``<root>/<64 hex>/`` holds a version's artifacts, ``<root>/index/<model>/<version>`` the digest that this version had
-when it was fetched. A directory appears under its name whole or not at all, so any number of processes may share a
-cache. Nothing here unpickles or runs what it fetches, and MLflow is imported only to fetch.
+when it was fetched, and ``<version>.metrics.json`` beside it what its run had measured. A directory appears under its
+name whole or not at all, so any number of processes may share a cache. Nothing here unpickles or runs what it
+fetches, and MLflow is imported only to fetch.
 """
 
 import contextlib
+import json
+import logging
 import os
 import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from serving.digest import NOT_CONTENT, digest_tree
 from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError, ServingError
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 DEADLINE_SECONDS = 120.0
+METRICS_SECONDS = 5.0  # they are only shown: a version does not wait long for them
 # The names that pins may have: MLflow itself takes anything, a path must not.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 TEMPORARY = ".new-"
+METRICS = ".metrics.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,14 @@ class Cache:
             return None
         return text if DIGEST.fullmatch(text) else None
 
+    def metrics_of(self, model: str, version: int) -> Mapping[str, float]:
+        """What the version's run had measured when it was last fetched; empty where that is not known."""
+        try:
+            raw = json.loads(self._index(model, version).with_suffix(METRICS).read_bytes())
+            return {str(name): float(value) for name, value in raw.items()}
+        except (OSError, ValueError, TypeError, AttributeError, ModelMissingError):
+            return {}
+
     def fetch(self, model: str, version: int, expected: str | None = None) -> CachedModel:
         """Bring exactly this version from the registry into the cache; aliases and stages are never resolved.
 
@@ -77,7 +95,7 @@ class Cache:
         index = self._index(model, version)
         place = self._temporary()
         try:
-            source = self._within_deadline(model, version, place)
+            source = self._downloaded(model, version, place)
             digest = digest_tree(source)
             if expected is not None and digest != expected:
                 raise DigestDiffersError(
@@ -89,6 +107,7 @@ class Cache:
         finally:
             shutil.rmtree(place, ignore_errors=True)
         index.parent.mkdir(parents=True, exist_ok=True)
+        self._note_metrics(model, version, index.with_suffix(METRICS))
         _write_whole(index, f"{digest}\n")
         return CachedModel(path, digest)
 
@@ -109,27 +128,23 @@ class Cache:
                     continue
             return path
 
-    def _within_deadline(self, model: str, version: int, place: Path) -> Path:
-        """Download in a thread of its own: MLflow's time limits are per request and a slow drip passes them all."""
-        answer: SimpleQueue[Path | Exception] = SimpleQueue()
-
-        def work() -> None:
-            try:
-                answer.put(_download(model, version, place, self._tracking_uri))
-            except Exception as error:  # noqa: BLE001 - it is raised again where somebody waits for it
-                answer.put(error)
-
-        threading.Thread(target=work, name=f"fetch {model} {version}", daemon=True).start()
+    def _downloaded(self, model: str, version: int, place: Path) -> Path:
         try:
-            result = answer.get(timeout=self._deadline)
-        except Empty:
+            return _within(self._deadline, lambda: _download(model, version, place, self._tracking_uri))
+        except TimeoutError:
             raise RegistryUnavailableError(
                 f"{model} version {version} could not be downloaded within {self._deadline:g} s: "
                 f"the registry or its artifact store is too slow or hangs"
             ) from None
-        if isinstance(result, Exception):
-            raise result
-        return result
+
+    def _note_metrics(self, model: str, version: int, path: Path) -> None:
+        """Keep what the run measured, for the server's page: it must not need the registry. Without, all works."""
+        try:
+            found = _within(METRICS_SECONDS, lambda: _metrics(model, version, self._tracking_uri))
+        except Exception as error:  # noqa: BLE001 - whatever MLflow says here, the version itself is complete
+            log.info("%s version %d is kept without its metrics: %s", model, version, type(error).__name__)
+        else:
+            _write_whole(path, json.dumps(found))
 
     def _place(self, digest: str) -> Path:
         match = DIGEST.fullmatch(digest)
@@ -154,10 +169,28 @@ class Cache:
             shutil.rmtree(path.parent, ignore_errors=True)
 
 
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """Work in a thread of its own: MLflow's time limits are per request and a slow drip passes them all.
+
+    Raises what ``work`` does, or TimeoutError.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised again where somebody waits for it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="fetch", daemon=True).start()
+    return future.result(seconds)
+
+
 def _write_whole(path: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     with os.fdopen(handle, "w") as file:
         file.write(text)
+        os.fchmod(file.fileno(), 0o644)  # a container's own user reads it too
     Path(name).replace(path)
 
 
@@ -183,6 +216,16 @@ def _download(model: str, version: int, place: Path, tracking_uri: str | None) -
             f"says that they are. Register the model anew"
         )
     return path
+
+
+def _metrics(model: str, version: int, tracking_uri: str | None) -> dict[str, float]:
+    """What the version's run measured, without what MLflow measures of the machine."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri)
+    run_id = client.get_model_version(model, str(version)).run_id
+    measured = client.get_run(run_id).data.metrics if run_id else {}
+    return {name: value for name, value in measured.items() if not name.startswith("system/")}
 
 
 def _explained(error: Exception, what: str, if_missing: str) -> ServingError:

@@ -41,6 +41,50 @@ def test_a_version_comes_whole_and_is_found_again_with_the_registry_down(
     assert offline.obtain("loader-whole", version, fetched.digest) == fetched.path
 
 
+def test_what_the_run_measured_is_known_with_the_registry_down_and_changes_no_digest(
+    client: Any, cache: Cache, tmp_path: Path
+) -> None:
+    version = register_version(client, "loader-measured", FILES)
+    run_id = client.get_model_version("loader-measured", str(version)).run_id
+    client.log_metric(run_id, "accuracy", 0.8066)
+    client.log_metric(run_id, "system/cpu_utilization_percentage", 12.5)
+    fetched = cache.fetch("loader-measured", version)
+    assert digest_tree(fetched.path) == fetched.digest
+    offline = Cache(tmp_path / "cache", f"http://127.0.0.1:{free_port()}")
+    assert offline.find(fetched.digest) == fetched.path
+    assert offline.metrics_of("loader-measured", version) == {"accuracy": 0.8066}
+    (record,) = (tmp_path / "cache" / "index" / "loader-measured").glob("*.metrics.json")
+    assert record.stat().st_mode & 0o777 == 0o644  # a container's own user reads it
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("no such run"), None])
+def test_a_version_whose_metrics_cannot_be_had_is_fetched_all_the_same(
+    client: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch, failure: Exception | None
+) -> None:
+    version = register_version(client, "loader-unmeasured", FILES)
+    hanging = threading.Event()
+
+    def fail(*_: object) -> None:
+        if failure is not None:
+            raise failure
+        hanging.wait(30)
+
+    monkeypatch.setattr("serving.loader._metrics", fail)
+    monkeypatch.setattr("serving.loader.METRICS_SECONDS", 0.05)
+    fetched = cache.fetch("loader-unmeasured", version)
+    assert cache.find(fetched.digest) == fetched.path
+    assert cache.metrics_of("loader-unmeasured", version) == {}
+    hanging.set()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"accuracy": "high"}', '{"accuracy": null}', "\x00"])
+def test_a_record_of_metrics_that_is_damaged_counts_as_none(cache: Cache, text: str) -> None:
+    record = cache.root / "index" / "loader-odd" / "1.metrics.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(text)
+    assert cache.metrics_of("loader-odd", 1) == {}
+
+
 def test_a_version_with_equal_bytes_is_kept_once(client: Any, cache: Cache) -> None:
     one = register_version(client, "loader-equal", FILES)
     two = register_version(client, "loader-equal", FILES)
