@@ -7,14 +7,15 @@ one slot that is not as it should be.
 import logging
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from receiver.adapters.github_news import CHANNEL
 from receiver.adapters.journal import Also, Quarantine
 from receiver.apply import Run
 from receiver.core.deployment import Deployment, Draft, Outcome
-from receiver.core.errors import InvalidPins, PinrailError, Rejected, Retryable
+from receiver.core.errors import InvalidPins, PinrailError, Retryable
+from receiver.core.progress import DRIFT
+from receiver.core.state import Role, Slot
 from receiver.news.announce import tell
 from receiver.news.heads import tell_head, tell_invalid
 from receiver.news.progress import tell_progress
@@ -42,11 +43,11 @@ def reconcile(services: Services, cause: str) -> Report:
 
     Raises:
         Rejected: the pins at the branch head are not valid; what was verified before them is kept running.
-        Retryable: git or the servers could not be asked; nothing was touched.
+        Retryable: git could not be asked, with the same consequence, or the servers; nothing was touched.
     """
     try:
         report = Report(look(services))
-    except Rejected as error:
+    except PinrailError as error:
         _keep_running(services, cause)
         if isinstance(error, InvalidPins):
             tell_invalid(services, error)
@@ -60,12 +61,16 @@ def reconcile(services: Services, cause: str) -> Report:
         _note_hold(services, finding, report)
         if finding.retry:
             report.put_off.append(finding.retry)
-        if not finding.actions:
+        if finding.settled:
+            continue
+        owner = _owner_of_port(report.seen, finding)
+        if owner is not None:
+            report.put_off.append(f"{slot} waits for its port, which {owner} has to leave first")
             continue
         if finding.drift and not services.heal:
             report.drift += [f"{slot}: {action}" for action in finding.actions]
             continue
-        deployment, outcome, reason = deploy(services, report.seen, finding, "drift" if finding.drift else cause)
+        deployment, outcome, reason = deploy(services, report.seen, finding, DRIFT if finding.drift else cause)
         report.outcomes[deployment] = outcome
         if outcome is Outcome.INTERRUPTED:
             report.put_off.append(reason)
@@ -73,6 +78,13 @@ def reconcile(services: Services, cause: str) -> Report:
     tell_head(services, report.seen, report.findings)
     report.put_off += [reason for reason in (snapshot.stale, report.seen.registry_down) if reason]
     return report
+
+
+def _owner_of_port(seen: Look, finding: Finding) -> Slot | None:
+    """The slot that answers where a newcomer is to answer: its pin was removed or moved in the same commit."""
+    spec = finding.goal.spec if finding.goal and not finding.goal.verified else None
+    others = (s.spec for s in seen.servers if s.role is not Role.CANDIDATE and s.spec.slot != finding.slot)
+    return next((other.slot for other in others if spec is not None and other.port == spec.port), None)
 
 
 def _keep_running(services: Services, cause: str) -> None:
@@ -85,34 +97,44 @@ def _keep_running(services: Services, cause: str) -> None:
         finding = consider(services, seen, slot)
         known = finding.goal is not None and finding.goal.verified
         if finding.actions and known and (services.heal or not finding.drift):
-            deploy(services, seen, finding, "drift" if finding.drift else cause)
+            deploy(services, seen, finding, DRIFT if finding.drift else cause)
             seen = look_again(services, seen)
 
 
 def deploy(services: Services, seen: Look, finding: Finding, cause: str) -> tuple[int, Outcome, str]:
     """Carry one finding's plan out. Whatever happens, the deployment ends recorded, and somebody is told."""
     draft = _draft(seen, finding, cause)
-    before = services.journal.history(finding.slot)[-1:]
+    before = _last_attempt(services, finding)
     deployment = services.journal.open(draft, _tell_begin(services, draft, finding, before))
     outcome, reason = Outcome.INTERRUPTED, "the receiver was stopped"
     try:
         outcome, reason = _carry_out(Run(services, deployment), seen, finding)
     finally:
-        again = _told_before(before, draft, outcome, reason)
+        again = before is not None and _repeats(before, draft, finding, outcome)
         news = None if again else tell(services, draft, finding.goal, outcome, reason)
         services.journal.close(deployment, outcome, reason, news)
     log.info("deployment %d: %s v%s %s %s", deployment, finding.slot, draft.to_version, outcome, reason)
     return deployment, outcome, reason
 
 
-def _told_before(before: Sequence[Deployment], draft: Draft, outcome: Outcome, reason: str) -> bool:
-    """It ended as the last time. At another commit that is news, except that what lives goes on to live."""
-    now = (outcome, reason, draft.to_version)
-    return any(
-        (b.state, b.reason, b.draft.to_version) == now
-        and (outcome is Outcome.LIVE or b.draft.revision == draft.revision)
-        for b in before
-    )
+def _last_attempt(services: Services, finding: Finding) -> Deployment | None:
+    """What was last tried in a slot; a pin that policy held back was not."""
+    history = services.journal.history(finding.slot)
+    return next((d for d in reversed(history) if d.state not in (Outcome.REFUSED, Outcome.WAITING)), None)
+
+
+def _repeats(before: Deployment, draft: Draft, finding: Finding, outcome: Outcome) -> bool:
+    """It ended as the last time, whatever the words, in which times and process ids differ.
+
+    At another commit that is news, except that what lives goes on to live. So is a version that failed once more: it
+    was in quarantine, and somebody wanted it tried again.
+    """
+    goal = finding.goal
+    if outcome is not Outcome.LIVE and before.draft.revision != draft.revision:
+        return False
+    if outcome in (Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN) and goal and goal.spec and not goal.verified:
+        return False
+    return (before.state, before.draft.to_version) == (outcome, draft.to_version)
 
 
 def _carry_out(run: Run, seen: Look, finding: Finding) -> tuple[Outcome, str]:
@@ -126,7 +148,7 @@ def _carry_out(run: Run, seen: Look, finding: Finding) -> tuple[Outcome, str]:
         if not isinstance(error, PinrailError):
             log.exception("deployment %d: a bug, putting back", run.deployment)
         reason = str(error) or type(error).__name__
-        if finding.goal.verified:  # there is nothing better to go back to: say so, try again at the next look
+        if finding.goal.verified or finding.goal.spec is None:  # nothing better to go back to: try again at each look
             return Outcome.NEEDS_HUMAN, reason
         return _put_back(run, seen, finding, reason)
     return Outcome.LIVE, ""
@@ -155,11 +177,12 @@ def _put_back(run: Run, seen: Look, finding: Finding, reason: str) -> tuple[Outc
     return Outcome.ROLLED_BACK, reason
 
 
-def _tell_begin(services: Services, draft: Draft, finding: Finding, before: Sequence[Deployment]) -> Also | None:
+def _tell_begin(services: Services, draft: Draft, finding: Finding, before: Deployment | None) -> Also | None:
     """GitHub sees the first attempt begin; healing, and trying the same again, are told when they end otherwise."""
-    again = any(
-        b.state is not Outcome.LIVE and (b.draft.revision, b.draft.to_version) == (draft.revision, draft.to_version)
-        for b in before
+    again = (
+        before is not None
+        and before.state is not Outcome.LIVE
+        and (before.draft.revision, before.draft.to_version) == (draft.revision, draft.to_version)
     )
     if finding.goal is None or finding.goal.verified or again:
         return None

@@ -77,8 +77,13 @@ class Finding:
     @property
     def drift(self) -> bool:
         """The goal was reached before, and the world has moved away from it since."""
-        settled = self.goal is not None and self.goal.verified
-        return settled and (self.hold is None or self.hold.state is not Outcome.ROLLED_BACK)
+        reached = self.goal is not None and self.goal.verified
+        return reached and (self.hold is None or self.hold.state is not Outcome.ROLLED_BACK)
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is to be done; nor to be recorded, such as that a slot whose pin was removed is empty already."""
+        return not self.actions and (self.goal is None or self.goal.verified)
 
 
 def look(services: Services) -> Look:
@@ -125,7 +130,7 @@ def consider(services: Services, seen: Look, slot: Slot) -> Finding:
     environment, pin = seen.pin(slot)
     verified = seen.verified.get(slot)
     if pin is None or environment is None:
-        return _finding(seen, Finding(slot, None, verified, Goal(slot, None, verified=_is_empty(verified)), ()))
+        return _finding(seen, _removed(seen, slot))
     incumbent = _incumbent(seen, slot, environment, pin, _trusted(services, seen, slot))
     settled = Finding(slot, pin.version, verified, incumbent, ())
     held = next((q for q in seen.quarantined if q.slot == slot and (q.needs_human or q.version == pin.version)), None)
@@ -139,6 +144,15 @@ def consider(services: Services, seen: Look, slot: Slot) -> Finding:
     if seen.registry_down is not None:
         return _finding(seen, replace(settled, retry=seen.registry_down))
     return _finding(seen, _newcomer(services, seen, settled, environment, pin))
+
+
+def _removed(seen: Look, slot: Slot) -> Finding:
+    """Nothing is to run without a pin. With the registry down that waits: nobody would come back for the alias."""
+    verified = seen.verified.get(slot)
+    empty = verified is not None and verified.version is None
+    if seen.registry_down is not None and not empty:
+        return Finding(slot, None, verified, None, (), retry=seen.registry_down)
+    return Finding(slot, None, verified, Goal(slot, None, verified=empty), ())
 
 
 def _newcomer(services: Services, seen: Look, settled: Finding, environment: Environment, pin: Pin) -> Finding:
@@ -194,10 +208,6 @@ def _incumbent(seen: Look, slot: Slot, environment: Environment, pin: Pin, verif
     others = (s for s in seen.servers if s.spec.slot == slot and s.spec.version != pin.version)
     serving = next((s for s in others if s.role is not Role.CANDIDATE), None)
     return Goal(slot, serving.spec, verified=True) if serving else None
-
-
-def _is_empty(verified: Verified | None) -> bool:
-    return verified is not None and verified.version is None
 
 
 def _finding(seen: Look, finding: Finding) -> Finding:

@@ -10,6 +10,7 @@ from receiver.adapters.sqlite import Database
 from receiver.core.deployment import Deployment, Draft, Outcome, Verified
 from receiver.core.plan import Action, Kind
 from receiver.core.policy import Hold
+from receiver.core.progress import DRIFT
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
 
@@ -69,10 +70,10 @@ class Journal:
                 also(db)
 
     def hold(self, draft: Draft, hold: Hold, also: Also | None = None) -> int | None:
-        """Record that policy said no or not yet; None where that is what the last record says already."""
+        """Record that policy said no or not yet; None where that was the last word on the pin, healing aside."""
         last = self._query(
-            "SELECT * FROM deployments WHERE environment = ? AND model = ? ORDER BY id DESC LIMIT 1",
-            (draft.slot.environment, draft.slot.model),
+            "SELECT * FROM deployments WHERE environment = ? AND model = ? AND cause != ? ORDER BY id DESC LIMIT 1",
+            (draft.slot.environment, draft.slot.model, DRIFT),
         )
         if last and (last[0].state, last[0].draft.to_version, last[0].draft.revision, last[0].reason) == (
             hold.state,

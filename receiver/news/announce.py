@@ -23,7 +23,12 @@ _HEADLINES = {
 
 def headline(draft: Draft, outcome: Outcome) -> str:
     """One line for a person: what happened where, and what is there now."""
-    return _HEADLINES[outcome].format(
+    said = _HEADLINES[outcome]
+    if outcome is Outcome.NEEDS_HUMAN and draft.to_version == draft.from_version:
+        said = "{model} in {environment} NEEDS A HUMAN: {to} cannot be kept as it should be"
+    elif outcome is Outcome.NEEDS_HUMAN and draft.to_version is None:
+        said = "{model} in {environment} NEEDS A HUMAN: {was} cannot be taken away"
+    return said.format(
         model=draft.slot.model,
         environment=draft.slot.environment,
         to=_version(draft.to_version),

@@ -1,5 +1,8 @@
 """The flow: what is deployed, in which order, and what is put back. Faults are thrown at every point of it."""
 
+import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,8 @@ import pytest
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.plan import Action, Kind
-from receiver.core.state import Slot
+from receiver.core.state import Server, ServerSpec, Slot
+from receiver.ports import Snapshot
 from tests.support.flow import MODEL, Flow
 from tests.support.killing import Killed, killing, unwrap
 
@@ -32,6 +36,12 @@ def settled(flow: Flow) -> Flow:
 
 def outcomes(flow: Flow, slot: Slot) -> list[Outcome]:
     return [d.state for d in flow.journal.history(slot)]
+
+
+def told(flow: Flow) -> list[str]:
+    """What people were told, oldest first."""
+    rows = flow.database.connection().execute("SELECT body FROM outbox WHERE channel = 'notify' ORDER BY id")
+    return [json.loads(row["body"])["title"] for row in rows]
 
 
 def last_reason(flow: Flow, slot: Slot) -> str:
@@ -308,6 +318,109 @@ def test_a_removed_pin_ends_its_server_and_gives_up_its_alias(settled: Flow) -> 
     assert settled.aliases() == {"staging": 1}
     assert settled.stages() == {1: "Staging"}
     assert not settled.run("timer").outcomes
+
+
+def test_a_removal_that_fails_is_not_told_as_a_rollback_and_goes_on_at_the_next_look(
+    settled: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: Server) -> None:
+        raise Rejected("the engine refuses")
+
+    settled.pin(staging=1, production=None)
+    with monkeypatch.context() as patched:
+        patched.setattr(settled.target, "retire", refuses)
+        for _ in range(3):
+            settled.run("timer")
+    assert set(outcomes(settled, PRODUCTION)[1:]) == {Outcome.NEEDS_HUMAN}
+    assert settled.serving()["production"] == 1
+    settled.run("timer")
+    assert (settled.serving()["production"], outcomes(settled, PRODUCTION)[-1]) == (None, Outcome.LIVE)
+    assert told(settled)[-2:] == [
+        "churn-model in production NEEDS A HUMAN: v1 cannot be taken away",
+        "churn-model nothing is live in production (was v1)",
+    ]
+
+
+def test_a_removed_pin_of_which_nothing_is_left_is_over_and_its_file_may_go(settled: Flow) -> None:
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
+    settled.registry.models.clear()
+    settled.pin(staging=1, production=None)
+    settled.run()
+    assert settled.journal.verified()[PRODUCTION].version is None
+    settled.source.commit({"environments/staging.yaml": settled.files(1, None)["environments/staging.yaml"]})
+    assert not settled.run().outcomes
+
+
+def test_with_the_registry_down_a_removal_waits_or_its_alias_would_stay_for_ever(settled: Flow) -> None:
+    settled.pin(staging=1, production=None)
+    settled.registry.reachable = False
+    assert settled.run().put_off
+    assert settled.serving()["production"] == 1
+    settled.registry.reachable = True
+    settled.run()
+    assert (settled.serving()["production"], settled.aliases()) == (None, {"staging": 1})
+
+
+@pytest.mark.parametrize("name", ["a-model", "z-model"])
+def test_a_model_that_is_renamed_takes_the_port_over_from_its_old_name(settled: Flow, name: str) -> None:
+    settled.registry.models[name] = {1: replace(settled.registry.models[MODEL][1], stage="None")}
+    settled.registry.aliases[name] = {}
+    files, path = settled.files(1, 1), "environments/production.yaml"
+    override = b'port: 8001, override: {version: 1, reason: "the same under another name"}'
+    files[path] = files[path].replace(MODEL.encode(), name.encode()).replace(b"port: 8001", override)
+    settled.source.commit(files)
+    for _ in range(2):
+        report = settled.run()
+    assert not report.put_off
+    assert [s.spec.slot.model for s in settled.target.observe() if s.spec.port == 8001] == [name]
+    assert settled.serving()["production"] == 1
+    assert outcomes(settled, Slot("production", name)) == [Outcome.LIVE]
+
+
+def test_what_cannot_be_healed_is_told_once_though_its_last_words_differ_and_a_refusal_stands_between(
+    settled: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled.registry.models[MODEL][2].evidence.clear()
+    settled.pin(staging=1, production=2)
+    settled.run()
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
+    attempts = itertools.count(1)
+
+    def broken(spec: ServerSpec) -> Server:
+        raise Rejected(f"{spec.slot} ended while it was starting.\nprocess {next(attempts)}: out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(settled.target, "start", broken)
+        for _ in range(4):
+            settled.run("timer")
+    settled.run("timer")
+    assert told(settled)[2:] == [
+        "churn-model v2 was refused for production; v1 stays",
+        "churn-model in production NEEDS A HUMAN: v1 cannot be kept as it should be",
+        "churn-model v1 is live in production (was v1)",
+    ]
+
+
+def test_a_version_that_fails_again_after_a_retry_is_told_again(settled: Flow) -> None:
+    settled.prober.tired.add(2)
+    settled.pin(staging=2, production=1)
+    settled.run()
+    settled.journal.lift(STAGING)
+    settled.run("retry")
+    assert told(settled)[2:] == ["churn-model v2 was rolled back in staging; v1 is back"] * 2
+
+
+def test_with_git_gone_and_no_mirror_left_what_was_verified_is_kept_running(
+    settled: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> Snapshot:
+        raise Retryable("the remote cannot be reached and the mirror is damaged")
+
+    monkeypatch.setattr(settled.source, "snapshot", gone)
+    settled.target.die(settled.target.observe()[0])
+    with pytest.raises(Retryable, match="the mirror is damaged"):
+        settled.run("timer")
+    assert settled.serving() == {"staging": 1, "production": 1}
 
 
 def test_a_bug_in_the_middle_is_put_back_and_quarantined(settled: Flow, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,8 @@ class FakeTarget:
     def switch(self, server: Server) -> None:
         if server.id not in self.servers:
             raise Rejected(f"{server.spec.slot} v{server.spec.version} cannot have traffic: it does not answer.")
-        if server.spec.port in self.foreign_ports:
+        others = [s.spec for s in self.observe() if s.role is not Role.CANDIDATE and s.spec.slot != server.spec.slot]
+        if server.spec.port in {*self.foreign_ports, *(other.port for other in others)}:
             raise Rejected(f"{server.spec.slot}: port {server.spec.port} is taken")
         for other in self.observe():
             if other.spec.slot == server.spec.slot and other.role is Role.LIVE:
