@@ -22,7 +22,7 @@ from receiver.status import Board
 
 log = logging.getLogger(__name__)
 
-DIED = "the receiver ended before this deployment did"
+DIED = "the receiver ended, or lost its state file, before this deployment ended"
 MAX_ATTEMPTS = 3
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 START_OVER_SECONDS = 5.0  # how long to leave a state file alone that could not be read or written
@@ -64,12 +64,8 @@ class Worker:
             self._stop.wait(START_OVER_SECONDS)
 
     def _take_over(self) -> None:
-        """Close what was left open, and look."""
+        """Take up the job that was left, and look."""
         self._queue.recover()
-        for left in self._services.journal.interrupt_running(
-            DIED, lambda left: tell_interrupted(self._services, left, DIED)
-        ):
-            log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
         self._queue.enqueue("startup")
         self._next_look = time.monotonic() + self._poll_seconds
 
@@ -90,6 +86,7 @@ class Worker:
 
     def _work(self, job: Job) -> None:
         try:
+            self._close_what_was_left()
             report = reconcile(self._services, job.cause)
         except Retryable as error:
             self._later(job, str(error), error.after)
@@ -108,6 +105,13 @@ class Worker:
         else:
             self._last_rejection = ""
             self._conclude(job, report)
+
+    def _close_what_was_left(self) -> None:
+        """End deployments that nobody else ends: their receiver died, or their end could not be written."""
+        for left in self._services.journal.interrupt_running(
+            DIED, lambda left: tell_interrupted(self._services, left, DIED)
+        ):
+            log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
 
     def _conclude(self, job: Job, report: Report) -> None:
         self._board.update(report.seen)

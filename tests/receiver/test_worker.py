@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from receiver.adapters.journal import Also
 from receiver.adapters.queue import Queue
 from receiver.core.deployment import Outcome
+from receiver.core.errors import Retryable
 from receiver.core.state import Server
 from receiver.status import Board
 from receiver.worker import Worker
@@ -56,6 +58,23 @@ def test_a_state_file_that_is_locked_for_long_holds_the_worker_up_and_does_not_e
     other.execute("ROLLBACK")
     flow.pin(staging=2)
     eventually(lambda: flow.serving()["staging"] == 2)
+    assert thread.is_alive()
+
+
+def test_a_deployment_whose_end_is_not_written_is_closed_by_the_next_job(
+    flow: Flow, thread: threading.Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = flow.journal.close, iter([Retryable("the disk is full")])
+
+    def close(deployment: int, outcome: Outcome, reason: str = "", also: Also | None = None) -> None:
+        for failure in failures:
+            raise failure
+        real(deployment, outcome, reason, also)
+
+    monkeypatch.setattr(flow.journal, "close", close)
+    flow.pin(staging=2)
+    eventually(lambda: flow.journal.recent()[0].state is Outcome.LIVE and len(flow.journal.recent()) > 2)
+    assert [d.state for d in flow.journal.recent()] == [Outcome.LIVE, Outcome.INTERRUPTED, Outcome.LIVE]
     assert thread.is_alive()
 
 
