@@ -34,14 +34,14 @@ class Board:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._seen: Look | None = None
+        self._shown: Look | None = None  # what the rows are of
         self._rows: list[SlotStatus] = []
         self._at = 0.0  # monotonic
-        self._lock = threading.Lock()
+        self._asking = threading.Lock()
 
     def update(self, seen: Look) -> None:
-        """Remember what the worker has just looked at, git included."""
-        with self._lock:
-            self._seen, self._at = seen, 0.0
+        """Remember what the worker has just looked at, git included. Waits for nobody who looks at it."""
+        self._seen = seen
 
     def rows(self) -> list[SlotStatus]:
         """What is true now of the pins that the worker saw last; empty before its first look.
@@ -49,10 +49,11 @@ class Board:
         Raises:
             Retryable: the servers can't be asked.
         """
-        with self._lock:
-            if self._seen is not None and time.monotonic() - self._at > FRESH_SECONDS:
-                self._rows = statuses(self._services, look_again(self._services, self._seen))
-                self._at = time.monotonic()
+        with self._asking:
+            seen = self._seen
+            if seen is not None and (seen is not self._shown or time.monotonic() - self._at > FRESH_SECONDS):
+                self._rows = statuses(self._services, look_again(self._services, seen))
+                self._shown, self._at = seen, time.monotonic()
             return self._rows
 
 

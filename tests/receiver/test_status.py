@@ -1,0 +1,40 @@
+"""The board: what people look at keeps nobody waiting who works."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from receiver.status import Board
+from tests.support.flow import Flow
+
+
+def test_an_engine_that_hangs_while_somebody_looks_does_not_hold_the_worker_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    flow.pin(staging=1)
+    seen = flow.run().seen
+    board = Board(flow.services)
+    board.update(seen)
+    asked, goes_on, observe = threading.Event(), threading.Event(), flow.target.observe
+
+    def hangs() -> object:
+        asked.set()
+        assert goes_on.wait(10)
+        return observe()
+
+    monkeypatch.setattr(flow.target, "observe", hangs)
+    looking = threading.Thread(target=board.rows)
+    looking.start()
+    assert asked.wait(10)
+    working = threading.Thread(target=board.update, args=(seen,))
+    working.start()
+    working.join(5)
+    waits = working.is_alive()
+    goes_on.set()
+    looking.join()
+    working.join()
+    assert not waits
+    assert [row.state for row in board.rows()] == ["in sync"]
