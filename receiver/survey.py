@@ -138,7 +138,8 @@ def consider(services: Services, seen: Look, slot: Slot) -> Finding:
         return replace(settled, goal=None, hold=Hold(Outcome.NEEDS_HUMAN, held.reason))
     if held is not None:
         empty = Goal(slot, None, verified=True, undo=services.journal.touched(slot))
-        return _finding(seen, replace(settled, goal=incumbent or empty, hold=Hold(Outcome.ROLLED_BACK, held.reason)))
+        goal = _where_it_was(seen, incumbent) if incumbent else empty
+        return _finding(seen, replace(settled, goal=goal, hold=Hold(Outcome.ROLLED_BACK, held.reason)))
     if verified is not None and verified.version == pin.version:
         return _finding(seen, settled)
     if seen.registry_down is not None:
@@ -208,6 +209,16 @@ def _incumbent(seen: Look, slot: Slot, environment: Environment, pin: Pin, verif
     others = (s for s in seen.servers if s.spec.slot == slot and s.spec.version != pin.version)
     serving = next((s for s in others if s.role is not Role.CANDIDATE), None)
     return Goal(slot, serving.spec, verified=True) if serving else None
+
+
+def _where_it_was(seen: Look, incumbent: Goal) -> Goal:
+    """What is put back keeps the port at which it runs: the pinned one may be what failed."""
+    spec = incumbent.spec
+    for server in seen.servers:
+        same = spec is not None and replace(spec, port=server.spec.port, revision=server.spec.revision) == server.spec
+        if same and server.role is not Role.CANDIDATE:
+            return replace(incumbent, spec=server.spec)
+    return incumbent
 
 
 def _finding(seen: Look, finding: Finding) -> Finding:

@@ -168,6 +168,25 @@ def test_when_putting_back_fails_too_the_slot_is_held_for_a_human(settled: Flow)
     assert len(settled.journal.recent()) == before, "held: no storm of attempts"
 
 
+def test_a_new_port_that_is_taken_puts_everything_back_where_it_was(settled: Flow) -> None:
+    settled.target.foreign_ports.add(9000)
+    moved = {path: raw.replace(b"port: 8000", b"port: 9000") for path, raw in settled.files(2, 1).items()}
+    settled.source.commit(moved)
+    for cause in ("push", "timer"):
+        settled.run(cause)
+        assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
+        assert settled.serving()["staging"] == 1
+        assert (settled.aliases()["staging"], settled.stages()) == (1, {1: "Production", 2: "Archived"})
+
+
+def test_what_fails_on_a_new_port_gives_way_to_the_warm_server_on_the_old_one(settled: Flow) -> None:
+    settled.prober.tired.add(2)
+    settled.source.commit({p: raw.replace(b"port: 8000", b"port: 9000") for p, raw in settled.files(2, 1).items()})
+    settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
+    assert [(s.id, s.spec.port) for s in settled.target.observe() if s.spec.slot == STAGING] == [("fake-1", 8000)]
+
+
 def test_a_needs_human_slot_does_not_hold_up_the_others(settled: Flow) -> None:
     settled.prober.tired |= {1, 2}
     settled.pin(staging=2, production=1)
