@@ -81,24 +81,28 @@ def _settings(directory: Path, more: Mapping[str, str]) -> dict[str, str]:
 
 def _wait_until_up(pid: int, url: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback, whatever proxy is set
     while time.monotonic() < deadline:
         status = shell.exit_status(pid)
         if status is not None:
             tail = log.read_text(errors="replace")[-LOG_TAIL:]
             raise Rejected(f"MLflow ended at once with status {status}; the end of {log}:\n{tail}")
-        try:
-            # Answers only once its database is there: the first user does not pay for making the tables.
-            with opener.open(f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0", timeout=10):
-                return
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code in (401, 403):  # up, and it wants a name and password
-                return
-        except OSError:
-            pass
+        if _answers(url):
+            return
         time.sleep(0.05)
     raise Retryable(f"MLflow did not answer at {url} within {START_SECONDS:g} s; its log is {log}")
+
+
+def _answers(url: str) -> bool:
+    """Its database is there, so that the first user does not pay for making the tables; or it wants a password."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback, whatever proxy is set
+    try:
+        with opener.open(f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0", timeout=10):
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code in (401, 403)
+    except OSError:  # nobody listens yet
+        return False
 
 
 def _stop(pid: int) -> None:

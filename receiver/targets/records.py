@@ -134,12 +134,10 @@ class Records:
 def oom_kills() -> int | None:
     """How many processes the kernel has ended for lack of memory since boot; None where it does not say."""
     try:
-        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    except (OSError, ValueError):
-        pass
-    return None
+        counts = dict(line.split() for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines())
+        return int(counts["oom_kill"])
+    except (OSError, ValueError, KeyError):  # no Linux, or one from before 4.13
+        return None
 
 
 def _spec(raw: dict[str, Any]) -> ServerSpec:
