@@ -4,13 +4,14 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from receiver.adapters.sqlite import Database
 from receiver.core.deployment import Deployment, Draft, Outcome, Verified
 from receiver.core.plan import Action, Kind
 from receiver.core.policy import Hold
 from receiver.core.progress import DRIFT
+from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
 
@@ -50,10 +51,14 @@ class Told:
 
 
 class Journal:
-    """The record of what was done to each slot. Methods that write have committed when they return."""
+    """The record of what was done to each slot. Methods that write have committed when they return.
 
-    def __init__(self, database: Database) -> None:
+    Reasons may end with a model server's last words, which may hold what it knows: no secret is written down.
+    """
+
+    def __init__(self, database: Database, redact: Redactor | None = None) -> None:
         self._database = database
+        self._lines = (redact or Redactor()).lines
 
     def open(self, draft: Draft, also: Also | None = None) -> int:
         """Record that a deployment begins; returns its number."""
@@ -64,13 +69,14 @@ class Journal:
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE deployments SET state = ?, reason = ?, ended_at = ? WHERE id = ?",
-                (outcome, reason, time.time(), deployment),
+                (outcome, self._lines(reason), time.time(), deployment),
             )
             if also is not None:
                 also(db)
 
     def hold(self, draft: Draft, hold: Hold, also: Also | None = None) -> int | None:
         """Record that policy said no or not yet; None where that was the last word on the pin, healing aside."""
+        hold = replace(hold, reason=self._lines(hold.reason))
         last = self._query(
             "SELECT * FROM deployments WHERE environment = ? AND model = ? AND cause != ? ORDER BY id DESC LIMIT 1",
             (draft.slot.environment, draft.slot.model, DRIFT),
@@ -97,7 +103,7 @@ class Journal:
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE steps SET result = ?, ended_at = ? WHERE deployment = ? AND seq = ?",
-                (result, time.time(), deployment, seq),
+                (self._lines(result), time.time(), deployment, seq),
             )
 
     def interrupt_running(self, reason: str, also: Callable[[Deployment], Also] | None = None) -> list[Deployment]:
@@ -201,7 +207,7 @@ class Journal:
                     entry.slot.model,
                     entry.version,
                     entry.revision,
-                    entry.reason,
+                    self._lines(entry.reason),
                     entry.needs_human,
                     entry.since,
                 ),
