@@ -18,8 +18,8 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Environment = Annotated[str, typer.Argument(help="An environment, e.g. production.")]
-Model = Annotated[str, typer.Argument(help="A registered model, e.g. churn-model.")]
+Environment = Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="An environment, e.g. production.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model, e.g. churn-model.")]
 
 
 @app.command()
@@ -27,7 +27,7 @@ def demo(
     *,
     once: Annotated[bool, typer.Option("--once", help="Stop everything at the end instead of staying up.")] = False,
 ) -> None:
-    """The whole story on this machine: train, gate, merge, serve, break, roll back."""
+    """The whole story on this machine, from training to a rollback."""
     from receiver.demo.story import tell
 
     tell(once=once)
@@ -53,7 +53,10 @@ def build(
     *,
     push: Annotated[str | None, typer.Option(help="Push to REGISTRY/NAME and print the name by digest.")] = None,
 ) -> None:
-    """Build the model servers' image, if this source tree's is not there yet; prints its name."""
+    """Build the model servers' image, if it is not there yet.
+
+    Prints its name, which says what is in it: this source tree's packages and code.
+    """
     from receiver.adapters.docker import Docker
     from receiver.images import build_image, push_image
 
@@ -73,7 +76,10 @@ def down() -> None:
 
 @app.command()
 def plan(*, json: Json = False) -> None:
-    """What would be done for the pins at the branch head, and why not more. Changes nothing."""
+    """What would be done for the pins, and why not more.
+
+    Looks at the branch head, the registry and the servers; changes nothing.
+    """
     from receiver.show import show_plan
     from receiver.wiring import open_services
 
@@ -91,8 +97,8 @@ def status(*, json: Json = False) -> None:
 
 @app.command()
 def history(
-    environment: Annotated[str | None, typer.Argument(help="Only this environment.")] = None,
-    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    environment: Annotated[str | None, typer.Argument(metavar="ENVIRONMENT", help="Only this environment.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
     *,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     json: Json = False,
@@ -110,7 +116,7 @@ def live(
     at: Annotated[datetime | None, typer.Option(help="A time, e.g. 2026-11-23T14:00; local unless it says.")] = None,
     json: Json = False,
 ) -> None:
-    """Which versions were verified live at a time (now, if none is given)."""
+    """Which versions were verified live at a time, or now."""
     from receiver.show import show_live
     from receiver.wiring import open_journal
 
@@ -125,7 +131,11 @@ def promote(
     to: Annotated[str, typer.Option(help="The environment, e.g. production.")],
     json: Json = False,
 ) -> None:
-    """Open a pull request with the one-line change of a pin, if gate and policy would let it in."""
+    """Open a pull request that pins a version, if it may go there.
+
+    Asks what the receiver would ask: gate, evidence, signature. Without GITHUB_TOKEN it pushes the branch and prints
+    the link.
+    """
     from receiver.proposals.advance import advance
     from receiver.proposals.promotion import Change
     from receiver.show import show_proposed
@@ -160,7 +170,9 @@ def rollback(
 
 @app.command()
 def check(
-    directory: Annotated[Path, typer.Argument(help="The folder that holds environments/.")] = Path(),
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="The folder that holds environments/.")
+    ] = Path(),
 ) -> None:
     """Read the pins of a work tree, and say what is wrong with them."""
     from receiver.pins_check import check_pins
@@ -170,7 +182,7 @@ def check(
 
 @app.command()
 def doctor(*, json: Json = False) -> None:
-    """What is missing between here and a working set-up: a line per check, and what to do."""
+    """What is missing for a working set-up, and what to do about it."""
     from receiver.doctor.examination import examine
     from receiver.doctor.report import report
 
@@ -179,10 +191,10 @@ def doctor(*, json: Json = False) -> None:
 
 @app.command()
 def retry(
-    environment: Annotated[str | None, typer.Argument(help="Only this environment.")] = None,
-    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    environment: Annotated[str | None, typer.Argument(metavar="ENVIRONMENT", help="Only this environment.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
 ) -> None:
-    """Lift the quarantine of what failed, and have the receiver look again."""
+    """Lift the quarantine of what failed, and look again."""
     from receiver.retry import lift_and_look
 
     typer.echo(lift_and_look(environment, model))

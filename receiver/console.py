@@ -1,14 +1,19 @@
 """Tables for people and JSON for programs, on standard output."""
 
 import json
+import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate, zip_longest
 from typing import Any
 
 from receiver.core.redact import plain_lines
 
-PIPED_WIDTH = 400  # piped into a file or another program, a table is as wide as it needs to be
+GAP = "  "
+INDENT = "    "
 
 
 def print_json(value: Any) -> None:
@@ -16,29 +21,56 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table. The last column gives way where the terminal is narrow: the others say what a row is about."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing yet") -> None:
+    """Print a table, or ``empty`` where it has no rows."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    sys.stdout.write(layout(header, rows, width) if rows else f"{empty}\n")
 
-    if not rows:
-        sys.stdout.write("nothing yet\n")
-        return
+
+def layout(header: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None) -> str:
+    """A table of at most ``width`` characters, as wide as it needs to be if None.
+
+    Columns that have no room stand beneath their row, the last one without its name.
+    """
     cells = [["-" if cell is None else plain_lines(str(cell)) for cell in row] for row in rows]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(header):
-        widest = max(len(line) for row in cells for line in (name, *row[place].splitlines()))
-        last = place == len(header) - 1
-        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=None if last else widest)
+    wide = [
+        max(len(line) for row in (header, *cells) for line in (row[i].splitlines() or [""]))
+        for i in range(len(header))
+    ]
+    ends = accumulate(columns + len(GAP) for columns in wide)
+    room = len(header) if width is None else max(1, sum(end - len(GAP) <= width for end in ends))
+    lines = list(_beside(header[:room], wide))
     for row in cells:
-        table.add_row(*map(Text, row))
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+        lines += _beside(row[:room], wide)
+        if width is not None and room < len(header):
+            named = ", ".join(f"{name} {cell}" for name, cell in zip(header[room:-1], row[room:-1], strict=True))
+            lines += _beneath(f"{named}\n{row[-1]}", width)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _beside(row: Sequence[str], wide: Sequence[int]) -> Iterator[str]:
+    """A row's lines: several where a cell has several."""
+    for parts in zip_longest(*(cell.splitlines() for cell in row), fillvalue=""):
+        yield GAP.join(part.ljust(columns) for part, columns in zip(parts, wide, strict=False)).rstrip()
+
+
+def _beneath(text: str, width: int) -> Iterator[str]:
+    for line in text.splitlines():
+        yield from textwrap.wrap(line, max(width, 20), initial_indent=INDENT, subsequent_indent=INDENT)
 
 
 def version(number: int | None) -> str:
     """A version as people write it."""
     return "-" if number is None else f"v{number}"
+
+
+def ago(then: float) -> str:
+    """How long ago a time in seconds since the epoch was."""
+    seconds = max(0, int(time.time() - then))
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def clock(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """``pinrail retry``: a person says that what failed may be tried again."""
 
 from receiver.adapters.journal import Journal
+from receiver.adapters.lock import holder
 from receiver.adapters.queue import Queue
 from receiver.core.errors import Rejected
 from receiver.settings import load_settings
@@ -12,7 +13,8 @@ def lift_and_look(environment: str | None, model: str | None) -> str:
 
     Rejected: nothing of that name is in quarantine.
     """
-    database = open_database(load_settings())
+    settings = load_settings()
+    database = open_database(settings)
     journal = Journal(database)
     held = {entry.slot for entry in journal.quarantined()}
     chosen = sorted(s for s in held if environment in (None, s.environment) and model in (None, s.model))
@@ -22,4 +24,7 @@ def lift_and_look(environment: str | None, model: str | None) -> str:
     for slot in chosen:
         journal.lift(slot)
     Queue(database).enqueue("retry")
-    return f"lifted: {', '.join(map(str, chosen)) or 'nothing was in quarantine'}; the receiver looks again"
+    lifted = f"lifted: {', '.join(map(str, chosen))}" if chosen else "nothing was in quarantine"
+    if holder(settings.pinrail_state_dir) is None:
+        return f"{lifted}; no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it"
+    return f"{lifted}; the receiver looks again"

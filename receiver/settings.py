@@ -5,6 +5,8 @@ Built once per entry point and passed on; nothing else in Pinrail reads the envi
 
 import os
 import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -151,7 +153,7 @@ def load_settings(*required: str, **overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        lines = [f"{'_'.join(str(p) for p in e['loc']).upper() or 'PINRAIL'}: {e['msg']}" for e in error.errors()]
+        lines = [_wrong(str(e["loc"][0]) if e["loc"] else "", e["input"], e["msg"]) for e in error.errors()]
         raise Rejected("settings:\n  " + "\n  ".join(lines)) from None  # the cause would show secrets
     missing = [name for name in required if getattr(settings, name) is None]
     if missing:
@@ -166,6 +168,27 @@ def _export_mlflow_variables() -> None:
             os.environ.setdefault(name, value)
 
 
+def misspelt() -> Sequence[str]:
+    """What ``.env`` sets that is no setting, each with the one that it looks like."""
+    names = [name.upper() for name in Settings.model_fields]
+    return [
+        f"{found} in .env is no setting"
+        + "".join(f": is {name} meant?" for name in get_close_matches(found, names, 1, 0.8))
+        for found in dotenv_values(".env")
+        if found.startswith("PINRAIL_") and found not in names
+    ]
+
+
+def _wrong(name: str, found: Any, why: str) -> str:
+    said = why.removeprefix("Value error, ")
+    if not name:
+        return said  # of several settings together
+    secret = "Secret" in str(Settings.model_fields[name].annotation)
+    return f"{name.upper()}: {said}" if secret else f"{name.upper()}: found {found!r}. {said}"
+
+
 def _ask_for(name: str) -> str:
-    description = Settings.model_fields[name].description or ""
-    return f"{name.upper()} is not set; set it in the environment or in .env. {description}"
+    description = (Settings.model_fields[name].description or "").replace("``", "`")
+    file = Path(".env").absolute()
+    place = file if file.exists() else f"{file} (there is none; .env.example shows how)"
+    return f"{name.upper()} is not set: set it in the environment or in {place}. {description}"

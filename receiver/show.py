@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from receiver.adapters.journal import Journal
-from receiver.console import clock, first_line, print_json, print_table, version
+from receiver.console import ago, clock, first_line, print_json, print_table, version
 from receiver.core.deployment import verified_at
-from receiver.core.errors import PinrailError
+from receiver.core.errors import PinrailError, Rejected
 from receiver.core.redact import Redactor, plain, plain_lines
 from receiver.proposals.proposal import Proposed
 from receiver.proposals.rollback import Way
@@ -94,7 +94,7 @@ def show_status(services: Services, *, as_json: bool) -> None:
                 version(r.stage_version),
                 version(r.serving_version),
                 r.state,
-                None if r.since is None else clock(r.since),
+                None if r.since is None else ago(r.since),
                 first_line(r.reason),
             )
             for r in rows
@@ -108,6 +108,8 @@ def show_history(journal: Journal, environment: str | None, model: str | None, *
     if as_json:
         print_json([asdict(row) for row in rows])
         return
+    slots = sorted({str(d.draft.slot) for d in journal.recent(sys.maxsize)}) if not rows else []
+    known = f"on record are {', '.join(slots)}" if slots else f"no deployment is on record in {journal.place}"
     print_table(
         ("#", "started", "environment", "model", "from -> to", "outcome", "seconds", "cause", "commit", "reason"),
         [
@@ -125,12 +127,16 @@ def show_history(journal: Journal, environment: str | None, model: str | None, *
             )
             for r in rows
         ],
+        empty=f"nothing to show: {known}",
     )
 
 
 def show_live(journal: Journal, at: datetime | None, *, as_json: bool) -> None:
-    """Print what was verified live at a time."""
-    when = (at or datetime.now(UTC)).astimezone()
+    """Print what was verified live at a time. Rejected: that is still to come."""
+    now = datetime.now(UTC)
+    when = (at or now).astimezone()
+    if when > now:
+        raise Rejected(f"--at: {when.isoformat(timespec='seconds')} is still to come: give a time that has passed")
     slots = sorted({d.draft.slot for d in journal.recent(sys.maxsize)})
     found = [(slot, verified_at(journal.history(slot), when.timestamp())) for slot in slots]
     rows = [
@@ -144,7 +150,17 @@ def show_live(journal: Journal, at: datetime | None, *, as_json: bool) -> None:
     print(f"verified live at {when.isoformat(timespec='seconds')}")
     print_table(
         ("environment", "model", "version", "since", "commit"),
-        [(r.environment, r.model, version(r.version), r.since, r.commit[:7]) for r in rows],
+        [
+            (
+                r.environment,
+                r.model,
+                version(r.version),
+                clock(datetime.fromisoformat(r.since).timestamp()),
+                r.commit[:7],
+            )
+            for r in rows
+        ],
+        empty=f"nothing, as far as is on record in {journal.place}",
     )
 
 
@@ -162,7 +178,8 @@ def show_proposed(proposed: Proposed, *, as_json: bool) -> None:
     if pull is not None:
         print(f"pull request: {pull.url}")
     else:
-        print(f"open the pull request: {promotion.compare}" if promotion.compare else "merge it")
+        by_hand = f"no GitHub there: merge {promotion.branch} by hand"
+        print(f"open the pull request: {promotion.compare}" if promotion.compare else by_hand)
 
 
 def show_restored(way: Way, *, restored: bool, as_json: bool) -> None:

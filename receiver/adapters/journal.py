@@ -4,7 +4,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+<<<<<<< Updated upstream
 from dataclasses import asdict, dataclass, replace
+=======
+from dataclasses import asdict, dataclass
+>>>>>>> Stashed changes
 
 from receiver.adapters.sqlite import Database
 from receiver.core.deployment import Deployment, Draft, Outcome, Verified
@@ -59,6 +63,11 @@ class Journal:
     def __init__(self, database: Database, redact: Redactor | None = None) -> None:
         self._database = database
         self._lines = (redact or Redactor()).lines
+
+    @property
+    def place(self) -> str:
+        """The state directory that it lies in."""
+        return str(self._database.path.parent)
 
     def open(self, draft: Draft, also: Also | None = None) -> int:
         """Record that a deployment begins; returns its number."""

@@ -11,10 +11,16 @@ from receiver.core.errors import Rejected
 
 @contextmanager
 def exclusive(state: Path) -> Iterator[None]:
-    """Hold ``<state>/lock``. Rejected: another receiver holds it; its process id is named."""
-    state.mkdir(parents=True, exist_ok=True)
+    """Hold ``<state>/lock``. Rejected: another receiver holds it and is named, or it cannot be written."""
     path = state / "lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise Rejected(
+            f"{path} cannot be written: {error.strerror}. Make {state} writable for this user, or give this receiver "
+            "another PINRAIL_STATE_DIR."
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

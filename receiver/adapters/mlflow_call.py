@@ -6,6 +6,7 @@ then; it also repeats writes blindly. Here it tries once, and the caller decides
 
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -107,6 +108,9 @@ def translate(error: BaseException, uri: str) -> PinrailError:
         return Missing(f"{where} does not have it: {said}")
     if code in WRONG:
         return Rejected(f"{where} does not accept it: {said}")
+    unreached = _unreached(source)
+    if unreached:
+        return Retryable(f"{where} cannot be reached ({unreached}): start it, or correct MLFLOW_TRACKING_URI")
     return Retryable(f"{where} cannot answer now: {said}")
 
 
@@ -119,6 +123,16 @@ def shown(text: str) -> str:
 
 def _shown(uri: str) -> str:
     return Redactor().line(uri)
+
+
+def _unreached(error: BaseException) -> str | None:
+    """Why there was no connection, in the system's words: MLflow's client wraps them in four errors of libraries."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError | socket.gaierror) and cause.strerror:
+            return str(cause.strerror)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _status(error: BaseException) -> int | None:

@@ -1,12 +1,12 @@
 """Renders the dashboard. Autoescaping is on: what somebody wrote is text here, whatever it looks like."""
 
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from receiver.console import ago
 from receiver.dashboard.desk import Desk
 from receiver.views import EnvironmentView
 
@@ -74,11 +74,7 @@ def _ago(moment: str | float | None) -> str:
     if moment is None:
         return "never"
     then = moment if isinstance(moment, float) else datetime.fromisoformat(moment).timestamp()
-    seconds = max(0, int(time.time() - then))
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+    return ago(then)
 
 
 def _took(seconds: float | None) -> str:

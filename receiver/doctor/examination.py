@@ -12,7 +12,7 @@ from receiver.doctor import github, machine, registry
 from receiver.doctor.check import Check, Question, answer
 from receiver.doctor.clock import clock
 from receiver.services import Services
-from receiver.settings import Settings, load_settings
+from receiver.settings import Settings, load_settings, misspelt
 from receiver.wiring import build, open_database
 
 SECONDS = 20.0  # for each check; those at once share it
@@ -24,7 +24,10 @@ def examine() -> list[Check]:
     try:
         settings = load_settings()
     except Rejected as error:
-        return [Check("settings", ok=False, found=str(error), todo="correct them in .env")]
+        return [
+            Check("settings", ok=False, found=line.strip(), todo="correct it in the environment or in .env")
+            for line in str(error).splitlines()[1:]
+        ]
     redact = Redactor(settings.secrets)
     return [
         replace(check, found=redact.line(check.found), todo=redact.line(check.todo)) for check in _examine(settings)
@@ -81,6 +84,8 @@ def _settings(settings: Settings) -> Check:
     if missing:
         found = f"{' and '.join(missing)} not set"
         return Check("settings", ok=False, found=found, todo="set it in the environment or in .env")
+    if unknown := misspelt():
+        return Check("settings", ok=False, found="; ".join(unknown), todo="correct or remove it in .env")
     return Check("settings", ok=True, found="complete")
 
 

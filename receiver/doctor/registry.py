@@ -8,7 +8,7 @@ from typing import Any
 from ml.environment import Environment
 from receiver.adapters import mlflow_call
 from receiver.adapters.mlflow_call import CALL_SECONDS, Unsupported
-from receiver.core.errors import Rejected
+from receiver.core.errors import Rejected, Retryable
 from receiver.core.redact import Redactor
 from receiver.doctor.check import Check
 from receiver.ports import Registry
@@ -42,8 +42,13 @@ def stages(uri: str, environments: Sequence[Environment]) -> Check:
 
 def artifacts(registry: Registry, model: str, version: int) -> Check:
     """A pinned version is READY and its artifacts can be read; they are in the cache afterwards."""
-    found = registry.fetch(model, version)
-    return Check(f"{model} v{version}", ok=True, found=f"artifacts readable, {found.digest[:19]}")
+    name = f"{model} v{version}"
+    try:
+        found = registry.fetch(model, version)
+    except Retryable as error:
+        todo = "see the registry's line; where that is ok, its artifact store is what does not answer"
+        return Check(name, ok=False, found=str(error), todo=todo)
+    return Check(name, ok=True, found=f"artifacts readable, {found.digest[:19]}")
 
 
 def _client(uri: str) -> Any:

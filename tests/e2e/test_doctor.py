@@ -51,4 +51,14 @@ def test_missing_settings_are_named(tmp_path: Path, versions: Versions) -> None:
         assert "PINRAIL_REPO_URL and PINRAIL_WEBHOOK_SECRET" in checks["settings"]["found"]
         world.environ["PINRAIL_TARGET"] = "kubernetes"
         _, checks = examined(world)
-        assert "PINRAIL_TARGET" in checks["settings"]["found"]
+        assert "PINRAIL_TARGET: found 'kubernetes'. Input should be 'auto'" in checks["settings"]["found"]
+        world.environ |= {
+            "PINRAIL_TARGET": "process",
+            "PINRAIL_REPO_URL": "file:///x",
+            "PINRAIL_WEBHOOK_SECRET": "long",
+        }
+        (world.state / ".env").write_text("PINRAIL_POLL_SECOND=5\n")
+        _, checks = examined(world)
+        assert checks["settings"]["found"] == (
+            "PINRAIL_POLL_SECOND in .env is no setting: is PINRAIL_POLL_SECONDS meant?"
+        )

@@ -55,7 +55,7 @@ def test_a_registry_that_answers_tells_its_version(mlflow_server: str) -> None:
 def test_a_registry_that_refuses_us_or_is_not_there_says_so(mlflow_auth_server: AuthServer) -> None:
     with pytest.raises(Rejected, match="MLFLOW_TRACKING_TOKEN"):
         registry.reachable(mlflow_auth_server.url)
-    with pytest.raises(Retryable):
+    with pytest.raises(Retryable, match=r"cannot be reached \(Connection refused\): start it, or .*TRACKING_URI$"):
         registry.reachable(f"http://127.0.0.1:{free_port()}")
 
 
@@ -81,3 +81,9 @@ def test_artifacts_of_a_pinned_version_are_read(mlflow_server: str, trained: Tra
     assert found.found == f"artifacts readable, {trained.digest[:19]}"
     with pytest.raises(Rejected, match="has version"):
         registry.artifacts(real, trained.model, 4711)
+
+
+def test_a_version_is_not_called_bad_because_the_registry_is_away(tmp_path: Path) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    check = registry.artifacts(MlflowRegistry(uri, Cache(tmp_path, uri)), "churn-model", 1)
+    assert (check.ok, "registry's line" in check.todo, "register" in check.todo) == (False, True, False)
