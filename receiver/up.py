@@ -75,7 +75,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     # Bound before the first job: a receiver that can't have its ports must not deploy.
     told_to_stop = threading.Event()
     senders = {
-        **notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls]),
+        **notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls], redact),
         **build_courier(settings, services),
     }
     outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, told_to_stop), name="outbox")

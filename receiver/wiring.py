@@ -109,7 +109,7 @@ def build_forge(settings: Settings) -> Forge:
     """Where changes of pins are proposed: to the repository and the branch of the settings."""
     github = build_github(settings)
     remote = parse_remote(settings.pinrail_repo_url or "", _token(settings))
-    return Forge(remote, settings.pinrail_branch, Pulls(github) if github else None)
+    return Forge(remote, settings.pinrail_branch, Pulls(github) if github else None, Redactor(settings.secrets))
 
 
 def build_courier(settings: Settings, services: Services) -> dict[str, Sender]:

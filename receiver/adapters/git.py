@@ -57,8 +57,8 @@ class GitSource:
 
         The snapshot's commit is the pull request's head.
 
-        Rejected: GitHub has no such pull request (other hosts have no such refs), it conflicts, or a file is no
-        regular one. Retryable: the remote cannot be reached.
+        InvalidPins: it conflicts, or a file is no regular one. Retryable: the remote cannot be reached, or has no
+        such pull request: a new one can be fetched a moment after GitHub speaks of it.
         """
         ref = f"refs/pinrail/pull/{number:d}"
         with self._turn() as git:
@@ -68,15 +68,12 @@ class GitSource:
                 commit = git("rev-parse", "--verify", f"{ref}^{{commit}}").decode().strip()
                 git("update-ref", "-d", ref)  # what strangers propose is read and let go
                 files = merged_files(git, self._ref, commit)
+            except Rejected as error:
+                raise InvalidPins(str(error), commit) from error
             except GitFailed as error:
-                raise self._no_pull_request(git, number, error) from error
+                reason = f"{self._remote.url} has no pull request {number} that can be read: {error}"
+                raise Retryable(self._why_unreachable(git) or reason) from error
         return Snapshot(commit, files, rewritten=False)
-
-    def _no_pull_request(self, git: Git, number: int, error: GitFailed) -> Rejected | Retryable:
-        unreachable = self._why_unreachable(git)
-        if unreachable is not None:
-            return Retryable(unreachable)
-        return Rejected(f"{self._remote.url} has no pull request {number} that can be read: {error}")
 
     def _check_branch(self) -> None:
         try:

@@ -18,6 +18,7 @@ from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
 
 CALL_SECONDS = 30.0  # GitHub itself gives up after 10
+LONGEST_WAIT_SECONDS = 3600.0
 MAX_ITEMS = 1000  # of a list that is read page by page
 RATE_LIMITED = frozenset({403, 429})
 SECONDARY = "secondary rate limit"  # it may come without a header that says for how long; GitHub asks for a minute
@@ -134,9 +135,14 @@ def _wait(headers: Mapping[str, str]) -> float | None:
     """Seconds until GitHub wants to be asked again, where it says so (primary and secondary rate limits)."""
     try:
         if "retry-after" in headers:
-            return max(1.0, float(headers["retry-after"]))
+            return _bounded(float(headers["retry-after"]))
         if headers.get("x-ratelimit-remaining") == "0":
-            return max(1.0, float(headers["x-ratelimit-reset"]) - time.time())
+            return _bounded(float(headers["x-ratelimit-reset"]) - time.time())
     except (KeyError, ValueError):
         return None
     return None
+
+
+def _bounded(seconds: float) -> float:
+    """No limit of GitHub's lasts longer than an hour; more comes of clocks that differ."""
+    return max(1.0, min(seconds, LONGEST_WAIT_SECONDS))

@@ -87,7 +87,7 @@ class Pulls:
         """Those of a branch of this repository that were closed without a merge."""
         path, head = PULLS + "{?state,head,base,per_page}", f"{self._client.owner}:{branch}"
         found = [Pull.read(d) for d in self._client.pages(path, state="closed", head=head, base=base, per_page=100)]
-        return [pull for pull in found if not pull.merged]
+        return [pull for pull in found if not pull.merged and not pull.fork]
 
     def get(self, number: int) -> Pull:
         """One pull request. NotFound: there is none."""
@@ -134,7 +134,8 @@ class Pulls:
             head=f"{self._client.owner}:{proposal.branch}",
             base=proposal.base,
         )
-        return Pull.read(found[0]) if found else None
+        # An organisation's forks of its own repositories have the same owner.
+        return next((pull for pull in map(Pull.read, found) if not pull.fork), None)
 
     def _change(self, number: int, **fields: str) -> Pull:
         return Pull.read(self._client.patch(PULLS + "/{number}", fields, number=number))

@@ -92,11 +92,17 @@ class Statuses:
         self._client.post(path, body, deployment=deployment)
 
     def retire_others(self, deployment: int, of: DeploymentOf) -> None:
-        """Mark the earlier deployments of the same task in the same environment as no longer there."""
+        """Mark the earlier deployments of the same task in the same environment as no longer there.
+
+        GitHub lists the newest first. What was there before the one that was live was ended by that one.
+        """
         path = "/repos/{owner}/{repo}/deployments{?environment,task,per_page}"
-        for other in self._client.get(path, environment=of.environment, task=of.task, per_page=10):
-            if other["id"] != deployment and self._state(other["id"]) in {"success", "in_progress", "queued"}:
+        for other in self._client.get(path, environment=of.environment, task=of.task, per_page=100):
+            state = self._state(other["id"]) if other["id"] != deployment else None
+            if state in {"success", "in_progress", "queued"}:
                 self.report(other["id"], "inactive", f"followed by {of.description}")
+            if state == "success":
+                break
 
     def _state(self, deployment: int) -> str | None:
         path = "/repos/{owner}/{repo}/deployments/{deployment}/statuses{?per_page}"

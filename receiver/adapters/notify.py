@@ -7,18 +7,18 @@ from typing import Any
 
 from receiver.adapters.outbox import Sender
 from receiver.core.errors import Rejected, Retryable
-from receiver.core.redact import plain, plain_lines
+from receiver.core.redact import Redactor
 
 CHANNEL = "notify"
 TITLE_CHARACTERS = 200
 TEXT_CHARACTERS = 4000
 
 
-def notifiers(urls: Sequence[str]) -> dict[str, Sender]:
+def notifiers(urls: Sequence[str], redact: Redactor) -> dict[str, Sender]:
     """A sender per address, for :meth:`Outbox.deliver_due`, named by a digest that tells nothing of the URL.
 
-    Messages are ``{"title": ..., "text": ...}``. Without addresses there is nobody to tell, and every message counts
-    as told.
+    Messages are ``{"title": ..., "text": ...}``, told without what ``redact`` masks. Without addresses there is
+    nobody to tell, and every message counts as told.
 
     Raises:
         Rejected: an entry is no URL that apprise can notify; it is named by its place, since it holds secrets.
@@ -37,14 +37,14 @@ def notifiers(urls: Sequence[str]) -> dict[str, Sender]:
                 f"PINRAIL_NOTIFY_URLS: entry {place} of {len(urls)} is no URL that apprise can notify. "
                 "See https://appriseit.com/services/ for how they are written."
             )
-        senders[f"{CHANNEL}/{hashlib.sha256(url.encode()).hexdigest()[:12]}"] = _sender(service, place)
+        senders[f"{CHANNEL}/{hashlib.sha256(url.encode()).hexdigest()[:12]}"] = _sender(service, place, redact)
     return senders
 
 
-def _sender(service: Any, place: int) -> Sender:
+def _sender(service: Any, place: int, redact: Redactor) -> Sender:
     def send(message: Mapping[str, Any]) -> None:
-        title = plain(str(message["title"]))[:TITLE_CHARACTERS]
-        text = plain_lines(str(message["text"]))[:TEXT_CHARACTERS]
+        title = redact.line(str(message["title"]))[:TITLE_CHARACTERS]
+        text = redact.lines(str(message["text"]))[:TEXT_CHARACTERS]
         if not service.notify(title=title, body=text or title, body_format="text"):
             raise Retryable(f"entry {place} of PINRAIL_NOTIFY_URLS did not take the message")
 

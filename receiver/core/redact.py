@@ -1,8 +1,13 @@
 """Text that is safe to show: without secrets, and without characters that act on a terminal or a log. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
+
+T = TypeVar("T")
 
 MASK = "***"
 SHORTEST_SECRET = 4  # masking shorter ones would blank out ordinary words and hide nothing
@@ -57,3 +62,21 @@ class Redactor:
     def line(self, text: str) -> str:
         """Like :meth:`lines`, in one line."""
         return self(plain(self(text)))
+
+    def within(self, value: T) -> T:
+        """The same value with :meth:`lines` of every text in it, at any depth.
+
+        For what is to be shown as Markdown: escaped, or cut to a length, a secret would not be known any more.
+        """
+        found: Any = value
+        if isinstance(found, Enum):
+            return value
+        if isinstance(found, str):
+            found = self.lines(found)
+        elif isinstance(found, Mapping):
+            found = {self.within(key): self.within(each) for key, each in found.items()}
+        elif isinstance(found, (list, tuple)):
+            found = type(found)(map(self.within, found))
+        elif is_dataclass(found) and not isinstance(found, type):
+            found = replace(found, **{field.name: self.within(getattr(found, field.name)) for field in fields(found)})
+        return cast("T", found)

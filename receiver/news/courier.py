@@ -22,13 +22,8 @@ class Courier:
 
     def __call__(self, message: Mapping[str, Any]) -> None:
         """Deliver one message."""
-        safe = {key: self._masked(value) for key, value in message.items()}
+        safe = self._redact.within(message)
         try:
             (self._reverter if safe.get("kind") == KIND else self._news)(safe)
         except Unauthorised as error:  # about the token, not about the message
             raise Retryable(str(error), TOKEN_SECONDS) from error
-
-    def _masked(self, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: self._masked(each) for key, each in value.items()}
-        return self._redact.lines(value) if isinstance(value, str) else value

@@ -33,7 +33,7 @@ def advance(services: Services, forge: Forge, change: Change) -> Proposed:
     if forge.pulls is None:
         return Proposed(promotion, None, notes)
     slot = Slot(change.environment, change.model)
-    case = compare(services.registry, slot, promotion.was, change.version, notes)
+    case = forge.redact.within(compare(services.registry, slot, promotion.was, change.version, notes))
     return Proposed(promotion, propose(forge.pulls, promotion, forge.base, promotion_body(case)), notes)
 
 

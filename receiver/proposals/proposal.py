@@ -1,10 +1,11 @@
 """From a change of a pin to a pull request: one per pin, the newest."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from receiver.adapters.git_command import Remote
 from receiver.adapters.github_pulls import Proposal, Pull, Pulls
+from receiver.core.redact import Redactor
 from receiver.proposals.promotion import Promotion
 
 
@@ -15,6 +16,7 @@ class Forge:
     remote: Remote
     base: str  # branch
     pulls: Pulls | None
+    redact: Redactor = field(default_factory=Redactor)  # what nobody there may read
 
 
 @dataclass(frozen=True, slots=True)

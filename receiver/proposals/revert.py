@@ -97,6 +97,6 @@ class Reverter:
         if self._forge.pulls is None:
             return
         slot = Slot(revert.environment, revert.model)
-        case = compare(self._registry, slot, revert.failed, revert.back_to)
+        case = self._forge.redact.within(compare(self._registry, slot, revert.failed, revert.back_to))
         body = _sealed(revert, promotion.commit, promotion.title, rollback_body(case, revert.reason))
         propose(self._forge.pulls, promotion, self._forge.base, body, is_untouched)

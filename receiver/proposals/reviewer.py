@@ -8,6 +8,7 @@ has to be remembered over a crash, and a GitHub that is down is told later.
 import logging
 import math
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,10 +16,10 @@ from typing import Protocol
 from receiver.adapters.github_api import MAX_ITEMS
 from receiver.adapters.github_pulls import Pull, Pulls
 from receiver.adapters.github_statuses import CommitStatus, Statuses
-from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.errors import InvalidPins, PinrailError, Rejected, Retryable
 from receiver.core.pins import Desired, is_environment_file, read_pins
 from receiver.core.preview import Preview
-from receiver.core.redact import Redactor
+from receiver.core.redact import Redactor, plain
 from receiver.ports import Snapshot, Source
 from receiver.proposals.auto_merge import Candidate, mergeable
 from receiver.proposals.preview import preview
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 CONTEXT = "pinrail/plan"
 MARKER = "plan"
+LAG_SECONDS = 5.0  # until a commit that GitHub speaks of can be fetched
 
 
 class Proposals(Source, Protocol):
@@ -57,7 +59,7 @@ class _Known:
     head: str = ""
     paths: Sequence[str] = ()  # that it changes
     merged_from: tuple[str, str] | None = None  # head, base
-    merged: Snapshot | Rejected | None = None
+    merged: Snapshot | InvalidPins | None = None
     told: object = None
     trouble: str = ""  # what GitHub refused last: told once, not at every look
 
@@ -110,39 +112,40 @@ class Reviewer:
             self.github.pulls.close(pull.number, pointless, unsealed(pull))
             log.info("pull request %d is closed: %s", pull.number, pointless)
             return math.inf
-        try:
-            proposed = self._merged(known, pull, base)
+        proposed = self._merged(known, pull, base)
+        if proposed.commit != pull.head:  # GitHub's API and its refs move one after the other
+            return time.time() + LAG_SECONDS
+        if isinstance(proposed, InvalidPins):
+            plan = Preview(proposed.commit, problem=str(proposed))
+        else:
             plan = preview(self.services, desired, proposed)
-        except Rejected as error:
-            proposed, plan = None, Preview(pull.head, problem=str(error))
-        told = (plan.commit, plan.comment(), plan.state, plan.summary)
+        safe = self.github.redact.within(plan)
+        told = (safe.commit, safe.comment(), safe.state, safe.summary)
         if known.told != told:
-            self._tell(pull, plan)
+            self._tell(pull, safe)
             known.told = told
-        if proposed is not None and desired is not None and not pull.fork and proposed.commit == pull.head:
+        if isinstance(proposed, Snapshot) and desired is not None and not pull.fork:
             subject = mergeable((base, desired), Candidate(pull.branch, known.paths, proposed.files), plan)
             if subject is not None:
                 self._merge(pull, subject)
         return plan.again_at
 
-    def _merged(self, known: _Known, pull: Pull, base: Snapshot) -> Snapshot:
-        """Ask git only where head or base have moved. Rejected: it cannot be merged."""
-        if known.merged is None or known.merged_from != (pull.head, base.commit):
+    def _merged(self, known: _Known, pull: Pull, base: Snapshot) -> Snapshot | InvalidPins:
+        """Ask git only where head or base have moved, or the head was not there yet."""
+        now = (pull.head, base.commit)
+        if known.merged is None or known.merged.commit != pull.head or known.merged_from != now:
             try:
                 known.merged = self.github.proposals.pull_request(pull.number)
-            except Rejected as error:
+            except InvalidPins as error:
                 known.merged = error
-            known.merged_from = (pull.head, base.commit)
-        if isinstance(known.merged, Rejected):
-            raise known.merged
+            known.merged_from = now
         return known.merged
 
     def _tell(self, pull: Pull, plan: Preview) -> None:
         """Status last: whoever waits for it finds the comment."""
-        url = self.github.pulls.comment(pull.number, MARKER, self.github.redact(plan.comment()))
-        summary = self.github.redact.line(plan.summary)
-        self.github.statuses.mark(CommitStatus(plan.commit, CONTEXT, plan.state, summary, url))
-        log.info("pull request %d: %s: %s", pull.number, plan.state, summary)
+        url = self.github.pulls.comment(pull.number, MARKER, plan.comment())
+        self.github.statuses.mark(CommitStatus(plan.commit, CONTEXT, plan.state, plain(plan.summary), url))
+        log.info("pull request %d: %s: %s", pull.number, plan.state, plain(plan.summary))
 
     def _note(self, pull: Pull, trouble: str) -> None:
         known = self._known[pull.number]

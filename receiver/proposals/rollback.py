@@ -107,8 +107,9 @@ def propose_rollback(services: Services, forge: Forge, way: Way, reason: str) ->
     promotion = promote(forge.remote, forge.base, change)
     if forge.pulls is None:
         return Proposed(promotion, None, notes)
-    case = compare(services.registry, way.slot, promotion.was, way.target, notes)
-    return Proposed(promotion, propose(forge.pulls, promotion, forge.base, rollback_body(case, reason)), notes)
+    case = forge.redact.within(compare(services.registry, way.slot, promotion.was, way.target, notes))
+    body = rollback_body(case, forge.redact.lines(reason))
+    return Proposed(promotion, propose(forge.pulls, promotion, forge.base, body), notes)
 
 
 def _pins(services: Services, *, now: bool) -> tuple[Snapshot, str]:

@@ -190,7 +190,7 @@ class FakeGitHub:
         return 200, [self._shown(operation, 200, number) for number in chosen]
 
     def _create_pull(self, operation: Operation, _: Any, data: Any) -> tuple[int, Any]:
-        if any(p["head"] == data["head"] and p["state"] == "open" for p in self.pulls.values()):
+        if any((p["head"], p["state"], p["fork"]) == (data["head"], "open", None) for p in self.pulls.values()):
             message = f"A pull request already exists for {self.repository.split('/')[0]}:{data['head']}."
             raise Refusal(
                 422, "Validation Failed", ({"resource": "PullRequest", "code": "custom", "message": message},)
@@ -277,7 +277,8 @@ class FakeGitHub:
     def _list_deployments(self, operation: Operation, query: dict[str, str], _: Any) -> tuple[int, Any]:
         asked = {key: query[key] for key in ("sha", "environment", "task") if key in query}
         base = operation.example(200)[0]
-        return 200, [base | d for d in self.deployments.values() if asked.items() <= d.items()]
+        newest_first = reversed(self.deployments.values())
+        return 200, [base | d for d in newest_first if asked.items() <= d.items()]
 
     def _create_deployment(self, operation: Operation, _: Any, data: Any) -> tuple[int, Any]:
         key = self._id()

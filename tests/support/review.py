@@ -26,7 +26,11 @@ class Review:
         client = GitHubClient(github.repository, TOKEN, github.url)
         self.proposals = GitSource(origin.url, "main", directory / "proposals.git")
         self.github = GitHub(
-            self.proposals, Pulls(client), Statuses(client), "main", Redactor(["a-secret-of-the-receiver"])
+            self.proposals,
+            Pulls(client),
+            Statuses(client),
+            "main",
+            Redactor(["a-secret-of-the-receiver", "its_other*secret|x"]),
         )
         self.reviewer = Reviewer(flow.services, self.github)
         self._branches = 0
@@ -65,6 +69,16 @@ class Review:
         git(self.origin.path, "update-ref", f"refs/pull/{number}/head", commit)
         self.origin.branch = "main"
         git(self.origin.work, "reset", "--hard", "--quiet", self.origin.head())
+
+    @contextmanager
+    def lagging(self, number: int, head: str | None) -> Iterator[None]:
+        """GitHub's API knows a pull request, whose ref in git is still at another head, or not there yet."""
+        ref = f"refs/pull/{number}/head"
+        git(self.origin.path, "symbolic-ref", "--delete", ref)
+        if head is not None:
+            git(self.origin.path, "update-ref", ref, head)
+        yield
+        git(self.origin.path, "symbolic-ref", ref, f"refs/heads/{self.hosted.pulls[number]['head']}")
 
     def look(self) -> float:
         return self.reviewer.look(threading.Event())

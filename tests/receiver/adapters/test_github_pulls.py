@@ -58,6 +58,15 @@ def test_a_refused_pull_request_says_why(github: FakeGitHub, pulls: Pulls) -> No
         pulls.open_or_update(PROPOSAL)
 
 
+def test_a_fork_in_the_same_organisation_is_not_taken_for_ours(github: FakeGitHub, pulls: Pulls) -> None:
+    theirs = github.open_pull(PROPOSAL.branch, title="Theirs")
+    github.pulls[theirs]["fork"] = "octo/fork-of-pins"
+    assert pulls.open_or_update(PROPOSAL).number != theirs
+    assert github.pulls[theirs]["title"] == "Theirs"
+    github.pulls[theirs]["state"] = "closed"
+    assert pulls.declined(PROPOSAL.branch, "main") == []
+
+
 def test_open_ones_are_listed_by_base(github: FakeGitHub, pulls: Pulls) -> None:
     ours = github.open_pull("promote/a")
     github.open_pull("promote/b", base="other")

@@ -99,3 +99,16 @@ def test_a_deployment_that_is_live_ends_those_before_it_of_the_same_task_alone(
         other: ["success"],
         newest: ["success"],
     }
+
+
+def test_many_failures_hide_no_deployment_that_was_live_before_them(github: FakeGitHub, statuses: Statuses) -> None:
+    first = statuses.deploying(DEPLOYMENT)
+    statuses.report(first, "success", "live")
+    for number in range(12):
+        failed = statuses.deploying(replace(DEPLOYMENT, commit=f"{number:040x}"))
+        statuses.report(failed, "failure", "rolled back")
+    now_live = replace(DEPLOYMENT, commit="c" * 40)
+    newest = statuses.deploying(now_live)
+    statuses.report(newest, "success", "live")
+    statuses.retire_others(newest, now_live)
+    assert [s["state"] for s in github.deployment_statuses[first]] == ["success", "inactive"]

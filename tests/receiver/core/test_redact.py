@@ -1,13 +1,18 @@
 """What is shown to people: never a secret, never a character that acts."""
 
 import unicodedata
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from receiver.core.deployment import Outcome
+from receiver.core.policy import Hold
+from receiver.core.promotion_body import Case, Side
 from receiver.core.redact import Redactor, plain, plain_lines
+from receiver.core.state import Slot
 
 anything = st.text(st.characters(codec=None), max_size=80)
 # Tokens as people have them: no spaces, and not made of our mask.
@@ -74,6 +79,25 @@ def test_what_acts_on_a_terminal_or_a_runner_is_taken_out(text: str, shown: str)
 
 def test_lines_stay_lines_where_they_are_wanted_and_command_none_of_them() -> None:
     assert plain_lines("a\n  ::error::b\r\nc\x1b[2J") == "a\n  : :error::b\nc"
+
+
+def test_a_secret_is_found_at_any_depth_of_a_value_and_the_rest_stays_as_it_is() -> None:
+    case = Case(
+        Slot("staging", "m"),
+        Side(1, {"hunter2hunter2": 0.5}, {"run": "by hunter2hunter2"}),
+        Side(2, unknown="https://me:pw@host/x"),
+        notes=["hunter2hunter2\nsays", "nothing"],
+    )
+    hold = Hold(Outcome.WAITING, "hunter2hunter2", 3.0)
+    shown, held = Redactor(["hunter2hunter2"]).within((case, hold))
+    assert shown == replace(
+        case,
+        old=Side(1, {"***": 0.5}, {"run": "by ***"}),
+        new=Side(2, unknown="https://***@host/x"),
+        notes=["***\nsays", "nothing"],
+    )
+    assert held == Hold(Outcome.WAITING, "***", 3.0)
+    assert held.state is Outcome.WAITING
 
 
 def test_long_hostile_text_takes_no_time_to_speak_of() -> None:

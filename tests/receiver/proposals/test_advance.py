@@ -85,7 +85,7 @@ def test_a_newer_promotion_closes_the_older_one_with_a_comment(road: Road) -> No
     assert newer.pull is not None
     assert road.github.pulls[older.pull.number]["state"] == "closed"
     (comment,) = road.github.comments.values()
-    assert comment["shown"]["body"] == f"Superseded by #{newer.pull.number}."
+    assert comment["shown"]["body"].endswith(f"\nSuperseded by #{newer.pull.number}.")
 
 
 def test_a_version_that_fails_the_gate_is_refused_before_anything_is_pushed(road: Road) -> None:

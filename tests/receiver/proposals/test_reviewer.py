@@ -218,12 +218,54 @@ def test_a_symbolic_link_in_a_fork_is_read_as_nothing(review: Review) -> None:
     assert "root:" not in review.comment(number)
 
 
-def test_secrets_are_in_no_comment_and_no_status(review: Review) -> None:
-    review.flow.registry.models[MODEL][2].status = "a-secret-of-the-receiver"
+@pytest.mark.parametrize(
+    "secret",
+    ["a-secret-of-the-receiver", "its_other*secret|x", "https://me:pw12345@host/x", "ghp_" + "aB_3" * 9],
+)
+def test_secrets_are_in_no_comment_and_no_status(review: Review, secret: str) -> None:
+    review.flow.registry.models[MODEL][2].status = f"lost for {secret} {'and more' * 200}"
     number = review.open(review.flow.files(2, 1))
     review.look()
     assert review.status(number)[0] == "failure"
-    assert "a-secret-of-the-receiver" not in review.comment(number) + review.status(number)[1]
+    shown = (review.comment(number) + review.status(number)[1]).replace("\\", "").replace("&#8203;", "")
+    assert "lost for " in shown
+    assert secret not in shown
+    assert "pw12345" not in shown
+
+
+def test_a_head_that_cannot_be_fetched_yet_is_planned_once_it_can(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.look()
+    earlier = review.hosted.head_of(review.hosted.pulls[number]["head"])
+    review.push(number, review.flow.files(3, 1))
+    with review.lagging(number, earlier):
+        assert review.look() < time.time() + 60, "and soon again"
+        assert "v1 -&gt; v2" in review.comment(number), "nothing is said of what nobody has seen"
+    review.look()
+    assert review.status(number) == ("success", "staging/churn-model v1 -> v3")
+
+
+def test_a_conflict_that_a_new_head_has_solved_is_not_held_against_it(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    earlier = review.hosted.head_of(review.hosted.pulls[number]["head"])
+    review.merge(review.flow.files(3, 1))
+    solved = review.origin.commit(dict(review.flow.files(2, 1)))
+    git(review.origin.path, "update-ref", f"refs/heads/{review.hosted.pulls[number]['head']}", solved)
+    review.origin.reset(f"{solved}^")
+    with review.lagging(number, earlier):
+        review.look()
+    review.look()
+    assert review.status(number) == ("success", "staging/churn-model v3 -> v2")
+
+
+def test_a_pull_request_that_cannot_be_fetched_yet_is_not_called_wrong(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    with review.lagging(number, None):
+        with pytest.raises(Retryable, match="no pull request"):
+            review.look()
+        assert review.hosted.writes() == []
+    review.look()
+    assert review.status(number)[0] == "success"
 
 
 def test_a_registry_that_is_away_is_pending_and_not_red(review: Review) -> None:
