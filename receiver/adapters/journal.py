@@ -4,11 +4,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-<<<<<<< Updated upstream
 from dataclasses import asdict, dataclass, replace
-=======
-from dataclasses import asdict, dataclass
->>>>>>> Stashed changes
 
 from receiver.adapters.sqlite import Database
 from receiver.core.deployment import Deployment, Draft, Outcome, Verified
