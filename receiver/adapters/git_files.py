@@ -10,6 +10,9 @@ from receiver.core.pins import FOLDER, is_environment_file
 from receiver.core.redact import plain
 
 REGULAR = frozenset({"100644", "100755"})
+# A pull request may be anybody's: reading it is to cost no more than a moment and some memory.
+MAX_FILES = 64
+MAX_TOTAL = 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,18 @@ def fetch(git: Git, *refspecs: str, seconds: float = NETWORK_SECONDS) -> None:
 
 
 def read_files(git: Git, commit: str) -> dict[str, bytes]:
-    """The environment files at a commit. Rejected: one is no regular file, or too large. GitFailed: damage."""
+    """The environment files at a commit. Rejected: one is no regular file, or it is too much. GitFailed: damage."""
     entries = [entry for entry in _list(git, commit, f"{FOLDER}/") if is_environment_file(entry.path)]
     if not entries:
         entries = [entry for entry in _list(git, commit, str(FOLDER)) if entry.mode != "040000"]
+    if len(entries) > MAX_FILES:
+        raise Rejected(f"{FOLDER}: found {len(entries)} files, allowed at most {MAX_FILES}: remove some")
     wrong = [reason for entry in entries if (reason := _wrong(entry))]
     if wrong:
         raise Rejected("\n".join(wrong))
+    total = sum(entry.size or 0 for entry in entries)
+    if total > MAX_TOTAL:
+        raise Rejected(f"{FOLDER}: found {total} bytes in all, allowed at most {MAX_TOTAL}: make them smaller")
     return _contents(git, entries)
 
 
