@@ -54,7 +54,7 @@ class FollowUp:
                 self._last_error = ""
             except Retryable as error:
                 self._note(error)
-                again_at = math.inf
+                again_at = 0.0  # at once, after this pause
                 self._stop.wait(BACKOFF_SECONDS if error.after is None else error.after)
             except Exception as error:
                 if isinstance(error, PinrailError):

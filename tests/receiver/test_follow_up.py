@@ -93,6 +93,16 @@ def test_being_told_to_wait_counts_more_than_being_woken() -> None:
     assert task.times[1] - task.times[0] >= 0.3
 
 
+def test_what_could_not_be_done_is_tried_again_unasked() -> None:
+    task = Task()
+    task.answers.append(Retryable("GitHub is away", 0.05))
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 2)
+    follow_up.stop()
+
+
 @pytest.mark.parametrize("error", [Rejected("no"), ValueError("a bug")])
 def test_no_error_ends_it(error: Exception) -> None:
     task = Task()
