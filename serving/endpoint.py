@@ -1,6 +1,7 @@
 """One scoring path over HTTP: read, decode, ask the queue, encode. What differs between protocols is a dialect."""
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -17,7 +18,7 @@ from serving.schema import Row
 class Asked(NamedTuple):
     """What a request asks, in the predictor's terms."""
 
-    rows: list[Row]
+    rows: Sequence[Row]
     params: Params = None
     id: str | None = None  # the caller's own name for the request, to be repeated
     outputs: frozenset[str] | None = None  # the parts of the answer that are wanted; None for all
@@ -62,5 +63,5 @@ class Endpoint:
             refused = refusal(error)
             status, content = self._dialect.refuse(refused)
             headers = refused.headers
-        await respond(send, status, content, headers)
+        await respond(scope, send, status, content, headers)
         self._numbers.answered(status, time.perf_counter() - start)
