@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.types import Receive, Send
+from starlette.types import Receive, Scope, Send
 
 from serving.errors import RequestTooLargeError
 from serving.schema import MAX_BODY_BYTES
 
+ONE_WRITE = "pinrail.one_write"  # the name of serving.onewrite's extension
 JSON = (b"content-type", b"application/json")
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -40,8 +41,11 @@ async def _read_on(receive: Receive, message: Any) -> bytes:
         message = await receive()
 
 
-async def respond(send: Send, status: int, content: bytes, headers: Headers = (JSON,)) -> None:
-    """Send one whole answer."""
+async def respond(scope: Scope, send: Send, status: int, content: bytes, headers: Headers = (JSON,)) -> None:
+    """Send one whole answer, in one write where the server can do that."""
+    extensions = scope.get("extensions")
+    if extensions and ONE_WRITE in extensions and extensions[ONE_WRITE](status, content, headers):
+        return
     await send(
         {
             "type": "http.response.start",

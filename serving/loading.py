@@ -36,7 +36,7 @@ class LoadingApp:
         elif self._app is not None:
             await self._app(scope, receive, send)
         else:
-            await respond(send, 503, NOT_YET, NOT_YET_HEADERS)
+            await respond(scope, send, 503, NOT_YET, NOT_YET_HEADERS)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -1,53 +1,45 @@
-"""An answer leaves in one write: uvicorn writes head and body apart, and each write is a system call and a packet."""
+"""An answer leaves in one write: uvicorn writes head and body apart, and each write is a system call and a packet.
 
-import asyncio
+An application that has its whole answer finds a function for it in the request's scope, under ``extensions``: there
+ASGI puts what one server can do and another can't. :func:`serving.asgi.respond` uses it.
+"""
+
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-
-class OneWriteTransport:
-    """A transport that keeps what is written until more is, at the latest until the event loop's next turn."""
-
-    __slots__ = ("_held", "_loop", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._held: bytes | None = None
-
-    def write(self, data: bytes) -> None:
-        """Write soon, or now together with what was kept."""
-        if self._held is None:
-            self._held = data
-            self._loop.call_soon(self._flush)
-        else:
-            data = self._held + data
-            self._held = None
-            self._transport.write(data)
-
-    def _flush(self) -> None:
-        if self._held is not None:
-            data, self._held = self._held, None
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """Close once everything is written."""
-        self._flush()
-        self._transport.close()
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that are not with the kernel yet."""
-        return len(self._held or b"") + self._transport.get_write_buffer_size()
-
-    def __getattr__(self, name: str) -> Any:
-        """All else is the transport's own."""
-        return getattr(self._transport, name)
+from serving.asgi import ONE_WRITE, Headers
 
 
 class OneWriteProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol over such a transport."""
+    """uvicorn's HTTP protocol with this extension for POST, whose answers have a body."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Speak through the transport that joins writes."""
-        super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: object) -> None:
+        if cycle.scope["method"] == "POST":
+            extensions: dict[str, Any] = {ONE_WRITE: partial(self._answer, cycle)}
+            cycle.scope["extensions"] = extensions
+        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+
+    def _answer(self, cycle: RequestResponseCycle, status: int, content: bytes, headers: Headers) -> bool:
+        """Do at once what ``cycle.send`` does in two steps; False: the client is slow to read its last answers."""
+        if cycle.flow.write_paused:
+            return False
+        if cycle.disconnected:
+            return True  # nobody is there to answer
+        parts = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"content-length: %d\r\n" % len(content))
+        parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        parts.append(content)
+        cycle.scope[
+            "extensions"
+        ].clear()  # it holds this cycle, which holds the scope: nothing is left for the collector
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.transport.write(b"".join(parts))
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        return True

@@ -1,89 +1,162 @@
-"""Answers leave in one write, and one that comes in parts does not wait for its next part."""
+"""Answers leave in one write, say the same as uvicorn's own, and wait for clients that are slow to read."""
 
 import asyncio
+import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.onewrite import OneWriteProtocol, OneWriteTransport
+from serving.asgi import read_body, respond
+from serving.onewrite import OneWriteProtocol
 
-
-class Recording(asyncio.Transport):
-    """Remembers what reached the socket."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-
-    def write(self, data: "bytes | bytearray | memoryview[int]") -> None:
-        self.written.append(bytes(data))
-
-    def close(self) -> None:
-        self.written.append(b"closed")
-
-    def get_write_buffer_size(self) -> int:
-        return 0
+written: list[bytes] = []
 
 
-def test_two_writes_become_one() -> None:
-    async def run() -> list[bytes]:
-        inner = Recording()
-        transport = OneWriteTransport(inner, asyncio.get_running_loop())
-        transport.write(b"head ")
-        assert (inner.written, transport.get_write_buffer_size()) == ([], 5)
-        transport.write(b"body")
-        assert transport.get_write_buffer_size() == 0
-        await asyncio.sleep(0)
-        return inner.written
+class Recording:
+    """A transport that remembers what was written to it."""
 
-    assert asyncio.run(run()) == [b"head body"]
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
 
+    def write(self, data: bytes) -> None:
+        written.append(data)
+        self._transport.write(data)
 
-def test_a_lone_write_leaves_in_the_next_turn_and_before_the_end() -> None:
-    async def run() -> list[bytes]:
-        inner = Recording()
-        transport = OneWriteTransport(inner, asyncio.get_running_loop())
-        transport.write(b"alone")
-        await asyncio.sleep(0)
-        assert inner.written == [b"alone"]
-        transport.write(b"last")
-        transport.close()
-        await asyncio.sleep(0)
-        return inner.written
-
-    assert asyncio.run(run()) == [b"alone", b"last", b"closed"]
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
-@pytest.mark.parametrize("parts", [[b"one"], [b"one", b"two", b"three"]])
-def test_an_answer_in_parts_arrives_part_by_part(parts: list[bytes]) -> None:
-    seen = asyncio.Event()
+class Recorded(OneWriteProtocol):
+    """The protocol under test, overheard."""
 
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            await asyncio.wait_for(seen.wait(), 10)
-            seen.clear()
-        await send({"type": "http.response.body", "body": b""})
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(Recording(transport))  # type: ignore[arg-type]
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a body with itself, and a number with so many bytes."""
+    body = await read_body(receive)
+    content = b"x" * int(body) if body.isdigit() else body
+    await respond(scope, send, 200 if body else 422, content)
+
+
+@asynccontextmanager
+async def serving(protocol: type[asyncio.Protocol]) -> AsyncIterator[tuple[str, int]]:
+    """A server of the echo under this protocol; its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        echo, http=protocol, lifespan="off", log_level="error", server_header=False, date_header=False
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.005)
+    try:
+        yield listening.getsockname()
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(running, 20)
+
+
+def request(body: bytes, method: str = "POST", version: str = "1.1", extra: str = "") -> bytes:
+    """A request as bytes."""
+    head = f"{method} / HTTP/{version}\r\nHost: test\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+    return head.encode() + body
+
+
+async def answer(address: tuple[str, int], asked: bytes) -> bytes:
+    """All that comes back until the server closes."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(asked)
+    said = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    return said
+
+
+LAST = "Connection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(b"hello", extra=LAST),
+        request(b"", extra=LAST),
+        request(b"hello", version="1.0"),
+        request(b"first") + request(b"second") + request(b"third", extra=LAST),
+        request(b"hello", extra=f"Expect: 100-continue\r\n{LAST}"),
+        request(b"y" * 200_000, extra=LAST),
+    ],
+    ids=["one", "a refusal", "HTTP/1.0", "pipelined", "expect", "long"],
+)
+def test_the_answer_has_what_uvicorn_itself_would_have_written(asked: bytes) -> None:
+    async def run() -> tuple[bytes, bytes]:
+        async with serving(HttpToolsProtocol) as plain, serving(OneWriteProtocol) as ours:
+            return await answer(plain, asked), await answer(ours, asked)
+
+    plain, ours = asyncio.run(run())
+    assert _lines(ours) == _lines(plain)
+    assert b"200 OK" in ours or b"422" in ours
+
+
+def _lines(said: bytes) -> list[bytes]:
+    """The order of headers means nothing."""
+    return sorted(said.split(b"\r\n"))
+
+
+def test_a_whole_answer_is_one_write() -> None:
+    written.clear()
 
     async def run() -> None:
-        listening = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(app, http=OneWriteProtocol, lifespan="off", log_level="error")
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.005)
-        reader, writer = await asyncio.open_connection(*listening.getsockname())
-        writer.write(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        for part in parts:
-            assert await asyncio.wait_for(reader.readuntil(part + b"\r\n"), 10)
-            seen.set()
-        assert await reader.readuntil(b"0\r\n\r\n") == b"0\r\n\r\n"
-        writer.close()
-        server.should_exit = True
-        await serving
+        async with serving(Recorded) as address:
+            await answer(address, request(b"first") + request(b"second", extra=LAST))
 
     asyncio.run(run())
+    assert [write[-6:] for write in written] == [b"\nfirst", b"second"]
+    assert all(write.startswith(b"HTTP/1.1 200 OK\r\n") for write in written)
+
+
+def test_an_answer_to_head_has_no_body() -> None:
+    async def run() -> bytes:
+        async with serving(OneWriteProtocol) as address:
+            return await answer(address, request(b"", method="HEAD", extra=LAST))
+
+    assert asyncio.run(run()).endswith(b"\r\n\r\n")
+
+
+def test_a_client_that_does_not_read_holds_its_next_answers_back_and_loses_none() -> None:
+    size, times = 1_000_000, 40
+    written.clear()
+
+    async def run() -> bytes:
+        async with serving(Recorded) as address:
+            reader, writer = await asyncio.open_connection(*address, limit=1024)
+            writer.write(request(str(size).encode()) * (times - 1) + request(str(size).encode(), extra=LAST))
+            before = -1
+            while before != sum(map(len, written)):  # until the server no longer goes on
+                before = sum(map(len, written))
+                await asyncio.sleep(0.2)
+            assert before < size * times / 2
+            said = await asyncio.wait_for(reader.read(), 60)
+            writer.close()
+            return said
+
+    said = asyncio.run(run())
+    assert len(re.findall(rb"HTTP/1.1 200 OK", said)) == times
+    assert said.count(b"x" * size) == times
+
+
+def test_a_client_that_went_away_harms_nobody() -> None:
+    async def run() -> bytes:
+        async with serving(OneWriteProtocol) as address:
+            _, writer = await asyncio.open_connection(*address)
+            writer.write(request(b"1000000"))
+            writer.transport.abort()
+            return await answer(address, request(b"still here", extra=LAST))
+
+    assert asyncio.run(run()).endswith(b"still here")
