@@ -39,8 +39,8 @@ class NativeRuntime:
         try:
             rows = frame(self._model, columns)
             labels = np.asarray(self._estimator.predict(rows))
-            has_probabilities = hasattr(self._estimator, "predict_proba")
-            probabilities = np.asarray(self._estimator.predict_proba(rows)) if has_probabilities else None
+            found = self._estimator.predict_proba(rows) if hasattr(self._estimator, "predict_proba") else None
         except Exception as error:  # an estimator may raise anything
             raise PredictionError("scikit-learn could not run the model on these rows") from error
-        return Predictions(labels, probabilities)
+        # A classifier of several outputs gives a list, with a table for each: no one row of probabilities per row.
+        return Predictions(labels, None if found is None or isinstance(found, list) else np.asarray(found))

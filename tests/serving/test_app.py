@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from serving.asgi import MAX_BODY_BYTES
 from serving.digest import digest_tree
 from serving.model_dir import input_example
 from tests.serving.conftest import serve
+from tests.support import small_models
 from tests.support.asgi import ask, post
 
 GOOD: dict[str, Any] = {"age": 30, "income": 2500.5, "balance": -1, "city": "Köln", "plan": "plus"}
@@ -262,3 +264,13 @@ def _is_finite(value: Any) -> bool:
 def _is_borderline(said: bytes) -> bool:
     """JSON Schema takes 1.0 for an integer, and knows nothing of the model's arithmetic."""
     return b"valid integer" in said or b"too far out" in said
+
+
+def test_a_classifier_that_answers_two_questions_gives_both_labels_and_no_probabilities(tmp_path: Path) -> None:
+    model = small_models.save_two_questions(tmp_path / "m")
+    asked = [{"balance": -50.0}, {"balance": 5.0}, {"balance": 50.0}]
+    said = post(serve(tmp_path / "m"), "/predict", asked)
+    assert (said.status, said.json) == (
+        200,
+        {"model": "small", "version": 3, "predictions": model.predict(pd.DataFrame(asked)).tolist()},
+    )
