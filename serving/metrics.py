@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from serving.errors import ServingError
-from serving.predictions import Predictions
+from serving.predictions import Array, Predictions
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
@@ -23,10 +25,11 @@ OTHER = "other"
 class Histogram:
     """Counts per bucket, and the sum of what was counted."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("_array", "bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
+        self._array = np.array(bounds)
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
@@ -34,6 +37,12 @@ class Histogram:
         """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def add_all(self, values: Array) -> None:
+        """Count many values."""
+        found = np.bincount(np.searchsorted(self._array, values), minlength=len(self.counts))
+        self.counts = (self.counts + found).tolist()
+        self.total += float(values.sum())
 
     def cumulative(self) -> list[tuple[str, float]]:
         """The buckets as Prometheus wants them: each holds those below it."""
@@ -80,11 +89,10 @@ class Metrics:
         if predictions.probabilities is None:
             return
         known = self.predictions
-        for label in predictions.labels.tolist():
+        for label, count in Counter(predictions.labels.tolist()).items():
             name = str(label)
-            known[name if name in known or len(known) < MAX_LABELS else OTHER] += 1
-        for row in predictions.probabilities.tolist():
-            self.probability.add(row[-1])
+            known[name if name in known or len(known) < MAX_LABELS else OTHER] += count
+        self.probability.add_all(predictions.probabilities[:, -1])
 
     def collect(self) -> Iterable[Any]:
         """The numbers as families of Prometheus's library, which calls this for every page."""

@@ -78,7 +78,7 @@ def test_requests_that_come_together_are_asked_together_and_get_their_own_answer
     assert runtime.asked == [[1, 2, 3, 4, 5]]
 
 
-def test_a_lone_request_is_answered_within_one_turn_of_the_loop() -> None:
+def test_a_lone_request_waits_for_one_turn_of_the_loop_and_no_longer() -> None:
     async def turns() -> int:
         batcher, count = Batcher(Quick(MODEL, Recorder())), 0
         task = asyncio.create_task(batcher.predict(rows(1)))
@@ -87,7 +87,34 @@ def test_a_lone_request_is_answered_within_one_turn_of_the_loop() -> None:
             count += 1
         return count
 
-    assert asyncio.run(turns()) <= 4  # the task starts, the model is asked, the task wakes, the loop sees it
+    # The task starts, nobody else comes, the model is asked, the task wakes, the loop sees it.
+    assert asyncio.run(turns()) <= 5
+
+
+def _arriving(count: int, limits: Limits) -> list[list[int]]:
+    """What the model is asked while one request arrives in every turn of the loop."""
+    runtime = Recorder()
+
+    async def run() -> None:
+        batcher = Batcher(Quick(MODEL, runtime), limits)
+        tasks = []
+        for number in range(count):
+            tasks.append(asyncio.create_task(batcher.predict(rows(number))))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+    return runtime.asked
+
+
+def test_while_more_arrive_with_every_turn_the_model_is_not_asked_for_each() -> None:
+    assert _arriving(20, Limits()) == [list(range(20))]
+
+
+def test_a_stream_of_requests_that_does_not_end_is_answered_all_the_same() -> None:
+    asked = _arriving(20, Limits(turn_rows=5))
+    assert max(len(numbers) for numbers in asked) <= 6
+    assert [number for numbers in asked for number in numbers] == list(range(20))
 
 
 def test_while_the_model_is_busy_requests_gather_and_leave_together() -> None:
