@@ -16,7 +16,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from receiver.core.errors import Rejected
 
-MLFLOW_CREDENTIALS = frozenset({"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABRICKS_TOKEN"})
+MLFLOW_CREDENTIALS = frozenset(
+    {"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET"}
+)
 MLFLOW_VARIABLES = ("MLFLOW_", "DATABRICKS_")
 
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -42,7 +42,7 @@ def open_database(settings: Settings) -> Database:
 
 def build(settings: Settings, database: Database) -> Services:
     """Everything that the flow depends on. Several processes may look at one state directory; one may act."""
-    state = settings.pinrail_state_dir
+    state, redact = settings.pinrail_state_dir, Redactor(settings.secrets)
     return Services(
         source=GitSource(
             settings.pinrail_repo_url or "", settings.pinrail_branch, state / "mirror.git", token=_token(settings)
@@ -50,8 +50,8 @@ def build(settings: Settings, database: Database) -> Services:
         registry=MlflowRegistry(settings.mlflow_tracking_uri, Cache(state / "cache", settings.mlflow_tracking_uri)),
         target=build_target(settings),
         prober=HttpProber(settings.pinrail_host),
-        journal=Journal(database),
-        outbox=Outbox(database, Redactor(settings.secrets)),
+        journal=Journal(database, redact),
+        outbox=Outbox(database, redact),
         stabilise_seconds=settings.pinrail_stabilise_seconds,
         heal=settings.pinrail_heal,
         host=settings.pinrail_host,

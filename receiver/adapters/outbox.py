@@ -37,7 +37,7 @@ class Outbox:
         self._redact = redact or Redactor()
 
     def put(self, channel: str, body: Mapping[str, Any], db: sqlite3.Connection | None = None) -> None:
-        """Keep a message for delivery: in the caller's transaction ``db``, or committed when this returns."""
+        """Keep a message, without secrets: in the caller's transaction ``db``, or committed when this returns."""
         if db is None:
             with self._database.transaction() as own:
                 self.put(channel, body, own)
@@ -45,7 +45,7 @@ class Outbox:
         now = time.time()
         db.execute(
             "INSERT INTO outbox (channel, body, created_at, not_before) VALUES (?, ?, ?, ?)",
-            (channel, json.dumps(body), now, now),
+            (channel, json.dumps(self._redact.within(body)), now, now),
         )
 
     def deliver_due(self, senders: Mapping[str, Sender]) -> int:

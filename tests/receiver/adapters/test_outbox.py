@@ -1,5 +1,6 @@
 """The outbox: in order, at least once, and never in anybody's way."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,13 @@ def test_no_secret_gets_into_the_recorded_error_or_the_log(
     assert errors(database) == ["OSError: https://***@host/x?token=*** says ***"]
     assert "hunter2" not in caplog.text
     assert "abc" not in caplog.text
+
+
+def test_no_secret_is_kept_in_a_message(database: Database) -> None:
+    outbox = Outbox(database, Redactor(["hunter2hunter2"]))
+    outbox.put("notify", {"title": "v2", "revert": {"reason": "its last words:\nhunter2hunter2", "old": 1}})
+    (kept,) = database.connection().execute("SELECT body FROM outbox").fetchone()
+    assert json.loads(kept) == {"title": "v2", "revert": {"reason": "its last words:\n***", "old": 1}}
 
 
 def test_what_was_told_long_ago_is_forgotten(database: Database, clock: Clock) -> None:
