@@ -14,7 +14,7 @@ from receiver.proposals.proposal import Proposed
 from receiver.proposals.rollback import Way
 from receiver.services import Services
 from receiver.status import reason_of, state_of, statuses
-from receiver.survey import Finding, consider, look
+from receiver.survey import Finding, Look, consider, look
 from receiver.views import deployment_views, iso
 
 
@@ -48,7 +48,7 @@ class LiveRow:
 def show_plan(services: Services, *, as_json: bool) -> None:
     """Print old -> new per slot, the metrics of both, the actions, and the reason for any refusal."""
     seen = look(services)
-    rows = [_plan_row(services, consider(services, seen, slot)) for slot in seen.slots()]
+    rows = [_plan_row(services, seen, consider(services, seen, slot)) for slot in seen.slots()]
     if as_json:
         print_json({"commit": seen.snapshot.commit, "stale": seen.snapshot.stale, "plan": [asdict(r) for r in rows]})
         return
@@ -188,7 +188,7 @@ def show_restored(way: Way, *, restored: bool, as_json: bool) -> None:
     print(f"{way.slot}: v{way.pinned} is held, v{way.target} {said}", file=sys.stderr if as_json else sys.stdout)
 
 
-def _plan_row(services: Services, finding: Finding) -> PlanRow:
+def _plan_row(services: Services, seen: Look, finding: Finding) -> PlanRow:
     old = finding.verified.version if finding.verified else None
     metrics = {version: _measured(services, finding.slot.model, version) for version in {old, finding.pinned}}
     return PlanRow(
@@ -196,8 +196,8 @@ def _plan_row(services: Services, finding: Finding) -> PlanRow:
         model=finding.slot.model,
         old=old,
         new=finding.pinned,
-        verdict=state_of(finding),
-        reason=plain_lines(reason_of(finding)),
+        verdict=state_of(seen, finding),
+        reason=plain_lines(reason_of(seen, finding)),
         actions=[str(action) for action in finding.actions],
         metrics_old=metrics[old],
         metrics_new=metrics[finding.pinned],

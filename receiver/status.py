@@ -62,9 +62,9 @@ def statuses(services: Services, seen: Look) -> list[SlotStatus]:
     return [_status(seen, consider(services, seen, slot)) for slot in seen.slots()]
 
 
-def state_of(finding: Finding) -> str:
+def state_of(seen: Look, finding: Finding) -> str:
     """One word for what would be done about a slot."""
-    if finding.retry:
+    if finding.retry or _unasked(seen, finding):
         return "unknown"
     if finding.hold:
         return str(finding.hold.state)
@@ -75,8 +75,10 @@ def state_of(finding: Finding) -> str:
     return "drift" if finding.drift else "promote"
 
 
-def reason_of(finding: Finding) -> str:
+def reason_of(seen: Look, finding: Finding) -> str:
     """Why a slot is not simply in sync, or what is special about it."""
+    if _unasked(seen, finding):
+        return str(seen.registry_down)
     if finding.hold:
         return finding.hold.reason
     if finding.retry:
@@ -84,6 +86,11 @@ def reason_of(finding: Finding) -> str:
     if finding.override:
         return f"override, gate and soak are waived: {finding.override}"
     return "; ".join(str(action) for action in finding.actions) if finding.drift else ""
+
+
+def _unasked(seen: Look, finding: Finding) -> bool:
+    """The server is right; but whether the registry is, nobody could say."""
+    return seen.registry_down is not None and not finding.hold and not finding.actions
 
 
 def _status(seen: Look, finding: Finding) -> SlotStatus:
@@ -99,8 +106,8 @@ def _status(seen: Look, finding: Finding) -> SlotStatus:
         alias_version=view.aliases.get(environment.alias) if view and environment else None,
         stage_version=max(staged, default=None),
         serving_version=live.spec.version if live else None,
-        state=state_of(finding),
-        reason=reason_of(finding),
+        state=state_of(seen, finding),
+        reason=reason_of(seen, finding),
         url=f"http://127.0.0.1:{live.spec.port}" if live else None,
         since=finding.verified.at if finding.verified else None,
     )

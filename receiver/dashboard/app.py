@@ -116,7 +116,9 @@ def readiness(records: Records, desk: Desk) -> dict[str, str]:
     worker = "ok" if looked else "has not looked at the branch yet"
     if overdue > OVERDUE_SECONDS:
         worker = f"a job has been due for {overdue:.0f} s and nobody has begun it"
-    return {"state": "ok", "worker": worker, "world": desk.truth().problem or "ok"}
+    truth = desk.truth()
+    unknown = next((row.reason for row in truth.environments if row.state == "unknown"), None)
+    return {"state": "ok", "worker": worker, "world": truth.problem or unknown or "ok"}
 
 
 def _json(content: dict[str, Any], status: int = 200) -> JSONResponse:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver.status import Board
+from receiver.status import Board, statuses
+from receiver.survey import look
 from tests.support.flow import Flow
 
 
@@ -38,3 +39,14 @@ def test_an_engine_that_hangs_while_somebody_looks_does_not_hold_the_worker_up(
     working.join()
     assert not waits
     assert [row.state for row in board.rows()] == ["in sync"]
+
+
+def test_nothing_is_called_in_sync_while_the_registry_cannot_be_asked(tmp_path: Path) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    flow.pin(staging=1)
+    flow.run()
+    flow.registry.reachable = False
+    (row,) = statuses(flow.services, look(flow.services))
+    assert (row.pinned, row.alias_version, row.serving_version) == (1, None, 1)
+    assert (row.state, row.reason) == ("unknown", "the registry did not answer")

@@ -3,8 +3,13 @@
 
 const SECONDS = 5;
 
+// A slot or a deployment that has the keyboard keeps it when the page around it is replaced.
+function focused() {
+  return document.activeElement.closest("#content [id]")?.id;
+}
+
 async function refresh() {
-  if (document.hidden) return;
+  if (document.hidden || !getSelection().isCollapsed) return; // nobody copies from a page that moves
   const response = await fetch("/", { cache: "no-store" });
   if (!response.ok) throw new Error(`status ${response.status}`);
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -12,16 +17,23 @@ async function refresh() {
     const next = fresh.getElementById(details.id);
     if (next) next.open = details.open;
   }
-  for (const id of ["content", "summary"]) {
-    document.getElementById(id).replaceWith(fresh.getElementById(id));
-  }
+  const kept = focused();
+  document.getElementById("content").replaceWith(fresh.getElementById("content"));
+  if (kept) document.getElementById(kept)?.querySelector("summary, a")?.focus({ preventScroll: true });
+  const { textContent, className } = fresh.getElementById("summary");
+  say(textContent, className);
   document.title = fresh.title;
 }
 
-function unreachable() {
+// Set only where it changes: a screen reader says it each time.
+function say(text, look) {
   const summary = document.getElementById("summary");
-  summary.textContent = "the receiver does not answer";
-  summary.className = "badge alarm";
+  if (summary.textContent !== text) summary.textContent = text;
+  summary.className = look;
+}
+
+function unreachable() {
+  say("the receiver does not answer", "badge alarm");
 }
 
 setInterval(() => refresh().catch(unreachable), SECONDS * 1000);

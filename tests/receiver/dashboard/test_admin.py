@@ -126,6 +126,15 @@ def test_before_anything_has_happened_every_page_answers(admin: Admin) -> None:
     assert admin.get("/metrics").status_code == 200
 
 
+def test_a_registry_that_cannot_be_asked_is_not_shown_as_empty_and_nothing_is_ready(admin: Admin) -> None:
+    admin.rows = [status("unknown", "MLflow cannot be reached", alias_version=None, stage_version=None)]
+    page = admin.page()
+    assert "<strong>?</strong>" in page
+    assert "nothing</strong>" not in page
+    answer = admin.get("/readyz")
+    assert (answer.status_code, answer.json()["world"]) == (503, "MLflow cannot be reached")
+
+
 def test_the_three_way_truth_is_shown_and_told(admin: Admin) -> None:
     admin.rows = [status("drift", "switch v6: v5 -> v6", serving_version=5)]
     page = admin.page()
