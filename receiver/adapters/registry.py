@@ -201,6 +201,11 @@ class MlflowRegistry:
             # Where MLflow refused us, or lists what it does not have, trying again would not help.
             why = mlflow_call.translate(error.__cause__ or error, self._uri)
             raise type(why)(f"the artifacts of {model} version {version}: {why}") from error
+        except OSError as error:
+            raise Retryable(
+                f"the artifacts of {model} version {version} cannot be kept in {self._cache.root}: {error}: "
+                "free some disk space or make it writable"
+            ) from error
 
     def _or_explain(self, model: str, call: Callable[[], T]) -> T:
         """Make the call; where something is missing, say what is there instead."""

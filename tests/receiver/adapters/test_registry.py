@@ -235,6 +235,15 @@ def test_a_version_is_downloaded_once_and_again_only_when_its_model_was_made_ane
     assert registry.fetch(model, 1).digest != old.digest
 
 
+def test_a_cache_that_takes_nothing_is_a_reason_to_wait_and_named(
+    proxy: FaultProxy, model: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a-file").touch()
+    registry = MlflowRegistry(proxy.url, Cache(tmp_path / "a-file" / "cache", proxy.url))
+    with pytest.raises(Retryable, match=r"cannot be kept in .*a-file/cache: .*Not a directory.*free some disk space"):
+        registry.fetch(model, 1)
+
+
 def test_metrics_are_those_of_the_run(mlflow_server: str, registry: MlflowRegistry, model: str) -> None:
     client = MlflowClient(mlflow_server)
     assert registry.metrics(model, 1) == {}
