@@ -20,8 +20,15 @@ from receiver.ports import Snapshot
 
 CLONE_SECONDS = 600.0
 LOCK_SECONDS = 120.0  # longer than a fetch: whoever holds the mirror is done by then
-# Where git makes lock files; the folders of loose objects, which may be thousands, have none.
-LOCKS = ((".", "*.lock"), ("refs", "**/*.lock"), ("objects/info", "**/*.lock"), ("objects/pack", "*.lock"))
+# What a killed git leaves: locks that stop the next one, and packs as large as what was fetched. The folders of loose
+# objects, which may be thousands, have none.
+LEFT = (
+    (".", "*.lock"),
+    ("refs", "**/*.lock"),
+    ("objects/info", "**/*.lock"),
+    ("objects/pack", "*.lock"),
+    ("objects/pack", "tmp_*"),
+)
 
 
 class GitSource:
@@ -91,7 +98,7 @@ class GitSource:
 
     def _bring_up_to_date(self, git: Git, before: str | None) -> str | None:
         """Fetch. Returns None, or why the mirror stays where it was."""
-        _remove_locks(self._mirror)
+        _remove_what_was_left(self._mirror)
         if before is None:
             self._rebuild(git)
             return None
@@ -182,8 +189,8 @@ def _tidy(git: Git) -> None:
         git("gc", "--auto", "--quiet")
 
 
-def _remove_locks(mirror: Path) -> None:
+def _remove_what_was_left(mirror: Path) -> None:
     """Whoever made them is gone: we have the turn, and every git holds it while it lives."""
-    for where, pattern in LOCKS:
-        for lock in (mirror / where).glob(pattern):
-            lock.unlink(missing_ok=True)
+    for where, pattern in LEFT:
+        for left in (mirror / where).glob(pattern):
+            left.unlink(missing_ok=True)

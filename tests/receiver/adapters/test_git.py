@@ -140,6 +140,15 @@ def test_stale_locks_after_a_crash_are_healed(origin: Origin, source: GitSource,
     assert not list(mirror.rglob("*.lock"))
 
 
+def test_what_a_killed_fetch_left_does_not_gather(origin: Origin, source: GitSource, mirror: Path) -> None:
+    source.snapshot()
+    left = mirror / "objects" / "pack" / "tmp_pack_mKkQKi"
+    left.write_bytes(b"half a pack")
+    left.chmod(0o444)
+    source.snapshot()
+    assert not left.exists()
+
+
 def test_locks_of_another_process_at_work_are_left_alone(
     source: GitSource, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
