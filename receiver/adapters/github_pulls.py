@@ -1,5 +1,6 @@
 """Pull requests on GitHub, and the one comment that is ours on each. Every write is safe to repeat."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from receiver.core.errors import Rejected
 
 MAX_BODY = 65_536  # characters; GitHub refuses more
 TRUSTED = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
+METHODS = ("merge", "squash", "rebase")
+# What GitHub says where the settings of the repository, or of the branch, want another method.
+OTHER_METHOD = re.compile(r"merge commits|merges are not allowed", re.IGNORECASE)
 PULLS = "/repos/{owner}/{repo}/pulls"
 COMMENTS = "/repos/{owner}/{repo}/issues/{number}/comments"
 COMMENT = "/repos/{owner}/{repo}/issues/comments/{id}"
@@ -105,11 +109,21 @@ class Pulls:
             self._change(number, state="closed", **({} if body is None else {"body": shortened(body)}))
 
     def merge(self, pull: Pull, title: str) -> None:
-        """Merge exactly the commit that was looked at. Rejected: it cannot be merged, or has moved on since."""
+        """Merge exactly the commit that was looked at, in the first way that the repository's settings allow.
+
+        Rejected: it cannot be merged, or has moved on since.
+        """
         if self.get(pull.number).merged:
             return
-        wanted = {"sha": pull.head, "commit_title": title, "merge_method": "merge"}
-        self._client.put(PULLS + "/{number}/merge", wanted, number=pull.number)
+        wanted = {"sha": pull.head, "commit_title": title}
+        for method in METHODS:
+            try:
+                self._client.put(PULLS + "/{number}/merge", {**wanted, "merge_method": method}, number=pull.number)
+            except Rejected as error:
+                if method == METHODS[-1] or not OTHER_METHOD.search(str(error)):
+                    raise
+            else:
+                return
 
     def comment(self, number: int, marker: str, body: str) -> str:
         """Have exactly one comment with this ``marker`` (a word) on the pull request. Returns its URL."""

@@ -54,6 +54,7 @@ class FakeGitHub:
         self.deployment_statuses: dict[int, list[dict[str, Any]]] = {}
         self.hooks: dict[int, dict[str, Any]] = {}
         self.deliveries: dict[int, list[dict[str, Any]]] = {}
+        self.refused_methods: dict[str, str] = {}  # of merging, and what GitHub says
         self.permissions = {"admin": True, "push": True, "pull": True}  # of the token's user
         self._ids = 100
 
@@ -216,6 +217,8 @@ class FakeGitHub:
         if pull["state"] != "open":
             raise Refusal(405, "Pull Request is not mergeable")
         head = self.head_of(pull["head"])
+        if data.get("merge_method", "merge") in self.refused_methods:
+            raise Refusal(405, self.refused_methods[data["merge_method"]])
         if data.get("sha", head) != head:
             raise Refusal(409, "Head branch was modified. Review and try the merge again.")
         merged = self._merge_in_git(pull, head, data.get("commit_title", "Merge")) if self.origin else head

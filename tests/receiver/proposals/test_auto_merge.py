@@ -43,6 +43,34 @@ def propose(review: Review, change: Change) -> int:
     return number
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"merge": "This branch must not contain merge commits."},
+        {
+            "merge": "Merge commits are not allowed on this repository.",
+            "squash": "Squash merges are not allowed on this repository.",
+        },
+    ],
+)
+def test_a_repository_that_takes_no_merge_commits_gets_what_it_takes(review: Review, refused: dict[str, str]) -> None:
+    review.hosted.refused_methods = refused
+    number = propose(review, TWO)
+    review.look()
+    assert review.hosted.pulls[number]["merged"]
+    assert merges(review) == len(refused) + 1
+
+
+def test_a_review_that_is_missing_is_not_got_round(review: Review) -> None:
+    review.hosted.refused_methods = {
+        "merge": "At least 1 approving review is required by reviewers with write access."
+    }
+    number = propose(review, TWO)
+    review.look()
+    assert not review.hosted.pulls[number]["merged"]
+    assert merges(review) == 1
+
+
 def merges(review: Review) -> int:
     return review.hosted.writes().count(MERGE)
 
