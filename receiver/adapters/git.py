@@ -19,7 +19,7 @@ from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.ports import Snapshot
 
 CLONE_SECONDS = 600.0
-LOCK_SECONDS = 120.0  # longer than a fetch: whoever holds the mirror is done by then
+LOCK_SECONDS = 120.0  # longer than most fetches: whoever holds the mirror is done by then
 # What a killed git leaves: locks that stop the next one, and packs as large as what was fetched. The folders of loose
 # objects, which may be thousands, have none.
 LEFT = (
@@ -43,6 +43,7 @@ class GitSource:
         self._ref = f"refs/heads/{branch}"
         self._refspec = f"+{self._ref}:{self._ref}"
         self._mirror = mirror_path
+        self._patience = NETWORK_SECONDS  # of the next fetch
         self._check_branch()
 
     def snapshot(self) -> Snapshot:
@@ -103,14 +104,16 @@ class GitSource:
             self._rebuild(git)
             return None
         try:
-            fetch(git, self._refspec)
+            fetch(git, self._refspec, seconds=self._patience)
         except Retryable as error:
+            self._patience = min(2 * self._patience, CLONE_SECONDS)  # so that a large push comes through in the end
             return str(error)
         except GitFailed:
             unreachable = self._why_unreachable(git)
             if unreachable is not None:
                 return unreachable
             self._rebuild(git)  # the remote answers, so it is the mirror that is broken
+        self._patience = NETWORK_SECONDS
         return None
 
     def _why_unreachable(self, git: Git) -> str | None:

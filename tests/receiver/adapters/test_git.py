@@ -1,5 +1,6 @@
 import fcntl
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -163,6 +164,35 @@ def test_locks_of_another_process_at_work_are_left_alone(
     assert lock.exists()
     os.close(turn)
     assert dict(source.snapshot().files) == CONTENT
+
+
+SLOW_SSH = """\
+#!{python}
+import os, subprocess, sys, time
+with subprocess.Popen(sys.argv[-1], shell=True, stdin=0, stdout=subprocess.PIPE) as remote:
+    while chunk := os.read(remote.stdout.fileno(), 16384):
+        os.write(1, chunk)
+        time.sleep(len(chunk) / 1_000_000)
+sys.exit(remote.returncode)
+"""
+
+
+def test_a_push_that_is_too_large_for_one_fetch_gets_longer_ones_until_it_is_there(
+    origin: Origin, tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(SLOW_SSH.format(python=sys.executable))
+    ssh.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(ssh))
+    monkeypatch.setattr("receiver.adapters.git.NETWORK_SECONDS", 0.4)
+    source = GitSource(f"ssh://git@host{origin.path}", "main", mirror)
+    first = source.snapshot()
+    large = origin.commit({"weights.bin": os.urandom(1_200_000)})
+    snapshots = [source.snapshot()]
+    while snapshots[-1].stale and len(snapshots) < 8:
+        snapshots.append(source.snapshot())
+    assert "took longer than 0.4 s" in (snapshots[0].stale or "")
+    assert [snapshot.commit for snapshot in snapshots] == [first.commit] * (len(snapshots) - 1) + [large]
 
 
 def test_many_who_look_at_once_take_turns(source: GitSource) -> None:
