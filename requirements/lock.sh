@@ -24,3 +24,6 @@ bench mlflow "$(pinned mlflow)"
 bench mlserver mlserver mlserver-sklearn
 bench bentoml bentoml
 bench fastapi fastapi uvicorn httptools 'uvloop; sys_platform != "win32"'
+
+# What it looks at a server with.
+echo py-spy | compile - -o requirements/bench-profile.txt

@@ -1,4 +1,4 @@
-"""``python -m tests.bench [serving|swap|reconcile ...] [--quick]``: measure, print, and write docs/benchmarks.md."""
+"""``python -m tests.bench [SECTION ...] [--quick]``: measure, print, and write docs/benchmarks.md."""
 
 import argparse
 import os
@@ -23,6 +23,12 @@ def _serving(options: argparse.Namespace) -> str:
     return serving_section.render(serving_section.measure(rounds, 1 if options.quick else options.seconds))
 
 
+def _profile(options: argparse.Namespace) -> str:
+    from tests.bench import profile_section
+
+    return profile_section.render(profile_section.measure(2 if options.quick else 8))
+
+
 def _swap(options: argparse.Namespace) -> str:
     from tests.bench import swap_section
 
@@ -37,6 +43,7 @@ def _reconcile(options: argparse.Namespace) -> str:
 
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
     "serving": _serving,
+    "profile": _profile,
     "swap": _swap,
     "reconcile": _reconcile,
 }

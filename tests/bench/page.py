@@ -8,6 +8,7 @@ from pathlib import Path
 
 TITLES = {
     "serving": "Serving: Pinrail and its peers",
+    "profile": "Profile: where a request's time goes",
     "swap": "Swap: promotions under load",
     "reconcile": "Reconcile: 1,000 pins in sync",
 }

@@ -88,7 +88,7 @@ def _install() -> dict[str, str]:
 
 
 def _round(peer: Peer, subject: Subject, server: Running, seconds: float, core: int) -> Round:
-    single, batch = (_body(peer, subject, rows) for rows in (1, ROWS))
+    single, batch = (write_body(peer, subject, rows) for rows in (1, ROWS))
     if peer.labels is not None:
         _insist(peer.labels(server.answer), subject.labels[:1])
         _insist(peer.labels(ask(server.port, peer.path, batch.read_bytes())), subject.labels)
@@ -102,7 +102,8 @@ def _round(peer: Peer, subject: Subject, server: Running, seconds: float, core: 
     )
 
 
-def _body(peer: Peer, subject: Subject, rows: int) -> Path:
+def write_body(peer: Peer, subject: Subject, rows: int) -> Path:
+    """The file with a request for so many rows, as this server takes them."""
     path = subject.place / f"body-{rows}.json"
     path.write_text(json.dumps(peer.body(subject.rows[:rows])))
     return path
