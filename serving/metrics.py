@@ -40,7 +40,7 @@ class Histogram:
 
     def add_all(self, values: Array) -> None:
         """Count many values."""
-        found = np.bincount(np.searchsorted(self._array, values), minlength=len(self.counts))
+        found = np.bincount(self._array.searchsorted(values), minlength=len(self.counts))
         self.counts = (self.counts + found).tolist()
         self.total += float(values.sum())
 
