@@ -6,6 +6,7 @@
 import sys
 import traceback
 
+from ml.errors import MlError
 from receiver.core.errors import PinrailError
 
 INTERRUPTED = 130  # the shell's convention for Ctrl-C
@@ -17,7 +18,7 @@ def main() -> None:
 
     try:
         app()
-    except PinrailError as error:
+    except (PinrailError, MlError) as error:
         print(f"pinrail: {error}", file=sys.stderr)  # noqa: T201 - this is a command line
         sys.exit(1)
     except KeyboardInterrupt:

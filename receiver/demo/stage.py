@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from receiver.adapters import shell
+from receiver.adapters.lock import holder
 from receiver.core.errors import Rejected
 from receiver.demo.github import REPOSITORY, LocalGitHub
 from receiver.demo.ports import Ports
@@ -54,6 +55,10 @@ class Stage:
             "MLFLOW_TRACKING_URI": self.url("MLflow"),
         }
 
+    def write_settings(self) -> None:
+        """Let every ``pinrail`` command work that is started in :attr:`root`."""
+        (self.root / ".env").write_text("".join(f'{name}="{value}"\n' for name, value in self.environ.items()))
+
     def github(self) -> LocalGitHub:
         """GitHub's stand-in."""
         return LocalGitHub(self.root, self.url("webhooks") + "/webhooks/github", SECRET)
@@ -80,7 +85,12 @@ def _environment(name: str, port: int) -> str:
 
 
 def clear(root: Path) -> None:
-    """End what an earlier demo left running and start from nothing."""
+    """End what an earlier demo left running and start from nothing. Rejected: it is still being shown."""
+    process = holder(root / "state")
+    if process is not None:
+        raise Rejected(
+            f"a demo runs already below {root} (its receiver is process {process}): end it with Ctrl-C first"
+        )
     if root.exists():
         end_servers(root / "state")
         shutil.rmtree(root)

@@ -82,6 +82,7 @@ def tell(*, once: bool) -> None:
     clear(root)
     ports = choose()
     stage = Stage(root, ports)
+    stage.write_settings()
     narrator = Narrator()
     for part, usual in ports.taken.items():
         narrator.say(f"port {usual} is taken, so {part} is on {ports.chosen[part]}")
@@ -202,7 +203,9 @@ def _curtain(stage: Stage, narrator: Narrator) -> None:
             raise Rejected(f"{environment} serves v{health['version']} at the end; the story wants v2")
         narrator.say(f"[green]{environment}[/]: {stage.url(environment)}/health says v2 and stage {health['stage']}")
     narrator.say(f"look: {stage.url('dashboard')} (dashboard), {stage.url('MLflow')} (registry)")
+    narrator.say(f"      {stage.url('production')} (what production serves, and a form to ask it)")
     narrator.say(f"try:  curl {stage.url('production')}/health")
+    narrator.say(f"      (cd {stage.root} && {Path(sys.executable).with_name('pinrail')} status)")
 
 
 def _is(deployment: Mapping[str, Any], environment: str, version: int) -> bool:
