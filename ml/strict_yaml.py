@@ -17,6 +17,9 @@ MAX_DIGITS = 20  # longer than any number that we take; Python refuses to conver
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
+# What ends a line in YAML 1.1 and not in a diff, or shows it in another order than it is read: a reviewer would see a
+# comment where a field is.
+DECEPTIVE = re.compile(r"\r(?!\n)|[\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 WORDS: Mapping[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 # libyaml where PyYAML was built with it: the same events, some fifteen times as fast.
@@ -93,11 +96,16 @@ def _decode(raw: bytes) -> str:
     if raw.startswith(b"\xef\xbb\xbf"):
         raise _Unreadable(Problem(1, (), "a byte order mark", encoding, advice))
     try:
-        return raw.decode()
+        text = raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         found = f"the byte 0x{raw[error.start]:02x}"
         raise _Unreadable(Problem(line, (), found, encoding, advice)) from error
+    if deceptive := DECEPTIVE.search(text):
+        line = text.count("\n", 0, deceptive.start()) + 1
+        found, allowed = f"the character U+{ord(deceptive[0]):04X}", "text that is read as it is shown"
+        raise _Unreadable(Problem(line, (), found, allowed, "remove it, and end lines with a newline"))
+    return text
 
 
 def read_yaml(raw: bytes) -> Document:

@@ -138,6 +138,17 @@ def test_a_merge_key_is_refused() -> None:
     assert "found a merge key" in refused(GOOD.replace("    port: 8001", "    port: 8001\n    <<: {port: 1}"))[0]
 
 
+@pytest.mark.parametrize("end", ["\r", "\x85", "\u2028", "\u2029"])
+def test_what_a_diff_shows_inside_a_comment_never_acts(end: str) -> None:
+    (said,) = refused(GOOD.replace("    override:", f"    # as before{end}    override:"))
+    assert said.startswith(f"{FILE}:11: file: found the character U+{ord(end):04X}, allowed text that is read as it")
+
+
+@pytest.mark.parametrize("turn", ["\u202e", "\u2066"])
+def test_what_a_diff_shows_in_another_order_is_refused(turn: str) -> None:
+    assert f"U+{ord(turn):04X}" in refused(GOOD.replace("version: 6\n", f"version: 6 # {turn} 7 :noisrev\n"))[0]
+
+
 def test_a_small_file_that_would_expand_without_end_is_refused_at_once() -> None:
     layers = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 10))
     assert any("anchor" in line for line in refused(f"x0: &x0 [a]\n{layers}"))
