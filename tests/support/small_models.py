@@ -103,24 +103,17 @@ def save_tensor_regressor(directory: Path) -> Any:
     """Save a linear regression over a nameless [N, 3] array."""
     features = np.random.default_rng(1).normal(size=(60, 3))
     model = LinearRegression().fit(features, features @ np.array([1.0, -2.0, 0.5]) + 3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow.sklearn.save_model(
-            model,
-            str(directory),
-            signature=infer_signature(features, model.predict(features)),
-            input_example=features[:2],
-            serialization_format="skops",
-            pip_requirements=REQUIREMENTS,
-        )
-    return model
+    return _save(model, features, directory)
 
 
 def save_two_questions(directory: Path) -> Any:
     """Save a classifier that answers two questions at once, of two and of three classes."""
     features = rows(60)[["balance"]]
     answers = np.column_stack([features["balance"] > 0, np.digitize(features["balance"], [-20, 20])]).astype(int)
-    model = MultiOutputClassifier(LogisticRegression()).fit(features, answers)
+    return _save(MultiOutputClassifier(LogisticRegression()).fit(features, answers), features, directory)
+
+
+def _save(model: Any, features: Any, directory: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mlflow.sklearn.save_model(
