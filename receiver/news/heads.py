@@ -60,7 +60,7 @@ def tell_invalid(services: Services, error: InvalidPins) -> None:
 
 
 def _standing(finding: Finding, *, heal: bool) -> Standing | None:
-    """How a pin stands for which nothing is deployed; None where the deployment says it, or there is no pin."""
+    """How a pin stands as far as no deployment says it; None where there is no pin, or healing says it."""
     slot, version = finding.slot, finding.pinned
     if version is None:
         return None
@@ -70,8 +70,10 @@ def _standing(finding: Finding, *, heal: bool) -> Standing | None:
         return Standing(slot, version, finding.hold.state, finding.hold.reason)
     if not finding.actions:
         return Standing(slot, version, Outcome.LIVE)
+    if not finding.drift:
+        return Standing(slot, version, Outcome.WAITING, "another model still has its port")
     drifted = f"PINRAIL_HEAL is off, and this is otherwise: {finding.actions[0]}"
-    return None if heal or not finding.drift else Standing(slot, version, Outcome.WAITING, drifted)
+    return None if heal else Standing(slot, version, Outcome.WAITING, drifted)
 
 
 def _tell(services: Services, name: str, before: Told | None, now: Told, found: Sequence[Standing]) -> None:

@@ -1,10 +1,12 @@
 """Every commit that changes the pins ends with a status that is true, also where nothing had to be deployed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from receiver.core.errors import Rejected
+from tests.support.flow import MODEL
 from tests.support.github_server import FakeGitHub
 from tests.support.github_spec import require_description
 from tests.support.killing import Killed
@@ -182,6 +184,20 @@ def test_drift_that_is_left_alone_is_no_success(tmp_path: Path, github: FakeGitH
     road.run("timer")
     road.deliver()
     assert road.status(commit, "staging") == ("success", "churn-model v1 is live")
+
+
+def test_a_newcomer_that_has_to_wait_for_its_port_is_pending(road: Told) -> None:
+    road.flow.registry.models["a-model"] = {1: replace(road.flow.registry.models[MODEL][1], stage="None")}
+    road.flow.registry.aliases["a-model"] = {}
+    renamed = road.flow.files(1, 1)["environments/production.yaml"].decode().replace(MODEL, "a-model")
+    waived = 'port: 8001, override: {version: 1, reason: "the same under another name"}'
+    commit = road.origin.commit({"environments/production.yaml": renamed.replace("port: 8001", waived)})
+    road.run()
+    road.deliver()
+    assert (road.status(commit, "production") or ("",))[0] == "pending"
+    road.run("timer")
+    road.deliver()
+    assert (road.status(commit, "production") or ("",))[0] == "success"
 
 
 def test_an_environment_without_models_is_in_sync(road: Told) -> None:
