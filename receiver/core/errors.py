@@ -27,7 +27,3 @@ class InvalidPins(Rejected):
     def __init__(self, reason: str, commit: str) -> None:
         super().__init__(reason)
         self.commit = commit
-
-
-class NeedsHuman(PinrailError):  # noqa: N818 - the name says what to do next
-    """Neither the new nor the old state could be reached: stop touching it and say so loudly."""

@@ -18,7 +18,6 @@ from receiver.proposals.proposal import Forge, Proposed, propose
 from receiver.services import Services
 from receiver.survey import read_desired
 
-BY_HAND = "rolled back by hand"
 RESTORE_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 
