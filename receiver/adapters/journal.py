@@ -46,8 +46,8 @@ class Told:
     """What GitHub was told last of an environment's pins."""
 
     revision: str  # the commit that was spoken of
-    pins: str  # which: a digest, or why they are not valid
-    pending: str = ""  # what they wait for; empty: nothing more is to be said
+    pins: str  # a digest of them, or of what is wrong with them
+    pending: str = ""  # a digest of what they wait for; empty: nothing more is to be said
 
 
 class Journal:

@@ -78,8 +78,8 @@ CREATE TABLE IF NOT EXISTS valid_pins (
 CREATE TABLE IF NOT EXISTS told_pins (
   environment TEXT PRIMARY KEY,
   revision    TEXT NOT NULL,              -- the commit that was spoken of
-  pins        TEXT NOT NULL,              -- which: a digest, or why they are not valid
-  pending     TEXT NOT NULL               -- what they wait for; empty: nothing more is to be said
+  pins        TEXT NOT NULL,              -- a digest of them, or of what is wrong with them
+  pending     TEXT NOT NULL               -- a digest of what they wait for; empty: nothing more is to be said
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS outbox (

@@ -34,10 +34,10 @@ def tell_head(services: Services, seen: Look, findings: Iterable[Finding]) -> No
         found = [standing for finding in findings if (standing := _standing(finding, heal=services.heal))]
         for environment in seen.desired.environments:
             before = told.get(environment.name)
-            digest = hashlib.sha256(seen.snapshot.files[path_of(environment.name)]).hexdigest()
-            if before is None or before.pins != digest or before.pending:
+            now = Told(seen.snapshot.commit, _digest(seen.snapshot.files[path_of(environment.name)]))
+            if before is None or before.pins != now.pins or before.pending:
                 here = [standing for standing in found if standing.slot.environment == environment.name]
-                _tell(services, environment.name, before, Told(seen.snapshot.commit, digest), here)
+                _tell(services, environment.name, before, now, here)
     except Exception:
         log.exception("how the pins stand could not be told to GitHub")
 
@@ -49,7 +49,7 @@ def tell_invalid(services: Services, error: InvalidPins) -> None:
         lines = str(error).split("\n")
         last = services.journal.remembered_pins()
         for name in sorted(set(filter(None, map(environment_of, [*lines, *(last.files if last else ())])))):
-            before, now = told.get(name), Told(error.commit, str(error))
+            before, now = told.get(name), Told(error.commit, _digest(str(error).encode()))
             if now != before:
                 own = next((line for line in lines if environment_of(line) == name), lines[0])
                 said = f"1 of {len(lines)}: {own}" if len(lines) > 1 else own
@@ -95,7 +95,7 @@ def _tell(services: Services, name: str, before: Told | None, now: Told, found: 
         if standing.outcome is Outcome.LIVE:
             news += tell_left_behind(services, standing.slot, standing.version, told)
             news += end_left_behind(services, standing.slot, now.revision)
-    now = replace(now, pending=said if state == "pending" and not complete else "")
+    now = replace(now, pending=_digest(said.encode()) if state == "pending" and not complete else "")
     if now != before:
         _put(services, name, now, news)
 
@@ -113,3 +113,8 @@ def _put(services: Services, name: str, now: Told, messages: Iterable[Message]) 
             services.outbox.put(CHANNEL, message, db)
 
     services.journal.tell(name, now, put)
+
+
+def _digest(content: bytes) -> str:
+    """What tells one text from another and, unlike the text, can be kept: nobody vouches for what is in it."""
+    return hashlib.sha256(content).hexdigest()
