@@ -107,9 +107,10 @@ def _misnamed(paths: Sequence[str], environments: Sequence[Environment]) -> Iter
 
 def _shared(environments: Sequence[Environment]) -> Iterator[str]:
     """A port, an alias and a stage each belong to one."""
-    first: dict[tuple[str, object], str] = {}
+    first: dict[tuple[str, str], str] = {}
     for what, value, where in _claims(environments):
-        owner = first.setdefault((what, value), where)
+        # MySQL and Unity Catalog know one alias where only the case differs.
+        owner = first.setdefault((what, str(value).casefold()), where)
         if owner != where:
             yield f"{where}: found {value}, which {owner} has too, allowed one {what} each: change one of them"
 

@@ -84,6 +84,12 @@ def test_two_environments_with_one_alias_or_stage_are_refused(field: str, shared
     assert "environments/staging.yaml:3" in said
 
 
+def test_two_aliases_that_differ_in_case_alone_are_one_to_some_registries() -> None:
+    production = PRODUCTION.replace("alias: production", "alias: Staging").encode()
+    (said,) = refused({**GOOD, "environments/production.yaml": production})
+    assert "registry.alias: found staging, which environments/production.yaml:3: registry.alias has too" in said
+
+
 def test_environments_without_a_stage_do_not_share_it() -> None:
     assert len(read_pins(files(("a", None), ("b", None))).environments) == 2
 
