@@ -8,6 +8,7 @@ import traceback
 
 from ml.errors import MlError
 from receiver.core.errors import PinrailError
+from receiver.core.redact import plain_lines
 
 INTERRUPTED = 130  # the shell's convention for Ctrl-C
 
@@ -19,7 +20,7 @@ def main() -> None:
     try:
         app()
     except (PinrailError, MlError) as error:
-        print(f"pinrail: {error}", file=sys.stderr)  # noqa: T201 - this is a command line
+        print(f"pinrail: {plain_lines(str(error))}", file=sys.stderr)  # noqa: T201 - this is a command line
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

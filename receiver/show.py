@@ -132,9 +132,12 @@ def show_history(journal: Journal, environment: str | None, model: str | None, *
 
 
 def show_live(journal: Journal, at: datetime | None, *, as_json: bool) -> None:
-    """Print what was verified live at a time. Rejected: that is still to come."""
+    """Print what was verified live at a time. Rejected: that is still to come, or out of all time."""
     now = datetime.now(UTC)
-    when = (at or now).astimezone()
+    try:
+        when = (at or now).astimezone()
+    except (ValueError, OverflowError) as error:  # the years 1 and 9999, where the clock here is not UTC's
+        raise Rejected(f"--at: {at} is too long ago or too far away: give a time that has passed") from error
     if when > now:
         raise Rejected(f"--at: {when.isoformat(timespec='seconds')} is still to come: give a time that has passed")
     slots = sorted({d.draft.slot for d in journal.recent(sys.maxsize)})

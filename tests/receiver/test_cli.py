@@ -62,6 +62,19 @@ def test_what_will_be_live_is_not_told(
     assert "--at: 2999-01-01T00:00:00" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("journal")
+def test_a_time_before_all_clocks_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pinrail(monkeypatch, "live", "--at", "0001-01-01") == 1
+    assert "too long ago" in capsys.readouterr().err
+
+
+def test_a_refusal_commands_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pinrail(monkeypatch, "retry", "\x1b]0;mine\x07\x1b[31m", "\u202ereversed") == 1
+    assert capsys.readouterr().err == "pinrail: /reversed is not in quarantine; in quarantine: nothing\n"
+
+
 def test_retry_promises_no_look_where_no_receiver_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: Path, journal: Journal
 ) -> None:
