@@ -94,7 +94,7 @@ class Worker:
             log.error("job %d: %s", job.id, error)  # noqa: TRY400 - what is wrong stands in the message
             self._queue.bury(job, str(error))
             if str(error) != self._last_rejection:
-                announce_rejection(self._services.outbox, str(error))
+                announce_rejection(self._services.outbox, error)
             self._last_rejection = str(error)
         except Exception as error:
             log.exception("job %d: a bug", job.id)

@@ -5,6 +5,7 @@ import sqlite3
 from receiver.adapters.journal import Also
 from receiver.adapters.outbox import Outbox
 from receiver.core.deployment import Deployment, Draft, Outcome
+from receiver.core.errors import InvalidPins, Rejected
 from receiver.core.plan import Goal
 from receiver.news.progress import tell_progress
 from receiver.services import Services
@@ -65,9 +66,11 @@ def announce(
     outbox.put(NOTIFY, {"title": lines[0], "text": "\n".join(line for line in lines[1:] if line)}, db)
 
 
-def announce_rejection(outbox: Outbox, reason: str) -> None:
-    """Tell that the pins at the branch head are not valid."""
-    outbox.put(NOTIFY, {"title": "The pins are not valid; nothing was changed", "text": reason})
+def announce_rejection(outbox: Outbox, error: Rejected) -> None:
+    """Tell that nothing new can be deployed: for the pins at the branch head, or whatever else has to be changed."""
+    invalid = isinstance(error, InvalidPins)
+    title = "The pins are not valid; nothing was changed" if invalid else "Nothing new can be deployed"
+    outbox.put(NOTIFY, {"title": title, "text": str(error)})
 
 
 def _version(version: int | None) -> str:

@@ -1,5 +1,6 @@
 """The worker outlives what happens to its own memory: it starts over, as a receiver does after a crash."""
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ import pytest
 from receiver.adapters.journal import Also
 from receiver.adapters.queue import Queue
 from receiver.core.deployment import Outcome
-from receiver.core.errors import Retryable
+from receiver.core.errors import Rejected, Retryable
 from receiver.core.state import Server
+from receiver.ports import Snapshot
 from receiver.status import Board
 from receiver.worker import Worker
 from tests.support.flow import Flow
@@ -91,4 +93,21 @@ def test_a_deployment_whose_end_cannot_be_written_ends_as_interrupted_and_the_ne
     other.execute("ROLLBACK")
     eventually(lambda: flow.journal.recent()[0].state is Outcome.LIVE)
     assert [d.state for d in flow.journal.recent()] == [Outcome.LIVE, Outcome.INTERRUPTED, Outcome.LIVE]
+    assert thread.is_alive()
+
+
+def test_a_branch_that_is_gone_is_told_once_and_not_as_pins_that_are_wrong(
+    flow: Flow, thread: threading.Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> Snapshot:
+        raise Rejected("the remote has no branch 'main'")
+
+    monkeypatch.setattr(flow.source, "snapshot", gone)
+    jobs = flow.database.connection()
+    eventually(lambda: jobs.execute("SELECT count(*) FROM jobs WHERE state = 'dead'").fetchone()[0] > 1)
+    told = [
+        json.loads(row["body"])["title"] for row in jobs.execute("SELECT body FROM outbox WHERE channel = 'notify'")
+    ]
+    assert told[-1] == "Nothing new can be deployed"
+    assert told.count(told[-1]) == 1
     assert thread.is_alive()
