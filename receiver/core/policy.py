@@ -108,7 +108,7 @@ def soak(request: Request) -> Hold | None:
     was_there = since is not None or longest > 0
     if was_there and longest >= request.soak_seconds:
         return None
-    need = f"{request.soak_seconds:g} s"
+    need = duration(request.soak_seconds)
     if since is None:
         return _refuse(
             f"{what} must be live in {request.follows} for {need} first; it is not live there now: "
@@ -116,6 +116,13 @@ def soak(request: Request) -> Hold | None:
         )
     until = since + request.soak_seconds
     return Hold(Outcome.WAITING, f"{what} has to stay live in {request.follows} for {need} first", until)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as an environment file has them: ``1h30m``."""
+    parts = [(int(seconds // 3600), "h"), (int(seconds % 3600 // 60), "m")]
+    rest = [f"{seconds % 60:g}s"] if seconds % 60 or seconds < 1 else []
+    return "".join([f"{count}{unit}" for count, unit in parts if count] + rest)
 
 
 def _refuse(reason: str) -> Hold:

@@ -20,7 +20,7 @@ from receiver.core.markdown import (
     signature_changes,
     text,
 )
-from receiver.core.policy import Hold
+from receiver.core.policy import Hold, duration
 from receiver.core.promotion_body import Case, Side
 from receiver.core.state import Slot
 
@@ -198,11 +198,11 @@ def _verdict(change: Change) -> list[str]:
 def _soak(soak: Soak) -> str:
     where = text(soak.environment)
     if soak.done:
-        return f"Soak: done, it was live in {where} for the {soak.seconds:g} s that it takes."
+        return f"Soak: done, it was live in {where} for the {duration(soak.seconds)} that it takes."
     if soak.since is None:
         return f"Soak: not begun, it is not live in {where}."
     until = _time(soak.since + soak.seconds)
-    return f"Soak: live in {where} since {_time(soak.since)}, of {soak.seconds:g} s; done at {until}."
+    return f"Soak: live in {where} since {_time(soak.since)}, of {duration(soak.seconds)}; done at {until}."
 
 
 def _restart(change: Change) -> str:

@@ -50,8 +50,10 @@ def webhook(settings: Settings) -> Check:
     said = f"{what}; the last delivery, {last.event} at {last.delivered_at}, ended in {last.code} {last.status}"
     if httpx.codes.is_success(last.code):
         return Check(name, ok=True, found=said)
-    todo = f"see the tunnel's line, then redeliver it in GitHub's settings; {polling}"
-    return Check(name, ok=False, found=said, todo=todo)
+    cause = "see the tunnel's line"
+    if last.code == httpx.codes.UNAUTHORIZED:
+        cause = "set PINRAIL_WEBHOOK_SECRET in the webhook too, or start the receiver again, which does"
+    return Check(name, ok=False, found=said, todo=f"{cause}, then redeliver it in GitHub's settings; {polling}")
 
 
 def tunnel(settings: Settings) -> Check:

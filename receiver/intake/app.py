@@ -24,6 +24,8 @@ LARGE = 256 * 1024  # bytes; hashing and parsing more than this would hold up ev
 
 Send = Callable[[Message], Awaitable[None]]
 
+REPEAT_SECONDS = 60.0  # how often refusals are told at most: strangers shall not write our log
+
 
 class Inbox(Protocol):
     """Where verified deliveries are kept."""
@@ -76,6 +78,7 @@ class PublicApp:
         self._routes = {b"/webhooks/github": self._github}
         if senders.mlflow_secret is not None:
             self._routes[b"/webhooks/mlflow"] = self._mlflow
+        self._complained = -REPEAT_SECONDS  # monotonic
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -109,6 +112,7 @@ class PublicApp:
 
     def _github(self, headers: Headers, body: bytes) -> Delivery | Answer:
         if not github.verify(self._senders.github_secrets, headers, body):
+            self._complain("PINRAIL_WEBHOOK_SECRET", "GitHub's")
             return UNSIGNED
         if not _is_json(headers):
             return WRONG_TYPE
@@ -120,11 +124,24 @@ class PublicApp:
 
     def _mlflow(self, headers: Headers, body: bytes) -> Delivery | Answer:
         if not mlflow.verify(self._senders.mlflow_secret or b"", headers, body, time.time()):
+            self._complain("PINRAIL_MLFLOW_WEBHOOK_SECRET", "MLflow's")
             return UNSIGNED
         if not _is_json(headers):
             return WRONG_TYPE
         event, verdict = mlflow.parse(body)
         return Delivery(mlflow.identify(headers), "mlflow", event, body, verdict, "registry")
+
+    def _complain(self, setting: str, whose: str) -> None:
+        """Nothing of a stranger is kept; but whoever has set two secrets that differ must be able to find out."""
+        now = time.monotonic()
+        if now - self._complained >= REPEAT_SECONDS:
+            self._complained = now
+            log.warning(
+                "a delivery was refused: its signature is missing or does not fit %s. If it was %s, set the same "
+                "secret in its webhook (more refusals are not told for a minute)",
+                setting,
+                whose,
+            )
 
     async def _store(self, delivery: Delivery) -> Answer:
         """Commit first, answer then."""

@@ -7,7 +7,7 @@ import pytest
 from ml.evidence import Evidence, Verdict, gate_digest
 from ml.evidence import Outcome as CheckOutcome
 from receiver.core.deployment import Deployment, Draft, Outcome
-from receiver.core.policy import Request, decide
+from receiver.core.policy import Request, decide, duration
 from receiver.core.state import Slot
 
 NOW = 10_000.0
@@ -96,6 +96,15 @@ def test_a_soak_that_is_not_over_waits_until_it_is() -> None:
     hold = decide(replace(ASKED, there=(live(STAGING, 6, NOW - 600),)))
     assert hold is not None
     assert (hold.state, hold.until) == (Outcome.WAITING, NOW + 1200)
+    assert hold.reason == "churn-model v6 has to stay live in staging for 30m first"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0, "0s"), (1, "1s"), (45, "45s"), (0.5, "0.5s"), (60, "1m"), (5430, "1h30m30s"), (86_400, "24h")],
+)
+def test_durations_are_told_as_environment_files_have_them(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
 
 
 def test_a_soak_survives_healing_but_not_another_version_in_between() -> None:

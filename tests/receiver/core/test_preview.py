@@ -77,7 +77,7 @@ def test_a_wait_is_told_as_a_point_in_time() -> None:
     )
     assert "2027-01-15 08:00:00 UTC" in Preview("c", (waits,)).summary
     said = Preview("c", (waits,)).comment()
-    assert "Soak: live in staging since 2027-01-15 07:30:00 UTC, of 1800 s; done at 2027-01-15 08:00:00 UTC." in said
+    assert "Soak: live in staging since 2027-01-15 07:30:00 UTC, of 30m; done at 2027-01-15 08:00:00 UTC." in said
     assert "start v6" not in said, "nothing would be done now"
     not_there = Preview("c", (change(soak=Soak("staging", 1800, None, done=False)),)).comment()
     assert "Soak: not begun, it is not live in staging." in not_there

@@ -90,6 +90,8 @@ def test_the_hook_is_there_and_delivers_or_is_not_well(github: FakeGitHub, setti
     github.deliveries[key] = [OK | {"status": "failed to connect to host", "status_code": 502}]
     failed = doctor.webhook(settings)
     assert (failed.ok, "502 failed to connect" in failed.found) == (False, True)
+    github.deliveries[key] = [OK | {"status": "Unauthorized", "status_code": 401}]
+    assert "PINRAIL_WEBHOOK_SECRET" in doctor.webhook(settings).todo
     hook(github, active=False)
     assert "switched off" in doctor.webhook(settings).found
 

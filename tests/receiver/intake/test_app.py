@@ -86,6 +86,17 @@ def test_no_signature_is_401_and_nothing_is_stored(intake: Intake) -> None:
     assert intake.count("deliveries") == intake.count("jobs") == 0
 
 
+def test_a_secret_that_does_not_fit_is_told_in_the_log_once_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_intake(tmp_path) as intake, caplog.at_level(logging.WARNING, "receiver.intake.app"):
+        for _ in range(3):
+            headers = github_headers(push()) | {"X-Hub-Signature-256": sign(push(), b"another secret")}
+            assert intake.request(GITHUB, push(), headers).status == 401
+    (record,) = caplog.records
+    assert "does not fit PINRAIL_WEBHOOK_SECRET. If it was GitHub's" in record.getMessage()
+
+
 def test_every_wrong_signature_gets_the_same_401_which_does_not_tell_the_right_one(intake: Intake) -> None:
     body = push()
     right = sign(body).encode()

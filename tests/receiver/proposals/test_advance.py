@@ -137,7 +137,7 @@ def test_a_version_that_only_soaks_is_proposed_and_says_until_when(
     proposed = advance(road.services, road.forge, SIX)
     (note,) = proposed.notes
     assert note.startswith(
-        "churn-model v2 has to stay live in staging for 1800 s first; merged sooner, it waits until 20"
+        "churn-model v2 has to stay live in staging for 30m first; merged sooner, it waits until 20"
     )
     assert proposed.pull is not None
     assert advance(road.services, road.forge, SIX).pull == proposed.pull

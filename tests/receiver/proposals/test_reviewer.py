@@ -107,7 +107,7 @@ def test_a_soak_is_pending_and_turns_green_by_itself(tmp_path: Path) -> None:
         assert 0 < until - time.time() <= 1800
         state, description = review.status(number)
         assert state == "pending"
-        assert "has to stay live in staging for 1800 s first; that is at" in description
+        assert "has to stay live in staging for 30m first; that is at" in description
         assert "Soak: live in staging since" in review.comment(number)
         writes = len(review.hosted.writes())
         assert review.look() == until
