@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from receiver.adapters.github_hooks import Hooks
 from receiver.adapters.hook_record import HookRecord, read_hook, write_hook
 from receiver.adapters.tunnel import Tunnel, TunnelOptions
-from receiver.core.errors import PinrailError
+from receiver.core.errors import PinrailError, Retryable
 from receiver.settings import Settings
 from receiver.wiring import build_github
 
@@ -73,23 +73,28 @@ class Ingress:
             self._told(Reached(self._url or "none yet: the tunnel is tried again", words))
         backoff = FIRST_BACKOFF_SECONDS
         while not self._ending:
-            if self._news.wait(backoff if again else None):
+            if self._news.wait(None if again is None else max(again, backoff)):
                 backoff = FIRST_BACKOFF_SECONDS
             else:
                 backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
             if not self._ending:
                 words, again = self._register()
-                log.log(logging.WARNING if again else logging.INFO, "public URL: %s, webhook: %s", self._url, words)
+                log.log(
+                    logging.INFO if again is None else logging.WARNING,
+                    "public URL: %s, webhook: %s",
+                    self._url,
+                    words,
+                )
 
-    def _register(self) -> tuple[str, bool]:
-        """Point the webhook at the tunnel. Returns how that went, and whether to try again unasked."""
+    def _register(self) -> tuple[str, float | None]:
+        """Point the webhook at the tunnel. Returns how that went, and in how many seconds to try again, if at all."""
         self._news.clear()
         url, settings = self._url, self._settings
         if not url:
-            return "waits for the tunnel", False
+            return "waits for the tunnel", None
         client = build_github(settings)
         if client is None or settings.repository is None:
-            return f"not registered: set GITHUB_TOKEN, or let a hook deliver to {url}{PATH} by hand", False
+            return f"not registered: set GITHUB_TOKEN, or let a hook deliver to {url}{PATH} by hand", None
         known = read_hook(settings.pinrail_state_dir)
         mine = known.hook if known and known.repository == settings.repository else None
         try:
@@ -97,11 +102,12 @@ class Ingress:
             hook = Hooks(client).ensure(url + PATH, settings.webhook_secrets[-1].decode(), mine)
             write_hook(settings.pinrail_state_dir, HookRecord(settings.repository, hook, url + PATH))
         except (PinrailError, OSError) as error:
-            return f"not registered, and tried again: {error}", True
+            after = error.after if isinstance(error, Retryable) else None
+            return f"not registered, and tried again: {error}", after or 0.0
         except Exception:
             log.exception("the webhook could not be registered")
-            return "not registered, and tried again", True
-        return f"{hook} of {settings.repository}", False
+            return "not registered, and tried again", 0.0
+        return f"{hook} of {settings.repository}", None
 
 
 def tunnel_options(settings: Settings) -> TunnelOptions:

@@ -1,11 +1,15 @@
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from receiver import ingress as module
 from receiver.core.errors import Rejected
 from receiver.ingress import Ingress, Reached, tunnel_options
 from receiver.settings import Settings
+from tests.support.github_server import TOKEN, FakeGitHub, Fault, serving
+from tests.support.github_spec import require_description
 from tests.support.ngrok import install_ngrok
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -63,3 +67,22 @@ def test_without_a_token_for_github_the_url_to_set_by_hand_is_told(
 def test_a_tunnel_without_a_token_for_ngrok_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="NGROK_AUTHTOKEN"):
         Ingress(settings(tmp_path, ngrok_authtoken=None), tunnel=True, told=print)
+
+
+def test_a_github_that_limits_the_rate_is_not_asked_again_sooner_than_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_description()
+    program = install_ngrok(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(module, "FIRST_BACKOFF_SECONDS", 0.01)
+    github, told = FakeGitHub("owner/models"), list[Reached]()
+    github.faults.append(Fault(403, {"Retry-After": "1"}))
+    with serving(github) as url:
+        ingress = Ingress(settings(tmp_path, github_token=TOKEN, github_api_url=url), tunnel=True, told=told.append)
+        ingress.start()
+        eventually(lambda: told, 20)
+        limited = time.monotonic()
+        eventually(lambda: github.hooks, 20)
+        assert time.monotonic() - limited > 0.9
+        ingress.stop()
