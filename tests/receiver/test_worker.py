@@ -45,7 +45,7 @@ def thread(flow: Flow) -> Iterator[threading.Thread]:
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
-        eventually(lambda: flow.serving()["staging"] == 1)
+        eventually(lambda: [d.state for d in flow.journal.recent()] == [Outcome.LIVE])
         yield thread
     finally:
         worker.stop()
