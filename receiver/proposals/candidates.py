@@ -21,7 +21,7 @@ from receiver.ports import Snapshot
 from receiver.proposals.advance import advance
 from receiver.proposals.judging import Gate, Judge
 from receiver.proposals.promotion import Change
-from receiver.proposals.proposal import Forge
+from receiver.proposals.proposal import SUPERSEDED, Forge
 from receiver.services import Services
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,8 @@ class Candidates:
         """Open or update the one pull request. Returns False while a person's own goes first."""
         changes = {e.version: Change(slot.model, e.version, slot.environment, rolling=True) for e in passed}
         rolling = next(iter(changes.values()))
-        titles = [pull.title for pull in self.pulls.declined(rolling.branch, self.forge.base)]
+        closed = self.pulls.declined(rolling.branch, self.forge.base)
+        titles = [pull.title for pull in closed if not pull.body.startswith(SUPERSEDED)]
         declined = max((v for v, change in changes.items() if any(_is_of(change, t) for t in titles)), default=0)
         left = [evidence for evidence in passed if evidence.version > declined]
         if not left:

@@ -8,6 +8,8 @@ from receiver.adapters.github_pulls import Proposal, Pull, Pulls
 from receiver.core.redact import Redactor
 from receiver.proposals.promotion import Promotion
 
+SUPERSEDED = "<!-- pinrail:superseded -->\n"  # before the text of one that was closed here, and not by a person
+
 
 @dataclass(frozen=True, slots=True)
 class Forge:
@@ -40,5 +42,5 @@ def propose(
     for other in pulls.opened(base):
         superseded = not other.fork and other.number != pull.number and promotion.change.replaces(other.branch)
         if superseded and gives_way(other):
-            pulls.close(other.number, f"Superseded by #{pull.number}.")
+            pulls.close(other.number, f"Superseded by #{pull.number}.", SUPERSEDED + other.body)
     return pull

@@ -14,7 +14,8 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
 from receiver.core.state import Slot
 from receiver.proposals.candidates import MOST, Candidates, rank
-from receiver.proposals.proposal import Forge
+from receiver.proposals.promotion import Change, promote
+from receiver.proposals.proposal import Forge, propose
 from tests.support.flow import MODEL, Flow
 from tests.support.github_server import Fault
 from tests.support.github_spec import require_description
@@ -213,6 +214,19 @@ def test_a_persons_own_promotion_of_the_same_pin_goes_first(road: Road) -> None:
     road.review.hosted.pulls[number]["state"] = "closed"
     road.look()
     assert road.titles() == ["Promote churn-model v4 to staging (was v3)"]
+
+
+def test_a_proposal_that_gave_way_to_a_persons_comes_again_after_it(road: Road) -> None:
+    lesser, best = road.register(0.82), road.register(0.9)
+    road.look()
+    promotion = promote(parse_remote(road.review.origin.url), "main", Change(MODEL, lesser, "staging"))
+    propose(road.review.github.pulls, promotion, "main", "I know why.")
+    assert road.titles() == [promotion.title]
+    road.review.merge(road.flow.files(lesser, 1))
+    (number,) = (n for n, pull in road.review.hosted.pulls.items() if pull["state"] == "open")
+    road.review.hosted.pulls[number] |= {"state": "closed", "merged": True}
+    road.look()
+    assert road.titles() == [f"Promote churn-model v{best} to staging (was v{lesser})"]
 
 
 def test_only_the_newest_of_very_many_are_measured(road: Road) -> None:
