@@ -7,6 +7,7 @@ programs that tests start inherit the same.
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,7 +16,8 @@ import pytest
 
 from ml.train import TrainResult
 from receiver.adapters.local_mlflow import running_mlflow
-from tests.support.mlflow_server import AuthServer, running_auth_mlflow
+from tests.support.mlflow_server import ADMIN, AuthServer, running_auth_mlflow
+from tests.support.shared import made_once, shared_directory, shared_server
 from tests.support.trained import train_into
 
 # What a developer's shell or a CI runner may carry and a test must not see.
@@ -28,6 +30,7 @@ FOREIGN_NAMES = ("MODEL_NAME", "DATA_VERSION", "ACCURACY_THRESHOLD", "DATABRICKS
 
 def pytest_configure(config: pytest.Config) -> None:
     """Clean the environment before anything that reads it is imported."""
+    config.addinivalue_line("markers", "long: takes many seconds, so it begins before all others")
     require = "PINRAIL_REQUIRE_"  # DOCKER, GITHUB: says to fail, not to skip, where what a test needs is missing
     for name in [
         n for n in os.environ if (n.startswith(FOREIGN) or n in FOREIGN_NAMES) and not n.startswith(require)
@@ -57,6 +60,18 @@ def pytest_configure(config: pytest.Config) -> None:
         MPLBACKEND="agg",
     )
     _forbid_the_network()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first, so that none of them is left alone at the end; the others stay with their file.
+
+    A file's tests share its fixtures, so one process runs them all. ``--dist loadgroup`` reads the groups.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("long") is None and item.get_closest_marker("docker") is None)
+    for item in items:
+        if item.get_closest_marker("long") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
 
 
 def _forbid_the_network() -> None:
@@ -101,24 +116,24 @@ def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.fixture(scope="session")
 def mlflow_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the shared MLflow server keeps ``mlflow.db`` and ``artifacts/``, to damage what is in there."""
-    return tmp_path_factory.mktemp("mlflow")
+    return shared_directory(tmp_path_factory) / "mlflow"
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(mlflow_directory: Path) -> Iterator[str]:
-    """URL of a real MLflow server that all tests share: use model names of your own."""
-    with running_mlflow(mlflow_directory) as url:
-        yield url
+def mlflow_server(pytestconfig: pytest.Config, mlflow_directory: Path) -> str:
+    """URL of a real MLflow server that all tests of all processes share: use model names of your own."""
+    return shared_server(pytestconfig, mlflow_directory, running_mlflow)
 
 
 @pytest.fixture(scope="session")
-def mlflow_auth_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthServer]:
-    """A real MLflow server behind its own basic-auth app, and the admin's name and password."""
-    with running_auth_mlflow(tmp_path_factory.mktemp("mlflow-auth")) as server:
-        yield server
+def mlflow_auth_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> AuthServer:
+    """A real MLflow server behind its own basic-auth app, shared as well, and the admin's name and password."""
+    directory = shared_directory(tmp_path_factory) / "mlflow-auth"
+    return AuthServer(shared_server(pytestconfig, directory, running_auth_mlflow), *ADMIN)
 
 
 @pytest.fixture(scope="session")
-def trained(mlflow_server: str) -> TrainResult:
+def trained(mlflow_server: str, mlflow_directory: Path) -> TrainResult:
     """A version of ``shared-churn`` in the shared MLflow server, trained once. Do not change or delete it."""
-    return train_into(mlflow_server, "shared-churn")
+    path = mlflow_directory / "trained.json"
+    return TrainResult(**made_once(path, lambda: asdict(train_into(mlflow_server, "shared-churn"))))

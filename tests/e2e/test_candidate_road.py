@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.support.git_repos import Origin
@@ -27,6 +28,7 @@ def staging(version: int, port: int) -> str:
     )
 
 
+@pytest.mark.long
 def test_a_version_that_passes_the_gate_is_proposed_planned_merged_and_served(
     mlflow_server: str, tmp_path: Path
 ) -> None:

@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.models import Versions
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 from tests.support.world import World
+
+pytestmark = pytest.mark.long
 
 
 def examined(world: World) -> tuple[int, dict[str, Any]]:

@@ -10,6 +10,7 @@ from tests.support.waiting import eventually
 from tests.support.world import World
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_promotions_fail_no_request_and_deliveries_are_not_lost(tmp_path: Path, versions: Versions) -> None:
     with World(tmp_path, versions, stabilise_seconds=0.2) as world, world.program():

@@ -141,6 +141,7 @@ def plan_becomes(road: Road, number: int, state: str) -> None:
     eventually(lambda: road.statuses("pinrail/plan", head)[-1:] == [state], 60)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_from_a_candidate_to_production_and_back_from_a_bad_version(mlflow_server: str, tmp_path: Path) -> None:
     with on_the_road(tmp_path, mlflow_server) as (road, receiver, pulls):

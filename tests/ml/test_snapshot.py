@@ -66,6 +66,8 @@ def test_a_raw_file_that_is_not_there_is_one_clear_line(tmp_path: Path, capsys: 
     assert "no snapshots: nowhere.csv" in capsys.readouterr().err
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)  # five programs, on a machine that may be busy
 @pytest.mark.skipif(DVC is None and "CI" not in os.environ, reason="dvc is not installed; CI insists on it")
 def test_dvc_makes_the_same_snapshots_on_another_clone_and_a_judged_version_from_them(
     mlflow_server: str, tmp_path: Path

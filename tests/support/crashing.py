@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -12,6 +13,7 @@ from receiver.core.deployment import Draft, Outcome
 from receiver.core.plan import Action, Kind
 from receiver.settings import load_settings
 from receiver.status import Board
+from receiver.targets.process import ProcessTarget
 from receiver.wiring import build, open_database
 from receiver.worker import Worker
 
@@ -75,12 +77,14 @@ class CrashingJournal(Journal):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_receiver(environ: dict[str, str], crash: Crash | None) -> None:
-    """The worker of a receiver, in this process, until it is killed."""
+def run_receiver(environ: dict[str, str], crash: Crash | None, servers: Sequence[str] | None = None) -> None:
+    """The worker of a receiver, in this process, until it is killed. ``servers`` starts a model server."""
     os.environ.update(environ)
     settings = load_settings("pinrail_repo_url")
     database = open_database(settings)
     services = build(settings, database)
+    if servers is not None:
+        services = replace(services, target=ProcessTarget(settings.pinrail_state_dir, command=servers))
     if crash is not None:
         services = replace(services, journal=CrashingJournal(database, crash))
     Worker(services, Queue(database), Board(services), settings.pinrail_poll_seconds).run()

@@ -10,6 +10,7 @@ from typing import Any
 from receiver.adapters.local_mlflow import running_mlflow
 
 AUTH_APP = "mlflow.server.auth:create_app"
+ADMIN = ("admin", "correct-horse-battery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,12 @@ class AuthServer:
 
 
 @contextmanager
-def running_auth_mlflow(directory: Path) -> Iterator[AuthServer]:
-    """Run an MLflow server with its own basic-auth app; its admin is in the answer."""
+def running_auth_mlflow(directory: Path) -> Iterator[str]:
+    """Run an MLflow server with its own basic-auth app, whose admin is :data:`ADMIN`; yield its URL."""
     config = directory / "auth.ini"
     config.write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{directory}/auth.db\n"
-        "admin_username = admin\nadmin_password = correct-horse-battery\nauth_cache_ttl_seconds = 60\n"
+        f"admin_username = {ADMIN[0]}\nadmin_password = {ADMIN[1]}\nauth_cache_ttl_seconds = 60\n"
     )
     environment = {
         "MLFLOW_AUTH_CONFIG_PATH": str(config),
@@ -35,7 +36,7 @@ def running_auth_mlflow(directory: Path) -> Iterator[AuthServer]:
         "UVICORN_FACTORY": "true",
     }
     with running_mlflow(directory, app=AUTH_APP, environment=environment) as url:
-        yield AuthServer(url, "admin", "correct-horse-battery")
+        yield url
 
 
 def register_version(client: Any, model: str, files: Mapping[str, str | bytes]) -> int:

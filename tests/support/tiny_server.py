@@ -21,6 +21,7 @@ DIES_AFTER_AN_ANSWER = 904
 LOADS_SLOWLY = 905
 PREDICTS_NAN = 906
 SICK = 907
+# So is the version that the option ``--tiring`` names, until it has made one prediction.
 FORKS = 908  # as a model with a pool of workers does
 
 
@@ -29,6 +30,7 @@ class App:
 
     def __init__(self, options: dict[str, str]) -> None:
         self.version = int(options["version"])
+        self.tiring, self.predictions = options.get("tiring") == options["version"], 0
         said = 1 if self.version == ANSWERS_AS_ANOTHER_VERSION else self.version
         self.health = {
             "status": "ok",
@@ -47,6 +49,7 @@ class App:
         if scope["path"] == "/environ":
             answer: Any = dict(os.environ)
         elif scope["path"] == "/predict":
+            self.predictions += 1
             number = float("nan") if self.version == PREDICTS_NAN else 0
             rows = len(json.loads(body))
             answer = {
@@ -61,7 +64,8 @@ class App:
         else:
             answer = self.health
         content = json.dumps(answer).encode()
-        status = 503 if self.version == SICK else 200
+        tired = self.tiring and self.predictions > 1 and scope["path"] == "/predict"
+        status = 503 if self.version == SICK else 500 if tired else 200
         headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})

@@ -9,9 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 from mlflow import MlflowClient
 
+from receiver.__main__ import main
 from receiver.adapters.journal import Journal
 from receiver.adapters.queue import Queue
 from receiver.adapters.sqlite import Database
@@ -35,13 +35,16 @@ from tests.support.waiting import eventually
 
 # A server process that has imported what a receiver imports: each receiver is forked from it in milliseconds.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["mlflow", "mlflow.tracking.client", "receiver.wiring", "receiver.worker"])
+_context.set_forkserver_preload(["mlflow", "mlflow.tracking.client", "receiver.up"])
 
 
 class World:
-    """One environment, staging, whose receivers come and go."""
+    """One environment, staging, whose receivers come and go. ``servers``: what starts a model server, if not ours."""
 
-    def __init__(self, directory: Path, versions: Versions, stabilise_seconds: float) -> None:
+    def __init__(
+        self, directory: Path, versions: Versions, stabilise_seconds: float, servers: Sequence[str] | None = None
+    ) -> None:
+        self._server_command = servers
         self.model = versions.model
         self.port = free_port()
         self.origin = Origin(directory / "git")
@@ -94,7 +97,7 @@ class World:
     def receiver(self, crash: Crash | None = None) -> Iterator[BaseProcess]:
         """A receiver's worker in a process of its own; with ``crash`` it kills itself there. Killed at the end."""
         self._begun_before = self._begun()
-        process = _context.Process(target=run_receiver, args=(self.environ, crash))
+        process = _context.Process(target=run_receiver, args=(self.environ, crash, self._server_command))
         process.start()
         try:
             yield process
@@ -104,23 +107,18 @@ class World:
             process.join()
 
     @contextmanager
-    def program(self) -> Iterator["subprocess.Popen[bytes]"]:
-        """``pinrail up``, as a user starts it; ended as a user does."""
+    def program(self) -> Iterator[BaseProcess]:
+        """``pinrail up``, all of it but its start: forked from a process that has the imports behind it."""
         log = self.state / "receiver.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "receiver", "up"],
-                env={**os.environ, **self.environ},
-                cwd=self.state,
-                stdout=output,
-                stderr=output,
-            )
+        process = _context.Process(target=_run_program, args=(self.environ, self.state, log))
+        process.start()
         try:
             eventually(lambda: self._listens() or self._must_run(process, log), 60)
             yield process
         finally:
             process.terminate()
-            process.wait(60)
+            process.join(60)
+            assert not process.is_alive(), log.read_text()
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """``pinrail ARGUMENTS``, run to its end."""
@@ -139,8 +137,8 @@ class World:
             return probe.connect_ex(("127.0.0.1", int(self.environ["PINRAIL_PUBLIC_PORT"]))) == 0
 
     @staticmethod
-    def _must_run(process: "subprocess.Popen[bytes]", log: Path) -> bool:
-        assert process.poll() is None, log.read_text()
+    def _must_run(process: BaseProcess, log: Path) -> bool:
+        assert process.is_alive(), log.read_text()
         return False
 
     def settle(self) -> None:
@@ -187,8 +185,12 @@ class World:
         return {int(v.version): v.current_stage for v in found if v.current_stage != "None"}
 
     def health(self) -> dict[str, Any]:
-        """What answers on the public port."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5) as answer:
+        """What answers on the public port. OSError: nobody, or not well."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+            connection.request("GET", "/health", headers={"Connection": "close"})
+            answer = connection.getresponse()
+            if answer.status != http.HTTPStatus.OK:
+                raise OSError(f"answered {answer.status}")
             found: dict[str, Any] = json.load(answer)
             return found
 
@@ -220,11 +222,22 @@ class Watcher:
         self._thread.join()
 
     def _ask(self) -> None:
-        while not self._stop.wait(0.01):
+        while not self._stop.wait(0.02):
             try:
                 self.versions[self._world.health()["version"]] += 1
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
+
+
+def _run_program(environ: Mapping[str, str], state: Path, log: Path) -> None:
+    """Become the receiver, as ``pinrail up`` does, with its output in ``log``."""
+    os.environ.update(environ)
+    os.chdir(state)
+    with log.open("wb") as output:
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+    sys.argv = ["pinrail", "up"]
+    main()
 
 
 def wait_for_death(process: BaseProcess) -> None:

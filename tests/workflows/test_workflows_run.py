@@ -91,6 +91,7 @@ def promoted(fork: Fork, number: int, environment: str) -> str:
     return line
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)  # six programs that import MLflow, on a machine that may be busy
 def test_a_candidate_is_trained_gated_and_proposed_and_then_proposed_for_production(fork: Fork) -> None:
     job = fork.job("candidate-to-staging.yml", {"threshold": "0.7"})

@@ -1,6 +1,5 @@
 """The prober against real servers, good and bad."""
 
-import json
 import math
 import signal
 import socket
@@ -19,6 +18,7 @@ from receiver.core.state import Server
 from receiver.targets.process import ProcessTarget
 from tests.contracts.target import spec
 from tests.support import tiny_server
+from tests.support.models import hollow_files
 from tests.support.ports import free_port
 from tests.support.process_target import cleaned_up, process_target, send_signal
 
@@ -39,11 +39,8 @@ def artifacts(tmp_path: Path) -> Path:
     """A model directory with an example of two rows."""
     directory = tmp_path / "model"
     directory.mkdir()
-    signature = {"inputs": json.dumps([{"name": "tenure", "type": "long", "required": True}])}
-    example = {"artifact_path": "input_example.json", "type": "dataframe", "pandas_orient": "split"}
-    described = {"signature": signature, "saved_input_example_info": example, "flavors": {}}
-    (directory / "MLmodel").write_text(yaml.safe_dump(described))
-    (directory / "input_example.json").write_text(json.dumps({"columns": ["tenure"], "data": [[30], [2]]}))
+    for name, content in hollow_files().items():
+        (directory / name).write_text(content)
     return directory
 
 
