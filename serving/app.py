@@ -11,7 +11,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from serving import model_dir, openapi
+from serving.asgi import LIMITS
 from serving.batcher import Batcher
+from serving.body import BodyReader
 from serving.endpoint import Dialect, Endpoint
 from serving.loader import Cache
 from serving.metrics import Metrics
@@ -57,6 +59,7 @@ class ModelServer:
         carried = {"environment": identity.environment, "model": identity.model, "version": str(identity.version)}
         self.metrics = Metrics(carried)
         self.batcher = Batcher(predictor, metrics=self.metrics)
+        self._bodies = BodyReader(LIMITS)
         name, number = identity.model, identity.version
         schema = RequestSchema(predictor.model)
         infer = self._endpoint("infer", InferDialect(schema, predictor.model, name, number))
@@ -73,7 +76,7 @@ class ModelServer:
         self._rest.include_router(open_inference_routes.routes(predictor, self.batcher, name, number))
 
     def _endpoint(self, name: str, dialect: Dialect) -> Endpoint:
-        return Endpoint(name, dialect, self.batcher, self.metrics)
+        return Endpoint(name, dialect, self._bodies, self.batcher, self.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; one for a score saves the way through middleware and routing."""

@@ -1,11 +1,11 @@
 """The little of HTTP that the scoring endpoints need, spoken to the ASGI server without a framework in between."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from serving.errors import RequestTooLargeError
+from serving.body import BodyReader, Limits, TooBusy, TooLarge, TooSlow
+from serving.errors import OverloadedError, RequestTooLargeError, RequestTooSlowError
 from serving.schema import MAX_BODY_BYTES
 
 ONE_WRITE = "pinrail.one_write"  # the name of serving.onewrite's extension
@@ -13,32 +13,28 @@ JSON = (b"content-type", b"application/json")
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class ClientGoneError(Exception):
-    """Nobody waits for the answer any more."""
+# With the rows that may wait, what requests can make a server hold. A body that comes at 0.6 MB/s is in time.
+LIMITS = Limits(body_bytes=MAX_BODY_BYTES, body_seconds=30.0, budget_bytes=256 << 20, linger_bytes=0)
 
 
-async def read_body(receive: Receive) -> bytes:
-    """The whole body of a request. RequestTooLargeError as soon as it is over the limit."""
+async def read_body(bodies: BodyReader, scope: Scope, receive: Receive) -> bytes:
+    """The whole body of a request.
+
+    RequestTooLargeError, RequestTooSlowError, OverloadedError: there will be none. serving.body.Gone: nobody waits.
+    """
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False) and message["type"] == "http.request" and len(body) <= MAX_BODY_BYTES:
         return body
-    return await _read_on(receive, message)
-
-
-async def _read_on(receive: Receive, message: Any) -> bytes:
-    parts, size = [], 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise RequestTooLargeError(f"the body is over {MAX_BODY_BYTES} bytes; send fewer rows at once")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-        message = await receive()
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    try:
+        return await bodies.read(receive, declared, message)
+    except TooLarge:
+        raise RequestTooLargeError(f"the body is over {MAX_BODY_BYTES} bytes; send fewer rows at once") from None
+    except TooSlow:
+        raise RequestTooSlowError(f"the body did not arrive within {LIMITS.body_seconds:g} s") from None
+    except TooBusy:
+        raise OverloadedError("other requests' bodies fill the memory; try again in a second") from None
 
 
 async def respond(scope: Scope, send: Send, status: int, content: bytes, headers: Headers = (JSON,)) -> None:

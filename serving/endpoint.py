@@ -6,8 +6,9 @@ from typing import NamedTuple, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from serving.asgi import JSON, ClientGoneError, Headers, read_body, respond
+from serving.asgi import JSON, Headers, read_body, respond
 from serving.batcher import Batcher
+from serving.body import BodyReader, Gone
 from serving.metrics import Metrics
 from serving.predictions import Predictions
 from serving.predictor import Params
@@ -43,9 +44,10 @@ class Dialect(Protocol):
 class Endpoint:
     """The ASGI app behind one scoring path."""
 
-    def __init__(self, name: str, dialect: Dialect, batcher: Batcher, metrics: Metrics) -> None:
+    def __init__(self, name: str, dialect: Dialect, bodies: BodyReader, batcher: Batcher, metrics: Metrics) -> None:
         """``name`` is what the metrics call the protocol."""
         self._dialect = dialect
+        self._bodies = bodies
         self._batcher = batcher
         self._numbers = metrics.protocol(name)
 
@@ -54,10 +56,10 @@ class Endpoint:
         start = time.perf_counter()
         headers: Headers = (JSON,)
         try:
-            asked = self._dialect.decode(scope, await read_body(receive))
+            asked = self._dialect.decode(scope, await read_body(self._bodies, scope, receive))
             content = self._dialect.encode(asked, await self._batcher.predict(asked.rows, asked.params))
             status = 200
-        except ClientGoneError:
+        except Gone:
             return
         except Exception as error:  # noqa: BLE001 - this is where errors become statuses
             refused = refusal(error)

@@ -52,6 +52,10 @@ class RequestTooLargeError(ServingError):
     """The request's body is over the limit."""
 
 
+class RequestTooSlowError(ServingError):
+    """The request's body did not arrive in time."""
+
+
 class UnsupportedMediaTypeError(ServingError):
     """The request's body is in a format that this path does not take."""
 

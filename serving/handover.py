@@ -44,8 +44,6 @@ class Connection(OneWriteProtocol):
         server = door.server
         super().__init__(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
         self.door = door
-        self.begun = 0  # requests of which a byte was read
-        self.read = 0  # requests that were read to their end
         self.answered = 0
 
     @property
@@ -68,31 +66,20 @@ class Connection(OneWriteProtocol):
             self.cycle.keep_alive = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count it in, and start the keep-alive clock: uvicorn does so only after the first answer."""
+        """Count it in."""
         super().connection_made(transport)
         self.door.connections.add(self)
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it out."""
         self.door.connections.discard(self)
         super().connection_lost(exc)
 
-    def on_message_begin(self) -> None:
-        """A request's first byte was parsed."""
-        self.begun += 1
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
         """A request is understood: where the port is another server's by now, its answer is the last one here."""
         super().on_headers_complete()
         if self.door.role is not Role.LIVE:
             self.close_after_answer()
-
-    def on_message_complete(self) -> None:
-        """A request's last byte was parsed."""
-        self.read += 1
-        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer's last byte was written."""

@@ -7,13 +7,14 @@ ASGI puts what one server can do and another can't. :func:`serving.asgi.respond`
 from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from serving.asgi import ONE_WRITE, Headers
+from serving.bounded import BoundedProtocol
 
 
-class OneWriteProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with this extension for POST, whose answers have a body."""
+class OneWriteProtocol(BoundedProtocol):
+    """The bounded HTTP protocol with this extension for POST, whose answers have a body."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: object) -> None:
         if cycle.scope["method"] == "POST":

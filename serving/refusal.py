@@ -10,6 +10,7 @@ from serving.errors import (
     OverloadedError,
     PredictionError,
     RequestTooLargeError,
+    RequestTooSlowError,
     UnsupportedMediaTypeError,
 )
 
@@ -40,6 +41,8 @@ def refusal(error: Exception) -> Refusal:  # noqa: PLR0911 - a table
             return Refusal(422, [asdict(detail) for detail in error.details], text)
         case RequestTooLargeError():
             return Refusal(413, text, text)
+        case RequestTooSlowError():
+            return Refusal(408, text, text)
         case UnsupportedMediaTypeError():
             return Refusal(415, text, text)
         case OverloadedError():

@@ -15,11 +15,15 @@ from typing import Any, Protocol
 from receiver.core.delivery import Delivery, Kind
 from receiver.core.errors import Retryable
 from receiver.intake import github, mlflow
-from receiver.intake.body import BodyReader, Gone, Limits, Message, Receive, TooBusy, TooLarge, TooSlow
 from receiver.intake.headers import Headers, only
+from serving.body import BodyReader, Gone, Limits, Message, Receive, TooBusy, TooLarge, TooSlow
 
 log = logging.getLogger(__name__)
 
+# GitHub caps a payload at 25 MB and waits 10 s.
+LIMITS = Limits(
+    body_bytes=25 * 1024 * 1024, body_seconds=8.0, budget_bytes=128 * 1024 * 1024, linger_bytes=50 * 1024 * 1024
+)
 LARGE = 256 * 1024  # bytes; hashing and parsing more than this would hold up everybody else's answers
 
 Send = Callable[[Message], Awaitable[None]]
@@ -71,10 +75,10 @@ NOT_STORED = Answer(503, "the delivery could not be stored; deliver it again", (
 class PublicApp:
     """The ASGI app of the public listener."""
 
-    def __init__(self, senders: Senders, inbox: Inbox, limits: Limits | None = None) -> None:
+    def __init__(self, senders: Senders, inbox: Inbox, limits: Limits = LIMITS) -> None:
         self._senders = senders
         self._inbox = inbox
-        self._bodies = BodyReader(limits or Limits())
+        self._bodies = BodyReader(limits)
         self._routes = {b"/webhooks/github": self._github}
         if senders.mlflow_secret is not None:
             self._routes[b"/webhooks/mlflow"] = self._mlflow
@@ -94,7 +98,7 @@ class PublicApp:
 
     async def _webhook(self, judge: "Judge", headers: Headers, receive: Receive, send: Send) -> None:
         try:
-            body = await self._bodies.read(headers, receive)
+            body = await self._bodies.read(receive, only(headers, b"content-length") or b"")
         except TooLarge:
             await self._refuse(TOO_LARGE, receive, send)
         except TooSlow:

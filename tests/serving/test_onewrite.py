@@ -2,18 +2,13 @@
 
 import asyncio
 import re
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
-from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.asgi import read_body, respond
 from serving.onewrite import OneWriteProtocol
+from tests.support.echo import LAST, answer, request, serving
 
 written: list[bytes] = []
 
@@ -37,49 +32,6 @@ class Recorded(OneWriteProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Recording(transport))  # type: ignore[arg-type]
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers a body with itself, and a number with so many bytes."""
-    body = await read_body(receive)
-    content = b"x" * int(body) if body.isdigit() else body
-    await respond(scope, send, 200 if body else 422, content)
-
-
-@asynccontextmanager
-async def serving(protocol: type[asyncio.Protocol]) -> AsyncIterator[tuple[str, int]]:
-    """A server of the echo under this protocol; its address."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        echo, http=protocol, lifespan="off", log_level="error", server_header=False, date_header=False
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve(sockets=[listening]))
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-        await asyncio.sleep(0.005)
-    try:
-        yield listening.getsockname()
-    finally:
-        server.should_exit = True
-        await asyncio.wait_for(running, 20)
-
-
-def request(body: bytes, method: str = "POST", version: str = "1.1", extra: str = "") -> bytes:
-    """A request as bytes."""
-    head = f"{method} / HTTP/{version}\r\nHost: test\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
-    return head.encode() + body
-
-
-async def answer(address: tuple[str, int], asked: bytes) -> bytes:
-    """All that comes back until the server closes."""
-    reader, writer = await asyncio.open_connection(*address)
-    writer.write(asked)
-    said = await asyncio.wait_for(reader.read(), 20)
-    writer.close()
-    return said
-
-
-LAST = "Connection: close\r\n"
 
 
 @pytest.mark.parametrize(

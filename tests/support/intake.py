@@ -16,10 +16,10 @@ from receiver.adapters.inbox import Inbox
 from receiver.adapters.listener import Listener
 from receiver.adapters.queue import Queue
 from receiver.adapters.sqlite import Database
-from receiver.intake.app import PublicApp, Senders
-from receiver.intake.body import Limits
+from receiver.intake.app import LIMITS, PublicApp, Senders
 from receiver.intake.github import Watched
 from receiver.intake.server import server_config
+from serving.body import Limits
 
 SECRET = b"correct horse battery staple"
 MLFLOW_SECRET = b"an mlflow webhook secret"
@@ -120,7 +120,7 @@ def raw_request(body: bytes, *headers: bytes, path: bytes = b"/webhooks/github")
 
 
 @contextmanager
-def running_intake(directory: Path, limits: Limits | None = None, *, mlflow: bool = True) -> Iterator[Intake]:
+def running_intake(directory: Path, limits: Limits = LIMITS, *, mlflow: bool = True) -> Iterator[Intake]:
     """The public listener on a free port, with its state below ``directory``."""
     database = Database(directory / "pinrail.db")
     queue = Queue(database)

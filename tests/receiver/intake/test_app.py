@@ -17,8 +17,8 @@ import pytest
 from receiver.adapters.queue import Queue
 from receiver.intake import server
 from receiver.intake.app import Senders
-from receiver.intake.body import Limits
 from receiver.intake.github import Watched
+from serving.body import Limits
 from tests.receiver.intake.test_mlflow import BODY as MLFLOW_BODY
 from tests.receiver.intake.test_mlflow import SECRET as MLFLOW_SECRET_TEXT
 from tests.receiver.intake.test_mlflow import signed as mlflow_signed
@@ -207,7 +207,8 @@ def test_bodies_that_together_exceed_the_budget_are_503_and_the_rest_is_served(i
 
 
 def test_a_connection_that_sends_no_request_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server.PublicProtocol, "request_seconds", 0.3)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
     with running_intake(tmp_path) as intake:
         for sent in (b"", b"POST /webhooks/github HT", b"POST /webhooks/github HTTP/1.1\r\nX-A: b\r\n"):
             with socket.create_connection(("127.0.0.1", intake.port), timeout=10) as connection:
@@ -260,7 +261,7 @@ def test_who_is_refused_holds_no_connection_and_gets_no_second_answer(intake: In
 def test_open_connections_are_capped_and_the_next_one_after_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "CONNECTIONS", 5)
+    monkeypatch.setattr(server.PublicProtocol, "connections_max", 5)
     with running_intake(tmp_path) as intake:
         held = [socket.create_connection(("127.0.0.1", intake.port), timeout=10) for _ in range(5)]
         with socket.create_connection(("127.0.0.1", intake.port), timeout=10) as one_too_many:

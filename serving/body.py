@@ -5,23 +5,21 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from receiver.intake.headers import Headers, only
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one sender, and all together, may cost us. GitHub caps a payload at 25 MB and waits 10 s."""
+    """What one sender, and all together, may cost us."""
 
-    body_bytes: int = 25 * 1024 * 1024
-    body_seconds: float = 8.0
-    budget_bytes: int = 128 * 1024 * 1024  # of bodies held in memory at once
-    linger_bytes: int = 50 * 1024 * 1024  # read and thrown away after a refusal, so that the refusal is heard
+    body_bytes: int
+    body_seconds: float
+    budget_bytes: int  # of bodies held in memory at once
+    linger_bytes: int  # read and thrown away after a refusal, so that the refusal is heard
 
 
-class TooLarge(Exception):  # noqa: N818 - named for what it is; it never leaves the app
+class TooLarge(Exception):  # noqa: N818 - named for what it is; whoever reads says it in their own words
     """The body is larger than we take."""
 
 
@@ -44,30 +42,29 @@ class BodyReader:
         self._limits = limits
         self._held = 0
 
-    async def read(self, headers: Headers, receive: Receive) -> bytes:
-        """The whole body. Raises TooLarge, TooSlow, TooBusy or Gone as soon as that is known."""
-        declared = only(headers, b"content-length") or b""
+    async def read(self, receive: Receive, declared: bytes = b"", first: Message | None = None) -> bytes:
+        """The whole body. Raises TooLarge, TooSlow, TooBusy or Gone as soon as that is known.
+
+        ``declared``: the request's Content-Length, if it has one. ``first``: the message that was received already.
+        """
         if declared.isdigit() and (len(declared) > len("1000000000") or int(declared) > self._limits.body_bytes):
             raise TooLarge
         chunks: list[bytes] = []
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                await self._collect(receive, chunks)
+                await self._collect(receive, first or await receive(), chunks)
         except TimeoutError as error:
             raise TooSlow from error
         finally:
             self._held -= sum(map(len, chunks))
         return b"".join(chunks)
 
-    async def _collect(self, receive: Receive, chunks: list[bytes]) -> None:
+    async def _collect(self, receive: Receive, message: Message, chunks: list[bytes]) -> None:
         size = 0
-        more = True
-        while more:
-            message = await receive()
+        while True:
             if message["type"] == "http.disconnect":
                 raise Gone
             chunk = message.get("body", b"")
-            more = message.get("more_body", False)
             size += len(chunk)
             if size > self._limits.body_bytes:
                 raise TooLarge
@@ -75,6 +72,9 @@ class BodyReader:
                 raise TooBusy
             self._held += len(chunk)
             chunks.append(chunk)
+            if not message.get("more_body", False):
+                return
+            message = await receive()
 
     async def linger(self, receive: Receive) -> None:
         """Throw away what still comes, for a while: closing on unread bytes would reset away our answer."""
