@@ -8,6 +8,8 @@ refused at once.
 """
 
 import asyncio
+import faulthandler
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -33,6 +35,7 @@ class Limits:
     waiting_rows: int = 4 * MAX_ROWS
     waiting_requests: int = 1000
     seconds: float = 10.0  # from a request's arrival to its answer
+    give_up_seconds: float = 45.0  # that the model may be busy with one piece: a thread can't be ended, a process can
     piece_rows: int = 512  # of a long request, per turn
     turn_rows: int = 256  # of all short requests, per turn
 
@@ -127,7 +130,7 @@ class Batcher:
                 self._loop = None
         else:
             self._busy_since = time.monotonic()
-            running = loop.run_in_executor(self._thread, self._ask, pieces)
+            running = loop.run_in_executor(self._thread, self._ask_or_end, pieces)
             running.add_done_callback(lambda done: self._back_from_thread(loop, pieces, done.result()))
 
     def _back_from_thread(
@@ -187,6 +190,14 @@ class Batcher:
             answers.append(together.part(start, start + len(rows)))
             start += len(rows)
         return answers
+
+    def _ask_or_end(self, pieces: Sequence[_Piece]) -> list[Predictions | Exception]:
+        """Ask in the thread. Where the model never comes back, the process ends, so that it can be started anew."""
+        faulthandler.dump_traceback_later(self.limits.give_up_seconds, exit=True, file=sys.__stderr__ or sys.stderr)
+        try:
+            return self._ask(pieces)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def _give(self, pieces: Sequence[_Piece], answers: Sequence[Predictions | Exception]) -> None:
         for (request, rows), answer in zip(pieces, answers, strict=True):

@@ -40,7 +40,7 @@ class NativeRuntime:
             rows = frame(self._model, columns)
             labels = np.asarray(self._estimator.predict(rows))
             found = self._estimator.predict_proba(rows) if hasattr(self._estimator, "predict_proba") else None
-        except Exception as error:  # an estimator may raise anything
+        except (Exception, SystemExit) as error:  # an estimator may raise anything, and must not end the server
             raise PredictionError("scikit-learn could not run the model on these rows") from error
         # A classifier of several outputs gives a list, with a table for each: no one row of probabilities per row.
         return Predictions(labels, None if found is None or isinstance(found, list) else np.asarray(found))

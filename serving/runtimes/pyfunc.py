@@ -36,7 +36,7 @@ class PyfuncRuntime:
         try:
             rows = frame(self._model, columns)
             answer = self._pyfunc.predict(rows, params=dict(params)) if params else self._pyfunc.predict(rows)
-        except Exception as error:  # a model may raise anything
+        except (Exception, SystemExit) as error:  # a model may raise anything, and must not end the server
             raise PredictionError("the model failed on these rows") from error
         return Predictions(_array(answer), None)
 

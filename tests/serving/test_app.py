@@ -162,7 +162,7 @@ def test_a_client_that_leaves_half_way_is_no_error(app: ModelServer) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(app({"type": "http", "method": "POST", "path": "/predict"}, receive, send))
+    asyncio.run(app({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, send))
     assert sent == []
 
 
@@ -274,3 +274,10 @@ def test_a_classifier_that_answers_two_questions_gives_both_labels_and_no_probab
         200,
         {"model": "small", "version": 3, "predictions": model.predict(pd.DataFrame(asked)).tolist()},
     )
+
+
+def test_a_model_that_calls_exit_has_failed_and_the_server_has_not(tmp_path: Path) -> None:
+    small_models.save_quitter(tmp_path / "m")
+    app = serve(tmp_path / "m")
+    assert post(app, "/predict", {"number": -1.0}).status == 500
+    assert post(app, "/predict", {"number": 4.0}).json["predictions"] == [4.0]

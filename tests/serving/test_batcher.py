@@ -3,6 +3,8 @@
 # ruff: noqa: ASYNC110 - what is waited for is the state of the thing under test
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -247,6 +249,29 @@ def test_a_request_that_waits_too_long_is_refused_and_never_asked() -> None:
 
     asyncio.run(run())
     assert runtime.asked == [[0], [2]]
+
+
+HANGS = """
+import asyncio, threading
+from tests.serving.test_batcher import MODEL, Batcher, Limits, Recorder, Slow
+
+def never_comes_back(numbers):
+    if 13 in numbers:
+        threading.Event().wait()
+
+async def main():
+    batcher = Batcher(Slow(MODEL, Recorder(never_comes_back)), Limits(seconds=0.05, give_up_seconds=1.0))
+    await batcher.predict([(1,)])
+    await batcher.predict([(13,)])
+
+asyncio.run(main())
+"""
+
+
+def test_a_model_that_never_comes_back_ends_its_process_which_says_where_it_hung() -> None:
+    done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "never_comes_back" in done.stderr
 
 
 def test_a_quick_model_that_fell_behind_refuses_what_is_too_late() -> None:

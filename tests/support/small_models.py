@@ -1,5 +1,6 @@
 """Small real models, fitted in a moment and saved as MLflow saves them."""
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ with warnings.catch_warnings():
             number = model_input["number"]
             with np.errstate(invalid="ignore"):
                 return pd.DataFrame({"double": number * factor, "root": np.sqrt(number)})
+
+    class Quitter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        """Answers with the number itself, and ends the program at a negative one."""
+
+        def predict(self, context, model_input: TypeFromExample, params=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+            """Repeat, or exit."""
+            if (model_input["number"] < 0).any():
+                sys.exit("a negative number")
+            return model_input["number"]
 
 
 CITIES = ("Bonn", "Köln", "東京")
@@ -129,13 +139,22 @@ def _save(model: Any, features: Any, directory: Path) -> Any:
 
 def save_pyfunc(directory: Path) -> None:
     """Save a model of no flavor but MLflow's generic one, with a param."""
+    _save_generic(Doubler(), directory, {"factor": 2.0})
+
+
+def save_quitter(directory: Path) -> None:
+    """Save a model that calls exit."""
+    _save_generic(Quitter(), directory)
+
+
+def _save_generic(model: Any, directory: Path, params: dict[str, Any] | None = None) -> None:
     example = pd.DataFrame({"number": [1.0, 4.0]})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mlflow.pyfunc.save_model(
             str(directory),
-            python_model=Doubler(),
-            signature=infer_signature(example, params={"factor": 2.0}),
+            python_model=model,
+            signature=infer_signature(example, params=params),
             input_example=example,
             pip_requirements=REQUIREMENTS,
         )
