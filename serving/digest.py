@@ -16,5 +16,7 @@ def digest_tree(root: Path) -> str:
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         name = path.relative_to(root).as_posix()
         if name not in NOT_CONTENT:
-            lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n")
+            name = name.replace("\\", "\\\\").replace("\n", "\\n")  # as sha256sum does: a line is one file
+            with path.open("rb") as file:
+                lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()

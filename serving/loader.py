@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 120.0
+LITTLE_BYTES = 1 << 20
 METRICS_SECONDS = 5.0  # they are only shown: a version does not wait long for them
 # The names that pins may have: MLflow itself takes anything, a path must not.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -207,6 +208,11 @@ def _download(model: str, version: int, place: Path, tracking_uri: str | None) -
     try:
         path = Path(download_artifacts(uri, dst_path=str(place / "artifacts"), tracking_uri=tracking_uri))
     except Exception as error:
+        if (free := shutil.disk_usage(place).free) < LITTLE_BYTES:  # MLflow calls a full disk a missing file
+            raise RegistryUnavailableError(
+                f"the artifacts of {model} version {version} could not be kept: the disk of {place.parent} is full "
+                f"({free >> 10} KiB free). Make room, and it is tried again"
+            ) from error
         raise _explained(error, f"the artifacts of {model} version {version}", "are missing") from error
     for name in NOT_CONTENT:
         (path / name).unlink(missing_ok=True)
