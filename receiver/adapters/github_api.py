@@ -18,6 +18,7 @@ from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
 
 CALL_SECONDS = 30.0  # GitHub itself gives up after 10
+LIST_SECONDS = 150.0  # all pages of the files of a large pull request
 LONGEST_WAIT_SECONDS = 3600.0
 MAX_ITEMS = 1000  # of a list that is read page by page
 RATE_LIMITED = frozenset({403, 429})
@@ -61,7 +62,7 @@ class GitHubClient:
                     break
             return items
 
-        found: list[Any] = self._run(f"GET {path}", read)
+        found: list[Any] = self._run(f"GET {path}", read, LIST_SECONDS)
         return found
 
     def post(self, path: str, data: Mapping[str, Any], **names: object) -> Any:
@@ -87,12 +88,12 @@ class GitHubClient:
     def _names(self, names: Mapping[str, object]) -> dict[str, str]:
         return {"owner": self.owner, "repo": self.name, **{key: str(value) for key, value in names.items()}}
 
-    def _run(self, what: str, call: Callable[[GitHubAPI], Awaitable[Any]]) -> Any:
+    def _run(self, what: str, call: Callable[[GitHubAPI], Awaitable[Any]], seconds: float | None = None) -> Any:
         async def within_deadline() -> Any:
             timeout = httpx.Timeout(CALL_SECONDS, connect=10.0)
             async with (
                 httpx.AsyncClient(verify=_tls(), timeout=timeout, follow_redirects=True) as client,
-                asyncio.timeout(CALL_SECONDS),
+                asyncio.timeout(CALL_SECONDS if seconds is None else seconds),
             ):
                 return await call(GitHubAPI(client, "pinrail", oauth_token=self._token, base_url=self._api_url))
 

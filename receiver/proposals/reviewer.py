@@ -9,7 +9,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,7 +58,7 @@ class _Known:
     """What needs not be asked or said again about one pull request."""
 
     head: str = ""
-    paths: Sequence[str] = ()  # that it changes
+    paths: Sequence[str] | None = ()  # that it changes; None: GitHub cannot say, such as of a diff that is too large
     merged_from: tuple[str, str] | None = None  # head, base
     merged: Snapshot | InvalidPins | None = None
     told: object = None
@@ -79,30 +80,45 @@ class Reviewer:
         """
         opened = self.github.pulls.opened(self.github.branch)
         self._known = {pull.number: self._known.get(pull.number, _Known()) for pull in opened}
-        touching = [pull for pull in opened if self._touches(pull)]
+        touching: list[Pull] = []
+        put_off: list[Retryable] = []
+        for pull in opened:
+            with self._alone(pull, put_off):
+                touching += [pull] if self._touches(pull) else []
         base = self.github.proposals.snapshot() if touching else None
-        again_at, put_off = math.inf, None
+        again_at = math.inf
         for pull in touching:
             if stop.is_set() or base is None:
                 break
-            try:
+            with self._alone(pull, put_off):
                 again_at = min(again_at, self._review(pull, base))
-            except Retryable as error:
-                if error.after is not None:  # GitHub counts our calls
-                    raise
-                put_off = error
-            except Rejected as error:
-                self._note(pull, str(error))
-        if put_off is not None:
-            raise put_off
+        if put_off:
+            raise put_off[0]
         return again_at
+
+    @contextmanager
+    def _alone(self, pull: Pull, put_off: list[Retryable]) -> Iterator[None]:
+        """What one pull request meets keeps none of the others waiting."""
+        try:
+            yield
+        except Retryable as error:
+            if error.after is not None:  # GitHub counts our calls
+                raise
+            put_off.append(error)
+        except Rejected as error:
+            self._note(pull, str(error))
 
     def _touches(self, pull: Pull) -> bool:
         known = self._known[pull.number]
         if known.head != pull.head:
-            known.paths = self.github.pulls.changed_paths(pull.number)
+            try:
+                known.paths = self.github.pulls.changed_paths(pull.number)
+            except Rejected as error:  # git can say it all the same
+                known.paths = None
+                self._note(pull, f"what it changes is not known: {error}")
             known.head = pull.head
-        return len(known.paths) >= MAX_ITEMS or any(map(is_environment_file, known.paths))
+        paths = known.paths
+        return paths is None or len(paths) >= MAX_ITEMS or any(map(is_environment_file, paths))
 
     def _review(self, pull: Pull, base: Snapshot) -> float:
         known = self._known[pull.number]
@@ -125,7 +141,7 @@ class Reviewer:
             self._tell(pull, safe)
             known.told = told
         if isinstance(proposed, Snapshot) and desired is not None and not pull.fork:
-            subject = mergeable((base, desired), Candidate(pull.branch, known.paths, proposed.files), plan)
+            subject = mergeable((base, desired), Candidate(pull.branch, known.paths or (), proposed.files), plan)
             if subject is not None:
                 self._merge(pull, subject)
         return plan.again_at

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -299,6 +300,16 @@ def test_one_pull_request_that_cannot_be_told_keeps_none_of_the_others_waiting(r
     review.hosted.faults += [None, None, None, Fault(422)]
     review.look()
     assert (review.comments(first), len(review.comments(second))) == ([], 1)
+
+
+@pytest.mark.parametrize("fault", [Fault(422), Fault(502)], ids=["a diff too large", "one that takes too long"])
+def test_one_whose_files_github_cannot_list_keeps_none_of_the_others_waiting(review: Review, fault: Fault) -> None:
+    first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
+    review.hosted.faults += [None, fault]
+    with suppress(Retryable):
+        review.look()
+    assert bool(review.comments(first)) == (fault.status == 422), "git knows what it changes"
+    assert review.status(second) == ("success", "staging/churn-model v1 -> v3")
 
 
 def test_a_rate_limit_ends_the_look_with_the_time_to_come_back(review: Review) -> None:
