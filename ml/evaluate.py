@@ -37,7 +37,9 @@ class Request:
 
 
 def evaluate(request: Request) -> Sequence[Verdict]:
-    """Measure the version once, record evidence for every environment, and return the chosen one's verdicts.
+    """Measure the version once, record evidence, and return the chosen environment's verdicts.
+
+    Evidence is for every environment that pins the model, or for all where none does, and for the chosen one.
 
     MlError: no such environment, version or data, or no registry.
     """
@@ -58,7 +60,10 @@ def evaluate(request: Request) -> Sequence[Verdict]:
     client = tracking.client()
     model = tracking.model_name(request.candidate.model)
     number = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
-    asked = [_with_accuracy(environment, model, request.accuracy) for environment in environments.values()]
+    # Another model's gate need not make sense for this one; before it is pinned anywhere, every gate may be meant.
+    pinning = {name for name, environment in environments.items() if model in environment.models} or {*environments}
+    chosen = [one for name, one in environments.items() if name in {*pinning, request.environment}]
+    asked = [_with_accuracy(environment, model, request.accuracy) for environment in chosen]
     with tempfile.TemporaryDirectory() as scratch:
         judged = run_gate(client, (model, number), asked, rows, Path(scratch))
         for one in judged:

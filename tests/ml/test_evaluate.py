@@ -81,6 +81,21 @@ def test_evidence_is_recorded_for_every_environment_and_bound_to_all_three_diges
         assert found.gate_digest == gate_digest(parse_environment(path.read_bytes(), str(path)).gate)
 
 
+def test_an_environment_that_does_not_pin_the_model_has_no_say_in_it(
+    trained: TrainResult, environments: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    staging = ENVIRONMENT.format(name="staging", stage="Staging", gate="{accuracy: {min: 0.8}}")
+    pinned = staging.replace("models: {}", f"models: {{{trained.model}: {{version: 1, port: 8000}}}}")
+    (environments / "staging.yaml").write_text(pinned)
+    other = ENVIRONMENT.format(name="production", stage="Production", gate="{r2: {min: 0.3}}")
+    (environments / "production.yaml").write_text(other)
+    asked = ["--model", trained.model, "--version", trained.model_version]
+    assert main(asked) == 0
+    assert capfd.readouterr().out.startswith("PASS: accuracy=")
+    assert main([*asked, "--environment", "production"]) == 1
+    assert "r2 can't be measured" in capfd.readouterr().err
+
+
 def test_evidence_under_another_threshold_is_not_evidence_for_the_files_gate(
     trained: TrainResult, environments: Path
 ) -> None:
