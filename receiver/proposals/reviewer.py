@@ -107,6 +107,8 @@ class Reviewer:
             put_off.append(error)
         except Rejected as error:
             self._note(pull, str(error))
+        except Exception:
+            log.exception("pull request %d: a bug", pull.number)
 
     def _touches(self, pull: Pull) -> bool:
         known = self._known[pull.number]

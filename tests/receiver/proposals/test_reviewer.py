@@ -10,6 +10,7 @@ import pytest
 
 from ml.environment import parse_environment
 from receiver.core.errors import Retryable
+from receiver.ports import Snapshot
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
 from tests.support.github_server import Fault
@@ -310,6 +311,22 @@ def test_one_whose_files_github_cannot_list_keeps_none_of_the_others_waiting(rev
         review.look()
     assert bool(review.comments(first)) == (fault.status == 422), "git knows what it changes"
     assert review.status(second) == ("success", "staging/churn-model v1 -> v3")
+
+
+def test_one_that_meets_a_bug_keeps_none_of_the_others_waiting(
+    review: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
+    real = review.proposals.pull_request
+
+    def odd(number: int) -> Snapshot:
+        if number == first:
+            raise KeyError(number)
+        return real(number)
+
+    monkeypatch.setattr(review.proposals, "pull_request", odd)
+    review.look()
+    assert review.status(second)[0] == "success"
 
 
 def test_a_rate_limit_ends_the_look_with_the_time_to_come_back(review: Review) -> None:
