@@ -46,12 +46,16 @@ class MlflowRegistry:
             ) from error
         self._uri = uri
         self._cache = cache
-        self._views = ModelViews(self._client, uri, self._list)
+        self._views = ModelViews(self._client, uri, self._read, self._list)
         self._fetched: dict[tuple[str, int], tuple[object, str]] = {}  # what a version was when fetched, its digest
 
     def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
         """Aliases and stages of the named models; a model that is not registered is left out."""
-        return self._views.observe(models)
+        try:
+            return self._views.observe(models)
+        except (LookupError, TypeError, ValueError) as error:  # an alias of "NaN": something else than MLflow answers
+            said = mlflow_call.shown(f"MLflow at {self._uri} answers what makes no sense: {error!r}")
+            raise Retryable(said) from error
 
     def versions(self, model: str) -> Sequence[int]:
         """The numbers of the READY versions, ascending; none where the model is not registered."""

@@ -55,25 +55,26 @@ Read = Callable[[Callable[[], Any]], Any]
 class ModelViews:
     """Reads views, and remembers the stages of models that have not changed since."""
 
-    def __init__(self, client: Any, uri: str, read: Read) -> None:
-        """Args: an ``MlflowClient``, the server's base URL, and how a call is made."""
+    def __init__(self, client: Any, uri: str, read: Read, read_list: Read) -> None:
+        """Args: an ``MlflowClient``, the server's base URL, and how a call is made: for one model, for very many."""
         self._client = client
         self._uri = uri
         self._read = read
+        self._read_list = read_list
         self._stages: dict[str, tuple[object, dict[int, str]]] = {}  # model -> what it was when read, its stages
 
     def observe(self, names: Sequence[str]) -> dict[str, RegistryView]:
         """Views of the named models; one that is not registered is left out."""
         found = dict(self._models(names))
-        changed = [name for name, model in found.items() if self._remembered(name, model) is None]
-        for name, stages in self._read_stages(changed).items():
-            self._stages[name] = (_mark(found[name]), stages)
+        # Looked up once: another thread that looks meanwhile may remember something newer.
+        stages = {
+            name: known for name, model in found.items() if (known := self._remembered(name, model)) is not None
+        }
+        for name, read in self._read_stages([name for name in found if name not in stages]).items():
+            stages[name] = read
+            self._stages[name] = (_mark(found[name]), read)
         return {
-            name: RegistryView(
-                name,
-                {alias: int(version) for alias, version in model.aliases.items()},
-                self._remembered(name, model) or {},
-            )
+            name: RegistryView(name, {alias: int(version) for alias, version in model.aliases.items()}, stages[name])
             for name, model in found.items()
         }
 
@@ -119,7 +120,7 @@ class ModelViews:
     def _pages(self, search: Callable[..., Any], size: int, query: str = "") -> Iterator[Any]:
         token = None
         while True:
-            page = self._read(partial(search, query or None, max_results=size, page_token=token))
+            page = self._read_list(partial(search, query or None, max_results=size, page_token=token))
             yield from page
             token = page.token
             if not token:

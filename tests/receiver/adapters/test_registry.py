@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +92,29 @@ def test_silence_and_a_slow_drip_end_at_the_deadline(
     with pytest.raises(Retryable, match="did not answer within"):
         registry.metrics(model, 1)
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_look_at_few_models_is_over_as_soon_as_any_other_question(
+    proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(Hang(), "registered-models/get", FOREVER)
+    began = time.monotonic()
+    with pytest.raises(Retryable, match=r"did not answer within 0\.5 s"):
+        registry.observe([model])
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("version", ['"NaN"', '"1e3"', '"-"'])
+def test_an_alias_that_points_at_no_number_is_no_answer(
+    proxy: FaultProxy, registry: MlflowRegistry, model: str, version: str
+) -> None:
+    aliases = f'[{{"alias": "staging", "version": {version}}}]'
+    body = f'{{"registered_model": {{"name": "{model}", "aliases": {aliases}}}}}'
+    proxy.plan(Answer(200, body.encode()), "registered-models/get")
+    with pytest.raises(Retryable, match="makes no sense"):
+        registry.observe([model])
+    assert model in registry.observe([model])
 
 
 def test_one_connection_that_died_does_not_fail_a_read(
@@ -263,6 +286,25 @@ def test_a_change_by_somebody_else_is_seen_at_the_next_look(
     assert registry.observe([model])[model].stages == {1: "Archived", 2: "Production"}
     client.delete_model_version(model, "1")
     assert registry.observe([model])[model].stages == {2: "Production"}
+
+
+def test_a_change_while_another_thread_looks_hides_no_stage_from_it(
+    monkeypatch: pytest.MonkeyPatch, mlflow_server: str, registry: MlflowRegistry, model: str
+) -> None:
+    other, views = new_name(), registry._views
+    register_version(MlflowClient(mlflow_server), other, FILES)
+    registry.set_stage(model, 1, "Production")
+    registry.observe([model])
+    read = views._read_stages
+
+    def meanwhile(names: Sequence[str]) -> dict[str, dict[int, str]]:
+        monkeypatch.setattr(views, "_read_stages", read)
+        registry.set_stage(model, 2, "Staging")
+        assert registry.observe([model])[model].stages == {1: "Production", 2: "Staging"}
+        return read(names)
+
+    monkeypatch.setattr(views, "_read_stages", meanwhile)
+    assert registry.observe([model, other])[model].stages[1] == "Production"
 
 
 def test_many_models_cost_one_request_when_nothing_changed(
