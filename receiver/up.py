@@ -31,6 +31,7 @@ from receiver.settings import Settings
 from receiver.status import Board
 from receiver.wiring import build, build_courier, build_follow_ups, open_database, remember_target
 from receiver.worker import Worker
+from serving.bounded import allow_open_files
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
     redact = Redactor(settings.secrets)
     configure_logs(redact)
     sys.setswitchinterval(SWITCH_SECONDS)
+    allow_open_files()
     stop = threading.Event()
     for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ending, lambda *_: stop.set())

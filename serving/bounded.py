@@ -5,9 +5,20 @@ extension that never ends: whoever sends these could have every file descriptor 
 """
 
 import asyncio
+import resource
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+OPEN_FILES = 4096  # for all those connections, and what else a process has open
+
+
+def allow_open_files() -> None:
+    """Raise this process's limit of open files, as far as that is allowed: the usual one is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class BoundedProtocol(HttpToolsProtocol):

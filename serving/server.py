@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from serving import control
+from serving.bounded import allow_open_files
 from serving.control import ControlError, Reply
 from serving.handover import BACKLOG, KEEP_ALIVE_SECONDS, Door
 from serving.loading import LoadingApp
@@ -58,6 +59,7 @@ class _Served:
         self.error: Exception | None = None
 
     async def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        allow_open_files()
         # uvicorn raises a signal that it caught once more when it is done, which would end the process before it
         # has tidied up.
         signal.signal(signal.SIGTERM, _already_heeded)

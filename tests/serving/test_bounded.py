@@ -1,6 +1,8 @@
 """What a stranger may hold open of a model server: little, and not for long."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -106,3 +108,16 @@ def test_open_connections_are_capped_and_the_others_go_on() -> None:
             return said
 
     assert asyncio.run(run()).endswith(b"mine")
+
+
+FEW_FILES = """
+import resource as r
+from serving.bounded import BoundedProtocol, allow_open_files
+r.setrlimit(r.RLIMIT_NOFILE, (256, r.getrlimit(r.RLIMIT_NOFILE)[1]))
+allow_open_files()
+assert r.getrlimit(r.RLIMIT_NOFILE)[0] > BoundedProtocol.connections_max
+"""
+
+
+def test_a_process_may_open_as_many_files_as_it_takes_connections() -> None:
+    subprocess.run([sys.executable, "-c", FEW_FILES], check=True, timeout=60)
