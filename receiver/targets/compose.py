@@ -118,8 +118,9 @@ class ComposeTarget:
         started = looked = time.monotonic()
         while time.monotonic() < started + self.start_seconds:
             if container.running and is_healthy(container.url):
-                slot = self._slot(container.spec)
-                return next(s for s in roster.describe(slot) if s.id == container.id)
+                well = [s for s in roster.describe(self._slot(container.spec)) if s.id == container.id]
+                if well:
+                    return well[0]
             if not container.running or time.monotonic() > looked + LOOK_SECONDS:
                 looked = time.monotonic()
                 container = self._still_there(container)
