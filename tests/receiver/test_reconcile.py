@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.adapters.journal import Quarantine
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.plan import Action, Kind
@@ -143,6 +144,14 @@ def test_lifting_the_quarantine_tries_again(settled: Flow) -> None:
     settled.journal.lift(STAGING)
     settled.run("retry")
     assert settled.serving()["staging"] == 2
+
+
+def test_lifting_one_slots_quarantine_leaves_the_others(flow: Flow) -> None:
+    slots = {STAGING, PRODUCTION, Slot("staging", "another-model")}
+    for slot in slots:
+        flow.journal.quarantine(Quarantine(slot, 2, "c" * 40, "it answered 500", needs_human=False, since=1.0))
+    flow.journal.lift(STAGING)
+    assert {entry.slot for entry in flow.journal.quarantined()} == slots - {STAGING}
 
 
 def test_a_first_version_that_fails_leaves_the_registry_as_it_was_found(flow: Flow) -> None:

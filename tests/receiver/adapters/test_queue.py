@@ -201,6 +201,34 @@ def test_two_workers_never_lease_at_once(database: Database) -> None:
     assert [queue.claim() is None for queue in queues] == [False, True]
 
 
+def test_a_worker_that_looked_before_the_other_one_leased_gets_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, late = Queue(database), Queue(database)
+    queue.enqueue("push")
+    claimed(queue)
+    queue.enqueue("push")
+    monkeypatch.setattr(late, "_seconds_until_due", lambda: 0.0)
+    assert late.claim() is None
+
+
+def test_a_retry_that_wants_to_wait_for_ages_is_due_within_the_hour(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.enqueue("push")
+    queue.retry(claimed(queue), 1e12, "a rate limit without sense")
+    assert queue.claim() is None
+    now = time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + module.MAX_DELAY_SECONDS)
+    assert claimed(queue).attempts == 2
+
+
+def test_a_note_is_no_longer_than_a_person_reads(queue: Queue, database: Database) -> None:
+    job = queue.enqueue("push")
+    queue.bury(claimed(queue), "x" * 50_000)
+    assert state(database, job) == ("dead", "x" * module.NOTE_CHARACTERS)
+
+
 def test_old_jobs_that_nobody_asks_about_are_forgotten(
     queue: Queue, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +253,13 @@ def test_a_token_in_an_error_is_in_no_row(database: Database) -> None:
     job = queue.enqueue("push")
     queue.bury(claimed(queue), "fatal: https://me:tok@host/r: hunter2hunter2")
     assert state(database, job) == ("dead", "fatal: https://***@host/r: ***")
+    job = queue.enqueue("push")
+    queue.retry(claimed(queue), 0, "hunter2hunter2")
+    assert state(database, job) == ("retry", "***")
+    again = claimed(queue)
+    newer = queue.enqueue("push")
+    queue.retry(again, 0, "hunter2hunter2")
+    assert state(database, job) == ("superseded", f"job {newer} takes over: ***")
 
 
 class QueueMachine(RuleBasedStateMachine):

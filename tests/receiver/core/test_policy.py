@@ -78,6 +78,11 @@ def test_a_check_that_does_not_pass_is_refused_with_its_verdict(outcome: CheckOu
     assert "accuracy=0.74 < 0.8" in reason
 
 
+@pytest.mark.parametrize("other", [{"model": "fraud-model"}, {"environment": "staging"}], ids=str)
+def test_evidence_copied_from_another_model_or_environment_is_void(other: dict[str, str]) -> None:
+    assert "it was recorded for" in refusal(replace(ASKED, evidence=replace(EVIDENCE, **other)))  # type: ignore[arg-type]
+
+
 def test_a_check_in_the_gate_that_was_not_measured_is_refused() -> None:
     gate = GATE | {"latency_p95_ms": {"max": 50}}
     evidence = replace(EVIDENCE, gate_digest=gate_digest(gate))
@@ -90,6 +95,15 @@ def test_an_override_waives_gate_and_soak() -> None:
 
 def test_a_version_never_live_in_staging_is_refused() -> None:
     assert "promote it to staging before production" in refusal(replace(ASKED, there=()))
+
+
+def test_without_any_soak_it_must_have_been_live_in_staging_all_the_same() -> None:
+    assert "promote it to staging before production" in refusal(replace(ASKED, there=(), soak_seconds=0))
+
+
+def test_a_soak_is_over_at_the_very_second() -> None:
+    assert decide(replace(ASKED, there=(live(STAGING, 6, NOW - 1800),))) is None
+    assert decide(replace(ASKED, there=(live(STAGING, 6, NOW - 1799),))) is not None
 
 
 def test_a_soak_that_is_not_over_waits_until_it_is() -> None:
@@ -134,10 +148,24 @@ def test_a_version_that_soaked_and_left_staging_may_still_be_promoted() -> None:
     assert decide(replace(ASKED, there=(live(STAGING, 6, NOW - 5000), live(STAGING, 7, NOW - 100)))) is None
 
 
+def test_the_longest_stretch_counts_even_if_a_short_one_came_later() -> None:
+    there = tuple(live(STAGING, version, NOW - ago) for version, ago in ((6, 9000), (7, 5000), (6, 1000), (7, 100)))
+    assert decide(replace(ASKED, there=there)) is None
+
+
 def test_going_back_to_what_was_live_here_needs_neither_gate_nor_soak() -> None:
     before = replace(ASKED, here=(live(PRODUCTION, 6, 1.0),), there=(), evidence=None)
     assert decide(before) is None
     assert decide(replace(before, digest="sha256:swapped")) is not None
+
+
+@pytest.mark.parametrize(
+    "here",
+    [live(PRODUCTION, 5, 1.0), replace(live(PRODUCTION, 6, 1.0), state=Outcome.ROLLED_BACK)],
+    ids=["another version of the same bytes", "rolled back"],
+)
+def test_what_was_never_live_here_itself_needs_gate_and_soak(here: Deployment) -> None:
+    assert "no evidence" in refusal(replace(ASKED, here=(here,), evidence=None))
 
 
 def test_an_environment_that_follows_none_has_no_soak() -> None:

@@ -42,6 +42,24 @@ def test_a_secret_broken_up_by_control_characters_is_found_where_it_would_be_sho
     assert Redactor(["hunter2hunter2"]).line("x hunter2\x1b[0m\x00hunter2 y") == "x *** y"
 
 
+def test_a_secret_that_begins_like_another_is_masked_to_its_end() -> None:
+    known = ["hunter2hunter2", "hunter2hunter2-and-more"]
+    for order in (known, known[::-1]):
+        assert Redactor(order)("x hunter2hunter2-and-more y hunter2hunter2 z") == "x *** y *** z"
+
+
+@pytest.mark.parametrize(
+    "name", ["access_token", "api_key", "key", "password", "secret", "sig", "signature", "token", "Token"]
+)
+def test_a_parameter_of_a_url_that_is_named_like_a_credential_is_masked(name: str) -> None:
+    assert Redactor()(f"https://host/r?a=1&{name}=abc#top") == f"https://host/r?a=1&{name}=***#top"
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer", "token"])
+def test_an_authorization_is_masked_whatever_its_scheme(scheme: str) -> None:
+    assert Redactor()(f"Authorization: {scheme} dXNlcjpwYXNzd29yZA==") == f"Authorization: {scheme} ***"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
