@@ -139,8 +139,8 @@ def _wait(headers: Mapping[str, str]) -> float | None:
             return _bounded(float(headers["retry-after"]))
         if headers.get("x-ratelimit-remaining") == "0":
             return _bounded(float(headers["x-ratelimit-reset"]) - time.time())
-    except (KeyError, ValueError):
-        return None
+    except (KeyError, ValueError):  # a proxy may name a date; that there is a wait counts more than how long
+        return 60.0 if "retry-after" in headers else None
     return None
 
 

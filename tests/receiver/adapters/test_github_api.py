@@ -31,6 +31,7 @@ def test_a_list_is_read_over_all_its_pages(github: FakeGitHub, client: GitHubCli
         (Fault(429, {"Retry-After": "9"}), 9.0),
         (Fault(403, {"Retry-After": "11"}), 11.0),
         (Fault(403, {"Retry-After": "1e400"}), 3600.0),
+        (Fault(403, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), 60.0),
         (Fault(429, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "99999999999"}), 3600.0),
         (Fault(403, body=b'{"message": "You have exceeded a secondary rate limit."}'), 60.0),
         (Fault(200, body=b"<html>", content_type="text/html"), None),
