@@ -93,12 +93,12 @@ def test_with_a_control_socket_it_starts_from_the_cache_while_the_registry_is_do
         first.terminate()
     with serving(options(trained, cache, control=control), "http://127.0.0.1:9") as process:
         eventually(control.exists)
-        assert ask(control, {"do": "status"})[0]["role"] == "candidate"
-        eventually(lambda: ask(control, {"do": "status"})[0]["ready"], 30)
-        said, _ = ask(control, {"do": "status"})
+        assert ask(control, {"do": "status"}, timeout=10)[0]["role"] == "candidate"
+        eventually(lambda: ask(control, {"do": "status"}, timeout=10)[0]["ready"], 30)
+        said, _ = ask(control, {"do": "status"}, timeout=10)
         assert said["spec"]["digest"] == trained.digest
         assert get(int(said["private_url"].rsplit(":", 1)[1]))[0] == 200
-        ask(control, {"do": "exit"})
+        ask(control, {"do": "exit"}, timeout=10)
         assert process.wait(10) == 0
 
 
