@@ -17,7 +17,10 @@ def edit_pin(raw: bytes, model: str, version: int, file: str = "the environment 
     """
     before = parse_environment(raw, file)
     if model not in before.models:
-        raise Rejected(f"{file} has no pin for {model!r}: {did_you_mean(model, list(before.models))}")
+        raise Rejected(
+            f"{file} has no pin for {model!r}: {did_you_mean(model, list(before.models))}; "
+            "a new model is added there by hand, with its port"
+        )
     if not 1 <= version <= MAX_INTEGER:
         raise Rejected(f"found version {version}, allowed a whole number from 1 to {MAX_INTEGER}")
     text = raw.decode()
