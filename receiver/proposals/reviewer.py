@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from receiver.adapters.github_api import MAX_ITEMS
@@ -161,9 +161,14 @@ class Reviewer:
 
     def _tell(self, pull: Pull, plan: Preview) -> None:
         """Status last: whoever waits for it finds the comment."""
-        url = self.github.pulls.comment(pull.number, MARKER, plan.comment())
-        self.github.statuses.mark(CommitStatus(plan.commit, CONTEXT, plan.state, plain(plan.summary), url))
-        log.info("pull request %d: %s: %s", pull.number, plan.state, plain(plan.summary))
+        status = CommitStatus(plan.commit, CONTEXT, plan.state, plain(plan.summary))
+        try:
+            url = self.github.pulls.comment(pull.number, MARKER, plan.comment())
+        except Rejected:  # such as where the conversation is locked; a required status is waited for there too
+            self.github.statuses.mark(status)
+            raise
+        self.github.statuses.mark(replace(status, url=url))
+        log.info("pull request %d: %s: %s", pull.number, plan.state, status.description)
 
     def _note(self, pull: Pull, trouble: str) -> None:
         known = self._known[pull.number]

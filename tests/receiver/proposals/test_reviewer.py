@@ -329,6 +329,15 @@ def test_one_that_meets_a_bug_keeps_none_of_the_others_waiting(
     assert review.status(second)[0] == "success"
 
 
+def test_where_the_conversation_is_locked_the_status_is_told_all_the_same(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    locked = Fault(403, body=b'{"message": "Unable to create comment because issue is locked."}')
+    review.hosted.faults += [None, None, None, locked]
+    review.look()
+    assert review.comments(number) == []
+    assert review.status(number) == ("success", "staging/churn-model v1 -> v2")
+
+
 def test_a_rate_limit_ends_the_look_with_the_time_to_come_back(review: Review) -> None:
     review.open(review.flow.files(2, 1))
     review.open(review.flow.files(3, 1))
