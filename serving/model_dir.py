@@ -1,14 +1,17 @@
 """What an MLflow model directory says about itself: read as text, without MLflow and without running the model."""
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from serving.errors import UnsupportedModelError
+
+T = TypeVar("T")
 
 ONNX_TWIN = Path("onnx") / "model.onnx"
 
@@ -49,6 +52,22 @@ class ModelDir:
     tensor: str | None = None  # the numpy type, where the signature is one [N, columns] tensor and has no names
 
 
+def _or_say_what_is_odd(look: Callable[[Path], T]) -> Callable[[Path], T]:
+    """Anybody may register a model that no MLflow wrote: what that leads to is no bug of ours."""
+
+    @functools.wraps(look)
+    def understood(path: Path) -> T:
+        try:
+            return look(path)
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            raise UnsupportedModelError(
+                f"the MLmodel of {path.name} is not as MLflow writes it: {error!r}"
+            ) from error
+
+    return understood
+
+
+@_or_say_what_is_odd
 def read(path: Path) -> ModelDir:
     """Read a model directory. UnsupportedModelError: not a model, or none whose requests could be checked."""
     raw = _mlmodel(path)
@@ -74,12 +93,14 @@ def read(path: Path) -> ModelDir:
     )
 
 
+@_or_say_what_is_odd
 def describe_outputs(path: Path) -> str:
     """Return the signature's outputs in words that only depend on what callers see; empty without any."""
     signature = _mlmodel(path).get("signature") or {}
     return ", ".join(_describe(output) for output in json.loads(signature.get("outputs") or "[]"))
 
 
+@_or_say_what_is_odd
 def input_example(path: Path) -> list[dict[str, Any]]:
     """The example rows that the model was logged with, as records; empty where it was logged without.
 
@@ -94,7 +115,7 @@ def _examples(path: Path) -> list[dict[str, Any]]:
     if info.get("type") not in {"dataframe", "ndarray", "json_object"} or not info.get("artifact_path"):
         return []
     # MLflow writes what is missing as NaN, which is no JSON.
-    raw = json.loads((path / info["artifact_path"]).read_bytes(), parse_constant=lambda _: None)
+    raw = json.loads(_inside(path, info["artifact_path"]).read_bytes(), parse_constant=lambda _: None)
     names = [column.name for column in read(path).columns]
     if isinstance(raw, Mapping) and "data" in raw:
         names = [str(name) for name in raw.get("columns") or names]
@@ -103,6 +124,14 @@ def _examples(path: Path) -> list[dict[str, Any]]:
     if isinstance(rows, Mapping):
         return [dict(rows)]
     return [dict(row) if isinstance(row, Mapping) else dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _inside(path: Path, name: str) -> Path:
+    """A file of the model's. What else there is on this machine is not the model's to have read and sent to it."""
+    file = (path / name).resolve()
+    if not file.is_relative_to(path.resolve()):
+        raise UnsupportedModelError(f"the model in {path.name} names a file outside of it as its example: {name!a}")
+    return file
 
 
 def _mlmodel(path: Path) -> Mapping[str, Any]:

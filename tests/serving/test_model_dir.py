@@ -90,3 +90,48 @@ def test_what_is_no_model_description_is_refused(tmp_path: Path, content: bytes)
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="not readable"):
         model_dir.read(tmp_path)
+
+
+SIGNED = {"inputs": '[{"name": "a", "type": "long"}]'}
+
+
+@pytest.mark.parametrize("outside", ["../secrets.json", "data/../../secrets.json", "link.json", "{absolute}"])
+def test_an_example_outside_of_the_model_is_not_read(tmp_path: Path, outside: str) -> None:
+    secrets = tmp_path / "secrets.json"
+    secrets.write_text('{"a": 1}')
+    directory = tmp_path / "model"
+    directory.mkdir()
+    (directory / "link.json").symlink_to(secrets)
+    name = outside.format(absolute=secrets)
+    write(directory, signature=SIGNED, saved_input_example_info={"type": "dataframe", "artifact_path": name})
+    with pytest.raises(UnsupportedModelError, match="outside of it"):
+        model_dir.input_example(directory)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"signature": SIGNED, "flavors": ["sklearn"]},
+        {"signature": SIGNED, "flavors": {"python_function": "x"}},
+        {"signature": SIGNED, "saved_input_example_info": ["x"]},
+        {"signature": SIGNED | {"outputs": "[5]"}},
+        {"signature": SIGNED | {"params": '[{"x": 1}]'}},
+        *({"signature": {"inputs": inputs}} for inputs in (5, "x", "5", '{"a": 1}', "[1]", '[{"type": "tensor"}]')),
+        {"signature": {"inputs": "[" * 100_000}},
+    ],
+    ids=lambda raw: str(raw)[:60],
+)
+def test_a_description_that_no_mlflow_wrote_is_understood_or_refused(tmp_path: Path, raw: dict[str, Any]) -> None:
+    refused = []
+    for look in (model_dir.read, model_dir.describe_outputs, model_dir.input_example):
+        try:
+            look(write(tmp_path, **raw))
+        except UnsupportedModelError as error:
+            refused.append(error)
+    assert refused
+
+
+def test_a_description_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text("[" * 3000)
+    with pytest.raises(UnsupportedModelError):
+        model_dir.read(tmp_path)
