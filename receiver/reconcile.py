@@ -110,9 +110,11 @@ def deploy(services: Services, seen: Look, finding: Finding, cause: str) -> tupl
     try:
         outcome, reason = _carry_out(Run(services, deployment), seen, finding)
     finally:
-        again = before is not None and _repeats(before, draft, finding, outcome)
-        news = None if again else tell(services, draft, finding.goal, outcome, reason)
+        repeated = before if before is not None and _repeats(before, draft, finding, outcome) else None
+        news = None if repeated else tell(services, draft, finding.goal, outcome, reason)
         services.journal.close(deployment, outcome, reason, news)
+        if repeated and repeated.draft.cause == cause == DRIFT and outcome is not Outcome.LIVE:
+            services.journal.join(repeated.id, deployment)  # healing fails every minute, perhaps for weeks
     log.info("deployment %d: %s v%s %s %s", deployment, finding.slot, draft.to_version, outcome, reason)
     return deployment, outcome, reason
 

@@ -79,6 +79,13 @@ class Journal:
             if also is not None:
                 also(db)
 
+    def join(self, earlier: int, deployment: int) -> None:
+        """Make one entry of two attempts that ended alike: it begins with the earlier one, and is the later one."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM steps WHERE deployment = ?", (earlier,))
+            [row] = db.execute("DELETE FROM deployments WHERE id = ? RETURNING started_at", (earlier,)).fetchall()
+            db.execute("UPDATE deployments SET started_at = ? WHERE id = ?", (row["started_at"], deployment))
+
     def hold(self, draft: Draft, hold: Hold, also: Also | None = None) -> int | None:
         """Record that policy said no or not yet; None where that was the last word on the pin, healing aside."""
         hold = replace(hold, reason=self._lines(hold.reason))

@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS deployments (
   ended_at     REAL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS deployments_by_slot ON deployments(environment, model, id);
+CREATE INDEX IF NOT EXISTS deployments_by_state ON deployments(state, environment, model, id);
 
 CREATE TABLE IF NOT EXISTS steps (
   deployment  INTEGER NOT NULL REFERENCES deployments(id),

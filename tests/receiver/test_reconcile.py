@@ -419,8 +419,13 @@ def test_what_cannot_be_healed_is_told_once_though_its_last_words_differ_and_a_r
 
     with monkeypatch.context() as patched:
         patched.setattr(settled.target, "start", broken)
-        for _ in range(4):
+        settled.run("timer")
+        began = settled.journal.history(PRODUCTION)[-1].started_at
+        for _ in range(3):
             settled.run("timer")
+    assert outcomes(settled, PRODUCTION) == [Outcome.LIVE, Outcome.REFUSED, Outcome.NEEDS_HUMAN]
+    assert settled.journal.history(PRODUCTION)[-1].started_at == began
+    assert "process 4" in last_reason(settled, PRODUCTION)
     settled.run("timer")
     assert told(settled)[2:] == [
         "churn-model v2 was refused for production; v1 stays",
