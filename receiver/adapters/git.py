@@ -121,7 +121,7 @@ class GitSource:
         try:
             answer = git("ls-remote", "--", self._remote.url, self._ref, seconds=NETWORK_SECONDS)
         except (GitFailed, Retryable) as error:
-            return str(error)
+            return f"PINRAIL_REPO_URL: {self._remote.url} cannot be read: {error}"
         if self._ref not in (line.partition("\t")[2] for line in answer.decode(errors="replace").splitlines()):
             raise Rejected(
                 f"{self._remote.url} has no branch {self._branch!a}: what runs is kept as it is; "

@@ -5,7 +5,8 @@ import time
 
 from receiver.core.redact import Redactor
 
-CHATTY = ("httpx", "pyngrok")  # a line for each request, and for each of ngrok's own lines
+# A line for each request, for each of ngrok's own lines, and for each listener's start and end.
+CHATTY = ("httpx", "pyngrok", "uvicorn.error")
 
 _exceptions = logging.Formatter()
 
@@ -41,6 +42,5 @@ def configure_logs(redact: Redactor, level: int = logging.INFO) -> None:
     handler.setFormatter(formatter)
     handler.addFilter(RedactingFilter(redact))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -364,3 +364,11 @@ def test_a_pull_request_that_is_not_there_is_told_from_a_remote_that_is_not_ther
     origin.vanish()
     with pytest.raises(Retryable, match="git ls-remote"):
         source.pull_request(7)
+
+
+def test_a_repository_that_is_not_there_is_named_with_its_setting(tmp_path: Path) -> None:
+    source = GitSource(f"file://{tmp_path}/nowhere.git", "main", tmp_path / "mirror.git")
+    with pytest.raises(
+        Retryable, match=rf"^PINRAIL_REPO_URL: file://{tmp_path}/nowhere.git cannot be read: .*not appear"
+    ):
+        source.snapshot()
