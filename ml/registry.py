@@ -125,7 +125,8 @@ def _read_text(client: Any, version: Any, environment: str) -> str:
         return str(version.tags.get(_text_tag(environment), ""))
     path = _artifact(version.name, int(version.version), f"{environment}.json")
     with registry_errors(), tempfile.TemporaryDirectory() as directory:
-        return Path(client.download_artifacts(version.run_id, path, directory)).read_text()
+        found = Path(client.download_artifacts(version.run_id, path, directory))
+        return found.read_text(encoding="utf-8", errors="replace")  # what is no text is not what was vouched for
 
 
 def _artifact(model: str, version: int, file: str) -> str:

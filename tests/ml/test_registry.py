@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +94,17 @@ def test_evidence_whose_text_was_changed_is_not_believed(client: Any, evidence: 
     run_id = client.get_model_version(MODEL, str(evidence.version)).run_id
     path = f"pinrail/evidence/{MODEL}/{evidence.version}/staging.json"
     client.log_text(run_id, evidence.to_json().replace("0.81", "0.99"), path)
+    with pytest.raises(EvidenceError, match="not what its tag vouches for"):
+        registry.read_evidence(client, MODEL, evidence.version, "staging")
+
+
+def test_evidence_that_became_bytes_of_another_kind_is_not_believed(
+    client: Any, evidence: Evidence, tmp_path: Path
+) -> None:
+    registry.write_evidence(client, evidence)
+    run_id = client.get_model_version(MODEL, str(evidence.version)).run_id
+    (tmp_path / "staging.json").write_bytes(b"\xff\xfe" + evidence.to_json().encode("utf-16-le"))
+    client.log_artifact(run_id, str(tmp_path / "staging.json"), f"pinrail/evidence/{MODEL}/{evidence.version}")
     with pytest.raises(EvidenceError, match="not what its tag vouches for"):
         registry.read_evidence(client, MODEL, evidence.version, "staging")
 
