@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -66,15 +64,7 @@ def test_a_second_receiver_on_the_same_state_is_refused_and_says_who_is_there(
 ) -> None:
     with world.program() as first:
         serve(world, versions.good)
-        second = subprocess.run(
-            [sys.executable, "-m", "receiver", "up"],
-            env={**os.environ, **world.environ},
-            cwd=world.state,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        second = world.command("up")
         assert second.returncode == 1
         assert f"process {first.pid}" in second.stderr
         assert first.is_alive()

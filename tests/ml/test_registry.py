@@ -9,19 +9,11 @@ from mlflow import MlflowClient
 from ml import registry
 from ml.errors import EvidenceError, RegistryError
 from ml.evidence import Evidence, Outcome, Verdict
+from tests.support.evidence import EVIDENCE
 from tests.support.mlflow_server import register_version
 
 MODEL = "registry-evidence"
-EVIDENCE = Evidence(
-    model=MODEL,
-    version=1,
-    environment="staging",
-    model_digest="sha256:1",
-    data_digest="sha256:2",
-    gate_digest="sha256:3",
-    verdicts=(Verdict("accuracy", Outcome.PASS, 0.81, ">=", 0.8, "810 of 1,000 rows are decided right"),),
-    measured_at=1.5,
-)
+OF_MODEL = replace(EVIDENCE, model=MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +28,12 @@ def _server(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def evidence(client: Any) -> Evidence:
-    return replace(EVIDENCE, version=register_version(client, MODEL, {"MLmodel": "flavors: {}\n"}))
+    return replace(OF_MODEL, version=register_version(client, MODEL, {"MLmodel": "flavors: {}\n"}))
 
 
 def without_run(client: Any) -> Evidence:
     version = client.create_model_version(MODEL, "s3://elsewhere/model")
-    return replace(EVIDENCE, version=int(version.version))
+    return replace(OF_MODEL, version=int(version.version))
 
 
 def test_what_was_written_is_read_again_per_environment(client: Any, evidence: Evidence) -> None:

@@ -12,22 +12,17 @@ from ml.gates.subject import Champion, Subject
 from ml.reference import describe
 from ml.report.facts import collect
 from ml.report.page import to_html, to_json
+from tests.support.evidence import EVIDENCE
 from tests.support.subjects import Plain, make_subject
 
 HOSTILE = "</td><script>alert(1)</script>"
-EVIDENCE = Evidence(
-    model="m",
-    version=2,
-    environment="staging",
-    model_digest="sha256:1",
-    data_digest="sha256:2",
-    gate_digest="sha256:3",
+JUDGED = replace(
+    EVIDENCE,
     verdicts=(
-        Verdict("accuracy", Outcome.PASS, 0.81, ">=", 0.8, "810 of 1,000 rows are decided right"),
+        *EVIDENCE.verdicts,
         Verdict("drift.psi", Outcome.INCONCLUSIVE, math.nan, "not known to be <=", 0.2, "nothing is recorded"),
         Verdict("fairness.plan.demographic_parity", Outcome.FAIL, 0.4, ">", 0.3, HOSTILE),
     ),
-    measured_at=1.5,
 )
 
 
@@ -41,7 +36,7 @@ def classifier() -> Subject:
     return replace(subject, champion=Champion("m v1", subject.columns, "", champion), reference=reference)
 
 
-def facts_of(subject: Subject, evidence: Evidence = EVIDENCE) -> dict[str, Any]:
+def facts_of(subject: Subject, evidence: Evidence = JUDGED) -> dict[str, Any]:
     return collect(subject, evidence, {"accuracy": 0.1, "fairness": 0.2}, {"run": "abc"})
 
 
@@ -84,6 +79,6 @@ def test_a_regression_shows_measured_against_answered() -> None:
 
 def test_a_gate_without_checks_has_a_page_too() -> None:
     subject = make_subject({"p": [0.1, 0.9]}, [0, 1], Plain(lambda r: r["p"]))
-    page = to_html(facts_of(subject, replace(EVIDENCE, verdicts=())))
+    page = to_html(facts_of(subject, replace(JUDGED, verdicts=())))
     assert "asks for no checks" in page
     assert "no other version live" in page

@@ -1,5 +1,7 @@
 """Models that the tests of this package share. Nobody changes them."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,33 +15,25 @@ from tests.support import small_models
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scikit-learn pipeline with its ONNX twin."""
-    directory = tmp_path_factory.mktemp("models") / "classifier"
-    small_models.save_classifier(directory)
-    return directory
+    return _saved(tmp_path_factory, small_models.save_classifier)
 
 
 @pytest.fixture(scope="session")
 def without_twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same pipeline alone."""
-    directory = tmp_path_factory.mktemp("models") / "classifier"
-    small_models.save_classifier(directory, twin=False)
-    return directory
+    return _saved(tmp_path_factory, partial(small_models.save_classifier, twin=False))
 
 
 @pytest.fixture(scope="session")
 def tensor_regressor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose signature is a nameless [N, 3] tensor."""
-    directory = tmp_path_factory.mktemp("models") / "regressor"
-    small_models.save_tensor_regressor(directory)
-    return directory
+    return _saved(tmp_path_factory, small_models.save_tensor_regressor)
 
 
 @pytest.fixture(scope="session")
 def doubler(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of no flavor but pyfunc, with a param."""
-    directory = tmp_path_factory.mktemp("models") / "doubler"
-    small_models.save_pyfunc(directory)
-    return directory
+    return _saved(tmp_path_factory, small_models.save_pyfunc)
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +46,9 @@ def serve(directory: Path) -> ModelServer:
     """A server for the model in a directory."""
     identity = Identity("small", 3, digest_tree(directory), "staging", "Staging", "0123abc")
     return build_app(identity, load_predictor(directory))
+
+
+def _saved(factory: pytest.TempPathFactory, save: Callable[[Path], object]) -> Path:
+    directory = factory.mktemp("models") / "model"
+    save(directory)
+    return directory

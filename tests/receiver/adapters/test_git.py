@@ -17,13 +17,6 @@ CONTENT = {name: text.encode() for name, text in FILES.items()}
 
 
 @pytest.fixture
-def origin(tmp_path: Path) -> Origin:
-    origin = Origin(tmp_path)
-    origin.commit(FILES)
-    return origin
-
-
-@pytest.fixture
 def mirror(tmp_path: Path) -> Path:
     return tmp_path / "state" / "mirror.git"
 

@@ -12,13 +12,6 @@ PRODUCTION_FILE, STAGING_FILE = "environments/production.yaml", "environments/st
 
 
 @pytest.fixture
-def origin(tmp_path: Path) -> Origin:
-    origin = Origin(tmp_path)
-    origin.commit(FILES)
-    return origin
-
-
-@pytest.fixture
 def source(origin: Origin, tmp_path: Path) -> GitSource:
     return GitSource(origin.url, "main", tmp_path / "mirror.git")
 

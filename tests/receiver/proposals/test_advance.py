@@ -1,6 +1,5 @@
 """``pinrail promote``: what it refuses, what it proposes, and that asking again changes nothing."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,25 +11,13 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.proposals.advance import advance
 from receiver.proposals.promotion import Change
 from tests.support.flow import MODEL
-from tests.support.git_repos import Origin
-from tests.support.github_server import FakeGitHub, serving
+from tests.support.github_server import FakeGitHub
 from tests.support.github_spec import require_description
 from tests.support.road import Road
 
 require_description()
 
 SIX = Change(MODEL, 2, "production")
-
-
-@pytest.fixture
-def github(tmp_path: Path) -> FakeGitHub:
-    return FakeGitHub(origin=Origin(tmp_path / "git"))
-
-
-@pytest.fixture
-def url(github: FakeGitHub) -> Iterator[str]:
-    with serving(github) as url:
-        yield url
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +15,6 @@ from tests.support.github_spec import require_description
 require_description()
 
 SIX = Change("churn-model", 6, "production")
-
-
-@pytest.fixture
-def origin(tmp_path: Path) -> Origin:
-    origin = Origin(tmp_path)
-    origin.commit(FILES)
-    return origin
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The pull request that takes a pin back: it goes when it is pointless, unless a person has made it their own."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from receiver.proposals.promotion import Change, promote
 from receiver.proposals.proposal import propose
 from receiver.proposals.reviewer import GitHub, Reviewer
 from tests.support.flow import MODEL
-from tests.support.git_repos import Origin, git
-from tests.support.github_server import FakeGitHub, Fault, serving
+from tests.support.git_repos import git
+from tests.support.github_server import FakeGitHub, Fault
 from tests.support.github_spec import require_description
 from tests.support.told import Told
 
@@ -45,21 +44,19 @@ class Reverting(Told):
 
 
 @pytest.fixture
-def road(tmp_path: Path) -> Iterator[Reverting]:
-    github = FakeGitHub(origin=Origin(tmp_path / "git"))
-    with serving(github) as url:
-        road = Reverting(tmp_path, url, github)
-        proposals = GitSource(road.origin.url, "main", tmp_path / "proposals.git")
-        there = GitHub(proposals, Pulls(road.client), Statuses(road.client), "main", Redactor())
-        road.reviewer = Reviewer(road.services, there)
-        road.register("long", "long", "long")
-        road.pin(1, 1)
-        road.run()
-        road.flow.prober.rude.add(2)
-        road.pin(2, 1)
-        road.run()
-        road.deliver()
-        yield road
+def road(tmp_path: Path, github: FakeGitHub, url: str) -> Reverting:
+    road = Reverting(tmp_path, url, github)
+    proposals = GitSource(road.origin.url, "main", tmp_path / "proposals.git")
+    there = GitHub(proposals, Pulls(road.client), Statuses(road.client), "main", Redactor())
+    road.reviewer = Reviewer(road.services, there)
+    road.register("long", "long", "long")
+    road.pin(1, 1)
+    road.run()
+    road.flow.prober.rude.add(2)
+    road.pin(2, 1)
+    road.run()
+    road.deliver()
+    return road
 
 
 def test_a_revert_stays_open_while_what_failed_is_pinned(road: Reverting) -> None:

@@ -1,6 +1,5 @@
 """``pinrail rollback``: where it goes, and with ``--now`` how fast."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.proposals.rollback import await_restored, find_way, propose_rollback, restore
 from tests.support.flow import MODEL
 from tests.support.git_repos import Origin
-from tests.support.github_server import FakeGitHub, serving
+from tests.support.github_server import FakeGitHub
 from tests.support.github_spec import require_description
 from tests.support.road import PRODUCTION, STAGING, Road
 
@@ -19,16 +18,14 @@ require_description()
 
 
 @pytest.fixture
-def road(tmp_path: Path) -> Iterator[Road]:
+def road(tmp_path: Path, github: FakeGitHub, url: str) -> Road:
     """Versions 1, 2 and 3 were live in staging, one after another."""
-    github = FakeGitHub(origin=Origin(tmp_path / "git"))
-    with serving(github) as url:
-        road = Road(tmp_path, url, github)
-        road.register("long", "long", "long")
-        for version in (1, 2, 3):
-            road.pin(version, 1)
-            road.run()
-        yield road
+    road = Road(tmp_path, url, github)
+    road.register("long", "long", "long")
+    for version in (1, 2, 3):
+        road.pin(version, 1)
+        road.run()
+    return road
 
 
 def test_the_default_is_the_version_verified_before_the_pinned_one(road: Road) -> None:

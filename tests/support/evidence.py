@@ -1,0 +1,14 @@
+"""Evidence as a gate records it."""
+
+from ml.evidence import Evidence, Outcome, Verdict
+
+EVIDENCE = Evidence(
+    model="m",
+    version=2,
+    environment="staging",
+    model_digest="sha256:1",
+    data_digest="sha256:2",
+    gate_digest="sha256:3",
+    verdicts=(Verdict("accuracy", Outcome.PASS, 0.81, ">=", 0.8, "810 of 1,000 rows are decided right"),),
+    measured_at=1.5,
+)
