@@ -8,6 +8,7 @@ from ml.environment import Environment
 from receiver.core.errors import Rejected
 from receiver.core.pins import read_pins
 from receiver.core.redact import Redactor
+from receiver.core.state import Slot
 from receiver.doctor import github, machine, registry
 from receiver.doctor.check import Check, Question, answer
 from receiver.doctor.clock import clock
@@ -105,16 +106,17 @@ def _of_the_set_up(settings: Settings) -> Iterator[Question]:
 
 
 def _of_the_pins(settings: Settings, world: _World) -> Iterator[Question]:
-    pins = [(environment.name, pin) for environment in world.environments for pin in environment.models.values()]
-    for name, pin in pins:
-        yield Question(
-            f"port {pin.port}",
-            partial(machine.model_port, settings.pinrail_host, name, pin.model, pin.port),
-            f"see environments/{name}.yaml",
-        )
     services = world.services
     if services is None or not world.environments:
         return
+    pins = [(environment.name, pin) for environment in world.environments for pin in environment.models.values()]
+    for name, pin in pins:
+        slot = Slot(name, pin.model)
+        yield Question(
+            f"port {pin.port}",
+            partial(machine.model_port, settings.pinrail_host, slot, pin.port, services.target),
+            f"see environments/{name}.yaml",
+        )
     uri = settings.mlflow_tracking_uri
     yield Question("stages", partial(registry.stages, uri, world.environments), "see the registry's line")
     for model, version in sorted({(pin.model, pin.version) for _, pin in pins}):

@@ -11,8 +11,10 @@ from receiver.adapters import shell
 from receiver.adapters.docker import Docker
 from receiver.adapters.lock import holder
 from receiver.core.errors import Rejected, Retryable
+from receiver.core.state import Slot
 from receiver.doctor.check import Check
 from receiver.images import image_name
+from receiver.ports import Target
 from receiver.settings import Settings
 from receiver.wiring import REMEMBERED
 
@@ -66,19 +68,23 @@ def listener_port(settings: Settings, which: str) -> Check:
     return Check(name, ok=False, found="another program has it", todo=f"end that program, or set {setting}")
 
 
-def model_port(host: str, environment: str, model: str, port: int) -> Check:
-    """A pin's port is free, or the model server of that pin has it."""
+def model_port(host: str, slot: Slot, port: int, target: Target) -> Check:
+    """A pin's port is free, or the model server of that pin has it, and is known to this state directory."""
     name = f"port {port}"
     if _is_free(host, port):
-        return Check(name, ok=True, found=f"free, for {environment}/{model}")
+        return Check(name, ok=True, found=f"free, for {slot}")
     try:
         health = httpx.get(f"http://{_reachable(host)}:{port}/health", timeout=HTTP_SECONDS).json()
-        if (health["environment"], health["model"]) == (environment, model):
-            return Check(name, ok=True, found=f"serves {environment}/{model} v{health['version']}")
+        if (health["environment"], health["model"]) == (slot.environment, slot.model):
+            found = f"serves {slot} v{health['version']}"
+            if any((server.spec.slot, server.spec.port) == (slot, port) for server in target.observe()):
+                return Check(name, ok=True, found=found)
+            todo = f"end it, for the receiver starts its own: `ss -ltnp 'sport = :{port}'` names its process"
+            return Check(name, ok=False, found=f"{found}, from another state directory or a lost one", todo=todo)
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         pass
-    todo = f"end that program, or give {model} another port in environments/{environment}.yaml"
-    return Check(name, ok=False, found=f"another program has it, not {environment}/{model}", todo=todo)
+    todo = f"end that program, or give {slot.model} another port in environments/{slot.environment}.yaml"
+    return Check(name, ok=False, found=f"another program has it, not {slot}", todo=todo)
 
 
 def engine(settings: Settings) -> Check:

@@ -1,14 +1,21 @@
+import json
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from receiver.adapters.lock import exclusive, holder
+from receiver.core.state import ServerSpec, Slot
 from receiver.doctor import machine
 from receiver.doctor.clock import clock
 from receiver.settings import Settings
+from tests.support.fake_target import FakeTarget
 from tests.support.ports import free_port
+
+SLOT = Slot("staging", "churn-model")
 
 
 def settings(tmp_path: Path, **more: object) -> Settings:
@@ -55,9 +62,35 @@ def test_a_port_that_another_program_has_is_not_ours(
     monkeypatch.setattr(machine, "HTTP_SECONDS", 0.2)
     of_public = machine.listener_port(settings(tmp_path, pinrail_public_port=taken), "public")
     assert (of_public.ok, "PINRAIL_PUBLIC_PORT" in of_public.todo) == (False, True)
-    of_model = machine.model_port("127.0.0.1", "staging", "churn-model", taken)
+    of_model = machine.model_port("127.0.0.1", SLOT, taken, FakeTarget())
     assert (of_model.ok, "environments/staging.yaml" in of_model.todo) == (False, True)
-    assert machine.model_port("127.0.0.1", "staging", "churn-model", free_port()).ok
+    assert machine.model_port("127.0.0.1", SLOT, free_port(), FakeTarget()).ok
+
+
+def test_a_model_server_that_this_state_directory_does_not_know_is_in_the_way() -> None:
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"environment": "staging", "model": "churn-model", "version": 6}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        port = server.server_address[1]
+        target = FakeTarget()
+        stray = machine.model_port("127.0.0.1", SLOT, port, target)
+        target.start(ServerSpec(SLOT, 6, "sha256:" + "0" * 64, "Staging", port, "1f" * 20))
+        known = machine.model_port("127.0.0.1", SLOT, port, target)
+        server.shutdown()
+        thread.join()
+    assert (stray.ok, "lost one" in stray.found, f"sport = :{port}" in stray.todo) == (False, True, True)
+    assert (known.ok, known.found) == (True, "serves staging/churn-model v6")
 
 
 def test_no_engine_is_no_fault_unless_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
