@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 3600.0
 GIVE_UP_SECONDS = 24 * 3600.0  # older news mislead more than they help
+# Except where they stay on show: a commit must not be pending for ever because a token had expired.
+LASTING = {"github": 14 * 86_400.0}
 
 KEEP_SECONDS = 30 * 86_400.0  # what is told or given up, for people who look back
 
@@ -95,7 +97,9 @@ class Outbox:
         asked = error.after if isinstance(error, Retryable) else None  # a rate limit says until when it holds
         backoff = FIRST_RETRY_SECONDS * 2 ** min(message["attempts"], 20)
         wait = min(backoff if asked is None else asked, LAST_RETRY_SECONDS)
-        given_up = isinstance(error, Rejected) or now - message["created_at"] > GIVE_UP_SECONDS
+        lasting = LASTING.get(message["channel"], GIVE_UP_SECONDS)
+        too_old = now - message["created_at"] > (lasting if isinstance(error, Retryable) else GIVE_UP_SECONDS)
+        given_up = isinstance(error, Rejected) or too_old
         log.warning(
             "message %d to %s failed, %s: %s",
             message["id"],

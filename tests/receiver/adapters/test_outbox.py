@@ -120,6 +120,20 @@ def test_a_message_that_will_never_be_taken_is_given_up_and_lets_the_next_one_pa
     assert (sink.got, errors(database)) == (["b"], ["Rejected: no such chat", ""])
 
 
+def test_what_github_shows_for_good_is_kept_for_a_token_that_expired_on_a_friday(
+    database: Database, clock: Clock
+) -> None:
+    outbox, sink = Outbox(database), Sink(Retryable("the token has expired"))
+    fill(outbox, "v6 is live", channel="github")
+    outbox.deliver_due({"github": sink})
+    clock.now += 3 * module.GIVE_UP_SECONDS
+    sink.failures.append(Retryable("the token has expired"))
+    outbox.deliver_due({"github": sink})
+    clock.now += module.LAST_RETRY_SECONDS + 1
+    outbox.deliver_due({"github": sink})
+    assert sink.got == ["v6 is live"]
+
+
 def test_news_of_yesterday_are_given_up(database: Database, clock: Clock) -> None:
     outbox, sink = Outbox(database), Sink(ConnectionError("down"))
     fill(outbox, "a")
