@@ -69,7 +69,7 @@ def state_of(seen: Look, finding: Finding) -> str:
     if finding.hold:
         return str(finding.hold.state)
     if not finding.actions:
-        return "in sync"
+        return "drift" if _unregistered(seen, finding) else "in sync"
     if finding.pinned is None:
         return "remove"
     return "drift" if finding.drift else "promote"
@@ -85,12 +85,20 @@ def reason_of(seen: Look, finding: Finding) -> str:
         return finding.retry
     if finding.override:
         return f"override, gate and soak are waived: {finding.override}"
+    if _unregistered(seen, finding):
+        return f"the registry has no model {finding.slot.model} any more: register it again"
     return "; ".join(str(action) for action in finding.actions) if finding.drift else ""
 
 
 def _unasked(seen: Look, finding: Finding) -> bool:
     """The server is right; but whether the registry is, nobody could say."""
     return seen.registry_down is not None and not finding.hold and not finding.actions
+
+
+def _unregistered(seen: Look, finding: Finding) -> bool:
+    """The server is right, and the registry knows nothing of its model, which was renamed or deleted."""
+    known = finding.pinned is None or finding.slot.model in seen.registry
+    return not known and seen.registry_down is None and not finding.actions
 
 
 def _status(seen: Look, finding: Finding) -> SlotStatus:

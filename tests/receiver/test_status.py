@@ -50,3 +50,15 @@ def test_nothing_is_called_in_sync_while_the_registry_cannot_be_asked(tmp_path: 
     (row,) = statuses(flow.services, look(flow.services))
     assert (row.pinned, row.alias_version, row.serving_version) == (1, None, 1)
     assert (row.state, row.reason) == ("unknown", "the registry did not answer")
+
+
+def test_nothing_is_called_in_sync_whose_model_was_renamed_or_deleted_in_the_registry(tmp_path: Path) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    flow.pin(staging=1)
+    flow.run()
+    flow.registry.models.clear()
+    assert not flow.run("timer").outcomes, "what serves goes on to serve"
+    (row,) = statuses(flow.services, look(flow.services))
+    assert (row.pinned, row.alias_version, row.serving_version) == (1, None, 1)
+    assert (row.state, row.reason) == ("drift", "the registry has no model churn-model any more: register it again")
