@@ -71,10 +71,17 @@ class FrontDoors:
         self.docker.run("rm", "--force", "--volumes", front.id)
 
     def _addresses(self, servers: list[ServerContainer]) -> dict[str, str]:
-        """Where on the project's network each of these servers is, by service."""
-        form = f'{{{{(index .NetworkSettings.Networks "{network(servers[0].project)}").IPAddress}}}}'
+        """Where on the project's network each of these servers is, by service. Rejected: one has ended."""
+        form = f'at {{{{(index .NetworkSettings.Networks "{network(servers[0].project)}").IPAddress}}}}'
         listed = self.docker.run("inspect", "--type", "container", "--format", form, *(s.id for s in servers))
-        return dict(zip([s.service for s in servers], listed.split(), strict=True))
+        found = {}
+        for server, line in zip(servers, listed.splitlines(), strict=True):
+            found[server.service] = line.removeprefix("at").strip()
+            if not found[server.service]:
+                raise Rejected(
+                    f"{server.service} cannot have traffic: it ended.\n{last_words(self.docker, server.id)}"
+                )
+        return found
 
     def _remove_unstarted(self, spec: ServerSpec) -> None:
         for front in roster.look(self.docker, self.place.owner).of(spec.slot).fronts:

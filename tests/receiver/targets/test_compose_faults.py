@@ -78,7 +78,7 @@ def test_a_port_of_another_program_is_named_and_the_old_port_keeps_serving(stack
     try:
         with occupied(stack.port):
             deployment = stack.promote(2)
-        assert deployment.state is Outcome.NEEDS_HUMAN  # the pin asks for a port that no version can have
+        assert deployment.state is Outcome.ROLLED_BACK  # to the port that it had
         assert f"port {stack.port} on 127.0.0.1 is taken" in deployment.reason
         assert "models.churn-model.port in environments/staging.yaml" in deployment.reason
     finally:
