@@ -16,7 +16,7 @@ from serving.control import ControlError, ask
 
 log = logging.getLogger(__name__)
 
-STATUS_SECONDS = 1.0
+STATUS_SECONDS = 2.0  # a server that reads a long request, or is short of a processor, is not gone
 BOOT_SECONDS = 5.0  # from a process's start to its control socket, on a busy machine
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.02
