@@ -1,5 +1,6 @@
 import inspect
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -14,6 +16,8 @@ from mlflow import MlflowClient
 from receiver.adapters import mlflow_call, registry_view
 from receiver.adapters.registry import MlflowRegistry
 from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.state import Slot
+from receiver.proposals.comparison import compare
 from serving.loader import Cache
 from tests.contracts.registry import FILES, new_name
 from tests.support.fault_proxy import HTML, UNAVAILABLE, Answer, Drip, Drop, DropAfter, FaultProxy, Hang, fault_proxy
@@ -265,6 +269,36 @@ def test_a_cache_that_takes_nothing_is_a_reason_to_wait_and_named(
     registry = MlflowRegistry(proxy.url, Cache(tmp_path / "a-file" / "cache", proxy.url))
     with pytest.raises(Retryable, match=r"cannot be kept in .*a-file/cache: .*Not a directory.*free some disk space"):
         registry.fetch(model, 1)
+
+
+class _Runs:
+    """Runs when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.trace,)
+
+
+def test_a_pickle_is_fetched_compared_and_never_opened(
+    mlflow_server: str, registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    name, trace = new_name(), tmp_path / "it-ran"
+    mlmodel = (
+        'signature: {inputs: \'[{"name": "a", "type": "long"}]\'}\n'
+        "flavors: {python_function: {loader_module: mlflow.sklearn, model_path: model.pkl}}\n"
+    )
+    evil = pickle.dumps(_Runs(trace))
+    files = {"MLmodel": mlmodel, "model.pkl": evil, "python_model.pkl": evil, "input_example.json": "[]"}
+    register_version(MlflowClient(mlflow_server), name, files)
+    found = registry.fetch(name, 1)
+    assert registry.artifacts(name, 1, found.digest) == found.path
+    case = compare(registry, Slot("staging", name), None, 1)
+    assert case.new.signature is not None
+    assert not trace.exists()
+    pickle.loads(evil)  # noqa: S301 - our own: it would have shown
+    assert trace.exists()
 
 
 def test_metrics_are_those_of_the_run(mlflow_server: str, registry: MlflowRegistry, model: str) -> None:
