@@ -98,6 +98,7 @@ def tell(*, once: bool) -> None:
         _play(stage, narrator, cleanup)
         _curtain(stage, narrator)
         if not once:
+            _leave_something_to_try(stage, narrator)
             narrator.say("everything stays up until Ctrl-C")
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
@@ -196,12 +197,15 @@ def _break(stage: Stage, narrator: Narrator) -> None:
 
 
 def _curtain(stage: Stage, narrator: Narrator) -> None:
-    """Check the end of the story, and leave the audience something to try."""
+    """Check the end of the story."""
     for environment in ("staging", "production"):
         health = httpx.get(stage.url(environment) + "/health").json()
         if health["version"] != 2:  # noqa: PLR2004 - the story ends with version 2
             raise Rejected(f"{environment} serves v{health['version']} at the end; the story wants v2")
         narrator.say(f"[green]{environment}[/]: {stage.url(environment)}/health says v2 and stage {health['stage']}")
+
+
+def _leave_something_to_try(stage: Stage, narrator: Narrator) -> None:
     narrator.say(f"look: {stage.url('dashboard')} (dashboard), {stage.url('MLflow')} (registry)")
     narrator.say(f"      {stage.url('production')} (what production serves, and a form to ask it)")
     narrator.say(f"try:  curl {stage.url('production')}/health")
