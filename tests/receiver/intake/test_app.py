@@ -372,6 +372,54 @@ def test_what_is_no_proper_request_is_4xx_and_the_next_one_is_served(intake: Int
     assert intake.deliver(push()).status == 202
 
 
+@pytest.mark.parametrize(
+    ("usual", "odd", "status"),
+    [
+        (b"POST /", b"POST http://evil.example/", 202),  # a proxy's form; who is named in it is nobody's business
+        (b"HTTP/1.1", b"HTTP/1.0", 202),
+        (b"Host: x\r\n", b"", 202),
+        (b"POST ", b"\r\n\r\nPOST ", 202),
+        (b"/webhooks/github ", b"/webhooks/github?x=/webhooks/mlflow#y ", 202),
+        (b"/webhooks/github ", b"/Webhooks/GitHub ", 404),
+        (b"/webhooks/github ", b"/webhooks/github%00 ", 404),
+        (b"POST /webhooks/github", b"POST http://evil.example", 400),
+        (b"POST /", b"post /", 400),
+        (b"-256: sha256=", b"-256:\r\n sha256=", 400),  # a folded line
+        (b"-256: sha256=", b"-256 : sha256=", 400),
+        (b"\r\n", b"\n", 400),
+        (b"Content-Length: ", b"Content-Length: +", 400),
+        (b"Content-Length: ", b"Content-Length: 0, ", 400),
+    ],
+)
+def test_a_request_in_an_odd_form_is_answered_once_or_refused(
+    intake: Intake, usual: bytes, odd: bytes, status: int
+) -> None:
+    request = raw_request(push(), b"X-Hub-Signature-256: " + sign(push()).encode())
+    assert usual in request
+    answer = intake.raw(request.replace(usual, odd))
+    assert (status_of(answer), answer.count(b"HTTP/1.1 ")) == (status, 1)
+    assert b"evil" not in answer
+    assert intake.count("deliveries") == (status == 202)
+
+
+def test_who_asks_before_sending_is_told_to_go_on_or_why_not(intake: Intake) -> None:
+    expect = b"Expect: 100-continue"
+    good = intake.raw(raw_request(push(), expect, b"X-Hub-Signature-256: " + sign(push()).encode()))
+    assert good.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 ")
+    head = raw_request(b"", expect).replace(b"Content-Length: 0", b"Content-Length: 99999999")
+    with socket.create_connection(("127.0.0.1", intake.port), timeout=20) as connection:
+        connection.sendall(head)
+        assert status_of(connection.recv(4096)) == 413
+
+
+def test_who_stops_listening_after_the_request_has_delivered_it(intake: Intake) -> None:
+    with socket.create_connection(("127.0.0.1", intake.port), timeout=20) as connection:
+        connection.sendall(raw_request(push(), b"X-Hub-Signature-256: " + sign(push()).encode()))
+        connection.shutdown(socket.SHUT_WR)
+        read_all(connection)
+    wait_until(lambda: intake.count("deliveries") == 1)
+
+
 def test_answers_do_not_say_what_the_server_is_made_of(intake: Intake) -> None:
     assert intake.deliver(push()).headers["Server"] is None
 
