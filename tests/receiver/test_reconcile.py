@@ -146,6 +146,23 @@ def test_lifting_the_quarantine_tries_again(settled: Flow) -> None:
     assert settled.serving()["staging"] == 2
 
 
+def test_a_candidate_that_never_had_traffic_is_nothing_to_go_back_to(flow: Flow) -> None:
+    digest = flow.registry.models[MODEL][1].digest
+    flow.target.start(ServerSpec(STAGING, 1, digest, "Staging", 8000, "c" * 40))
+    flow.prober.tired.add(2)
+    flow.pin(staging=2)
+    flow.run()
+    assert flow.serving()["staging"] is None
+
+
+def test_what_was_done_before_a_version_was_verified_is_not_to_be_undone(settled: Flow) -> None:
+    assert settled.journal.touched(STAGING) == []
+    settled.prober.rude.add(2)
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert [action.kind for action in settled.journal.touched(STAGING)][:2] == [Kind.START, Kind.PROVE]
+
+
 def test_lifting_one_slots_quarantine_leaves_the_others(flow: Flow) -> None:
     slots = {STAGING, PRODUCTION, Slot("staging", "another-model")}
     for slot in slots:

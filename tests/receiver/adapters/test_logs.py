@@ -53,10 +53,10 @@ def test_logs_go_to_standard_error_with_time_level_and_name(capsys: pytest.Captu
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        configure_logs(Redactor())
-        logging.getLogger("receiver.worker").info("begins")
+        configure_logs(Redactor(["hunter2hunter2"]))
+        logging.getLogger("receiver.worker").info("begins with %s", "hunter2hunter2")
     finally:
         root.handlers, root.level = handlers, level
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO receiver.worker begins\n", err)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO receiver.worker begins with \*\*\*\n", err)

@@ -55,6 +55,17 @@ def test_a_parameter_of_a_url_that_is_named_like_a_credential_is_masked(name: st
     assert Redactor()(f"https://host/r?a=1&{name}=abc#top") == f"https://host/r?a=1&{name}=***#top"
 
 
+def test_a_secret_is_masked_also_as_an_address_and_as_a_line_show_it() -> None:
+    secret = "p@ss/word\u200b+1"
+    assert Redactor([secret])(f"?{quote(secret, safe='')}") == "?***"
+    assert Redactor([secret])("x p@ss/word+1 y") == "x *** y"
+
+
+@pytest.mark.parametrize("kind", ["ghp", "gho", "ghu", "ghs", "ghr"])
+def test_a_token_of_github_is_masked_wherever_it_stands(kind: str) -> None:
+    assert Redactor()(f"({kind}_{'a1B2' * 9})") == "(***)"
+
+
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer", "token"])
 def test_an_authorization_is_masked_whatever_its_scheme(scheme: str) -> None:
     assert Redactor()(f"Authorization: {scheme} dXNlcjpwYXNzd29yZA==") == f"Authorization: {scheme} ***"
@@ -85,7 +96,7 @@ def test_credentials_are_masked_by_shape_and_the_rest_stays_readable(text: str, 
         ("\x1b]8;;http://evil\x07link\x1b]8;;\x07", "link"),
         ("\x1b]0;title\x1b\\x", "x"),
         ("\x9b31mred", "red"),
-        ("a\u202eb\u2066c\u200bd", "abcd"),
+        ("a\u202eb\u2066c\u200bd\u061ce", "abcde"),
         ("::set-output name=x::y", ": :set-output name=x::y"),
         ("say ##[command]x", "say # #[command]x"),
         ("a\r\nb\tc\rd", "a b c d"),
