@@ -5,8 +5,8 @@ import time
 
 from receiver.core.redact import Redactor
 
-# A line for each request, for each of ngrok's own lines, and for each listener's start and end.
-CHATTY = ("httpx", "pyngrok", "uvicorn.error")
+# A line for each request, for each of ngrok's own lines, and for whatever a stranger sends that is no HTTP.
+CHATTY = {"httpx": logging.WARNING, "pyngrok": logging.WARNING, "uvicorn.error": logging.ERROR}
 
 _exceptions = logging.Formatter()
 
@@ -42,5 +42,5 @@ def configure_logs(redact: Redactor, level: int = logging.INFO) -> None:
     handler.setFormatter(formatter)
     handler.addFilter(RedactingFilter(redact))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, lowest in CHATTY.items():
+        logging.getLogger(name).setLevel(lowest)
