@@ -49,7 +49,7 @@ def _in_use(directory: Path, start: Start) -> Iterator[str]:
         yield url.read_text()
         if owner:
             fcntl.flock(users, fcntl.LOCK_EX)
-            url.unlink()
+            url.unlink(missing_ok=True)  # pytest's directories of old runs are tidied up by new ones
 
 
 @contextmanager
