@@ -18,6 +18,7 @@ from receiver.adapters.registry import MlflowRegistry
 from receiver.adapters.sqlite import Database
 from receiver.core.redact import Redactor
 from receiver.follow_up import FollowUp
+from receiver.housekeeping import Housekeeping
 from receiver.images import image_name
 from receiver.news.courier import Courier
 from receiver.ports import Target
@@ -127,17 +128,18 @@ def open_forge() -> Forge:
 
 
 def build_follow_ups(settings: Settings, services: Services) -> list[FollowUp]:
-    """What happens on GitHub after each look; nothing without a token.
+    """What happens after each look beside deployments: tidying up and, with a token, what GitHub is for.
 
-    It has a mirror of its own: deployments do not wait for it.
+    That has a git mirror of its own: deployments do not wait for it.
     """
     client, state, branch = build_github(settings), settings.pinrail_state_dir, settings.pinrail_branch
+    found = [FollowUp("housekeeping", Housekeeping(services, Cache(state / "cache")).tidy)]
     if client is None:
-        return []
+        return found
     proposals = GitSource(settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings))
     pulls = Pulls(client)
     github = GitHub(proposals, pulls, Statuses(client), branch, Redactor(settings.secrets))
-    found = [FollowUp("plans", Reviewer(services, github).look)]
+    found.append(FollowUp("plans", Reviewer(services, github).look))
     if settings.pinrail_candidates:
         gate = GateRunner(settings.mlflow_tracking_uri, state / "logs", settings.pinrail_evaluation_dir)
         candidates = Candidates(replace(services, source=proposals), build_forge(settings), pulls, gate)

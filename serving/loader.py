@@ -14,7 +14,8 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 DEADLINE_SECONDS = 120.0
 LITTLE_BYTES = 1 << 20
+LEFT_SECONDS = 86_400.0  # no download takes so long: it was killed
 METRICS_SECONDS = 5.0  # they are only shown: a version does not wait long for them
 # The names that pins may have: MLflow itself takes anything, a path must not.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -63,6 +65,8 @@ class Cache:
         if not path.is_dir():
             return None
         if digest_tree(path) == digest:
+            with contextlib.suppress(OSError):  # a container may only read
+                os.utime(path)  # see prune()
             return path
         with contextlib.suppress(FileNotFoundError):  # somebody else discarded it first
             path.rename(self._temporary() / "damaged")
@@ -115,6 +119,25 @@ class Cache:
     def obtain(self, model: str, version: int, digest: str) -> Path:
         """The version's artifacts with this digest: from the cache, or fetched. Raises what :meth:`fetch` does."""
         return self.find(digest) or self.fetch(model, version, digest).path
+
+    def prune(self, in_use: Collection[str], unused_seconds: float) -> int:
+        """Remove what nobody asked for in so long, but for these digests, and what killed downloads left.
+
+        Returns how many versions went. Whoever wants one of them again fetches it from the registry.
+        """
+        now, gone = time.time(), 0
+        keep = {digest.removeprefix("sha256:") for digest in in_use}
+        for path in self.root.iterdir() if self.root.is_dir() else ():
+            entry = re.fullmatch("[0-9a-f]{64}", path.name) is not None
+            if path.name in keep or not (entry or path.name.startswith(TEMPORARY)):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                if now - path.stat().st_mtime > (unused_seconds if entry else LEFT_SECONDS):
+                    place = self._temporary()
+                    path.rename(place / "pruned")  # whole or not at all
+                    shutil.rmtree(place, ignore_errors=True)
+                    gone += entry
+        return gone
 
     def _keep(self, source: Path, digest: str) -> Path:
         path = self._place(digest)

@@ -141,13 +141,13 @@ def test_the_worker_wakes_it_after_every_job(tmp_path: Path, *, valid: bool) -> 
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"github_token": None}, []),
-        ({}, ["plans", "candidates"]),
-        ({"pinrail_candidates": False}, ["plans"]),
-        ({"pinrail_repo_url": "nowhere"}, []),
+        ({"github_token": None}, ["housekeeping"]),
+        ({}, ["housekeeping", "plans", "candidates"]),
+        ({"pinrail_candidates": False}, ["housekeeping", "plans"]),
+        ({"pinrail_repo_url": "nowhere"}, ["housekeeping"]),
     ],
 )
-def test_without_a_token_or_a_repository_there_are_none(
+def test_without_a_token_or_a_repository_there_are_none_for_github(
     tmp_path: Path, changes: dict[str, Any], names: list[str]
 ) -> None:
     given = {"github_token": "t", "pinrail_repo_url": "https://github.com/octo/pins", **changes}

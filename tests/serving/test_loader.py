@@ -1,7 +1,9 @@
 """Fetching exact versions by content: what is damaged, missing, other than expected, slow or not there."""
 
+import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +210,24 @@ def test_a_model_that_mlflow_logged_by_itself_comes_too(
     client.create_registered_model("loader-logged")
     version = client.create_model_version("loader-logged", f"models:/{logged.model_id}", model_id=logged.model_id)
     assert cache.fetch("loader-logged", int(version.version)).digest == digest_tree(classifier)
+
+
+def test_what_nobody_used_for_long_is_pruned_and_what_is_in_use_or_fresh_stays(client: Any, cache: Cache) -> None:
+    kept, old, fresh = (
+        cache.fetch("loader-pruned", register_version(client, "loader-pruned", {**FILES, "note": note}))
+        for note in (b"kept", b"old", b"fresh")
+    )
+    leftover = cache.root / ".new-killed"
+    leftover.mkdir()
+    for path in (kept.path, old.path, fresh.path, leftover):
+        os.utime(path, (time.time() - 100_000,) * 2)
+    assert cache.find(fresh.digest) == fresh.path, "looking for it is using it"
+    assert cache.prune({kept.digest}, 50_000) == 1
+    assert (kept.path.is_dir(), old.path.exists(), fresh.path.is_dir(), leftover.exists()) == (
+        True,
+        False,
+        True,
+        False,
+    )
+    assert cache.metrics_of("loader-pruned", 1) == {}
+    assert cache.obtain("loader-pruned", 2, old.digest) == old.path, "it is fetched again"
