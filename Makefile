@@ -24,7 +24,7 @@ demo: $(STAMP) ## The whole story on this machine; ARGS=--once ends by itself
 	@$(BIN)/pinrail demo $(ARGS)
 
 test: $(STAMP) ## All tests; those that need docker run where an engine answers
-	@$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # GitHub's own description of its API and examples of its webhooks, which the GitHub tests check against. They skip
 # without; npm is needed for this alone. Of some 400 MB one file is kept.

@@ -30,7 +30,7 @@ FOREIGN_NAMES = ("MODEL_NAME", "DATA_VERSION", "ACCURACY_THRESHOLD", "DATABRICKS
 
 def pytest_configure(config: pytest.Config) -> None:
     """Clean the environment before anything that reads it is imported."""
-    config.addinivalue_line("markers", "long: takes many seconds, so it begins before all others")
+    config.addinivalue_line("markers", "long: takes many seconds, so its file begins before the others")
     require = "PINRAIL_REQUIRE_"  # DOCKER, GITHUB: says to fail, not to skip, where what a test needs is missing
     for name in [
         n for n in os.environ if (n.startswith(FOREIGN) or n in FOREIGN_NAMES) and not n.startswith(require)
@@ -62,16 +62,10 @@ def pytest_configure(config: pytest.Config) -> None:
     _forbid_the_network()
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests begin first, so that none of them is left alone at the end; the others stay with their file.
-
-    A file's tests share its fixtures, so one process runs them all. ``--dist loadgroup`` reads the groups.
-    """
-    items.sort(key=lambda item: item.get_closest_marker("long") is None and item.get_closest_marker("docker") is None)
-    for item in items:
-        if item.get_closest_marker("long") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
+    """Files with long tests begin first, so that none of those is left alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("long") or item.get_closest_marker("docker")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def _forbid_the_network() -> None:
