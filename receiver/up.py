@@ -4,7 +4,6 @@ A signal lets the job at hand finish. Model servers keep running; the next recei
 """
 
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from receiver.adapters.queue import Queue
 from receiver.core.errors import Retryable
 from receiver.core.redact import Redactor
 from receiver.dashboard.app import admin_config
+from receiver.ending import Ending
 from receiver.greeting import greet
 from receiver.ingress import PATH, Ingress
 from receiver.intake.app import PublicApp, Senders
@@ -49,13 +49,11 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
     configure_logs(redact)
     sys.setswitchinterval(SWITCH_SECONDS)
     allow_open_files()
-    stop = threading.Event()
-    for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(ending, lambda *_: stop.set())
+    ending = Ending()
     with exclusive(settings.pinrail_state_dir), ExitStack() as cleanup:
         opening = tunnel == "ngrok" or (tunnel is None and settings.ngrok_authtoken is not None)
         _start(settings, redact, cleanup, tunnel=opening)
-        stop.wait()
+        ending.wait()
         log.info("stopping: the job at hand is finished first; model servers keep running")
 
 
