@@ -117,10 +117,7 @@ def look_again(services: Services, before: Look) -> Look:
     )
     try:
         views = services.registry.observe(sorted({slot.model for slot in seen.slots()}))
-    except (
-        Retryable,
-        Rejected,
-    ) as error:  # away, or it refuses our credentials: servers are looked after all the same
+    except (Retryable, Rejected) as error:  # away, or it knows us not: servers are looked after all the same
         return replace(seen, registry={}, registry_down=str(error))
     return replace(seen, registry=views, registry_down=None)
 
