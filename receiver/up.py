@@ -3,6 +3,7 @@
 A signal lets the job at hand finish. Model servers keep running; the next receiver finds them.
 """
 
+import gc
 import logging
 import sys
 import threading
@@ -53,6 +54,9 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
     with exclusive(settings.pinrail_state_dir), ExitStack() as cleanup:
         opening = tunnel == "ngrok" or (tunnel is None and settings.ngrok_authtoken is not None)
         _start(settings, redact, cleanup, tunnel=opening)
+        # What the libraries are made of stays: to look through it for garbage stops every thread for a fifth of a second.
+        gc.collect()
+        gc.freeze()
         ending.wait()
         log.info("stopping: the job at hand is finished first; model servers keep running")
 
