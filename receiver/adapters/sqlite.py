@@ -27,6 +27,9 @@ class Database:
         self.path = path
         self._local = threading.local()
         self._opened: dict[threading.Thread, sqlite3.Connection] = {}
+        # SQLite has whoever finds the file locked sleep for up to a tenth of a second, and ask again: here its threads
+        # wait for each other, so that only other processes can make them sleep.
+        self._turn = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._create()
@@ -64,6 +67,8 @@ class Database:
         Raises:
             Retryable: the file is locked by another process, or the disk is full, read-only or damaged.
         """
+        if not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise Retryable(f"the state database {self.path} cannot be written: a thread of ours holds it")
         try:
             connection = self.connection()
             connection.execute("BEGIN IMMEDIATE")
@@ -78,6 +83,8 @@ class Database:
             raise  # a bug of ours
         except sqlite3.Error as error:
             raise Retryable(f"the state database {self.path} cannot be written: {error}") from error
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         """Close the connections of all threads; none of them may use the database afterwards."""
