@@ -54,7 +54,7 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
     with exclusive(settings.pinrail_state_dir), ExitStack() as cleanup:
         opening = tunnel == "ngrok" or (tunnel is None and settings.ngrok_authtoken is not None)
         _start(settings, redact, cleanup, tunnel=opening)
-        # What the libraries are made of stays: to look through it for garbage stops every thread for a fifth of a second.
+        # What libraries are made of stays: to look through it for garbage stops every thread for a fifth of a second.
         gc.collect()
         gc.freeze()
         ending.wait()

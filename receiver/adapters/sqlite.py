@@ -27,8 +27,8 @@ class Database:
         self.path = path
         self._local = threading.local()
         self._opened: dict[threading.Thread, sqlite3.Connection] = {}
-        # SQLite has whoever finds the file locked sleep for up to a tenth of a second, and ask again: here its threads
-        # wait for each other, so that only other processes can make them sleep.
+        # SQLite lets whoever finds the file locked sleep for up to a tenth of a second, and ask again: our threads
+        # wait for each other here, so that only other processes can make them sleep.
         self._turn = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
