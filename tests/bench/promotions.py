@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.support.waiting import eventually
 from tests.support.world import World
 
 CONNECTIONS = 16
+BURSTS = 5
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,12 @@ class Swaps:
 
 @dataclass(frozen=True)
 class Burst:
-    """A thousand deliveries while a deployment runs."""
+    """Very many deliveries while a deployment runs."""
 
     deliveries: int
     p50_ms: float
     p99_ms: float
+    worst_p99_ms: float
     lost: int
     jobs: int
 
@@ -89,7 +92,19 @@ def burst(world: World, versions: Versions, deliveries: int, concurrency: int = 
     eventually(world.idle, 60)
     kept = {row[0] for row in world.database.connection().execute("SELECT id FROM deliveries")}
     after = world.database.connection().execute(jobs).fetchone()[0]
-    return Burst(deliveries, said["p50"], said["p99"], len(set(said["stored"]) - kept), after - before)
+    return Burst(deliveries, said["p50"], said["p99"], said["p99"], len(set(said["stored"]) - kept), after - before)
+
+
+def together(bursts: Sequence[Burst]) -> Burst:
+    """Several bursts as one: medians of what was timed, for one pause of the machine is most of a burst's p99."""
+    return Burst(
+        deliveries=sum(one.deliveries for one in bursts),
+        p50_ms=median(one.p50_ms for one in bursts),
+        p99_ms=median(one.p99_ms for one in bursts),
+        worst_p99_ms=max(one.worst_p99_ms for one in bursts),
+        lost=sum(one.lost for one in bursts),
+        jobs=sum(one.jobs for one in bursts),
+    )
 
 
 def _await_first(seen: Load, version: int, since: float) -> float:
@@ -125,7 +140,8 @@ def measured(promotions: int, deliveries: int) -> tuple[Swaps, Burst]:
             world.commit(versions.good)
             world.push()
             eventually(lambda: world.verified() == versions.good, 60)
-            return swap(world, versions, promotions), burst(world, versions, deliveries)
+            swaps = swap(world, versions, promotions)
+            return swaps, together([burst(world, versions, deliveries) for _ in range(BURSTS)])
 
 
 def main() -> None:
@@ -141,6 +157,7 @@ def main() -> None:
         ("deliveries during a deployment", bursts.deliveries),
         ("answered, p50", f"{bursts.p50_ms} ms"),
         ("answered, p99", f"{bursts.p99_ms} ms"),
+        ("answered, p99 of the worst burst", f"{bursts.worst_p99_ms} ms"),
         ("deliveries lost", bursts.lost),
         ("jobs that they became", bursts.jobs),
     ]
