@@ -37,7 +37,7 @@ What is compared, and how:
 - The peers run in their favour: MLServer predicts without a second process, access logs are off where there is an
   option, and MLflow, MLServer, BentoML and the tuned FastAPI app answer with labels alone. Pinrail and plain FastAPI
   answer with labels and probabilities. The constant-answer app (uvicorn, httptools, uvloop) does not look at its
-  request: no Python server of this kind can be faster.
+  request: what it costs is what uvicorn costs, and hardly any Python server can be faster.
 """
 
 
