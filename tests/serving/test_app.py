@@ -1,5 +1,6 @@
 """What the model server answers: to good requests, to bad ones and to nonsense. Never a 500, never its input."""
 
+import asyncio
 import functools
 import json
 import math
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from serving import schema
 from serving.app import ModelServer
 from serving.asgi import MAX_BODY_BYTES
+from serving.body import Limits
 from serving.digest import digest_tree
 from serving.model_dir import input_example
 from tests.serving.conftest import serve
@@ -151,8 +153,6 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read_to_its_end(app: Mode
 
 
 def test_a_client_that_leaves_half_way_is_no_error(app: ModelServer) -> None:
-    import asyncio
-
     sent: list[Any] = []
     messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
 
@@ -281,3 +281,33 @@ def test_a_model_that_calls_exit_has_failed_and_the_server_has_not(tmp_path: Pat
     app = serve(tmp_path / "m")
     assert post(app, "/predict", {"number": -1.0}).status == 500
     assert post(app, "/predict", {"number": 4.0}).json["predictions"] == [4.0]
+
+
+def test_bodies_that_together_take_too_much_memory_are_put_off(
+    classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.app.LIMITS", Limits(1000, 10.0, budget_bytes=50, linger_bytes=0))
+    app = serve(classifier)
+    refused = ask(app, "POST", "/predict", [b" " * 40, b" " * 40])
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert post(app, "/predict", GOOD).status == 200
+    assert ask(app, "POST", "/predict", [b" " * 20, json.dumps(GOOD)[:1].encode()]).status == 422, "it was given back"
+
+
+def test_a_body_that_does_not_come_is_408(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.app.LIMITS", Limits(1000, 0.05, budget_bytes=1000, linger_bytes=0))
+    app, sent = serve(classifier), []
+
+    async def run() -> None:
+        messages = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+        async def receive() -> Any:
+            return messages.pop() if messages else await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, send)
+
+    asyncio.run(run())
+    assert sent[0]["status"] == 408

@@ -6,20 +6,20 @@ import sys
 
 import pytest
 
-from serving.bounded import BoundedProtocol
+from serving.onewrite import OneWriteProtocol
 from tests.support.echo import LAST, answer, request, serving
 
 HEAD = b"POST / HTTP/1.1\r\nHost: test\r\n"
 
 
-class Impatient(BoundedProtocol):
+class Impatient(OneWriteProtocol):
     """Waits briefly for a request, and takes few connections."""
 
     connections_max = 3
     request_seconds = 0.3
 
 
-class Patient(BoundedProtocol):
+class Patient(OneWriteProtocol):
     """Gives a request that comes byte by byte the time that it needs on a busy machine."""
 
     request_seconds = 1.5
@@ -55,7 +55,7 @@ async def ends(address: tuple[str, int], sent: bytes, every: bytes = b"") -> boo
 )
 def test_what_has_no_end_and_is_no_body_is_cut_off(sent: bytes, every: bytes) -> None:
     async def run() -> bytes:
-        async with serving(BoundedProtocol) as address:
+        async with serving(OneWriteProtocol) as address:
             assert await ends(address, sent, every)
             return await answer(address, request(b"next", extra=LAST))
 

@@ -138,3 +138,9 @@ def test_a_column_named_features_is_told_from_a_list_of_rows() -> None:
     schema = RequestSchema(ModelDir(Path("none"), columns, (), frozenset(), None, None))
     assert [list(row) for row in schema.decode(b'{"features": 1.5}')] == [[1.5]]
     assert [list(row) for row in schema.decode(b'{"features": [[1.5], [2.5]]}')] == [[1.5], [2.5]]
+
+
+def test_a_good_request_is_not_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = RequestSchema(ModelDir(Path("none"), COLUMNS, (), frozenset(), None, None))
+    monkeypatch.setattr("serving.schema.parse_json", lambda _: pytest.fail("it was read slowly"))
+    assert [list(row) for row in schema.decode(json.dumps({"features": [ROW]}).encode())] == [ROW]

@@ -1,5 +1,6 @@
 """Fetching exact versions by content: what is damaged, missing, other than expected, slow or not there."""
 
+import hashlib
 import os
 import shutil
 import threading
@@ -231,3 +232,29 @@ def test_what_nobody_used_for_long_is_pruned_and_what_is_in_use_or_fresh_stays(c
     )
     assert cache.metrics_of("loader-pruned", 1) == {}
     assert cache.obtain("loader-pruned", 2, old.digest) == old.path, "it is fetched again"
+
+
+def test_a_file_cannot_pass_for_two_by_a_line_break_in_its_name(tmp_path: Path) -> None:
+    two, one = tmp_path / "two", tmp_path / "one"
+    for directory in (two, one):
+        directory.mkdir()
+    for name in ("a", "b"):
+        (two / name).write_text(name)
+    of_b = hashlib.sha256(b"b").hexdigest()
+    (one / "a").write_text("a")
+    (one / "a").rename(one / f"a\n{of_b}  b")
+    assert digest_tree(one) != digest_tree(two)
+
+
+def test_a_full_disk_is_told_from_missing_artifacts(
+    client: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = register_version(client, "loader-full", FILES)
+
+    def full(*_: Any, **__: Any) -> str:
+        raise mlflow.exceptions.MlflowException("Failed to download artifacts", error_code=5)
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 30, 1 << 30, 4096))
+    with pytest.raises(RegistryUnavailableError, match=r"is full \(4 KiB free\). Make room"):
+        cache.fetch("loader-full", version)
