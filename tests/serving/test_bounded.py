@@ -29,7 +29,7 @@ async def ends(address: tuple[str, int], sent: bytes, every: bytes = b"") -> boo
     """Whether the server closes on somebody who sends this, and then one more thing again and again."""
     reader, writer = await asyncio.open_connection(*address)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(10):
             writer.write(sent)
             reading = asyncio.create_task(reader.read())
             while not reading.done() and every:
@@ -37,6 +37,8 @@ async def ends(address: tuple[str, int], sent: bytes, every: bytes = b"") -> boo
                 await writer.drain()
                 await asyncio.sleep(0.0 if len(every) > 100 else 0.01)
             return b"200" not in await reading
+    except TimeoutError:  # which is an OSError too
+        return False
     except OSError:
         return True
     finally:
