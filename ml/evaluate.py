@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml import tracking
-from ml.candidate import Candidate, find_candidate
 from ml.errors import MlError
+from ml.evaluation.candidate import Candidate, find_candidate
 from ml.evidence import Outcome, Verdict
+from ml.registry import client as tracking
 
 if TYPE_CHECKING:
-    from ml.environment import Environment
-    from ml.gate import Judgement
+    from ml.environment.file import Environment
+    from ml.evaluation.gate import Judgement
 
 NO_CANDIDATE = 2
 
@@ -43,9 +43,9 @@ def evaluate(request: Request) -> Sequence[Verdict]:
 
     MlError: no such environment, version or data, or no registry.
     """
-    from ml import registry
-    from ml.evaluation_set import customers, own_file, snapshots
-    from ml.gate import read_environments, run_gate
+    from ml.datasets.evaluation_set import customers, own_file, snapshots
+    from ml.evaluation.gate import read_environments, run_gate
+    from ml.registry import versions as registry
 
     environments = read_environments(request.environments_dir)
     if request.environment not in environments:
@@ -74,7 +74,7 @@ def evaluate(request: Request) -> Sequence[Verdict]:
 
 def _report(client: Any, judgement: "Judgement", directory: Path | None) -> None:
     """Write the report of one environment's gate beside its evidence, and into a directory where one is named."""
-    from ml import registry
+    from ml.registry import versions as registry
     from ml.report.facts import collect
     from ml.report.page import to_html, to_json
 
@@ -92,7 +92,7 @@ def _report(client: Any, judgement: "Judgement", directory: Path | None) -> None
 
 
 def _with_accuracy(environment: "Environment", model: str, accuracy: float | None) -> "Environment":
-    from ml.gate_schema import AtLeast
+    from ml.environment.gate_schema import AtLeast
 
     if accuracy is None:
         return environment

@@ -62,7 +62,7 @@ class Evidence:
     model: str
     version: int
     environment: str
-    model_digest: str  # sha256:<hex>, see serving/digest.py
+    model_digest: str  # sha256:<hex>, see serving/model/digest.py
     data_digest: str  # sha256:<hex> of the evaluation rows
     gate_digest: str  # of the environment's gate section, see gate_digest()
     verdicts: Sequence[Verdict]

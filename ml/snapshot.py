@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from ml.errors import MlError
 
 if TYPE_CHECKING:
-    from ml.dataset import Dataset
+    from ml.datasets.dataset import Dataset
 
 TRAINING, EVALUATION, REFERENCE = "training.csv", "evaluation.csv", "reference.json"
 
 
 def write(source: Path | None, directory: Path) -> None:
     """Write the three snapshots. MlError: the source is not what it should be."""
-    from ml import telco
-    from ml.dataset import split
+    from ml.datasets import telco
+    from ml.datasets.dataset import split
     from ml.reference import describe
 
     parts = dict(zip((TRAINING, EVALUATION), split(telco.load(source or telco.PATH)), strict=True))
@@ -37,7 +37,7 @@ def write(source: Path | None, directory: Path) -> None:
 
 def read(directory: Path) -> "tuple[Dataset, Dataset]":
     """Read training and evaluation rows. MlError: they are not there, or not what was written."""
-    from ml import telco
+    from ml.datasets import telco
 
     return telco.load(directory / TRAINING), telco.load(directory / EVALUATION)
 

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml import tracking
 from ml.errors import MlError
+from ml.registry import client as tracking
 
 if TYPE_CHECKING:
-    from ml.fit import Fitted
+    from ml.training.fit import Fitted
 
 DEFAULT_DATA_VERSION = "telco-churn-1"
 MODEL_DIRECTORY = "model"  # inside the run's artifacts
@@ -57,9 +57,10 @@ class TrainResult:
 
 def train(options: TrainOptions) -> TrainResult:
     """Fit, register and describe one version. MlError: no such data, no registry, or it refuses us."""
-    from ml import snapshot, telco
-    from ml.dataset import join, split
-    from ml.fit import fit
+    from ml import snapshot
+    from ml.datasets import telco
+    from ml.datasets.dataset import join, split
+    from ml.training.fit import fit
 
     if options.snapshots:
         training, evaluation = snapshot.read(options.snapshots)
@@ -92,7 +93,7 @@ def train(options: TrainOptions) -> TrainResult:
 def _start_run(client: Any, options: TrainOptions, fitted: "Fitted", data_digest: str) -> str:
     from mlflow.entities import Metric, Param
 
-    from ml.provenance import COMMIT_TAG, revision
+    from ml.training.provenance import COMMIT_TAG, revision
 
     now = time.time()
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or options.model
@@ -119,9 +120,11 @@ def _start_run(client: Any, options: TrainOptions, fitted: "Fitted", data_digest
 
 
 def _register(client: Any, options: TrainOptions, fitted: "Fitted", run_id: str) -> dict[str, Any]:
-    from ml import package, registry, telco
-    from ml.provenance import data_tags
-    from serving.digest import digest_tree
+    from ml.datasets import telco
+    from ml.registry import versions as registry
+    from ml.training import package
+    from ml.training.provenance import data_tags
+    from serving.model.digest import digest_tree
 
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / MODEL_DIRECTORY

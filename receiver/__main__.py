@@ -15,7 +15,7 @@ INTERRUPTED = 130  # the shell's convention for Ctrl-C
 
 def main() -> None:
     """Run the command line and exit."""
-    from receiver.cli import app
+    from receiver.cli.app import app
 
     try:
         app()

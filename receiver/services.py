@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from receiver.adapters.journal import Journal
-from receiver.adapters.outbox import Outbox
+from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.outbox import Outbox
 from receiver.ports import Prober, Registry, Source, Target
 
 

@@ -3,35 +3,35 @@
 from dataclasses import replace
 
 from receiver.adapters.docker import Docker
-from receiver.adapters.gate import GateRunner
-from receiver.adapters.git import GitSource
-from receiver.adapters.git_command import parse_remote
-from receiver.adapters.github_api import GitHubClient
-from receiver.adapters.github_news import CHANNEL, GitHubSender
-from receiver.adapters.github_pulls import Pulls
-from receiver.adapters.github_statuses import Statuses
-from receiver.adapters.journal import Journal
-from receiver.adapters.outbox import Outbox, Sender
+from receiver.adapters.gate_runner import GateRunner
+from receiver.adapters.git.command import parse_remote
+from receiver.adapters.git.mirror import GitSource
+from receiver.adapters.github.client import GitHubClient
+from receiver.adapters.github.pulls import Pulls
+from receiver.adapters.github.sender import CHANNEL, GitHubSender
+from receiver.adapters.github.statuses import Statuses
+from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.adapters.prober import HttpProber
-from receiver.adapters.queue import Queue
-from receiver.adapters.registry import MlflowRegistry
-from receiver.adapters.sqlite import Database
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.outbox import Outbox, Sender
+from receiver.adapters.sqlite.queue import Queue
 from receiver.core.redact import Redactor
-from receiver.follow_up import FollowUp
-from receiver.housekeeping import Housekeeping
-from receiver.images import image_name
-from receiver.news.courier import Courier
+from receiver.notifications.dispatcher import Courier
 from receiver.ports import Target
-from receiver.proposals.candidates import Candidates
-from receiver.proposals.proposal import Forge
-from receiver.proposals.revert import Reverter
-from receiver.proposals.reviewer import GitHub, Reviewer
+from receiver.pull_requests.candidates import Candidates
+from receiver.pull_requests.proposal import Forge
+from receiver.pull_requests.revert import Reverter
+from receiver.pull_requests.reviewer import GitHub, Reviewer
+from receiver.reconciler.background import FollowUp
+from receiver.reconciler.cache_cleanup import Housekeeping
 from receiver.services import Services
 from receiver.settings import Settings, load_settings
-from receiver.targets.compose import ComposeTarget
-from receiver.targets.compose_project import COMPOSE, Place
-from receiver.targets.process import ProcessTarget
-from serving.loader import Cache
+from receiver.targets.compose.build import image_name
+from receiver.targets.compose.project import COMPOSE, Place
+from receiver.targets.compose.target import ComposeTarget
+from receiver.targets.process.target import ProcessTarget
+from serving.model.loader import Cache
 
 REMEMBERED = "target"  # in the state directory
 

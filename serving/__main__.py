@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
-from serving.server import run_on_orders, run_on_port
+from serving.lifecycle.server import run_on_orders, run_on_port
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,8 +36,8 @@ def load(options: argparse.Namespace) -> Any:
     """Fetch or find the version, load it and build its app. ServingError: it cannot be had or is no model."""
     # Late: the control socket answers, and --help is there, before the numeric libraries are imported.
     from serving.app import Identity, build_app
-    from serving.loader import Cache
-    from serving.predictor import load_predictor
+    from serving.model.loader import Cache
+    from serving.model.predictor import load_predictor
 
     path = Cache(options.cache).obtain(options.model, options.version, options.digest)
     identity = Identity(

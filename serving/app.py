@@ -10,20 +10,21 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from serving import model_dir, openapi
-from serving.asgi import LIMITS
+from serving import openapi
 from serving.batcher import Batcher
-from serving.body import BodyReader
-from serving.endpoint import Dialect, Endpoint
-from serving.loader import Cache
+from serving.http.asgi import LIMITS
+from serving.http.body import BodyReader
+from serving.http.endpoint import Dialect, Endpoint
 from serving.metrics import Metrics
+from serving.model import model_dir
+from serving.model.loader import Cache
+from serving.model.predictor import Predictor
+from serving.model.schema import RequestSchema
 from serving.page import POLICY, page
-from serving.predictor import Predictor
 from serving.protocols import open_inference_routes
 from serving.protocols.invocations import InvocationsDialect
 from serving.protocols.open_inference import InferDialect
 from serving.protocols.predict import PredictDialect
-from serving.schema import RequestSchema
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ import numpy as np
 
 from serving.errors import DeadlineError, OverloadedError
 from serving.metrics import Metrics
-from serving.predictions import Predictions
-from serving.predictor import Params, Predictor
-from serving.schema import MAX_ROWS, Row
+from serving.model.predictions import Predictions
+from serving.model.predictor import Params, Predictor
+from serving.model.schema import MAX_ROWS, Row
 
 # Slower than this for one row, and the model runs in a thread, so that the server stays able to say that it lives.
 INLINE_SECONDS = 0.003

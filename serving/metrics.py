@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from serving.errors import ServingError
-from serving.predictions import Array, Predictions
+from serving.model.predictions import Array, Predictions
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)

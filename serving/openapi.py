@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from serving.decoder import FEATURES, FLOAT32_MAX
-from serving.model_dir import Column, ModelDir
+from serving.model.decoder import FEATURES, FLOAT32_MAX
+from serving.model.model_dir import Column, ModelDir
+from serving.model.schema import MAX_ROWS
 from serving.protocols.invocations import FORMATS, PARAMS
-from serving.schema import MAX_ROWS
 
 _SCALARS: dict[str, dict[str, Any]] = {
     "boolean": {"type": "boolean"},

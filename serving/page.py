@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.model_dir import Column
+from serving.model.model_dir import Column
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b2733;--dim:#5b6773;--line:#d5dbe2;--soft:#f2f5f8;--link:#1d5f93;--bad:#a3312a}

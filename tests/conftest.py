@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 
 from ml.train import TrainResult
-from receiver.adapters.local_mlflow import running_mlflow
+from receiver.adapters.mlflow.local_server import running_mlflow
 from tests.support.mlflow_server import ADMIN, AuthServer, running_auth_mlflow
 from tests.support.shared import made_once, shared_directory, shared_server
 from tests.support.trained import train_into

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from receiver.cli import app
+from receiver.cli.app import app
 from receiver.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -56,7 +56,7 @@ def test_the_example_settings_are_settings() -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    script = "import sys, receiver.cli; print(*sorted(m.partition('.')[0] for m in sys.modules))"
+    script = "import sys, receiver.cli.app; print(*sorted(m.partition('.')[0] for m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"mlflow", "sklearn", "pandas", "numpy", "fastapi", "pydantic", "rich", "git"} & set(
         done.stdout.split()

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ml.environment.gate_schema import Threshold
 from ml.evidence import Verdict
-from ml.gate_schema import Threshold
 from ml.gates.judge import judge
 from ml.gates.subject import Subject
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ml.environment.gate_schema import Threshold
 from ml.evidence import Verdict
-from ml.gate_schema import Threshold
 from ml.gates.judge import judge
 from ml.gates.subject import Array, Subject
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ml.environment.gate_schema import ChampionPolicy
 from ml.evidence import Outcome, Verdict
-from ml.gate_schema import ChampionPolicy
 from ml.gates.subject import Array, Champion, Subject
-from serving.predictions import Predictions
+from serving.model.predictions import Predictions
 
 RESAMPLES = 2000
 SEED = 0

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from ml.environment.gate_schema import EvaluationData
 from ml.evidence import Outcome, Verdict
-from ml.gate_schema import EvaluationData
 from ml.gates.subject import Subject
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ml.environment.gate_schema import DriftLimits, Threshold
 from ml.evidence import Outcome, Verdict
-from ml.gate_schema import DriftLimits, Threshold
 from ml.gates.judge import judge
 from ml.gates.subject import Array, Subject
 from ml.reference import Profile, shares_of

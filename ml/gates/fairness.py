@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ml.environment.gate_schema import FairnessLimits
 from ml.evidence import Outcome, Verdict
-from ml.gate_schema import FairnessLimits
 from ml.gates.judge import judge
 from ml.gates.subject import Array, Subject
 

@@ -2,8 +2,8 @@
 
 import math
 
+from ml.environment.gate_schema import Threshold
 from ml.evidence import Outcome, Verdict
-from ml.gate_schema import Threshold
 
 
 def judge(name: str, value: float, limit: Threshold, reason: str) -> Verdict:

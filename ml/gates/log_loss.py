@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from ml.environment.gate_schema import Threshold
 from ml.evidence import Verdict
-from ml.gate_schema import Threshold
 from ml.gates.judge import judge
 from ml.gates.subject import Subject
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ml.environment.gate_schema import RobustnessLimits
 from ml.evidence import Verdict
-from ml.gate_schema import RobustnessLimits
 from ml.gates.judge import judge
 from ml.gates.subject import Array, Record, Subject
 from ml.reference import is_measured
-from serving.predictions import Predictions
+from serving.model.predictions import Predictions
 
 NOISE = 0.01  # of a column's standard deviation
 SEED = 0

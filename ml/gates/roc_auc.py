@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from ml.environment.gate_schema import Threshold
 from ml.evidence import Verdict
-from ml.gate_schema import Threshold
 from ml.gates.judge import judge
 from ml.gates.subject import Subject
 

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from ml.environment.gate_schema import Threshold
 from ml.evidence import Outcome, Verdict
-from ml.gate_schema import Threshold
 from ml.gates.judge import judge
 from ml.gates.subject import Subject
-from serving.model_dir import Column
+from serving.model.model_dir import Column
 
 # What was a valid value of the one type is a valid value of each of these.
 WIDER = {

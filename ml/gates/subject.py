@@ -1,4 +1,7 @@
-"""What the checks look at: one version with its answers to the evaluation rows. Pure: ``ml/measure.py`` loads."""
+"""What the checks look at: one version with its answers to the evaluation rows. Pure.
+
+``ml/evaluation/measure.py`` loads the version.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ml.dataset import Dataset
+from ml.datasets.dataset import Dataset
 from ml.reference import Reference
-from serving.model_dir import Column
-from serving.predictions import Predictions
+from serving.model.model_dir import Column
+from serving.model.predictions import Predictions
 
 Record = Mapping[str, Any]
 Array = np.ndarray[Any, Any]

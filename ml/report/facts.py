@@ -11,7 +11,7 @@ from ml.evidence import Evidence
 from ml.gates import drift
 from ml.gates.calibration_error import calibration
 from ml.gates.subject import Array, Subject
-from serving.predictions import Predictions
+from serving.model.predictions import Predictions
 
 CURVE_POINTS = 120
 SCATTER_POINTS = 400

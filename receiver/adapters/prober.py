@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from receiver.core.errors import Rejected
 from receiver.core.state import Server, ServerSpec
 from serving.errors import ServingError
-from serving.model_dir import input_example
+from serving.model.model_dir import input_example
 
 PROVE_SECONDS = 30.0  # a model's first prediction may be slow
 WATCH_SECONDS = 3.0  # a request of a watched server that takes longer has failed

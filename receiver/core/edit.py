@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from ml.environment import did_you_mean, parse_environment
-from ml.environment_schema import MAX_INTEGER
-from ml.strict_yaml import read_yaml
+from ml.environment.file import did_you_mean, parse_environment
+from ml.environment.schema import MAX_INTEGER
+from ml.environment.strict_yaml import read_yaml
 from receiver.core.errors import Rejected
 
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ml.environment import Environment, EnvironmentInvalid, Pin, did_you_mean, parse_environment
-from ml.environment_schema import NAME
+from ml.environment.file import Environment, EnvironmentInvalid, Pin, did_you_mean, parse_environment
+from ml.environment.schema import NAME
 from receiver.core.errors import Rejected
 
 FOLDER = PurePosixPath("environments")

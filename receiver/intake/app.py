@@ -16,7 +16,7 @@ from receiver.core.delivery import Delivery, Kind
 from receiver.core.errors import Retryable
 from receiver.intake import github, mlflow
 from receiver.intake.headers import Headers, only
-from serving.body import BodyReader, Gone, Limits, Message, Receive, TooBusy, TooLarge, TooSlow
+from serving.http.body import BodyReader, Gone, Limits, Message, Receive, TooBusy, TooLarge, TooSlow
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import uvicorn
 
 from receiver.intake.app import PublicApp
-from serving.bounded import BoundedProtocol
+from serving.http.bounded import BoundedProtocol
 
 IDLE_SECONDS = 15
 

@@ -13,12 +13,12 @@ from typing import Any
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema, to_json
 from starlette.types import Scope
 
-from serving.endpoint import Asked
 from serving.errors import Detail, InvalidRequestError, UnsupportedMediaTypeError
-from serving.model_dir import Column, ModelDir
-from serving.predictions import Predictions
-from serving.refusal import Refusal
-from serving.schema import MAX_ROWS, SCALARS, ParamsSchema, details_of, parse_json
+from serving.http.endpoint import Asked
+from serving.http.refusal import Refusal
+from serving.model.model_dir import Column, ModelDir
+from serving.model.predictions import Predictions
+from serving.model.schema import MAX_ROWS, SCALARS, ParamsSchema, details_of, parse_json
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 PARAMS = "params"

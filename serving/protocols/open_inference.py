@@ -11,15 +11,15 @@ import numpy as np
 from pydantic_core import to_json
 from starlette.types import Scope
 
-from serving import model_dir
-from serving.endpoint import Asked
 from serving.errors import Detail, InvalidRequestError, PredictionError
-from serving.model_dir import ModelDir
-from serving.predictions import Array, Predictions
-from serving.predictor import Predictor
+from serving.http.endpoint import Asked
+from serving.http.refusal import Refusal
+from serving.model import model_dir
+from serving.model.model_dir import ModelDir
+from serving.model.predictions import Array, Predictions
+from serving.model.predictor import Predictor
+from serving.model.schema import MAX_ROWS, ParamsSchema, RequestSchema, parse_json
 from serving.protocols import tensors
-from serving.refusal import Refusal
-from serving.schema import MAX_ROWS, ParamsSchema, RequestSchema, parse_json
 
 HEADER_LENGTH = b"inference-header-content-length"
 TENSOR = "input-0"

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from serving.batcher import Batcher
-from serving.predictor import Predictor
+from serving.model.predictor import Predictor
 from serving.protocols.open_inference import metadata
 
 

@@ -3,10 +3,10 @@
 from pydantic_core import to_json
 from starlette.types import Scope
 
-from serving.endpoint import Asked
-from serving.predictions import Predictions
-from serving.refusal import Refusal
-from serving.schema import RequestSchema
+from serving.http.endpoint import Asked
+from serving.http.refusal import Refusal
+from serving.model.predictions import Predictions
+from serving.model.schema import RequestSchema
 
 
 class PredictDialect:

@@ -28,9 +28,9 @@ START_SECONDS = 2.0  # of py-spy
 LOOP = "event loop, and the kernel's part of reading"
 # The first that fits the innermost frame wins; a frame that none fits leaves it to its caller.
 STAGES: Mapping[str, re.Pattern[str]] = {
-    "read and check the request": re.compile(r"decode \(serving/|parse_json|serving/(decoder|schema)\.py"),
+    "read and check the request": re.compile(r"decode \(serving/|parse_json|serving/model/(decoder|schema)\.py"),
     "write the answer": re.compile(r"encode \(serving/"),
-    "ask the model": re.compile(r"onnxruntime/|serving/(runtimes/|predict)"),
+    "ask the model": re.compile(r"onnxruntime/|serving/model/(runtimes/|predict)"),
     "queue": re.compile(r"serving/batcher\.py"),
     "count for /metrics": re.compile(r"serving/metrics\.py"),
     "HTTP, and the kernel's part of writing": re.compile(r"uvicorn/|apps/|constant\.py|serving/"),

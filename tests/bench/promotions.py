@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from receiver.adapters.local_mlflow import running_mlflow
+from receiver.adapters.mlflow.local_server import running_mlflow
+from receiver.cli.demo.story import CUSTOMER
 from receiver.core.plan import Kind
-from receiver.demo.story import CUSTOMER
 from tests.support.keepalive import Load, load
 from tests.support.models import Versions, register_versions
 from tests.support.waiting import eventually

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from receiver.adapters.local_mlflow import running_mlflow
-from receiver.adapters.registry import MlflowRegistry
+from receiver.adapters.mlflow.local_server import running_mlflow
+from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.state import Role, Server, ServerSpec, Slot
-from receiver.reconcile import reconcile
+from receiver.reconciler.reconcile import reconcile
 from receiver.services import Services
-from serving.loader import Cache
+from serving.model.loader import Cache
 from tests.bench.figures import at_most, goals, number, table
 from tests.bench.wrk import BenchError
 from tests.support.flow import Flow

@@ -48,9 +48,9 @@ def _prepare(directory: Path) -> Subject:
     import joblib  # type: ignore[import-untyped]
     import mlflow.sklearn
 
-    from ml import telco
-    from receiver.adapters.local_mlflow import running_mlflow
-    from serving.loader import Cache
+    from ml.datasets import telco
+    from receiver.adapters.mlflow.local_server import running_mlflow
+    from serving.model.loader import Cache
     from tests.support.trained import train_into
 
     with running_mlflow(directory / "mlflow") as url:

@@ -4,7 +4,7 @@ from tests.bench.profile_section import LOOP, STAGES, shares, stage
 from tests.bench.wrk import BenchError
 
 OUTER = ["main (serving/__main__.py:28)", "run (asyncio/runners.py:118)"]
-HTTP = [*OUTER, "run_asgi (uvicorn/protocols/http/httptools_impl.py:422)", "__call__ (serving/endpoint.py:57)"]
+HTTP = [*OUTER, "run_asgi (uvicorn/protocols/http/httptools_impl.py:422)", "__call__ (serving/http/endpoint.py:57)"]
 
 
 @pytest.mark.parametrize(
@@ -13,10 +13,10 @@ HTTP = [*OUTER, "run_asgi (uvicorn/protocols/http/httptools_impl.py:422)", "__ca
         (OUTER, LOOP),
         (HTTP, "HTTP, and the kernel's part of writing"),
         ([*HTTP, "decode (serving/protocols/predict.py:21)"], "read and check the request"),
-        ([*HTTP, "decode (serving/decoder.py:60)", "decode (json/decoder.py:3)"], "read and check the request"),
+        ([*HTTP, "decode (serving/model/decoder.py:60)", "decode (json/decoder.py:3)"], "read and check the request"),
         ([*HTTP, "encode (serving/protocols/predict.py:25)"], "write the answer"),
         ([*HTTP, "predict (serving/batcher.py:90)"], "queue"),
-        ([*HTTP, "_turn (serving/batcher.py:115)", "predict (serving/predictor.py:57)"], "ask the model"),
+        ([*HTTP, "_turn (serving/batcher.py:115)", "predict (serving/model/predictor.py:57)"], "ask the model"),
         ([*HTTP, "_ask (serving/batcher.py:1)", "run (onnxruntime/capi/x.py:2)"], "ask the model"),
         ([*HTTP, "batch (serving/metrics.py:91)", "_sum (numpy/_core/_methods.py:49)"], "count for /metrics"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from ml.evidence import Evidence, Outcome, Verdict
 from receiver.core.errors import Rejected, Retryable
 from receiver.ports import Registry
-from serving.digest import digest_tree
+from serving.model.digest import digest_tree
 
 FILES: Mapping[str, str | bytes] = {"MLmodel": "flavors: {}\n", "data/weights.bin": b"\x00\xff\x01"}
 EVIDENCE = Evidence(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from receiver.adapters.docker import Docker
-from receiver.targets.compose_project import Place
+from receiver.targets.compose.project import Place
 from tests.contracts.target import asked_version, spec
 from tests.support.docker_engine import compose_target, owned_place, required_docker, tiny_image
 from tests.support.keepalive import Load, load

@@ -17,11 +17,11 @@ from mlflow import MlflowClient
 from receiver.adapters.docker import Docker
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected
-from receiver.images import build_image
-from receiver.reconcile import Report, reconcile
+from receiver.reconciler.reconcile import Report, reconcile
 from receiver.services import Services
 from receiver.settings import Settings
-from receiver.targets.compose_project import COMPOSE
+from receiver.targets.compose.build import build_image
+from receiver.targets.compose.project import COMPOSE
 from receiver.wiring import build, open_database
 from tests.support.docker_engine import required_docker, sweep
 from tests.support.git_repos import Origin
@@ -213,7 +213,7 @@ def _containers(docker: Docker, platform: Platform) -> list[str]:
 
 def _registered(client: MlflowClient, scratch: Path) -> dict[int, tuple[str, str, str]]:
     """Every version with its run, its stage and the digest of its artifacts."""
-    from serving.loader import Cache
+    from serving.model.loader import Cache
 
     cache = Cache(scratch, client.tracking_uri)
     found = client.search_model_versions(f"name = '{MODEL}'")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver.adapters.github_api import GitHubClient
-from receiver.adapters.github_pulls import Pulls
+from receiver.adapters.github.client import GitHubClient
+from receiver.adapters.github.pulls import Pulls
 from tests.support.github_server import TOKEN, FakeGitHub, serving
 from tests.support.github_spec import require_description
 from tests.support.models import Versions

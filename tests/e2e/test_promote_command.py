@@ -9,8 +9,8 @@ import pytest
 
 from ml.train import TrainResult
 from receiver.__main__ import main
-from receiver.adapters.journal import Journal
-from receiver.adapters.sqlite import Database
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import Journal
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.state import Slot
 from tests.support.git_repos import Origin

@@ -11,7 +11,7 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.state import Role
-from receiver.targets.records import Records
+from receiver.targets.process.records import Records
 from tests.support.fault_proxy import fault_proxy
 from tests.support.models import Versions
 from tests.support.waiting import eventually

@@ -20,12 +20,12 @@ from unittest import mock
 import pytest
 from mlflow import MlflowClient
 
-from ml.candidate import Candidate
 from ml.evaluate import Request, evaluate
-from receiver.adapters.github_api import GitHubClient
-from receiver.adapters.github_pulls import Pulls
-from receiver.demo.broken import register_broken
-from serving.loader import Cache
+from ml.evaluation.candidate import Candidate
+from receiver.adapters.github.client import GitHubClient
+from receiver.adapters.github.pulls import Pulls
+from receiver.cli.demo.broken import register_broken
+from serving.model.loader import Cache
 from tests.support.git_repos import Origin
 from tests.support.github_server import TOKEN, FakeGitHub, serving
 from tests.support.github_spec import require_description, webhook_example

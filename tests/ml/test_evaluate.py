@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ml import registry, tracking
-from ml.environment import parse_environment
+from ml.environment.file import parse_environment
 from ml.evaluate import main
 from ml.evidence import gate_digest
+from ml.registry import client as tracking
+from ml.registry import versions as registry
 from ml.train import TrainResult
 
 ENVIRONMENT = """\

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml import onnx_twin, reference, telco, tracking
-from ml.dataset import split
+from ml import onnx_twin, reference
+from ml.datasets import telco
+from ml.datasets.dataset import split
+from ml.registry import client as tracking
 from ml.train import TrainResult, main
-from serving.digest import digest_tree
-from serving.loader import Cache
+from serving.model.digest import digest_tree
+from serving.model.loader import Cache
 from tests.support.mlflow_server import AuthServer
 
 ROOT = Path(__file__).parents[2]

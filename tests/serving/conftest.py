@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from serving.app import Identity, ModelServer, build_app
-from serving.digest import digest_tree
-from serving.predictor import load_predictor
+from serving.model.digest import digest_tree
+from serving.model.predictor import load_predictor
 from tests.support import small_models
 
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving import schema
 from serving.app import ModelServer
-from serving.asgi import MAX_BODY_BYTES
-from serving.body import Limits
-from serving.digest import digest_tree
-from serving.model_dir import input_example
+from serving.http.asgi import MAX_BODY_BYTES
+from serving.http.body import Limits
+from serving.model import schema
+from serving.model.digest import digest_tree
+from serving.model.model_dir import input_example
 from tests.serving.conftest import serve
 from tests.support import small_models
 from tests.support.asgi import ask, post

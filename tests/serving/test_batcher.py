@@ -15,9 +15,9 @@ import pytest
 
 from serving.batcher import Batcher, Limits
 from serving.errors import DeadlineError, OverloadedError, PredictionError
-from serving.model_dir import Column, ModelDir
-from serving.predictions import Predictions
-from serving.predictor import Predictor
+from serving.model.model_dir import Column, ModelDir
+from serving.model.predictions import Predictions
+from serving.model.predictor import Predictor
 
 MODEL = ModelDir(Path("none"), (Column("n", "long"),), (), frozenset(), None, None)
 

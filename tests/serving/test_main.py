@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ml.train import TrainResult
-from serving.control import ask
+from serving.lifecycle.control import ask
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 

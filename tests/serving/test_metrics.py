@@ -52,7 +52,7 @@ def test_every_number_says_whose_it_is(classifier: Path) -> None:
 def test_labels_without_end_are_counted_together(classifier: Path) -> None:
     import numpy as np
 
-    from serving.predictions import Predictions
+    from serving.model.predictions import Predictions
 
     metrics = Metrics({})
     rows = 3 * MAX_LABELS

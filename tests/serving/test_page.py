@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 from serving.app import Identity, ModelServer, build_app
-from serving.digest import digest_tree
-from serving.model_dir import Column
+from serving.model.digest import digest_tree
+from serving.model.model_dir import Column
+from serving.model.predictor import load_predictor
 from serving.page import page
-from serving.predictor import load_predictor
 from tests.support.asgi import ask
 
 

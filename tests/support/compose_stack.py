@@ -9,15 +9,15 @@ from pathlib import Path
 
 import yaml
 
-from ml.environment import parse_environment
+from ml.environment.file import parse_environment
 from receiver.adapters.docker import Docker
 from receiver.adapters.prober import HttpProber
 from receiver.core.deployment import Deployment
 from receiver.core.errors import Retryable
 from receiver.core.state import Server
-from receiver.targets.compose import ComposeTarget
-from receiver.targets.compose_project import Place
-from serving.digest import digest_tree
+from receiver.targets.compose.project import Place
+from receiver.targets.compose.target import ComposeTarget
+from serving.model.digest import digest_tree
 from tests.contracts.target import asked_version
 from tests.support.docker_engine import compose_target
 from tests.support.fake_registry import FakeVersion

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from receiver.adapters.journal import Also, Journal, Quarantine
-from receiver.adapters.queue import Queue
-from receiver.adapters.sqlite import Database
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import Also, Journal, Quarantine
+from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.plan import Action, Kind
+from receiver.planning.status import Board
+from receiver.reconciler.worker import Worker
 from receiver.settings import load_settings
-from receiver.status import Board
-from receiver.targets.process import ProcessTarget
+from receiver.targets.process.target import ProcessTarget
 from receiver.wiring import build, open_database
-from receiver.worker import Worker
 
 
 class Moment(StrEnum):

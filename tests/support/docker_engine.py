@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from receiver.adapters.docker import Docker
-from receiver.images import build_image
-from receiver.targets.compose import ComposeTarget
-from receiver.targets.compose_names import OWNER
-from receiver.targets.compose_project import COMPOSE, Place
+from receiver.targets.compose.build import build_image
+from receiver.targets.compose.labels import OWNER
+from receiver.targets.compose.project import COMPOSE, Place
+from receiver.targets.compose.target import ComposeTarget
 
 SUPPORT = Path(__file__).parent
 TINY = """

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from serving.asgi import LIMITS, read_body, respond
-from serving.body import BodyReader
+from serving.http.asgi import LIMITS, read_body, respond
+from serving.http.body import BodyReader
 
 BODIES = BodyReader(LIMITS)
 LAST = "Connection: close\r\n"

@@ -8,7 +8,7 @@ from ml.evidence import Evidence
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.state import RegistryView
 from receiver.ports import ModelVersion
-from serving.digest import digest_tree
+from serving.model.digest import digest_tree
 
 STAGES = ("None", "Staging", "Production", "Archived")
 

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from ml import package, pipeline, registry, telco
-from ml.dataset import Columns, Dataset, split
-from ml.fit import Fitted
+from ml.datasets import telco
+from ml.datasets.dataset import Columns, Dataset, split
+from ml.registry import versions as registry
+from ml.training import package, pipeline
+from ml.training.fit import Fitted
 
 Parts = tuple[Dataset, Dataset]
 Made = tuple[Pipeline, Columns]

@@ -3,14 +3,14 @@
 import time
 from pathlib import Path
 
-from ml.environment import Environment, parse_environment
+from ml.environment.file import Environment, parse_environment
 from ml.evidence import Evidence, Outcome, Verdict, gate_digest
-from receiver.adapters.journal import Journal
-from receiver.adapters.outbox import Outbox
-from receiver.adapters.sqlite import Database
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.outbox import Outbox
 from receiver.core.errors import Rejected
 from receiver.core.state import Server
-from receiver.reconcile import Report, reconcile
+from receiver.reconciler.reconcile import Report, reconcile
 from receiver.services import Services
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_source import FakeSource

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from receiver.adapters.inbox import Inbox
-from receiver.adapters.listener import Listener
-from receiver.adapters.queue import Queue
-from receiver.adapters.sqlite import Database
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.deliveries import Inbox
+from receiver.adapters.sqlite.queue import Queue
+from receiver.daemon.listener import Listener
 from receiver.intake.app import LIMITS, PublicApp, Senders
 from receiver.intake.github import Watched
 from receiver.intake.server import server_config
-from serving.body import Limits
+from serving.http.body import Limits
 
 SECRET = b"correct horse battery staple"
 MLFLOW_SECRET = b"an mlflow webhook secret"

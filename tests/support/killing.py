@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from receiver.adapters.journal import Journal
+from receiver.adapters.sqlite.journal import Journal
 
 WRITES = ("open", "intend", "result", "close", "quarantine", "tell")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from receiver.adapters.local_mlflow import running_mlflow
+from receiver.adapters.mlflow.local_server import running_mlflow
 
 AUTH_APP = "mlflow.server.auth:create_app"
 ADMIN = ("admin", "correct-horse-battery")

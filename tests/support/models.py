@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from ml.registry import register
-from receiver.demo.broken import register_broken
-from serving.loader import Cache
+from ml.registry.versions import register
+from receiver.cli.demo.broken import register_broken
+from serving.model.loader import Cache
 from tests.support.mlflow_server import register_version
 from tests.support.trained import train_into
 

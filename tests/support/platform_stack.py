@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from receiver.adapters.docker import Docker
-from receiver.targets.compose_project import COMPOSE
+from receiver.targets.compose.project import COMPOSE
 from tests.support.ports import free_port
 
 

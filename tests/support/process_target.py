@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from receiver.core.state import Server
-from receiver.targets.process import ProcessTarget
-from receiver.targets.records import Records
-from receiver.targets.roster import Roster
+from receiver.targets.process.discovery import Roster
+from receiver.targets.process.records import Records
+from receiver.targets.process.target import ProcessTarget
 from tests.support import tiny_server
 from tests.support.waiting import eventually
 

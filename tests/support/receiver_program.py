@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from receiver.adapters import shell
-from receiver.targets.process import ProcessTarget
+from receiver.targets.process.target import ProcessTarget
 from tests.support.github_server import TOKEN, FakeGitHub
 from tests.support.intake import github_headers
 from tests.support.ports import free_port

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from receiver.adapters.git import GitSource
-from receiver.adapters.github_api import GitHubClient
-from receiver.adapters.github_pulls import Pulls
-from receiver.adapters.github_statuses import Statuses
+from receiver.adapters.git.mirror import GitSource
+from receiver.adapters.github.client import GitHubClient
+from receiver.adapters.github.pulls import Pulls
+from receiver.adapters.github.statuses import Statuses
 from receiver.core.redact import Redactor
-from receiver.proposals.reviewer import GitHub, Reviewer
+from receiver.pull_requests.reviewer import GitHub, Reviewer
 from tests.support.flow import Flow
 from tests.support.git_repos import Origin, git
 from tests.support.github_server import TOKEN, FakeGitHub, serving

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from receiver.adapters.git import GitSource
-from receiver.adapters.git_command import parse_remote
-from receiver.adapters.github_api import GitHubClient
-from receiver.adapters.github_pulls import Pulls
-from receiver.adapters.queue import Queue
+from receiver.adapters.git.command import parse_remote
+from receiver.adapters.git.mirror import GitSource
+from receiver.adapters.github.client import GitHubClient
+from receiver.adapters.github.pulls import Pulls
+from receiver.adapters.sqlite.queue import Queue
 from receiver.core.state import Slot
-from receiver.proposals.proposal import Forge
-from receiver.reconcile import Report, reconcile
+from receiver.pull_requests.proposal import Forge
+from receiver.reconciler.reconcile import Report, reconcile
 from tests.support.flow import MODEL, Flow
 from tests.support.git_repos import Origin
 from tests.support.github_server import TOKEN, FakeGitHub

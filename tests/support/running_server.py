@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.control import ask
+from serving.lifecycle.control import ask
 from tests.support import tiny_server
 from tests.support.waiting import eventually
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml.dataset import Dataset
+from ml.datasets.dataset import Dataset
+from ml.evaluation.measure import to_records
 from ml.gates.subject import Record, Subject
-from ml.measure import to_records
-from serving.model_dir import Column
-from serving.predictions import Predictions
+from serving.model.model_dir import Column
+from serving.model.predictions import Predictions
 
 TYPES = {"i": "long", "f": "double", "b": "boolean"}
 

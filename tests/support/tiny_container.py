@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 
-from serving.server import run_on_port
+from serving.lifecycle.server import run_on_port
 from tests.support.tiny_server import EXITS_AT_ONCE, HANGS_WHILE_LOADING, App
 
 EATS_MEMORY_AT_START = 910

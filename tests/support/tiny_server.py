@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serving.server import run_on_orders
+from serving.lifecycle.server import run_on_orders
 
 # Versions with a flaw; all others are fine.
 EXITS_AT_ONCE = 901

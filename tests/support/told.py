@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from receiver.adapters.github_news import CHANNEL, GitHubSender
-from receiver.adapters.github_statuses import Statuses
+from receiver.adapters.github.sender import CHANNEL, GitHubSender
+from receiver.adapters.github.statuses import Statuses
 from receiver.core.redact import Redactor
-from receiver.news.courier import Courier
-from receiver.proposals.revert import Reverter
+from receiver.notifications.dispatcher import Courier
+from receiver.pull_requests.revert import Reverter
 from receiver.services import Services
 from tests.support.road import Road
 

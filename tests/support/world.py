@@ -19,12 +19,12 @@ from typing import Any, Self
 from mlflow import MlflowClient
 
 from receiver.__main__ import main
-from receiver.adapters.journal import Journal
-from receiver.adapters.queue import Queue
-from receiver.adapters.sqlite import Database
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Deployment
 from receiver.core.state import Server
-from receiver.targets.process import ProcessTarget
+from receiver.targets.process.target import ProcessTarget
 from tests.support.crashing import Crash, run_receiver
 from tests.support.git_repos import Origin
 from tests.support.intake import SECRET, github_headers
@@ -35,7 +35,7 @@ from tests.support.waiting import eventually
 
 # A server process that has imported what a receiver imports: each receiver is forked from it in milliseconds.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["mlflow", "mlflow.tracking.client", "receiver.up"])
+_context.set_forkserver_preload(["mlflow", "mlflow.tracking.client", "receiver.daemon.run"])
 
 
 class World:

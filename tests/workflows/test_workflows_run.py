@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ml.environment import parse_environment
+from ml.environment.file import parse_environment
 from tests.support.actions import ROOT, Job, runner_environment, use_this_venv
 from tests.support.git_repos import Origin, git
 from tests.support.github_server import TOKEN, FakeGitHub, serving

@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml.environment.gate_schema import ChampionPolicy
 from ml.evidence import Outcome
-from ml.gate_schema import ChampionPolicy
 from ml.gates.champion import check, difference
 from ml.gates.subject import Champion, Record, Subject
 from tests.support.subjects import Plain, make_subject

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.environment import parse_environment
+from ml.environment.file import parse_environment
+from ml.environment.gate_schema import AtLeast, AtMost, Gate
 from ml.evidence import Outcome
-from ml.gate_schema import AtLeast, AtMost, Gate
 from ml.gates import CHECKS
 from ml.gates.subject import Served
-from serving.predictions import Predictions
+from serving.model.predictions import Predictions
 from tests.support.subjects import Plain, make_subject
 
 ANY = AtMost(max=1e9)

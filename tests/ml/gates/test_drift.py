@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml.environment.gate_schema import AtMost, AtMostShare, DriftLimits
 from ml.evidence import Outcome
-from ml.gate_schema import AtMost, AtMostShare, DriftLimits
 from ml.gates.drift import check, columns
 from ml.gates.subject import Subject
 from ml.reference import Reference, describe

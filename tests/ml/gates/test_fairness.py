@@ -1,7 +1,7 @@
 import pytest
 
+from ml.environment.gate_schema import AtMostShare, FairnessLimits
 from ml.evidence import Outcome
-from ml.gate_schema import AtMostShare, FairnessLimits
 from ml.gates.fairness import check, groups
 from tests.support.subjects import Plain, make_subject
 

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from ml.environment.gate_schema import AtLeast, AtMost, AtMostShare, Threshold
 from ml.evidence import Outcome
-from ml.gate_schema import AtLeast, AtMost, AtMostShare, Threshold
 from ml.gates.judge import judge
 
 

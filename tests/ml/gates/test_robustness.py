@@ -1,5 +1,5 @@
+from ml.environment.gate_schema import AtMostShare, RobustnessLimits
 from ml.evidence import Outcome
-from ml.gate_schema import AtMostShare, RobustnessLimits
 from ml.gates.robustness import UNSEEN, check
 from ml.gates.subject import Record
 from tests.support.subjects import Plain, make_subject

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
+from ml.environment.gate_schema import AtMostCount
 from ml.evidence import Outcome
-from ml.gate_schema import AtMostCount
 from ml.gates.schema import breaks, check
 from ml.gates.subject import Champion
-from serving.model_dir import Column
+from serving.model.model_dir import Column
 from tests.support.subjects import Plain, make_subject
 
 BEFORE = (Column("age", "long"), Column("spend", "double", required=False), Column("plan", "string"))

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from receiver.adapters.github_api import GitHubClient
+from receiver.adapters.github.client import GitHubClient
 from tests.support.github_server import TOKEN, FakeGitHub, serving
 
 

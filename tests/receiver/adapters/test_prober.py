@@ -15,7 +15,7 @@ import yaml
 from receiver.adapters.prober import HttpProber
 from receiver.core.errors import Rejected
 from receiver.core.state import Server
-from receiver.targets.process import ProcessTarget
+from receiver.targets.process.target import ProcessTarget
 from tests.contracts.target import spec
 from tests.support import tiny_server
 from tests.support.models import hollow_files

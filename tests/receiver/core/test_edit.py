@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.environment import EnvironmentInvalid, parse_environment
+from ml.environment.file import EnvironmentInvalid, parse_environment
 from receiver.core.edit import edit_pin
 from receiver.core.errors import Rejected
 from tests.support.environment_files import VERSIONS, Written, environment_files

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from receiver.core.deployment import Outcome
 from receiver.core.policy import Hold
-from receiver.core.promotion_body import Case, Side
 from receiver.core.redact import Redactor, plain, plain_lines
 from receiver.core.state import Slot
+from receiver.pull_requests.promotion_body import Case, Side
 
 anything = st.text(st.characters(codec=None), max_size=80)
 # Tokens as people have them: no spaces, and not made of our mask.

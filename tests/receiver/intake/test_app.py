@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from receiver.adapters.queue import Queue
+from receiver.adapters.sqlite.queue import Queue
 from receiver.intake import server
 from receiver.intake.app import Senders
 from receiver.intake.github import Watched
-from serving.body import Limits
+from serving.http.body import Limits
 from tests.receiver.intake.test_mlflow import BODY as MLFLOW_BODY
 from tests.receiver.intake.test_mlflow import SECRET as MLFLOW_SECRET_TEXT
 from tests.receiver.intake.test_mlflow import signed as mlflow_signed
@@ -494,7 +494,7 @@ def test_a_push_that_does_not_concern_us_is_recorded_and_deploys_nothing(
 def test_while_the_database_is_locked_a_delivery_is_503_and_afterwards_202(
     intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.adapters.inbox.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("receiver.adapters.sqlite.deliveries.PATIENCE_SECONDS", 0.3)
     other = sqlite3.connect(intake.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
@@ -510,10 +510,12 @@ def test_while_the_database_is_locked_a_delivery_is_503_and_afterwards_202(
 def test_a_full_or_read_only_database_is_503_and_never_202(
     tmp_path: Path, pragma: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.adapters.sqlite.SETTINGS", ("journal_mode=WAL", "synchronous=FULL", pragma))
-    monkeypatch.setattr("receiver.adapters.sqlite.Database._create", lambda _: None)
+    monkeypatch.setattr(
+        "receiver.adapters.sqlite.database.SETTINGS", ("journal_mode=WAL", "synchronous=FULL", pragma)
+    )
+    monkeypatch.setattr("receiver.adapters.sqlite.database.Database._create", lambda _: None)
     database = sqlite3.connect(tmp_path / "pinrail.db")
-    schema = Path(server.__file__).parents[1] / "adapters" / "schema.sql"
+    schema = Path(server.__file__).parents[1] / "adapters" / "sqlite" / "schema.sql"
     database.executescript(schema.read_text())
     database.close()
     with running_intake(tmp_path) as intake:

@@ -1,0 +1,1 @@
+"""Rows with an identity: training and evaluation data. No model here."""

@@ -1,0 +1,1 @@
+"""The environment file: its shape, its parser and its JSON Schema. Pure."""

@@ -1,0 +1,186 @@
+"""An environment file as a value: bytes in, a frozen :class:`Environment` or every error at once out. Pure.
+
+``python -m ml.environment.file --schema`` prints ``environments/schema.json``.
+"""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ml.environment.schema import SHAPE, EnvironmentFile, fields_at, schema_text
+from ml.environment.strict_yaml import Document, Path, Problem, read_yaml, show, show_key
+from ml.errors import MlError
+
+DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Waives gate and soak for exactly one version."""
+
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One model's line in an environment."""
+
+    model: str
+    version: int
+    port: int
+    override: Override | None = None
+    gate: Mapping[str, Any] | None = None  # in place of the environment's
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A place that serves models. Durations are seconds."""
+
+    name: str
+    stage: str | None
+    alias: str
+    after: str | None
+    soak_seconds: float
+    gate: Mapping[str, Any]  # check -> its limits, as ml/environment/gate_schema.py has them
+    models: Mapping[str, Pin]
+    auto_merge: bool = False  # promotions here are merged when their checks pass
+    lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)  # for later messages
+
+    def gate_for(self, model: str) -> Mapping[str, Any]:
+        """The gate for a version of ``model``: its pin's own, or the environment's."""
+        pin = self.models.get(model)
+        return self.gate if pin is None or pin.gate is None else pin.gate
+
+
+class EnvironmentInvalid(MlError):  # noqa: N818 - it names what was refused
+    """The file is not what the schema says: one line per problem, each ``file:line: field: found ...``."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, str(problem))))
+        super().__init__("\n".join(f"{file}:{problem}" for problem in self.problems))
+
+
+def parse_environment(raw: bytes, file: str) -> Environment:
+    """Read one environment file; ``file`` is its path for messages. EnvironmentInvalid lists all that is wrong."""
+    document = read_yaml(raw)
+    if document.value is None:
+        raise EnvironmentInvalid(file, document.problems)
+    try:
+        found = SHAPE.validate_python(document.value)
+    except ValidationError as error:
+        broken = [problem.path for problem in document.problems]
+        explained = [_explain(details, document) for details in error.errors(include_url=False)]
+        fresh = [p for p in explained if not any(p.path[: len(path)] == path for path in broken)]
+        raise EnvironmentInvalid(file, [*document.problems, *fresh]) from None
+    problems = [*document.problems, *_soak_without_after(found, document)]
+    if problems:
+        raise EnvironmentInvalid(file, problems)
+    return _build(found, {path: spot.line for path, spot in document.spots.items()})
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Suggest what was meant, in words that continue a sentence; all that is known where nothing is near."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}"
+
+
+def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
+    policy = found.get("policy", {})
+    pins = {}
+    for model, entry in found["models"].items():
+        override = Override(**entry["override"]) if "override" in entry else None
+        own: dict[str, Any] | None = {**entry["gate"]} if "gate" in entry else None
+        pins[model] = Pin(model, entry["version"], entry["port"], override, own)
+    gate: dict[str, Any] = {**found["gate"]}
+    return Environment(
+        name=found["environment"],
+        stage=found["registry"].get("stage"),
+        alias=found["registry"]["alias"],
+        after=policy.get("after"),
+        soak_seconds=_seconds(policy.get("soak", "0s")),
+        gate=gate,
+        models=pins,
+        auto_merge=policy.get("auto") == "merge",
+        lines=lines,
+    )
+
+
+def _seconds(duration: str) -> float:
+    match = DURATION.fullmatch(duration)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    return float(hours * 3600 + minutes * 60 + seconds)
+
+
+def _soak_without_after(found: EnvironmentFile, document: Document) -> Iterator[Problem]:
+    policy = found.get("policy", {})
+    if "soak" in policy and "after" not in policy:
+        path = ("policy", "soak")
+        yield Problem(document.line(path), path, "soak without after", "both", "name the environment to soak in")
+
+
+def _explain(error: ErrorDetails, document: Document) -> Problem:
+    """Turn one of pydantic's errors into found, allowed and what to do, at its line."""
+    path: Path = tuple(part for part in error["loc"] if part != "[key]")
+    line = document.line(path)
+    words = error.get("ctx", {})
+    name = str(path[-1]) if path else ""
+    siblings = fields_at(path[:-1])
+    match error["type"]:
+        case "missing":
+            return Problem(line, path, "nothing", "no file without it", f"add `{name}:`")
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            found = f"the unknown field {show_key(name)}"
+            return Problem(line, path, found, ", ".join(siblings), did_you_mean(name, siblings))
+        case "says" if error["loc"][-1] == "[key]":
+            return Problem(line, path, f"the name {show(name)}", words["allowed"], words["advice"])
+        case "says":
+            return Problem(line, path, _found(error["input"], path, document), words["allowed"], words["advice"])
+        case _:
+            found = _found(error["input"], path, document)
+            inside = ", ".join(fields_at(path)) or "model names"
+            return Problem(line, path, found, f"a mapping of {inside}", "write `field: value` lines, or `{}`")
+
+
+def _found(value: Any, path: Path, document: Document) -> str:
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    spot = document.spots.get(path)
+    return show(spot.written) if spot and spot.written else "nothing"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the JSON Schema, or say what is wrong with the named files; exit 1 where something is."""
+    parser = argparse.ArgumentParser(prog="python -m ml.environment.file", description=main.__doc__)
+    parser.add_argument("--schema", action="store_true", help="print the content of environments/schema.json")
+    parser.add_argument("files", nargs="*", help="environment files to read")
+    options = parser.parse_args(arguments)
+    if options.schema:
+        sys.stdout.write(schema_text())
+    bad = 0
+    for file in options.files:
+        try:
+            with open(file, "rb") as stream:  # noqa: PTH123 - the name is shown as it was given
+                parse_environment(stream.read(), file)
+        except (EnvironmentInvalid, OSError) as error:
+            bad += 1
+            sys.stderr.write(f"{error}\n")
+    return 1 if bad else 0
+
+
+__all__ = [
+    "Environment",
+    "EnvironmentInvalid",
+    "Override",
+    "Pin",
+    "did_you_mean",
+    "parse_environment",
+]

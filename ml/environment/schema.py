@@ -1,0 +1,169 @@
+"""The shape of an environment file. ``environments/schema.json`` is generated from here, for editors.
+
+The gate section is in ``gate_schema.py``.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
+from pydantic.json_schema import GenerateJsonSchema
+from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
+
+from ml.environment.gate_schema import ONLY_THESE, Gate, says
+
+MAX_INTEGER = 2**63 - 1  # what SQLite and MLflow keep
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]{1,500}$"
+
+
+def _not_reserved(alias: str) -> str:
+    # MLflow keeps "latest" and "v<number>" for itself, in any case.
+    lowered = alias.lower()
+    if lowered == "latest" or (lowered[0] == "v" and lowered[1:].isdigit()):
+        raise ValueError
+    return alias
+
+
+Name = Annotated[
+    str,
+    Field(strict=True, pattern=NAME),
+    says("1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first", "rename it, or quote a number"),
+]
+Alias = Annotated[
+    str,
+    Field(
+        strict=True,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        json_schema_extra={"not": {"pattern": "^([Ll][Aa][Tt][Ee][Ss][Tt]|[vV][0-9]+)$"}},
+    ),
+    AfterValidator(_not_reserved),
+    says("1 to 64 letters, digits, `_` and `-`, but not latest or v<number>", "use the environment's name"),
+]
+Stage = Annotated[
+    Literal["Staging", "Production"] | None,
+    says("Staging, Production or null", "write one of them, or leave it out where the registry shows no stage"),
+]
+Version = Annotated[
+    int,
+    Field(strict=True, ge=1, le=MAX_INTEGER),
+    says(
+        f"a whole number from 1 to {MAX_INTEGER}",
+        "write the registry's number, like 6, and nothing around it",
+    ),
+]
+Port = Annotated[
+    int,
+    Field(strict=True, ge=1, le=65535),
+    says("a whole number from 1 to 65535", "write a free port of the serving machine, like 8001"),
+]
+Duration = Annotated[
+    str,
+    Field(strict=True, pattern=r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$", min_length=2),
+    says("hours, minutes and seconds like 30m, 1h30m, 45s or 0s", "write the number and its unit"),
+]
+Auto = Annotated[
+    Literal["merge"],
+    says("merge", "leave it out where people merge promotions"),
+]
+Reason = Annotated[
+    str,
+    Field(strict=True, pattern=PRINTABLE),
+    says("1 to 500 printable characters on one line", "say in a sentence why, for the person who reads it later"),
+]
+
+
+@with_config(ONLY_THESE)
+class RegistryFields(TypedDict):
+    """What the registry calls the version that this environment serves."""
+
+    stage: NotRequired[Annotated[Stage, Field(description="The registry stage that is shown for it.")]]
+    alias: Annotated[Alias, Field(description="The registry alias that points at it; one per environment.")]
+
+
+@with_config(ConfigDict(extra="forbid", json_schema_extra={"dependentRequired": {"soak": ["after"]}}))
+class PolicyFields(TypedDict, total=False):
+    """What must have happened before a version may come here."""
+
+    after: Annotated[Name, Field(description="The environment in which it must have been live and verified.")]
+    soak: Annotated[Duration, Field(description="For how long, like 30m or 1h30m. Default: any time at all.")]
+    auto: Annotated[
+        Auto, Field(description="merge: promotions here are merged when their checks pass. Default: people merge.")
+    ]
+
+
+@with_config(ONLY_THESE)
+class OverrideFields(TypedDict):
+    """Waives gate and soak for exactly this version; for any other it has no effect."""
+
+    version: Annotated[Version, Field(description="The version that it is for.")]
+    reason: Annotated[Reason, Field(description="Why; it is recorded with the deployment.")]
+
+
+@with_config(ONLY_THESE)
+class PinFields(TypedDict):
+    """One model that is served here."""
+
+    version: Annotated[Version, Field(description="The registry version. The one line that a promotion changes.")]
+    port: Annotated[Port, Field(description="Where it answers; no two pins share a port.")]
+    override: NotRequired[OverrideFields]
+    gate: NotRequired[Annotated[Gate, Field(description="What is asked of this model, in place of the gate above.")]]
+
+
+@with_config(ONLY_THESE)
+class EnvironmentFile(TypedDict):
+    """A place that serves models, and which version of each."""
+
+    environment: Annotated[Name, Field(description="The environment's name; equals the file's.")]
+    registry: RegistryFields
+    policy: NotRequired[PolicyFields]
+    gate: Gate
+    models: Annotated[
+        dict[Name, PinFields],
+        Field(
+            description="Registered models by name. `{}`: none is served.",
+            json_schema_extra={"additionalProperties": False},
+        ),
+    ]
+
+
+SHAPE: TypeAdapter[EnvironmentFile] = TypeAdapter(EnvironmentFile)
+
+
+class _Plain(GenerateJsonSchema):
+    """Without the titles that repeat each field's name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the base class's signature
+        return False
+
+
+@cache
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of an environment file."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return dialect | SHAPE.json_schema(schema_generator=_Plain)
+
+
+def schema_text() -> str:
+    """``environments/schema.json`` as it should be."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
+def fields_at(path: Sequence[str | int]) -> list[str]:
+    """The names of the fields that may stand at ``path``, in the order of the documentation."""
+    root = json_schema()
+    node = root
+    for part in path:
+        node = _resolve(root, node)
+        named = node.get("properties", {}).get(part)
+        node = _resolve(root, named or next(iter(node.get("patternProperties", {}).values()), {}))
+    return list(node.get("properties", {}))
+
+
+def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in node:
+        return node
+    target: dict[str, Any] = root["$defs"][node["$ref"].rpartition("/")[2]]
+    return target

@@ -1,0 +1,1 @@
+"""Measuring one version and holding it against every environment's gate."""

@@ -1,0 +1,81 @@
+"""Turn a version's artifacts into what the checks look at: load it as a server would and let it answer every row."""
+
+import functools
+from pathlib import Path
+
+import pandas as pd
+
+from ml import reference
+from ml.datasets.evaluation_set import ReadRows
+from ml.errors import MlError
+from ml.evaluation.server_process import Artifacts, measure
+from ml.gates.subject import Champion, Record, Subject
+from serving.errors import ServingError
+from serving.model.model_dir import describe_outputs
+from serving.model.predictor import load_predictor
+
+
+def load_subject(artifacts: Artifacts, path: Path, rows: ReadRows) -> Subject:
+    """Load the version at ``path`` and ask it about ``rows``. MlError: it can't be loaded, or has no answer."""
+    name = f"{artifacts.model} v{artifacts.version}"
+    try:
+        predictor = load_predictor(path)
+        data = rows(predictor.model)
+        records = to_records(data.features[[c.name for c in predictor.model.columns if c.name in data.features]])
+        answers = predictor.predict_records(records)
+    except ServingError as error:
+        raise MlError(f"{name} can't be measured: {error}") from error
+    return Subject(
+        name=name,
+        data=data,
+        records=records,
+        predictor=predictor,
+        answers=answers,
+        columns=predictor.model.columns,
+        outputs=describe_outputs(path),
+        reference=read_reference(path),
+        serve=functools.cache(lambda: measure(artifacts, records)),
+    )
+
+
+def load_champion(name: str, path: Path, subject: Subject) -> Champion:
+    """Load the live version and ask it about the same rows. One that can't answer them is no obstacle."""
+    try:
+        predictor = load_predictor(path)
+    except ServingError as error:
+        return Champion(name, (), "", None, f"{name} can't be compared with: {error}")
+    columns, outputs = predictor.model.columns, describe_outputs(path)
+    features = subject.data.features
+    lacking = [c.name for c in columns if c.required and c.name not in features]
+    if lacking:
+        reason = f"{name} can't be compared with: these rows have no {', '.join(lacking)}"
+        return Champion(name, columns, outputs, None, reason)
+    try:
+        records = to_records(features[[c.name for c in columns if c.name in features]])
+        return Champion(name, columns, outputs, predictor.predict_records(records))
+    except Exception as error:  # noqa: BLE001 - it was made for other columns, and may raise anything
+        reason = f"{name} does not answer these rows: {str(error).strip().splitlines()[0][:300]}"
+        return Champion(name, columns, outputs, None, reason)
+
+
+def read_reference(path: Path) -> reference.Reference | None:
+    """Read what the version records of its training data. MlError: the record is unreadable."""
+    places = (path / reference.PATH, path / reference.EXTRA_FILE)
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        return None
+    try:
+        return reference.Reference.from_json(file.read_text())
+    except ValueError as error:
+        raise MlError(f"{file.relative_to(path)} of the version: {error}") from error
+
+
+def to_records(features: pd.DataFrame) -> list[Record]:
+    """Return rows as a caller would send them: plain Python values, None for what is missing."""
+    columns = {
+        str(name): [
+            None if gone else v for v, gone in zip(features[name].tolist(), features[name].isna(), strict=True)
+        ]
+        for name in features
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

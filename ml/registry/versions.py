@@ -1,0 +1,143 @@
+"""What Pinrail keeps in MLflow's registry: versions with the digest of their artifacts, and the gate's evidence.
+
+Evidence is an artifact of the version's run, ``pinrail/evidence/<model>/<version>/<environment>.json``, or a tag of
+the version where it has no run. A tag of the version holds the SHA-256 of that text. Both only say what was measured:
+whoever relies on evidence recomputes the digests inside it.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml.errors import EvidenceError, RegistryError
+from ml.evidence import Evidence
+from ml.registry.client import registry_errors
+
+DIGEST_TAG = "pinrail.digest"
+EVIDENCE_TAG = "pinrail.evidence."
+VERDICT_TAG = "pinrail.verdict."
+REGISTRATION_SECONDS = 60
+
+
+def register(client: Any, model: str, run_id: str, tags: Mapping[str, str]) -> int:
+    """Register the run's ``model`` directory as the next version of ``model``. Returns the version's number."""
+    from mlflow.exceptions import MlflowException
+
+    with registry_errors():
+        try:
+            client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        version = client.create_model_version(
+            model, f"runs:/{run_id}/model", run_id, tags=dict(tags), await_creation_for=REGISTRATION_SECONDS
+        )
+    return int(version.version)
+
+
+def find_version(client: Any, model: str, run_id: str) -> int:
+    """Return the newest version of ``model`` that this run made. RegistryError: it made none."""
+    with registry_errors():
+        found = client.search_model_versions(f"name = '{model}'")
+    versions = [int(v.version) for v in found if v.run_id == run_id]
+    if not versions:
+        raise RegistryError(f"run {run_id} registered no version of {model}; was another MODEL_NAME set?")
+    return max(versions)
+
+
+def find_alias(client: Any, model: str, alias: str) -> int | None:
+    """Return the version that the alias points at, or None where there is no such alias."""
+    with registry_errors():
+        found = client.get_registered_model(model).aliases.get(alias)
+    return None if found is None else int(found)
+
+
+def provenance(client: Any, model: str, version: int) -> dict[str, str]:
+    """Return what the registry says of the data and code that made the version, for people."""
+    with registry_errors():
+        found = client.get_model_version(model, str(version))
+        run = client.get_run(found.run_id) if found.run_id else None
+    told = {"run": found.run_id, "source": found.source, "data version": found.tags.get("data_version")}
+    told |= {name.removeprefix("pinrail."): v for name, v in found.tags.items() if name.startswith("pinrail.data.")}
+    if run is not None:
+        told["code revision"] = run.data.tags.get("mlflow.source.git.commit")
+    return {name: str(value) for name, value in told.items() if value}
+
+
+def write_report(client: Any, evidence: Evidence, files: Mapping[str, str]) -> bool:
+    """Put report files beside the evidence. Returns False where the version has no run that could keep them."""
+    with registry_errors():
+        run_id = client.get_model_version(evidence.model, str(evidence.version)).run_id
+        for suffix, text in files.items():
+            if run_id:
+                client.log_text(run_id, text, _artifact(evidence.model, evidence.version, suffix))
+    return bool(run_id)
+
+
+def write_evidence(client: Any, evidence: Evidence) -> None:
+    """Record the evidence of one version for one environment, in place of what was recorded before.
+
+    The text goes first and the tag that vouches for it last: cut short in between, the two differ and nobody
+    believes either. A second tag shows the outcome to people; nothing relies on it.
+    """
+    model, version, environment = evidence.model, str(evidence.version), evidence.environment
+    text = evidence.to_json()
+    with registry_errors():
+        run_id = client.get_model_version(model, version).run_id
+        if run_id:
+            client.log_text(run_id, text, _artifact(evidence.model, evidence.version, f"{environment}.json"))
+        else:
+            client.set_model_version_tag(model, version, _text_tag(environment), text)
+        client.set_model_version_tag(model, version, EVIDENCE_TAG + environment, sha256(text))
+        client.set_model_version_tag(model, version, VERDICT_TAG + environment, evidence.outcome.value)
+
+
+def read_evidence(client: Any, model: str, version: int, environment: str) -> Evidence | None:
+    """Return the evidence recorded for this environment, or None where none was.
+
+    EvidenceError: text and tag differ, or it is evidence of something else. RegistryError: MLflow did not answer.
+    """
+    with registry_errors():
+        found = client.get_model_version(model, str(version))
+    vouched = found.tags.get(EVIDENCE_TAG + environment)
+    if vouched is None:
+        return None
+    what = f"the evidence of {model} version {version} for {environment}"
+    text = _read_text(client, found, environment)
+    if sha256(text) != vouched:
+        raise EvidenceError(f"{what} is not what its tag vouches for; run ml.evaluate again")
+    try:
+        evidence = Evidence.from_json(text)
+    except ValueError as error:
+        raise EvidenceError(f"{what}: {error}; run ml.evaluate again") from error
+    if (evidence.model, evidence.version, evidence.environment) != (model, version, environment):
+        raise EvidenceError(
+            f"{what} speaks of {evidence.model} version {evidence.version} for {evidence.environment};"
+            " run ml.evaluate again"
+        )
+    return evidence
+
+
+def _read_text(client: Any, version: Any, environment: str) -> str:
+    if not version.run_id:
+        return str(version.tags.get(_text_tag(environment), ""))
+    path = _artifact(version.name, int(version.version), f"{environment}.json")
+    with registry_errors(), tempfile.TemporaryDirectory() as directory:
+        found = Path(client.download_artifacts(version.run_id, path, directory))
+        return found.read_text(encoding="utf-8", errors="replace")  # what is no text is not what was vouched for
+
+
+def _artifact(model: str, version: int, file: str) -> str:
+    # A run can be registered more than once, hence model and version in the path.
+    return f"pinrail/evidence/{model}/{version}/{file}"
+
+
+def _text_tag(environment: str) -> str:
+    return f"{EVIDENCE_TAG}{environment}.json"
+
+
+def sha256(text: str) -> str:
+    """Return what the tag holds for this text."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

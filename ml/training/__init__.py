@@ -1,0 +1,1 @@
+"""Fitting, packaging and describing the model that ``ml.train`` registers."""

@@ -1,0 +1,38 @@
+"""What made a version: the commit, the rows, and the files that DVC keeps of them."""
+
+import json
+from pathlib import Path
+
+from ml import snapshot
+from ml.training.fit import Fitted
+
+COMMIT_TAG = "mlflow.source.git.commit"  # MLflow's own name for it
+
+
+def revision() -> str | None:
+    """Return the commit that this code, and with it ``dvc.lock``, is at; None outside a repository."""
+    from git import Repo
+    from git.exc import GitError
+
+    try:
+        return str(Repo(Path(__file__).parent, search_parent_directories=True).head.commit.hexsha)
+    except (GitError, ValueError):  # no repository here, or one without a commit
+        return None
+
+
+def data_tags(fitted: Fitted, snapshots: Path | None) -> dict[str, str]:
+    """Return the tags of a version that say which data made it.
+
+    Of snapshots, the tag ``pinrail.data.dvc`` holds each file's MD5, which is what DVC calls it; the commit is the
+    revision of ``dvc.lock`` that lists the same.
+    """
+    tags = {
+        "pinrail.data.training": fitted.training.digest,
+        "pinrail.data.evaluation": fitted.evaluation.digest,
+    }
+    commit = revision()
+    if commit:
+        tags["pinrail.data.revision"] = commit
+    if snapshots is not None:
+        tags["pinrail.data.dvc"] = json.dumps(snapshot.checksums(snapshots))
+    return tags

@@ -1,0 +1,51 @@
+"""Tells people, through apprise, at the URLs of ``PINRAIL_NOTIFY_URLS``. They hold secrets: no log has them."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from receiver.adapters.sqlite.outbox import Sender
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.redact import Redactor
+
+CHANNEL = "notify"
+TITLE_CHARACTERS = 200
+TEXT_CHARACTERS = 4000
+
+
+def notifiers(urls: Sequence[str], redact: Redactor) -> dict[str, Sender]:
+    """A sender per address, for :meth:`Outbox.deliver_due`, named by a digest that tells nothing of the URL.
+
+    Messages are ``{"title": ..., "text": ...}``, told without what ``redact`` masks. Without addresses there is
+    nobody to tell, and every message counts as told.
+
+    Raises:
+        Rejected: an entry is no URL that apprise can notify; it is named by its place, since it holds secrets.
+    """
+    if not urls:
+        return {CHANNEL: lambda _: None}
+    import apprise
+
+    # Apprise names the URL in what it logs about a failure; we say ourselves what failed.
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    senders: dict[str, Sender] = {}
+    for place, url in enumerate(urls, 1):
+        service = apprise.Apprise()
+        if not service.add(url):
+            raise Rejected(
+                f"PINRAIL_NOTIFY_URLS: entry {place} of {len(urls)} is no URL that apprise can notify. "
+                "See https://appriseit.com/services/ for how they are written."
+            )
+        senders[f"{CHANNEL}/{hashlib.sha256(url.encode()).hexdigest()[:12]}"] = _sender(service, place, redact)
+    return senders
+
+
+def _sender(service: Any, place: int, redact: Redactor) -> Sender:
+    def send(message: Mapping[str, Any]) -> None:
+        title = redact.line(str(message["title"]))[:TITLE_CHARACTERS]
+        text = redact.lines(str(message["text"]))[:TEXT_CHARACTERS]
+        if not service.notify(title=title, body=text or title, body_format="text"):
+            raise Retryable(f"entry {place} of PINRAIL_NOTIFY_URLS did not take the message")
+
+    return send

@@ -1,0 +1,1 @@
+"""MLflow's registry: every call has a deadline, and vendor errors become ours."""

@@ -1,0 +1,237 @@
+"""MLflow's model registry: aliases and stages, versions by content, and the gate's evidence.
+
+MLflow is imported when the first registry is made, not with this module: ``pinrail --help`` must be quick.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ml.errors import EvidenceError
+from ml.evidence import Evidence
+from ml.registry.versions import provenance, read_evidence
+from receiver.adapters.mlflow import calls as mlflow_call
+from receiver.adapters.mlflow.calls import CALL_SECONDS, LIST_SECONDS, Missing, Unsupported
+from receiver.adapters.mlflow.views import ModelViews
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.state import RegistryView
+from receiver.ports import ModelVersion
+from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError
+from serving.model.loader import Cache
+
+T = TypeVar("T")
+
+WRITE_TRIES = 2
+NAMES_SHOWN = 8
+
+
+class MlflowRegistry:
+    """``ports.Registry`` on an MLflow server; credentials are MLflow's own variables.
+
+    Stages are optional: a registry without them serves environments that name only an alias.
+    """
+
+    def __init__(self, uri: str, cache: Cache) -> None:
+        """Take the server's base URL and the cache that :meth:`fetch` fills. Rejected: no address for MLflow."""
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        mlflow_call.configure()
+        try:
+            self._client = MlflowClient(tracking_uri=uri)  # MLFLOW_REGISTRY_URI may name another registry
+        except MlflowException as error:
+            raise Rejected(
+                f"MLFLOW_TRACKING_URI is no address for MLflow: {mlflow_call.shown(str(error))}"
+            ) from error
+        self._uri = uri
+        self._cache = cache
+        self._views = ModelViews(self._client, uri, self._read, self._list)
+        self._fetched: dict[tuple[str, int], tuple[object, str]] = {}  # what a version was when fetched, its digest
+
+    def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
+        """Aliases and stages of the named models; a model that is not registered is left out."""
+        try:
+            return self._views.observe(models)
+        except (LookupError, TypeError, ValueError) as error:  # an alias of "NaN": something else than MLflow answers
+            said = mlflow_call.shown(f"MLflow at {self._uri} answers what makes no sense: {error!r}")
+            raise Retryable(said) from error
+
+    def versions(self, model: str) -> Sequence[int]:
+        """The numbers of the READY versions, ascending; none where the model is not registered."""
+        found = self._list(lambda: self._client.search_model_versions(f"name = '{model}'"))
+        return sorted(int(v.version) for v in found if v.status == "READY")
+
+    def fetch(self, model: str, version: int) -> ModelVersion:
+        """Require READY and bring the artifacts into the cache; what this process fetched before is only checked.
+
+        Rejected: missing, failed or pending. MLflow hands out aliases and stages to such versions all the same, and
+        READY does not mean that the artifacts exist: hence the download.
+        """
+        found = self._version(model, version)
+        if found.status != "READY":
+            why = f" ({mlflow_call.shown(found.status_message)})" if found.status_message else ""
+            raise Rejected(f"{model} version {version} is {found.status}{why}, not READY: register it again")
+        mark = (found.creation_timestamp, found.source)  # a model that was deleted and made anew counts from 1 again
+        known, digest = self._fetched.get((model, version), (None, ""))
+        path = self._cache.find(digest) if known == mark else None
+        if path is None:
+            cached = self._cached(model, version, lambda: self._cache.fetch(model, version))
+            path, digest = cached.path, cached.digest
+            self._fetched[model, version] = (mark, digest)
+        return ModelVersion(model, version, found.run_id or None, digest, path)
+
+    def artifacts(self, model: str, version: int, digest: str) -> Path:
+        """The directory with exactly these bytes: from the cache (works with the registry down), else fetched."""
+        return self._cached(model, version, lambda: self._cache.obtain(model, version, digest))
+
+    def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
+        """The gate's evidence recorded for this environment, or None. Rejected: what is recorded is damaged."""
+
+        def look() -> Evidence | None:
+            try:
+                return read_evidence(self._client, model, version, environment)
+            except EvidenceError as error:
+                raise Rejected(str(error)) from error
+
+        self._version(model, version)
+        try:
+            return self._read(look)
+        except Missing as error:
+            raise Rejected(
+                f"the evidence of {model} version {version} for {environment} is gone, though its tag is there: "
+                f"run ml.evaluate again ({error})"
+            ) from error
+
+    def metrics(self, model: str, version: int) -> Mapping[str, float]:
+        """What the version's run measured, by name; nothing where it has no run, or the run is gone."""
+        run_id = self._version(model, version).run_id
+        if not run_id:
+            return {}
+        try:
+            run = self._read(lambda: self._client.get_run(run_id))
+        except Missing:
+            return {}
+        return dict(run.data.metrics)
+
+    def lineage(self, model: str, version: int) -> Mapping[str, str]:
+        """What the version's tags and its run say of data, code and parameters; nothing where the run is gone."""
+
+        def look() -> dict[str, str]:
+            found = provenance(self._client, model, version)
+            run = self._client.get_run(found["run"]) if "run" in found else None
+            return found | {f"param {name}": value for name, value in (run.data.params if run else {}).items()}
+
+        self._version(model, version)
+        try:
+            return self._read(look)
+        except Missing:
+            return {}
+
+    def set_alias(self, model: str, alias: str, version: int | None) -> None:
+        """Point the alias at the version; ``None`` deletes it."""
+
+        def holds() -> bool:
+            try:
+                found = self._or_explain(model, lambda: self._read(lambda: self._client.get_registered_model(model)))
+            except Missing:
+                if version is None:
+                    return True
+                raise
+            return (int(found.aliases[alias]) if alias in found.aliases else None) == version
+
+        def act() -> None:
+            if version is None:
+                self._client.delete_registered_model_alias(model, alias)
+            else:
+                self._client.set_registered_model_alias(model, alias, str(version))
+
+        what = f"deleting alias {alias} of {model}" if version is None else f"alias {alias} on {model} v{version}"
+        self._write(what, model, holds, act)
+
+    def set_stage(self, model: str, version: int, stage: str) -> None:
+        """Move one version to Staging, Production, Archived or None, and no other version with it.
+
+        Rejected: this registry has no stages; the message says what to do about it.
+        """
+
+        def holds() -> bool:
+            return bool((self._version(model, version).current_stage or "None") == stage)
+
+        def act() -> None:
+            # Unwrapped: stages are deprecated, which we know, and silencing a warning is not safe between threads.
+            move = inspect.unwrap(type(self._client).transition_model_version_stage)
+            move(self._client, model, str(version), stage, archive_existing_versions=False)
+
+        try:
+            self._write(f"stage {stage} on {model} v{version}", model, holds, act)
+        except Unsupported as error:
+            raise Rejected(
+                f"this registry has no stages ({error}): take `stage` out of `registry` in the environment files; "
+                "the alias is what counts"
+            ) from error
+
+    def _write(self, what: str, model: str, holds: Callable[[], bool], act: Callable[[], None]) -> None:
+        """Act until it holds. After a timeout it may hold already, so each try begins by reading, as does the end."""
+        failed = Retryable(f"the registry accepted {what}, but does not show it")
+        for _ in range(WRITE_TRIES):
+            if holds():
+                return
+            try:
+                self._or_explain(model, lambda: mlflow_call.once(act, self._uri, CALL_SECONDS))
+            except Retryable as error:
+                failed = Retryable(f"{what}: {error}", error.after)
+        if not holds():
+            raise failed
+
+    def _version(self, model: str, version: int) -> Any:
+        return self._or_explain(
+            model, lambda: self._read(lambda: self._client.get_model_version(model, str(version)))
+        )
+
+    def _read(self, call: Callable[[], T]) -> T:
+        return mlflow_call.read(call, self._uri, CALL_SECONDS)
+
+    def _list(self, call: Callable[[], T]) -> T:
+        return mlflow_call.read(call, self._uri, LIST_SECONDS)
+
+    def _cached(self, model: str, version: int, call: Callable[[], T]) -> T:
+        """Use the cache, with its errors in our words. It keeps a deadline of its own, for downloads."""
+        try:
+            return call()
+        except (ModelMissingError, DigestDiffersError) as error:
+            raise Rejected(str(error)) from error
+        except RegistryUnavailableError as error:
+            # Where MLflow refused us, or lists what it does not have, trying again would not help.
+            why = mlflow_call.translate(error.__cause__ or error, self._uri)
+            raise type(why)(f"the artifacts of {model} version {version}: {why}") from error
+        except OSError as error:
+            raise Retryable(
+                f"the artifacts of {model} version {version} cannot be kept in {self._cache.root}: {error}: "
+                "free some disk space or make it writable"
+            ) from error
+
+    def _or_explain(self, model: str, call: Callable[[], T]) -> T:
+        """Make the call; where something is missing, say what is there instead."""
+        try:
+            return call()
+        except Missing as error:
+            raise Missing(f"{mlflow_call.shown(str(error))}; {self._there_is(model)}") from error
+
+    def _there_is(self, model: str) -> str:
+        found = self._list(lambda: self._client.search_model_versions(f"name = '{model}'"))
+        if found:
+            return f"{model} has version{'s' if len(found) > 1 else ''} {_ranges(int(v.version) for v in found)}"
+        names = [m.name for m in self._read(lambda: self._client.search_registered_models(max_results=NAMES_SHOWN))]
+        return f"{model} has no versions; registered models: {', '.join(names) or 'none'}"
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """1, 2, 3, 7 as ``1-3, 7``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

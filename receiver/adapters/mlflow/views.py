@@ -1,0 +1,133 @@
+"""Looking at many registered models at once: as few requests as the registry's API allows.
+
+Aliases have to be asked for at every look, because nothing that can be asked for says that one has moved. Stages are
+asked for again only where the model says that it has changed: transitions, new versions and deletions all move its
+timestamp. (What a model lists as its latest versions is not enough: it hides the lower of two in one stage.)
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from receiver.adapters.mlflow.calls import Missing
+from receiver.core.state import RegistryView
+
+FEW = 50  # up to here one request per model costs less than the list of all of them
+MODELS_PER_PAGE = 1000  # MLflow's own limit
+VERSIONS_PER_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    version: str
+    current_stage: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """As much of MLflow's ``RegisteredModel`` as is needed here."""
+
+    name: str
+    aliases: Mapping[str, str]
+    last_updated_timestamp: int
+    latest_versions: Sequence[_Version]
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "_Model":
+        return cls(
+            raw["name"],
+            {a["alias"]: a["version"] for a in raw.get("aliases", ())},
+            int(raw.get("last_updated_timestamp", 0)),
+            [_Version(v["version"], v.get("current_stage")) for v in raw.get("latest_versions", ())],
+        )
+
+
+class _Page(list[_Model]):
+    """Models, and what to ask the next page with."""
+
+    token: str | None = None
+
+
+Read = Callable[[Callable[[], Any]], Any]
+
+
+class ModelViews:
+    """Reads views, and remembers the stages of models that have not changed since."""
+
+    def __init__(self, client: Any, uri: str, read: Read, read_list: Read) -> None:
+        """Args: an ``MlflowClient``, the server's base URL, and how a call is made: for one model, for very many."""
+        self._client = client
+        self._uri = uri
+        self._read = read
+        self._read_list = read_list
+        self._stages: dict[str, tuple[object, dict[int, str]]] = {}  # model -> what it was when read, its stages
+
+    def observe(self, names: Sequence[str]) -> dict[str, RegistryView]:
+        """Views of the named models; one that is not registered is left out."""
+        found = dict(self._models(names))
+        # Looked up once: another thread that looks meanwhile may remember something newer.
+        stages = {
+            name: known for name, model in found.items() if (known := self._remembered(name, model)) is not None
+        }
+        for name, read in self._read_stages([name for name in found if name not in stages]).items():
+            stages[name] = read
+            self._stages[name] = (_mark(found[name]), read)
+        return {
+            name: RegistryView(name, {alias: int(version) for alias, version in model.aliases.items()}, stages[name])
+            for name, model in found.items()
+        }
+
+    def _remembered(self, name: str, model: Any) -> dict[int, str] | None:
+        mark, stages = self._stages.get(name, (None, {}))
+        return stages if mark == _mark(model) else None
+
+    def _models(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        if len(names) <= FEW:
+            for name in names:
+                try:
+                    yield name, self._read(partial(self._client.get_registered_model, name))
+                except Missing:
+                    continue
+            return
+        wanted = set(names)
+        search = self._search_quickly if self._uri.startswith("http") else self._client.search_registered_models
+        for model in self._pages(search, MODELS_PER_PAGE):
+            if model.name in wanted:
+                yield model.name, model
+
+    def _search_quickly(self, _: str | None, max_results: int, page_token: str | None) -> "_Page":
+        """Search as MLflow's client does, without the objects that take it half as long as the server's answer."""
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+        path, creds = "/api/2.0/mlflow/registered-models/search", get_default_host_creds(self._uri)
+        parameters = {"max_results": max_results, "page_token": page_token}
+        answer = verify_rest_response(http_request(creds, path, "GET", params=parameters), path).json()
+        page = _Page(_Model.from_json(model) for model in answer.get("registered_models", ()))
+        page.token = answer.get("next_page_token")
+        return page
+
+    def _read_stages(self, names: Sequence[str]) -> dict[str, dict[int, str]]:
+        stages: dict[str, dict[int, str]] = {name: {} for name in names}
+        queries = [f"name = '{name}'" for name in names] if len(names) <= FEW else [""]
+        for query in queries:
+            for version in self._pages(self._client.search_model_versions, VERSIONS_PER_PAGE, query):
+                if version.name in stages and version.current_stage not in (None, "None"):
+                    stages[version.name][int(version.version)] = version.current_stage
+        return stages
+
+    def _pages(self, search: Callable[..., Any], size: int, query: str = "") -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._read_list(partial(search, query or None, max_results=size, page_token=token))
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def _mark(model: Any) -> object:
+    """What changes whenever a version of the model comes, goes or changes its stage."""
+    latest = sorted((int(v.version), v.current_stage) for v in model.latest_versions or ())
+    return model.last_updated_timestamp, latest

@@ -1,0 +1,1 @@
+"""The tunnel through ngrok and its agent process."""

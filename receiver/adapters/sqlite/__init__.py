@@ -1,0 +1,1 @@
+"""The state file: queue, deliveries, journal, outbox and their queries. The only place that knows SQL."""

@@ -1,0 +1,92 @@
+"""One SQLite file for the receiver's memory: WAL, and on disk before anyone is told."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import resources
+from pathlib import Path
+
+from receiver.core.errors import PinrailError, Retryable
+
+BUSY_SECONDS = 5.0
+SETTINGS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+
+
+class StateUnusable(PinrailError):  # noqa: N818 - the name says what is wrong
+    """The state file cannot be opened as Pinrail's database."""
+
+
+class Database:
+    """Connections to one file, one per thread.
+
+    ``synchronous=FULL``: a commit that returned has reached the disk, which is what a 202 promises.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._opened: dict[threading.Thread, sqlite3.Connection] = {}
+        # SQLite lets whoever finds the file locked sleep for up to a tenth of a second, and ask again: our threads
+        # wait for each other here, so that only other processes can make them sleep.
+        self._turn = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._create()
+        except (sqlite3.Error, OSError) as error:
+            raise StateUnusable(
+                f"{path}: {error}. Free some disk space or make it writable; if the file is damaged, move it "
+                "away and start again: what runs is read from registry and servers, not from it."
+            ) from error
+
+    def _create(self) -> None:
+        schema = resources.files("receiver.adapters.sqlite").joinpath("schema.sql")
+        self.connection().executescript(schema.read_text(encoding="utf-8"))
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection; rows are addressed by name."""
+        existing: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if existing is not None:
+            return existing
+        # Each thread keeps to its own; the check is off so that close() may close them all.
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        for setting in SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+        self._local.connection = connection
+        for ended in [thread for thread in list(self._opened) if not thread.is_alive()]:
+            with suppress(KeyError):  # another thread did it
+                self._opened.pop(ended).close()  # a listener's threads come and go
+        self._opened[threading.current_thread()] = connection
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Take the write lock, commit on leaving, roll back on an error.
+
+        Raises:
+            Retryable: the file is locked by another process, or the disk is full, read-only or damaged.
+        """
+        if not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise Retryable(f"the state database {self.path} cannot be written: a thread of ours holds it")
+        try:
+            connection = self.connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk has rolled back by itself
+                    connection.execute("ROLLBACK")
+                raise
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
+            raise  # a bug of ours
+        except sqlite3.Error as error:
+            raise Retryable(f"the state database {self.path} cannot be written: {error}") from error
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Close the connections of all threads; none of them may use the database afterwards."""
+        while self._opened:
+            self._opened.popitem()[1].close()

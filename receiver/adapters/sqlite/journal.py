@@ -1,0 +1,298 @@
+"""Deployments, their steps, and quarantine in SQLite: intent before acting, result after, each committed."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from receiver.adapters.sqlite.database import Database
+from receiver.core.commit_status import DRIFT
+from receiver.core.deployment import Deployment, Draft, Outcome, Verified
+from receiver.core.plan import Action, Kind
+from receiver.core.policy import Hold
+from receiver.core.redact import Redactor
+from receiver.core.state import Slot
+from receiver.ports import Snapshot
+
+# What is written together with an entry or not at all, such as what others are told of it.
+Also = Callable[[sqlite3.Connection], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action of a deployment as recorded. ``result`` None: it was begun, and nobody wrote down its end."""
+
+    action: Action
+    started_at: float
+    ended_at: float | None
+    result: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A version that failed in a slot at a commit. ``needs_human``: the whole slot is held."""
+
+    slot: Slot
+    version: int
+    revision: str
+    reason: str
+    needs_human: bool
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What GitHub was told last of an environment's pins."""
+
+    revision: str  # the commit that was spoken of
+    pins: str  # a digest of them, or of what is wrong with them
+    pending: str = ""  # a digest of what they wait for; empty: nothing more is to be said
+
+
+class Journal:
+    """The record of what was done to each slot. Methods that write have committed when they return.
+
+    Reasons may end with a model server's last words, which may hold what it knows: no secret is written down.
+    """
+
+    def __init__(self, database: Database, redact: Redactor | None = None) -> None:
+        self._database = database
+        self._lines = (redact or Redactor()).lines
+
+    @property
+    def place(self) -> str:
+        """The state directory that it lies in."""
+        return str(self._database.path.parent)
+
+    def open(self, draft: Draft, also: Also | None = None) -> int:
+        """Record that a deployment begins; returns its number."""
+        return self._insert(draft, Outcome.RUNNING, "", also)
+
+    def close(self, deployment: int, outcome: Outcome, reason: str = "", also: Also | None = None) -> None:
+        """Record how a deployment ended."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE deployments SET state = ?, reason = ?, ended_at = ? WHERE id = ?",
+                (outcome, self._lines(reason), time.time(), deployment),
+            )
+            if also is not None:
+                also(db)
+
+    def join(self, earlier: int, deployment: int) -> None:
+        """Make one entry of two attempts that ended alike: it begins with the earlier one, and is the later one."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM steps WHERE deployment = ?", (earlier,))
+            [row] = db.execute("DELETE FROM deployments WHERE id = ? RETURNING started_at", (earlier,)).fetchall()
+            db.execute("UPDATE deployments SET started_at = ? WHERE id = ?", (row["started_at"], deployment))
+
+    def hold(self, draft: Draft, hold: Hold, also: Also | None = None) -> int | None:
+        """Record that policy said no or not yet; None where that was the last word on the pin, healing aside."""
+        hold = replace(hold, reason=self._lines(hold.reason))
+        last = self._query(
+            "SELECT * FROM deployments WHERE environment = ? AND model = ? AND cause != ? ORDER BY id DESC LIMIT 1",
+            (draft.slot.environment, draft.slot.model, DRIFT),
+        )
+        if last and (last[0].state, last[0].draft.to_version, last[0].draft.revision, last[0].reason) == (
+            hold.state,
+            draft.to_version,
+            draft.revision,
+            hold.reason,
+        ):
+            return None
+        return self._insert(draft, hold.state, hold.reason, also)
+
+    def intend(self, deployment: int, seq: int, action: Action) -> None:
+        """Commit what is about to be done, with the state that was found."""
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT INTO steps (deployment, seq, action, started_at) VALUES (?, ?, ?, ?)",
+                (deployment, seq, json.dumps(asdict(action)), time.time()),
+            )
+
+    def result(self, deployment: int, seq: int, result: str) -> None:
+        """Commit what came of it: ``done``, or the error."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE steps SET result = ?, ended_at = ? WHERE deployment = ? AND seq = ?",
+                (self._lines(result), time.time(), deployment, seq),
+            )
+
+    def interrupt_running(self, reason: str, also: Callable[[Deployment], Also] | None = None) -> list[Deployment]:
+        """Close what a receiver that died left running. The next look at the world takes over from there."""
+        running = self._query("SELECT * FROM deployments WHERE state = ?", (Outcome.RUNNING,))
+        for deployment in running:
+            self.close(deployment.id, Outcome.INTERRUPTED, reason, also(deployment) if also else None)
+        return running
+
+    def history(self, slot: Slot) -> list[Deployment]:
+        """Every deployment of one slot, oldest first."""
+        return self._query(
+            "SELECT * FROM deployments WHERE environment = ? AND model = ? ORDER BY id",
+            (slot.environment, slot.model),
+        )
+
+    def at(self, revision: str, environment: str) -> list[Deployment]:
+        """Every deployment of one environment at one commit, oldest first."""
+        return self._query(
+            "SELECT * FROM deployments WHERE revision = ? AND environment = ? ORDER BY id", (revision, environment)
+        )
+
+    def recent(self, limit: int = 50, environment: str | None = None, model: str | None = None) -> list[Deployment]:
+        """The last deployments of all slots, or of those of one environment or model; newest first."""
+        return self._query(
+            "SELECT * FROM deployments WHERE environment = coalesce(?, environment) AND model = coalesce(?, model)"
+            " ORDER BY id DESC LIMIT ?",
+            (environment, model, limit),
+        )
+
+    def steps(self, deployment: int) -> list[Step]:
+        """The steps of one deployment in order."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM steps WHERE deployment = ? ORDER BY seq", (deployment,)
+        )
+        return [
+            Step(_action(json.loads(row["action"])), row["started_at"], row["ended_at"], row["result"])
+            for row in rows
+        ]
+
+    def touched(self, slot: Slot) -> list[Action]:
+        """Every action begun in a slot since it was last verified, oldest first."""
+        rows = self._database.connection().execute(
+            "SELECT action FROM steps JOIN deployments ON deployment = id WHERE environment = ? AND model = ? AND"
+            " id > (SELECT coalesce(max(id), 0) FROM deployments WHERE environment = ? AND model = ? AND state = ?)"
+            " ORDER BY deployment, seq",
+            (slot.environment, slot.model, slot.environment, slot.model, Outcome.LIVE),
+        )
+        return [_action(json.loads(row["action"])) for row in rows]
+
+    def verified(self) -> dict[Slot, Verified]:
+        """The last verified state of every slot that has one."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM deployments WHERE id IN "
+            "(SELECT max(id) FROM deployments WHERE state = ? GROUP BY environment, model)",
+            (Outcome.LIVE,),
+        )
+        return {
+            Slot(row["environment"], row["model"]): Verified(
+                row["to_version"], row["digest"], row["revision"], row["ended_at"]
+            )
+            for row in rows
+        }
+
+    def remember_pins(self, snapshot: Snapshot) -> None:
+        """Keep the environment files of a commit whose pins are valid, in place of those before."""
+        known = self._database.connection().execute("SELECT revision FROM valid_pins").fetchone()
+        if known is not None and known["revision"] == snapshot.commit:
+            return
+        files = {path: content.decode() for path, content in snapshot.files.items()}
+        with self._database.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO valid_pins VALUES (1, ?, ?)", (snapshot.commit, json.dumps(files)))
+
+    def remembered_pins(self) -> Snapshot | None:
+        """The last environment files whose pins were valid."""
+        row = self._database.connection().execute("SELECT revision, files FROM valid_pins").fetchone()
+        if row is None:
+            return None
+        files = {path: text.encode() for path, text in json.loads(row["files"]).items()}
+        return Snapshot(row["revision"], files, rewritten=False)
+
+    def told(self) -> dict[str, Told]:
+        """What was told last of each environment's pins."""
+        rows = self._database.connection().execute("SELECT * FROM told_pins")
+        return {row["environment"]: Told(row["revision"], row["pins"], row["pending"]) for row in rows}
+
+    def tell(self, environment: str, told: Told, also: Also) -> None:
+        """Remember what is told of an environment's pins."""
+        with self._database.transaction() as db:
+            values = (environment, told.revision, told.pins, told.pending)
+            db.execute("INSERT OR REPLACE INTO told_pins VALUES (?, ?, ?, ?)", values)
+            also(db)
+
+    def quarantine(self, entry: Quarantine, also: Also | None = None) -> None:
+        """Do not try this version at this commit again; with ``needs_human``, do not touch the slot at all."""
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    entry.slot.environment,
+                    entry.slot.model,
+                    entry.version,
+                    entry.revision,
+                    self._lines(entry.reason),
+                    entry.needs_human,
+                    entry.since,
+                ),
+            )
+            if also is not None:
+                also(db)
+
+    def quarantined(self, revision: str | None = None) -> list[Quarantine]:
+        """What is in quarantine, at one commit or at all; newest first."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM quarantine WHERE ? IS NULL OR revision = ? ORDER BY since DESC",
+            (revision, revision),
+        )
+        return [
+            Quarantine(
+                Slot(row["environment"], row["model"]),
+                row["version"],
+                row["revision"],
+                row["reason"],
+                bool(row["needs_human"]),
+                row["since"],
+            )
+            for row in rows
+        ]
+
+    def lift(self, slot: Slot) -> None:
+        """Forget the quarantine of one slot."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM quarantine WHERE environment = ? AND model = ?", (slot.environment, slot.model))
+
+    def _insert(self, draft: Draft, state: Outcome, reason: str, also: Also | None) -> int:
+        now = time.time()
+        with self._database.transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO deployments (environment, model, from_version, to_version, digest, revision, cause,"
+                " override, plan, state, reason, started_at, ended_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    draft.slot.environment,
+                    draft.slot.model,
+                    draft.from_version,
+                    draft.to_version,
+                    draft.digest,
+                    draft.revision,
+                    draft.cause,
+                    draft.override,
+                    json.dumps([asdict(a) for a in draft.plan]),
+                    state,
+                    reason,
+                    now,
+                    now if state.terminal else None,
+                ),
+            )
+            if also is not None:
+                also(db)
+        return int(cursor.lastrowid or 0)
+
+    def _query(self, sql: str, parameters: Sequence[object]) -> list[Deployment]:
+        return [_deployment(row) for row in self._database.connection().execute(sql, parameters)]
+
+
+def _action(raw: dict[str, str | None]) -> Action:
+    return Action(Kind(raw["kind"] or ""), raw["subject"] or "", raw["before"], raw["after"])
+
+
+def _deployment(row: sqlite3.Row) -> Deployment:
+    draft = Draft(
+        Slot(row["environment"], row["model"]),
+        row["from_version"],
+        row["to_version"],
+        row["digest"],
+        row["revision"],
+        row["cause"],
+        row["override"],
+        tuple(_action(a) for a in json.loads(row["plan"])),
+    )
+    return Deployment(row["id"], draft, Outcome(row["state"]), row["reason"], row["started_at"], row["ended_at"])

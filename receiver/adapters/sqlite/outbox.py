@@ -1,0 +1,127 @@
+"""What has to be told to the outside: kept until it is delivered, in order, at least once.
+
+Telling is apart from doing. A deployment puts its news here and goes on; a receiver that dies tells them after its
+restart; an outside that is down is tried again, ever more rarely.
+"""
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from receiver.adapters.sqlite.database import Database
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.redact import Redactor
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS = 5.0
+LAST_RETRY_SECONDS = 3600.0
+GIVE_UP_SECONDS = 24 * 3600.0  # older news mislead more than they help
+# Except where they stay on show: a commit must not be pending for ever because a token had expired.
+LASTING = {"github": 14 * 86_400.0}
+
+KEEP_SECONDS = 30 * 86_400.0  # what is told or given up, for people who look back
+
+# Delivers one message. Rejected: it will never be taken. Any other exception: try again later.
+Sender = Callable[[Mapping[str, Any]], None]
+
+_UNSENT = "sent_at IS NULL AND given_up_at IS NULL"
+
+
+class Outbox:
+    """Messages by channel; each channel is delivered in order and does not wait for another."""
+
+    def __init__(self, database: Database, redact: Redactor | None = None) -> None:
+        self._database = database
+        self._redact = redact or Redactor()
+
+    def put(self, channel: str, body: Mapping[str, Any], db: sqlite3.Connection | None = None) -> None:
+        """Keep a message, without secrets: in the caller's transaction ``db``, or committed when this returns."""
+        if db is None:
+            with self._database.transaction() as own:
+                self.put(channel, body, own)
+            return
+        now = time.time()
+        db.execute(
+            "INSERT INTO outbox (channel, body, created_at, not_before) VALUES (?, ?, ?, ?)",
+            (channel, json.dumps(self._redact.within(body)), now, now),
+        )
+
+    def deliver_due(self, senders: Mapping[str, Sender]) -> int:
+        """Deliver what is due, as far as there is a sender for it; returns how many messages went out.
+
+        A sender is registered for a channel, ``github``, or for one of a channel's destinations, ``notify/ops``: then
+        each message of ``notify`` goes to all of them, and one that fails keeps none of the others waiting.
+        """
+        self._fan_out(senders)
+        return sum(self._deliver_channel(channel, sender) for channel, sender in senders.items())
+
+    def _fan_out(self, senders: Mapping[str, Sender]) -> None:
+        parents = {name.partition("/")[0] for name in senders if "/" in name}
+        for parent in parents:
+            if not self._unsent(parent):
+                continue
+            with self._database.transaction() as db:
+                for channel in (name for name in senders if name.startswith(f"{parent}/")):
+                    db.execute(
+                        "INSERT INTO outbox (channel, body, created_at, not_before)"  # noqa: S608 - a constant
+                        " SELECT ?, body, created_at, not_before FROM outbox"
+                        f" WHERE channel = ? AND {_UNSENT} ORDER BY id",
+                        (channel, parent),
+                    )
+                db.execute(f"DELETE FROM outbox WHERE channel = ? AND {_UNSENT}", (parent,))  # noqa: S608 - as above
+
+    def _deliver_channel(self, channel: str, sender: Sender) -> int:
+        sent = 0
+        for message in self._unsent(channel):
+            now = time.time()
+            if now < message["not_before"] <= now + LAST_RETRY_SECONDS:  # farther ahead: the clock has jumped
+                break
+            try:
+                sender(json.loads(message["body"]))
+            except Exception as error:  # noqa: BLE001 - whatever a notifier does, outcomes do not change
+                if not self._failed(message, error):
+                    break
+            else:
+                self._mark(message, "sent_at = ?, attempts = attempts + 1, error = ''", (time.time(),))
+                sent += 1
+        return sent
+
+    def _failed(self, message: sqlite3.Row, error: Exception) -> bool:
+        """Record a failure; whether the message was given up, so that the next one has its turn."""
+        now = time.time()
+        reason = self._redact.line(f"{type(error).__name__}: {error}")[:500]
+        asked = error.after if isinstance(error, Retryable) else None  # a rate limit says until when it holds
+        backoff = FIRST_RETRY_SECONDS * 2 ** min(message["attempts"], 20)
+        wait = min(backoff if asked is None else asked, LAST_RETRY_SECONDS)
+        lasting = LASTING.get(message["channel"], GIVE_UP_SECONDS)
+        too_old = now - message["created_at"] > (lasting if isinstance(error, Retryable) else GIVE_UP_SECONDS)
+        given_up = isinstance(error, Rejected) or too_old
+        log.warning(
+            "message %d to %s failed, %s: %s",
+            message["id"],
+            message["channel"],
+            "given up" if given_up else f"again in {wait:g} s",
+            reason,
+        )
+        self._mark(
+            message,
+            "attempts = attempts + 1, error = ?, not_before = ?, given_up_at = ?",
+            (reason, now + wait, now if given_up else None),
+        )
+        return given_up
+
+    def _unsent(self, channel: str) -> list[sqlite3.Row]:
+        return (
+            self._database.connection()
+            .execute(f"SELECT * FROM outbox WHERE channel = ? AND {_UNSENT} ORDER BY id", (channel,))  # noqa: S608
+            .fetchall()
+        )
+
+    def _mark(self, message: sqlite3.Row, changes: str, values: tuple[object, ...]) -> None:
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM outbox WHERE coalesce(sent_at, given_up_at) < ?", (time.time() - KEEP_SECONDS,))
+            db.execute(f"UPDATE outbox SET {changes} WHERE id = ?", (*values, message["id"]))  # noqa: S608 - as above

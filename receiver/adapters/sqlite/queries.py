@@ -1,0 +1,111 @@
+"""What intake, queue and outbox have recorded, for people and tools to look at. Nothing is written here."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from receiver.adapters.sqlite.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery without its body, and how the job that it joined stands. Times are seconds since the epoch."""
+
+    id: str
+    sender: str
+    event: str
+    received_at: float
+    verdict: str
+    note: str
+    job: int | None
+    job_state: str | None
+    job_note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One job of the queue."""
+
+    id: int
+    state: str  # queued | leased | retry | done | dead | superseded
+    cause: str
+    queued_at: float
+    not_before: float
+    attempts: int
+    crashes: int
+    ended_at: float | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many rows share these labels."""
+
+    labels: Sequence[str]
+    value: int
+
+
+class Records:
+    """Reads from any thread, beside whoever writes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def deliveries(self, limit: int, job: int | None = None) -> list[DeliveryRow]:
+        """The last deliveries, newest first; with ``job``, those that joined it."""
+        rows = self._all(
+            "SELECT deliveries.id, sender, event, received_at, verdict, deliveries.note, job,"
+            " jobs.state AS job_state, jobs.note AS job_note"
+            " FROM deliveries LEFT JOIN jobs ON jobs.id = job"
+            " WHERE ?1 IS NULL OR job = ?1 ORDER BY received_at DESC, deliveries.rowid DESC LIMIT ?2",
+            job,
+            limit,
+        )
+        return [DeliveryRow(*row) for row in rows]
+
+    def jobs_at_hand(self) -> list[JobRow]:
+        """The job that runs and the one that waits, if any."""
+        return self._jobs("state IN ('leased', 'queued', 'retry') ORDER BY id")
+
+    def last_job(self) -> JobRow | None:
+        """The job that ended last, whichever way."""
+        return next(iter(self._jobs("ended_at IS NOT NULL ORDER BY ended_at DESC, id DESC LIMIT 1")), None)
+
+    def overdue_seconds(self) -> float:
+        """For how long a job has been due while none was running; 0 where the worker keeps up."""
+        jobs = self.jobs_at_hand()
+        if not jobs or any(job.state == "leased" for job in jobs):
+            return 0.0
+        last = self.last_job()
+        free_since = last.ended_at if last is not None and last.ended_at is not None else 0.0
+        return max(0.0, time.time() - max(jobs[0].not_before, free_since))
+
+    def delivery_counts(self) -> list[Count]:
+        """Deliveries by sender and verdict."""
+        return self._counts("SELECT sender, verdict, count(*) FROM deliveries GROUP BY 1, 2")
+
+    def job_counts(self) -> list[Count]:
+        """Jobs by state."""
+        return self._counts("SELECT state, count(*) FROM jobs GROUP BY 1")
+
+    def deployment_counts(self) -> list[Count]:
+        """Deployments that have ended, by environment, model and outcome."""
+        return self._counts(
+            "SELECT environment, model, state, count(*) FROM deployments WHERE ended_at IS NOT NULL GROUP BY 1, 2, 3"
+        )
+
+    def unsent(self) -> int:
+        """Messages that are still to be delivered."""
+        [row] = self._all("SELECT count(*) FROM outbox WHERE sent_at IS NULL AND given_up_at IS NULL")
+        return int(row[0])
+
+    def _jobs(self, where: str) -> list[JobRow]:
+        columns = "id, state, cause, queued_at, not_before, attempts, crashes, ended_at, note"
+        return [JobRow(*row) for row in self._all(f"SELECT {columns} FROM jobs WHERE {where}")]  # noqa: S608
+
+    def _counts(self, sql: str) -> list[Count]:
+        return [Count(tuple(row)[:-1], row[len(row) - 1]) for row in self._all(sql)]
+
+    def _all(self, sql: str, *parameters: object) -> list[Any]:
+        return self._database.connection().execute(sql, parameters).fetchall()

@@ -1,0 +1,135 @@
+"""The admin listener: dashboard, JSON, health and metrics. Every route only reads."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.base import RequestResponseEndpoint
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.queries import Records
+from receiver.admin.metrics import Exposition, StateCollector
+from receiver.admin.page import render
+from receiver.admin.queries import Desk
+from receiver.core.redact import Redactor
+from receiver.planning.status import SlotStatus
+
+STATIC = Path(__file__).parent / "static"
+SHOWN = 20  # rows of each table on the page
+OVERDUE_SECONDS = 60.0  # a due job that nobody has begun for so long means that the worker is gone or stuck
+
+# Only ourselves, whatever text might be smuggled into a page.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+# A name that a stranger's web site points at 127.0.0.1 must not read what is said here (DNS rebinding).
+HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+def admin_config(
+    database: Database, rows: Callable[[], Sequence[SlotStatus]], port: int, redact: Redactor | None = None
+) -> uvicorn.Config:
+    """How the admin listener is run, on ``127.0.0.1`` alone: it knows no passwords."""
+    return uvicorn.Config(
+        admin_app(database, rows, redact or Redactor()),
+        host="127.0.0.1",
+        port=port,
+        ws="none",
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def admin_app(database: Database, rows: Callable[[], Sequence[SlotStatus]], redact: Redactor) -> FastAPI:
+    """The app; ``rows`` asks registry and servers, and raises PinrailError where it cannot."""
+    records = Records(database)
+    desk = Desk(Journal(database), records, rows, redact)
+    metrics = Exposition(StateCollector(records, desk))
+    app = FastAPI(title="Pinrail", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    app.middleware("http")(_guarded)
+    app.add_exception_handler(sqlite3.Error, _unreadable)
+
+    @app.get("/", response_class=HTMLResponse)
+    def dashboard() -> str:
+        return render(desk, SHOWN)
+
+    @app.get("/api/environments")
+    def environments() -> JSONResponse:
+        truth = desk.truth()
+        return _json(
+            {"environments": truth.environments, "problem": truth.problem}, status=503 if truth.problem else 200
+        )
+
+    @app.get("/api/deployments")
+    def deployments(limit: Limit = 50, environment: str | None = None, model: str | None = None) -> JSONResponse:
+        return _json({"deployments": desk.deployments(limit, environment, model)})
+
+    @app.get("/api/deliveries")
+    def deliveries(limit: Limit = 50, job: int | None = None) -> JSONResponse:
+        return _json({"deliveries": desk.deliveries(limit, job)})
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz")
+    def readyz() -> JSONResponse:
+        checks = readiness(records, desk)
+        ready = all(check == "ok" for check in checks.values())
+        return JSONResponse({"status": "ok" if ready else "not ready", **checks}, 200 if ready else 503)
+
+    @app.get("/metrics")
+    def prometheus() -> Response:
+        return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return app
+
+
+def readiness(records: Records, desk: Desk) -> dict[str, str]:
+    """What has to work before this receiver can deploy anything, each ``ok`` or why not."""
+    try:
+        overdue = records.overdue_seconds()
+        looked = records.last_job() is not None
+    except sqlite3.Error as error:
+        return {"state": f"the state file cannot be read: {error}"}
+    worker = "ok" if looked else "has not looked at the branch yet"
+    if overdue > OVERDUE_SECONDS:
+        worker = f"a job has been due for {overdue:.0f} s and nobody has begun it"
+    truth = desk.truth()
+    unknown = next((row.reason for row in truth.environments if row.state == "unknown"), None)
+    return {"state": "ok", "worker": worker, "world": truth.problem or unknown or "ok"}
+
+
+def _json(content: dict[str, Any], status: int = 200) -> JSONResponse:
+    return JSONResponse(json.loads(json.dumps(content, default=asdict)), status)
+
+
+async def _guarded(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    response = await call_next(request)
+    response.headers.update(HEADERS)
+    return response
+
+
+async def _unreadable(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": f"the state file cannot be read: {error}"}, 503)

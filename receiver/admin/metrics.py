@@ -1,0 +1,90 @@
+"""Prometheus metrics, counted from the state file at each scrape: a restart of the receiver resets nothing."""
+
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from receiver.adapters.sqlite.queries import Count, Records
+from receiver.admin.queries import Desk
+
+
+class StateCollector(Collector):
+    """Turns what is recorded, and what is true now, into metric families."""
+
+    def __init__(self, records: Records, desk: Desk) -> None:
+        self._records = records
+        self._desk = desk
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: registering must not scrape."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Read everything anew."""
+        yield _counter(
+            "pinrail_deployments",
+            "Deployments, by how they ended.",
+            ("environment", "model", "outcome"),
+            self._records.deployment_counts(),
+        )
+        yield _counter(
+            "pinrail_deliveries",
+            "Webhook deliveries that were stored.",
+            ("sender", "verdict"),
+            self._records.delivery_counts(),
+        )
+        yield from self._queue()
+        yield from self._environments()
+
+    def _queue(self) -> Iterable[Metric]:
+        jobs = GaugeMetricFamily("pinrail_jobs", "Jobs of the queue, by state.", labels=("state",))
+        for count in self._records.job_counts():
+            jobs.add_metric(count.labels, count.value)
+        yield jobs
+        overdue = self._records.overdue_seconds()
+        yield GaugeMetricFamily("pinrail_job_overdue_seconds", "How long a due job has not been begun.", overdue)
+        unsent = self._records.unsent()
+        yield GaugeMetricFamily("pinrail_outbox_unsent", "Messages that are still to be delivered.", unsent)
+        held = len(self._desk.quarantined())
+        yield GaugeMetricFamily("pinrail_quarantined", "Versions in quarantine.", held)
+
+    def _environments(self) -> Iterable[Metric]:
+        truth = self._desk.truth()
+        slot = ("environment", "model")
+        versions = GaugeMetricFamily(
+            "pinrail_version", "The version that each source of truth names; 0: none.", labels=(*slot, "source")
+        )
+        in_sync = GaugeMetricFamily("pinrail_in_sync", "1 where pin, registry and server agree.", labels=slot)
+        for row in truth.environments:
+            names = (row.environment, row.model)
+            sources = {"pin": row.pinned, "registry": row.alias_version, "server": row.serving_version}
+            for source, version in sources.items():
+                versions.add_metric((*names, source), version or 0)
+            in_sync.add_metric(names, float(row.state == "in sync" and truth.problem is None))
+        yield versions
+        yield in_sync
+        yield GaugeMetricFamily(
+            "pinrail_truth_known", "1 where registry and servers could be asked.", float(truth.problem is None)
+        )
+
+
+class Exposition:
+    """Metrics in Prometheus' text format."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+
+    def __call__(self) -> bytes:
+        """What a scrape gets."""
+        return generate_latest(self._registry)
+
+
+def _counter(name: str, text: str, labels: Sequence[str], counts: Iterable[Count]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for count in counts:
+        family.add_metric(count.labels, count.value)
+    return family

@@ -1,0 +1,200 @@
+"""The command line: one small function per command; the work is done elsewhere, and imported late.
+
+``pinrail --help`` must answer at once, so nothing heavy is imported at the top.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    help="GitOps for machine-learning models: a merged pin is served, proven, or put back.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: loading rich would double the time that --help takes
+    pretty_exceptions_enable=False,  # __main__ is the boundary
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Environment = Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="An environment, e.g. production.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model, e.g. churn-model.")]
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Stop everything at the end instead of staying up.")] = False,
+) -> None:
+    """The whole story on this machine, from training to a rollback."""
+    from receiver.cli.demo.story import tell
+
+    tell(once=once)
+
+
+@app.command()
+def up(
+    *,
+    tunnel: Annotated[
+        Literal["ngrok", "none"] | None,
+        typer.Option(help="How GitHub reaches the receiver; default: ngrok where NGROK_AUTHTOKEN is set."),
+    ] = None,
+) -> None:
+    """Start the receiver: webhooks, worker, dashboard."""
+    from receiver.daemon.run import run
+    from receiver.settings import load_settings
+
+    run(load_settings("pinrail_repo_url", "pinrail_webhook_secret"), tunnel)
+
+
+@app.command()
+def build(
+    *,
+    push: Annotated[str | None, typer.Option(help="Push to REGISTRY/NAME and print the name by digest.")] = None,
+) -> None:
+    """Build the model servers' image, if it is not there yet.
+
+    Prints its name, which says what is in it: this source tree's packages and code.
+    """
+    from receiver.adapters.docker import Docker
+    from receiver.targets.compose.build import build_image, push_image
+
+    docker = Docker()
+    image = build_image(docker)
+    typer.echo(image if push is None else push_image(docker, image, push))
+
+
+@app.command()
+def down() -> None:
+    """End every model server. Nothing is forgotten: the next ``up`` starts the same versions."""
+    from receiver.cli.commands.down import end_all
+    from receiver.settings import load_settings
+
+    typer.echo(end_all(load_settings()))
+
+
+@app.command()
+def plan(*, json: Json = False) -> None:
+    """What would be done for the pins, and why not more.
+
+    Looks at the branch head, the registry and the servers; changes nothing.
+    """
+    from receiver.cli.tables import show_plan
+    from receiver.wiring import open_services
+
+    show_plan(open_services(), as_json=json)
+
+
+@app.command()
+def status(*, json: Json = False) -> None:
+    """Pin, registry and server of every model, side by side."""
+    from receiver.cli.tables import show_status
+    from receiver.wiring import open_services
+
+    show_status(open_services(), as_json=json)
+
+
+@app.command()
+def history(
+    environment: Annotated[str | None, typer.Argument(metavar="ENVIRONMENT", help="Only this environment.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """Every deployment: what, why, how it ended."""
+    from receiver.cli.tables import show_history
+    from receiver.wiring import open_journal
+
+    show_history(open_journal(), environment, model, limit=limit, as_json=json)
+
+
+@app.command()
+def live(
+    *,
+    at: Annotated[datetime | None, typer.Option(help="A time, e.g. 2026-11-23T14:00; local unless it says.")] = None,
+    json: Json = False,
+) -> None:
+    """Which versions were verified live at a time, or now."""
+    from receiver.cli.tables import show_live
+    from receiver.wiring import open_journal
+
+    show_live(open_journal(), at, as_json=json)
+
+
+@app.command()
+def promote(
+    model: Model,
+    *,
+    version: Annotated[int, typer.Option(min=1, help="The registered version to pin.")],
+    to: Annotated[str, typer.Option(help="The environment, e.g. production.")],
+    json: Json = False,
+) -> None:
+    """Open a pull request that pins a version, if it may go there.
+
+    Asks what the receiver would ask: gate, evidence, signature. Without GITHUB_TOKEN it pushes the branch and prints
+    the link.
+    """
+    from receiver.cli.tables import show_proposed
+    from receiver.pull_requests.advance import advance
+    from receiver.pull_requests.promotion import Change
+    from receiver.wiring import open_forge, open_services
+
+    show_proposed(advance(open_services(), open_forge(), Change(model, version, to)), as_json=json)
+
+
+@app.command()
+def rollback(
+    environment: Environment,
+    model: Model,
+    *,
+    to: Annotated[int | None, typer.Option(min=1, help="The version; default: the one verified before.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Put it back first, and hold what is pinned.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, for those who review it.")] = "rolled back by hand",
+    json: Json = False,
+) -> None:
+    """Open a pull request that pins an earlier version again."""
+    from receiver.cli.tables import show_proposed, show_restored
+    from receiver.core.state import Slot
+    from receiver.pull_requests.rollback import await_restored, find_way, propose_rollback, restore
+    from receiver.wiring import open_forge, open_queue, open_services
+
+    services = open_services()
+    way = find_way(services, Slot(environment, model), to, now=now)
+    if now:
+        restore(services, open_queue(), way, reason)
+        show_restored(way, restored=await_restored(services, way), as_json=json)
+    show_proposed(propose_rollback(services, open_forge(), way, reason), as_json=json)
+
+
+@app.command()
+def check(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="The folder that holds environments/.")
+    ] = Path(),
+) -> None:
+    """Read the pins of a work tree, and say what is wrong with them."""
+    from receiver.cli.commands.check import check_pins
+
+    typer.echo(check_pins(directory))
+
+
+@app.command()
+def doctor(*, json: Json = False) -> None:
+    """What is missing for a working set-up, and what to do about it."""
+    from receiver.cli.doctor.examination import examine
+    from receiver.cli.doctor.report import report
+
+    raise typer.Exit(report(examine(), as_json=json))
+
+
+@app.command()
+def retry(
+    environment: Annotated[str | None, typer.Argument(metavar="ENVIRONMENT", help="Only this environment.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
+) -> None:
+    """Lift the quarantine of what failed, and look again."""
+    from receiver.cli.commands.retry import lift_and_look
+
+    typer.echo(lift_and_look(environment, model))

@@ -1,0 +1,1 @@
+"""Commands with more to do than to print: one file each."""

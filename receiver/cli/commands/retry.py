@@ -1,0 +1,30 @@
+"""``pinrail retry``: a person says that what failed may be tried again."""
+
+from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.queue import Queue
+from receiver.adapters.sqlite.state_lock import holder
+from receiver.core.errors import Rejected
+from receiver.settings import load_settings
+from receiver.wiring import open_database
+
+
+def lift_and_look(environment: str | None, model: str | None) -> str:
+    """Lift the matching quarantine and enqueue a look. Returns what was done, for a person.
+
+    Rejected: nothing of that name is in quarantine.
+    """
+    settings = load_settings()
+    database = open_database(settings)
+    journal = Journal(database)
+    held = {entry.slot for entry in journal.quarantined()}
+    chosen = sorted(s for s in held if environment in (None, s.environment) and model in (None, s.model))
+    if environment is not None and not chosen:
+        names = ", ".join(map(str, sorted(held))) or "nothing"
+        raise Rejected(f"{environment}/{model or '*'} is not in quarantine; in quarantine: {names}")
+    for slot in chosen:
+        journal.lift(slot)
+    Queue(database).enqueue("retry")
+    lifted = f"lifted: {', '.join(map(str, chosen))}" if chosen else "nothing was in quarantine"
+    if holder(settings.pinrail_state_dir) is None:
+        return f"{lifted}; no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it"
+    return f"{lifted}; the receiver looks again"

@@ -1,0 +1,127 @@
+"""All checks of one set-up: first what the others build on, then the rest at once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from ml.environment.file import Environment
+from receiver.cli.doctor import github, machine, registry
+from receiver.cli.doctor.check import Check, Question, answer
+from receiver.cli.doctor.clock import clock
+from receiver.core.errors import Rejected
+from receiver.core.pins import read_pins
+from receiver.core.redact import Redactor
+from receiver.core.state import Slot
+from receiver.services import Services
+from receiver.settings import Settings, load_settings, misspelt
+from receiver.wiring import build, open_database
+
+SECONDS = 20.0  # for each check; those at once share it
+READ = "the lines above come first"
+
+
+def examine() -> list[Check]:
+    """Make every check that can be made; without settings, there are few."""
+    try:
+        settings = load_settings()
+    except Rejected as error:
+        return [
+            Check("settings", ok=False, found=line.strip(), todo="correct it in the environment or in .env")
+            for line in str(error).splitlines()[1:]
+        ]
+    redact = Redactor(settings.secrets)
+    return [
+        replace(check, found=redact.line(check.found), todo=redact.line(check.todo)) for check in _examine(settings)
+    ]
+
+
+def _examine(settings: Settings) -> list[Check]:
+    first = [
+        _settings(settings),
+        *answer(
+            [
+                Question("git", machine.git, "install git"),
+                Question("state directory", partial(machine.state_directory, settings), "set PINRAIL_STATE_DIR"),
+            ],
+            SECONDS,
+        ),
+    ]
+    world = _World(settings)
+    if all(check.ok for check in first):
+        world.look()
+    questions = [*_of_the_set_up(settings), *_of_the_pins(settings, world)]
+    return [*first, *world.checks, *answer(questions, SECONDS)]
+
+
+class _World:
+    """What is pinned, once it has been read; the checks on the way there."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.services: Services | None = None
+        self.environments: Sequence[Environment] = ()
+        self.checks: list[Check] = []
+
+    def look(self) -> None:
+        hint = "PINRAIL_REPO_URL and PINRAIL_BRANCH say where; GITHUB_TOKEN, or an ssh key, opens a private one"
+        self.checks = answer([Question("repository", self._read, hint)], SECONDS)
+
+    def _read(self) -> Check:
+        self.services = build(self._settings, open_database(self._settings))
+        snapshot = self.services.source.snapshot()
+        if snapshot.stale:
+            return Check("repository", ok=False, found=snapshot.stale, todo="see PINRAIL_REPO_URL and the network")
+        try:
+            self.environments = read_pins(snapshot.files).environments
+        except Rejected as error:
+            return Check("repository", ok=False, found=str(error), todo="correct the files; `pinrail check` finds it")
+        names = ", ".join(environment.name for environment in self.environments)
+        return Check("repository", ok=True, found=f"{snapshot.commit[:12]} pins {names}")
+
+
+def _settings(settings: Settings) -> Check:
+    needed = ("pinrail_repo_url", "pinrail_webhook_secret")
+    missing = [name.upper() for name in needed if getattr(settings, name) is None]
+    if missing:
+        found = f"{' and '.join(missing)} not set"
+        return Check("settings", ok=False, found=found, todo="set it in the environment or in .env")
+    if unknown := misspelt():
+        return Check("settings", ok=False, found="; ".join(unknown), todo="correct or remove it in .env")
+    return Check("settings", ok=True, found="complete")
+
+
+def _of_the_set_up(settings: Settings) -> Iterator[Question]:
+    uri = settings.mlflow_tracking_uri
+    on_github = [settings.github_api_url] if settings.github_token else []
+    urls = [*on_github, *([uri] if uri.startswith("http") else [])]
+    yield Question("registry", partial(registry.reachable, uri), "MLFLOW_TRACKING_URI says where it is")
+    yield Question("engine", partial(machine.engine, settings), "or set PINRAIL_TARGET=process")
+    yield Question("GitHub token", partial(github.token, settings), "see GITHUB_TOKEN and GITHUB_API_URL")
+    yield Question("webhook", partial(github.webhook, settings), "see the token's line")
+    yield Question("tunnel", partial(github.tunnel, settings), "the receiver's log says more")
+    yield Question("receiver", partial(machine.receiver, settings), "see the state directory's line")
+    yield Question("public port", partial(machine.listener_port, settings, "public"), "set PINRAIL_PUBLIC_PORT")
+    yield Question("admin port", partial(machine.listener_port, settings, "admin"), "set PINRAIL_ADMIN_PORT")
+    yield Question("clock", partial(clock, urls), "let the system keep time, with NTP")
+
+
+def _of_the_pins(settings: Settings, world: _World) -> Iterator[Question]:
+    services = world.services
+    if services is None or not world.environments:
+        return
+    pins = [(environment.name, pin) for environment in world.environments for pin in environment.models.values()]
+    for name, pin in pins:
+        slot = Slot(name, pin.model)
+        yield Question(
+            f"port {pin.port}",
+            partial(machine.model_port, settings.pinrail_host, slot, pin.port, services.target),
+            f"see environments/{name}.yaml",
+        )
+    uri = settings.mlflow_tracking_uri
+    yield Question("stages", partial(registry.stages, uri, world.environments), "see the registry's line")
+    for model, version in sorted({(pin.model, pin.version) for _, pin in pins}):
+        yield Question(
+            f"{model} v{version}",
+            partial(registry.artifacts, services.registry, model, version),
+            "register the version again, or pin another",
+        )

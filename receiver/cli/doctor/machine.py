@@ -1,0 +1,131 @@
+"""This machine: git, the state directory, the receiver itself, and the ports."""
+
+import os
+import shutil
+import socket
+import tempfile
+
+import httpx
+
+from receiver.adapters import shell
+from receiver.adapters.docker import Docker
+from receiver.adapters.sqlite.state_lock import holder
+from receiver.cli.doctor.check import Check
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.state import Slot
+from receiver.ports import Target
+from receiver.settings import Settings
+from receiver.targets.compose.build import image_name
+from receiver.wiring import REMEMBERED
+
+FREE_BYTES = 1 << 30  # a model or two, and the journal
+HTTP_SECONDS = 5.0
+
+
+def git() -> Check:
+    """Git is installed."""
+    output = shell.run(["git", "--version"], environment=shell.scrubbed(os.environ), timeout=10)
+    if output.status != 0:
+        return Check("git", ok=False, found=output.stderr.strip(), todo="install git")
+    return Check("git", ok=True, found=output.stdout.strip())
+
+
+def state_directory(settings: Settings) -> Check:
+    """The state directory can be written to, and has room."""
+    name, state = "state directory", settings.pinrail_state_dir
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=state):
+            pass
+        free = shutil.disk_usage(state).free
+    except OSError as error:
+        todo = "make it writable for this user, or set PINRAIL_STATE_DIR"
+        return Check(name, ok=False, found=f"{state}: {error.strerror}", todo=todo)
+    room = f"{state}, {free / 1e9:.1f} GB free"
+    todo = "" if free >= FREE_BYTES else f"free {FREE_BYTES / 1e9:.0f} GB there: models and the journal need it"
+    return Check(name, not todo, room, todo)
+
+
+def receiver(settings: Settings) -> Check:
+    """Whether a receiver runs on this state directory. Both are well: one before ``pinrail up``, one after."""
+    process = holder(settings.pinrail_state_dir)
+    if process is None:
+        return Check("receiver", ok=True, found="none runs on this state directory", todo="`pinrail up` starts it")
+    return Check("receiver", ok=True, found=f"one runs: process {process}")
+
+
+def listener_port(settings: Settings, which: str) -> Check:
+    """One of the receiver's two ports is free, or our own receiver has it."""
+    public = which == "public"
+    port = settings.pinrail_public_port if public else settings.pinrail_admin_port
+    name, setting = f"port {port}", f"PINRAIL_{which.upper()}_PORT"
+    if _is_free("127.0.0.1", port):
+        return Check(name, ok=True, found=f"free, for the {which} listener")
+    path, expected = ("/webhooks/github", 405) if public else ("/healthz", 200)
+    running = holder(settings.pinrail_state_dir) is not None
+    if running and _status(f"http://127.0.0.1:{port}{path}") == expected:
+        return Check(name, ok=True, found=f"our receiver's {which} listener")
+    return Check(name, ok=False, found="another program has it", todo=f"end that program, or set {setting}")
+
+
+def model_port(host: str, slot: Slot, port: int, target: Target) -> Check:
+    """A pin's port is free, or the model server of that pin has it, and is known to this state directory."""
+    name = f"port {port}"
+    if _is_free(host, port):
+        return Check(name, ok=True, found=f"free, for {slot}")
+    try:
+        health = httpx.get(f"http://{_reachable(host)}:{port}/health", timeout=HTTP_SECONDS).json()
+        if (health["environment"], health["model"]) == (slot.environment, slot.model):
+            found = f"serves {slot} v{health['version']}"
+            if any((server.spec.slot, server.spec.port) == (slot, port) for server in target.observe()):
+                return Check(name, ok=True, found=found)
+            todo = f"end it, for the receiver starts its own: `ss -ltnp 'sport = :{port}'` names its process"
+            return Check(name, ok=False, found=f"{found}, from another state directory or a lost one", todo=todo)
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        pass
+    todo = f"end that program, or give {slot.model} another port in environments/{slot.environment}.yaml"
+    return Check(name, ok=False, found=f"another program has it, not {slot}", todo=todo)
+
+
+def engine(settings: Settings) -> Check:
+    """The container engine, where model servers are to be containers."""
+    if settings.pinrail_target == "process":
+        return Check("engine", ok=True, found="not needed: model servers are processes (PINRAIL_TARGET=process)")
+    remembered = settings.pinrail_state_dir / REMEMBERED
+    chosen = settings.pinrail_target
+    if chosen == "auto" and remembered.exists() and remembered.read_text() != "compose":
+        return Check("engine", ok=True, found="not needed: this state directory's model servers are processes")
+    docker, must = Docker(), chosen == "compose" or remembered.exists()
+    if not docker.answers():
+        todo = "start docker and install compose v2, or set PINRAIL_TARGET=process" if must else ""
+        return Check("engine", not must, "no docker engine with compose v2 answers: processes", todo)
+    image = settings.pinrail_serving_image or image_name()
+    try:
+        there = docker.has_image(image)
+    except (Rejected, Retryable):
+        there = False
+    if there:
+        return Check("engine", ok=True, found=f"docker answers and has {image}: model servers are containers")
+    found = f"docker answers, and has no image {image}"
+    return Check("engine", not must, found + ("" if must else ": processes"), "`pinrail build` makes it")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
+
+
+def _status(url: str) -> int | None:
+    try:
+        return httpx.get(url, timeout=HTTP_SECONDS).status_code
+    except httpx.HTTPError:
+        return None

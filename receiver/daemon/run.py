@@ -1,0 +1,124 @@
+"""``pinrail up``: two listeners, the worker and the outbox, on one state directory, until told to stop.
+
+A signal lets the job at hand finish. Model servers keep running; the next receiver finds them.
+"""
+
+import gc
+import logging
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+from typing import Literal
+
+from receiver.adapters.apprise import notifiers
+from receiver.adapters.sqlite.deliveries import Inbox
+from receiver.adapters.sqlite.outbox import Outbox, Sender
+from receiver.adapters.sqlite.queue import Queue
+from receiver.adapters.sqlite.state_lock import exclusive
+from receiver.admin.app import admin_config
+from receiver.core.errors import Retryable
+from receiver.core.redact import Redactor
+from receiver.daemon.ingress import PATH, Ingress
+from receiver.daemon.listener import Listener
+from receiver.daemon.logs import configure_logs
+from receiver.daemon.signals import Ending
+from receiver.daemon.startup_summary import greet
+from receiver.intake.app import PublicApp, Senders
+from receiver.intake.github import Watched
+from receiver.intake.server import server_config
+from receiver.planning.status import Board
+from receiver.reconciler.worker import Worker
+from receiver.settings import Settings
+from receiver.wiring import build, build_courier, build_follow_ups, open_database, remember_target
+from serving.http.bounded import allow_open_files
+
+log = logging.getLogger(__name__)
+
+OUTBOX_SECONDS = 1.0
+# How long one thread may keep the interpreter: webhooks are to be answered at once while the worker computes.
+SWITCH_SECONDS = 0.001
+
+
+def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> None:
+    """Run the receiver; by default with a tunnel where there is a token for one.
+
+    Rejected: another one holds this state directory, a port is taken, or there is no token for the tunnel asked for.
+    """
+    redact = Redactor(settings.secrets)
+    configure_logs(redact)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    allow_open_files()
+    ending = Ending()
+    with exclusive(settings.pinrail_state_dir), ExitStack() as cleanup:
+        opening = tunnel == "ngrok" or (tunnel is None and settings.ngrok_authtoken is not None)
+        _start(settings, redact, cleanup, tunnel=opening)
+        # What libraries are made of stays: to look through it for garbage stops every thread for a fifth of a second.
+        gc.collect()
+        gc.freeze()
+        ending.wait()
+        log.info("stopping: the job at hand is finished first; model servers keep running")
+
+
+def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: bool) -> None:
+    """Start everything; ``cleanup`` stops it in reverse, so that nothing is taken in that nobody would keep."""
+    database = open_database(settings)
+    services = build(settings, database)
+    remember_target(settings, services.target)
+    ingress = Ingress(settings, tunnel=tunnel, told=partial(greet, settings, services.source))
+    queue = Queue(database, redact)
+    inbox = Inbox(database, queue)
+    cleanup.callback(inbox.close)
+    board = Board(services)
+    follow_ups = build_follow_ups(settings, services)
+    worker = Worker(services, queue, board, settings.pinrail_poll_seconds, follow_ups)
+    admin = Listener(admin_config(database, board.rows, settings.pinrail_admin_port, redact), "admin")
+    cleanup.callback(admin.stop)
+    public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
+    # Bound before the first job: a receiver that can't have its ports must not deploy.
+    told_to_stop = threading.Event()
+    senders = {
+        **notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls], redact),
+        **build_courier(settings, services),
+    }
+    outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, told_to_stop), name="outbox")
+    working = threading.Thread(target=worker.run, name="worker")
+    for follow_up in follow_ups:
+        follow_up.start()
+        cleanup.callback(follow_up.stop)
+    for thread, end in ((outbox, told_to_stop.set), (working, worker.stop)):
+        thread.start()
+        cleanup.callback(thread.join)
+        cleanup.callback(end)
+    public.start()
+    cleanup.callback(public.stop)
+    admin.start()
+    log.info("webhooks: http://127.0.0.1:%d%s", public.port, PATH)
+    ingress.start()
+    cleanup.callback(ingress.stop)
+
+
+def _deliver(outbox: Outbox, senders: Mapping[str, Sender], stop: threading.Event) -> None:
+    """Deliver news as they fall due, and what is left once more at the end."""
+    while not stop.wait(OUTBOX_SECONDS):
+        _deliver_once(outbox, senders)
+    _deliver_once(outbox, senders)
+
+
+def _deliver_once(outbox: Outbox, senders: Mapping[str, Sender]) -> None:
+    try:
+        outbox.deliver_due(senders)
+    except Retryable as error:
+        log.warning("the outbox waits: %s", error)
+    except Exception:
+        log.exception("the outbox waits: a bug, or a state file that cannot be read")
+
+
+def _senders(settings: Settings) -> Senders:
+    mlflow = settings.pinrail_mlflow_webhook_secret
+    return Senders(
+        settings.webhook_secrets,
+        Watched(settings.repository, settings.pinrail_branch),
+        mlflow.get_secret_value().encode() if mlflow else None,
+    )

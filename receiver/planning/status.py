@@ -1,0 +1,121 @@
+"""The three-way truth per slot, for ``pinrail status`` and the dashboard: git pin, registry, server."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from receiver.core.state import Role
+from receiver.planning.observe import Finding, Look, consider, look_again
+from receiver.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """What git, registry and server say about one slot, and whether they agree."""
+
+    environment: str
+    model: str
+    pinned: int | None
+    alias_version: int | None  # the version that the environment's alias points at
+    stage_version: int | None  # the version that has the environment's stage
+    serving_version: int | None
+    state: str  # in sync | drift | promote | remove | refused | waiting | rolled-back | needs-human | unknown
+    reason: str
+    url: str | None
+    since: float | None  # when the verified state was verified; seconds since the epoch
+
+
+FRESH_SECONDS = 2.0  # a dashboard that many people watch asks registry and servers this often at most
+
+
+class Board:
+    """The latest statuses for the admin listener. Safe to ask from several threads."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._seen: Look | None = None
+        self._shown: Look | None = None  # what the rows are of
+        self._rows: list[SlotStatus] = []
+        self._at = 0.0  # monotonic
+        self._asking = threading.Lock()
+
+    def update(self, seen: Look) -> None:
+        """Remember what the worker has just looked at, git included. Waits for nobody who looks at it."""
+        self._seen = seen
+
+    def rows(self) -> list[SlotStatus]:
+        """What is true now of the pins that the worker saw last; empty before its first look.
+
+        Raises:
+            Retryable: the servers can't be asked.
+        """
+        with self._asking:
+            seen = self._seen
+            if seen is not None and (seen is not self._shown or time.monotonic() - self._at > FRESH_SECONDS):
+                self._rows = statuses(self._services, look_again(self._services, seen))
+                self._shown, self._at = seen, time.monotonic()
+            return self._rows
+
+
+def statuses(services: Services, seen: Look) -> list[SlotStatus]:
+    """Every slot's status at one look."""
+    return [_status(seen, consider(services, seen, slot)) for slot in seen.slots()]
+
+
+def state_of(seen: Look, finding: Finding) -> str:
+    """One word for what would be done about a slot."""
+    if finding.retry or _unasked(seen, finding):
+        return "unknown"
+    if finding.hold:
+        return str(finding.hold.state)
+    if not finding.actions:
+        return "drift" if _unregistered(seen, finding) else "in sync"
+    if finding.pinned is None:
+        return "remove"
+    return "drift" if finding.drift else "promote"
+
+
+def reason_of(seen: Look, finding: Finding) -> str:
+    """Why a slot is not simply in sync, or what is special about it."""
+    if _unasked(seen, finding):
+        return str(seen.registry_down)
+    if finding.hold:
+        return finding.hold.reason
+    if finding.retry:
+        return finding.retry
+    if finding.override:
+        return f"override, gate and soak are waived: {finding.override}"
+    if _unregistered(seen, finding):
+        return f"the registry has no model {finding.slot.model} any more: register it again"
+    return "; ".join(str(action) for action in finding.actions) if finding.drift else ""
+
+
+def _unasked(seen: Look, finding: Finding) -> bool:
+    """The server is right; but whether the registry is, nobody could say."""
+    return seen.registry_down is not None and not finding.hold and not finding.actions
+
+
+def _unregistered(seen: Look, finding: Finding) -> bool:
+    """The server is right, and the registry knows nothing of its model, which was renamed or deleted."""
+    known = finding.pinned is None or finding.slot.model in seen.registry
+    return not known and seen.registry_down is None and not finding.actions
+
+
+def _status(seen: Look, finding: Finding) -> SlotStatus:
+    slot = finding.slot
+    environment, pin = seen.pin(slot)
+    view = seen.registry.get(slot.model)
+    live = next((s for s in seen.servers if s.spec.slot == slot and s.role is Role.LIVE), None)
+    staged = [v for v, stage in view.stages.items() if environment and stage == environment.stage] if view else []
+    return SlotStatus(
+        environment=slot.environment,
+        model=slot.model,
+        pinned=pin.version if pin else None,
+        alias_version=view.aliases.get(environment.alias) if view and environment else None,
+        stage_version=max(staged, default=None),
+        serving_version=live.spec.version if live else None,
+        state=state_of(seen, finding),
+        reason=reason_of(seen, finding),
+        url=f"http://127.0.0.1:{live.spec.port}" if live else None,
+        since=finding.verified.at if finding.verified else None,
+    )

@@ -1,0 +1,101 @@
+"""``pinrail promote``: ask what the receiver would ask, then propose the change. Nothing is deployed here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from receiver.core.deployment import Outcome
+from receiver.core.edit import edit_pin
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.pins import path_of, read_pins
+from receiver.core.policy import Hold
+from receiver.core.state import Slot
+from receiver.planning.observe import Finding, Look, consider, look_at
+from receiver.ports import Snapshot
+from receiver.pull_requests.comparison import compare
+from receiver.pull_requests.promotion import Change, promote
+from receiver.pull_requests.promotion_body import promotion_body
+from receiver.pull_requests.proposal import Forge, Proposed, propose
+from receiver.services import Services
+
+
+def advance(services: Services, forge: Forge, change: Change) -> Proposed:
+    """Check the change, push its branch and, with a token, open its pull request. Safe to repeat.
+
+    A version that only has to soak is proposed: the notes say until when it waits.
+
+    Rejected: no such model, version or environment; the gate or the policy says no; it is pinned already.
+    Retryable: git, registry or GitHub cannot be asked.
+    """
+    snapshot = services.source.snapshot()
+    notes = check(services, snapshot, change)
+    promotion = promote(forge.remote, forge.base, change)
+    if forge.pulls is None:
+        return Proposed(promotion, None, notes)
+    slot = Slot(change.environment, change.model)
+    case = forge.redact.within(compare(services.registry, slot, promotion.was, change.version, notes))
+    return Proposed(promotion, propose(forge.pulls, promotion, forge.base, promotion_body(case)), notes)
+
+
+def check(services: Services, snapshot: Snapshot, change: Change) -> Sequence[str]:
+    """Consider the pins as they would be after the change; returns what to know before merging it.
+
+    Rejected: the receiver would refuse it. Retryable: it cannot be told now.
+    """
+    if snapshot.stale:
+        raise Retryable(snapshot.stale)
+    slot = Slot(change.environment, change.model)
+    path = path_of(read_pins(snapshot.files).environment(change.environment).name)
+    edited = edit_pin(snapshot.files[path], change.model, change.version, path)
+    services.registry.fetch(change.model, change.version)  # READY, with its artifacts
+    # No commit has these pins yet, so what is in quarantine at one does not count.
+    seen = look_at(services, replace(snapshot, commit="", files={**snapshot.files, path: edited}))
+    seen, unjudged = _without_soak(services, seen, slot)
+    finding = consider(services, seen, slot)
+    if finding.retry is not None:
+        raise Retryable(finding.retry)
+    if finding.hold is not None and finding.hold.state is Outcome.REFUSED:
+        raise Rejected(
+            f"{finding.hold.reason}. To let exactly this version in all the same, put `override: {{version: "
+            f'{change.version}, reason: "..."}}` beside its pin in {path}: it is reviewed like any change'
+        )
+    return [*_notes(services, finding, change), *unjudged]
+
+
+def _without_soak(services: Services, seen: Look, slot: Slot) -> tuple[Look, Sequence[str]]:
+    """Where no receiver has ever worked, such as in CI, nobody can tell how long a version has been live."""
+    environment, _ = seen.pin(slot)
+    if environment is None or environment.after is None or services.journal.recent(1):
+        return seen, ()
+    note = (
+        f"whether it has been live in {environment.after} for long enough is not known here: "
+        "the receiver judges that before it deploys"
+    )
+    lenient = tuple(replace(e, after=None) if e is environment else e for e in seen.desired.environments)
+    return replace(seen, desired=replace(seen.desired, environments=lenient)), [note]
+
+
+def _notes(services: Services, finding: Finding, change: Change) -> list[str]:
+    notes = []
+    if finding.hold is not None:
+        notes.append(_waiting(finding.hold))
+    if finding.override is not None:
+        notes.append(f"gate and soak are waived by an override: {finding.override}")
+    failed = [
+        d
+        for d in services.journal.history(finding.slot)
+        if d.state is Outcome.ROLLED_BACK and d.draft.to_version == change.version
+    ]
+    if failed:
+        when = _utc(failed[-1].started_at)
+        notes.append(f"v{change.version} was rolled back here on {when}: {failed[-1].reason.partition(chr(10))[0]}")
+    return notes
+
+
+def _waiting(hold: Hold) -> str:
+    until = f"; merged sooner, it waits until {_utc(hold.until)}" if hold.until is not None else ""
+    return f"{hold.reason}{until}"
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,115 @@
+"""New versions in the registry: the best of each model that passes the gate is proposed for the first environment.
+
+A version counts as new while it is newer than the pinned one, than every one that was tried in that environment, and
+than every one whose proposal a person has closed. One that fails stays in the registry and goes nowhere.
+"""
+
+import logging
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ml.environment.file import Environment
+from ml.evidence import Evidence
+from receiver.adapters.github.pulls import Pulls
+from receiver.core.deployment import Outcome
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.pins import read_pins
+from receiver.core.state import Slot
+from receiver.ports import Snapshot
+from receiver.pull_requests.advance import advance
+from receiver.pull_requests.judging import Gate, Judge
+from receiver.pull_requests.promotion import Change
+from receiver.pull_requests.proposal import SUPERSEDED, Forge
+from receiver.services import Services
+
+log = logging.getLogger(__name__)
+
+MOST = 10  # versions of a model that are considered at once: the newest
+TRIED = frozenset({Outcome.LIVE, Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN})
+
+
+@dataclass
+class Candidates:
+    """One gate run at a time, on one thread. ``services`` has a mirror that deployments do not wait for."""
+
+    services: Services
+    forge: Forge
+    pulls: Pulls
+    gate: Gate
+    _judge: Judge | None = field(default=None, init=False)
+    _proposed: dict[Slot, object] = field(default_factory=dict, init=False)  # from what
+
+    def look(self, stop: threading.Event) -> float:
+        """Measure what is new and propose the best. Returns infinity: there is no time to wait for.
+
+        Rejected: the pins are not valid. Retryable: git, registry or GitHub cannot be asked.
+        """
+        self._judge = self._judge or Judge(self.services.registry, self.gate, stop)
+        snapshot = self.services.source.snapshot()
+        first = read_pins(snapshot.files).environments[0]  # in promotion order, so it comes after none
+        put_off = None
+        for model in first.models:
+            try:
+                self._nominate(self._judge, snapshot, first, model)
+            except Rejected as error:
+                log.warning("no candidate of %s: %s", model, error)
+            except Retryable as error:
+                put_off = error
+            if stop.is_set():
+                break
+        if put_off is not None:
+            raise put_off
+        return math.inf
+
+    def _nominate(self, judge: Judge, snapshot: Snapshot, first: Environment, model: str) -> None:
+        slot, checks = Slot(first.name, model), first.gate_for(model)
+        if not checks:  # nothing would tell a good version from a bad one
+            return
+        floor = max([first.models[model].version, *self._tried(slot)])
+        new = [version for version in self.services.registry.versions(model) if version > floor][-MOST:]
+        found = [judge.evidence(slot, version, checks, snapshot.files) for version in reversed(new)]
+        passed = [evidence for evidence in found if evidence is not None and evidence.passed]
+        basis = (snapshot.commit, [evidence.version for evidence in passed])
+        if passed and self._proposed.get(slot) != basis and self._propose(slot, passed):
+            self._proposed[slot] = basis
+
+    def _tried(self, slot: Slot) -> list[int]:
+        """Whatever became of them, people have seen them there."""
+        history = self.services.journal.history(slot)
+        return [d.draft.to_version for d in history if d.state in TRIED and d.draft.to_version is not None]
+
+    def _propose(self, slot: Slot, passed: Sequence[Evidence]) -> bool:
+        """Open or update the one pull request. Returns False while a person's own goes first."""
+        changes = {e.version: Change(slot.model, e.version, slot.environment, rolling=True) for e in passed}
+        rolling = next(iter(changes.values()))
+        closed = self.pulls.declined(rolling.branch, self.forge.base)
+        titles = [pull.title for pull in closed if not pull.body.startswith(SUPERSEDED)]
+        declined = max((v for v, change in changes.items() if any(_is_of(change, t) for t in titles)), default=0)
+        left = [evidence for evidence in passed if evidence.version > declined]
+        if not left:
+            return True
+        opened = self.pulls.opened(self.forge.base)
+        if any(not pull.fork and rolling.replaces(pull.branch) for pull in opened):
+            return False
+        best = max(left, key=rank).version
+        try:
+            proposed = advance(self.services, self.forge, changes[best])
+        except Rejected as error:  # the same again would be refused again
+            log.warning("%s v%d is not proposed: %s", slot.model, best, error)
+        else:
+            log.info("%s: %s", proposed.promotion.title, proposed.pull.url if proposed.pull else "pushed")
+        return True
+
+
+def rank(evidence: Evidence) -> tuple[float, int]:
+    """What makes a version the best: its accuracy or, without one, the gate's first check; of equals the newer."""
+    checks = [verdict for verdict in evidence.verdicts if verdict.name != "data"] or evidence.verdicts
+    first = next((verdict for verdict in checks if verdict.name == "accuracy"), checks[0])
+    return (first.value if first.op.startswith(">") else -first.value, evidence.version)
+
+
+def _is_of(change: Change, title: str) -> bool:
+    """Whether a pull request had been opened, or last updated, for exactly this change."""
+    return title.startswith(change.title(0).partition("(was ")[0])

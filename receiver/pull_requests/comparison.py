@@ -1,0 +1,51 @@
+"""What there is to know of two versions of a model, gathered for a person who decides between them."""
+
+from collections.abc import Sequence
+
+from ml.evidence import Evidence
+from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.state import Slot
+from receiver.ports import Registry
+from receiver.pull_requests.markdown import Signature
+from receiver.pull_requests.promotion_body import Case, Side
+from serving.errors import ServingError
+from serving.model.model_dir import describe_outputs, read
+
+
+def compare(registry: Registry, slot: Slot, old: int | None, new: int, notes: Sequence[str] = ()) -> Case:
+    """Gather what the registry has of both versions. What it does not have is left out, and why is said."""
+    return Case(
+        slot,
+        look_up(registry, slot.model, old),
+        look_up(registry, slot.model, new),
+        _evidence(registry, slot, new),
+        notes,
+    )
+
+
+def look_up(registry: Registry, model: str, version: int | None) -> Side:
+    """Everything that people compare of one version."""
+    if version is None:
+        return Side(None)
+    try:
+        metrics, lineage = registry.metrics(model, version), registry.lineage(model, version)
+        return Side(version, metrics, lineage, _signature(registry, model, version))
+    except Retryable:
+        return Side(version, unknown="the registry could not be asked")
+    except Rejected:  # why, says the address of the registry too, which is nobody's business on GitHub
+        return Side(version, unknown="the registry does not have it, or not as a version that is ready")
+
+
+def _signature(registry: Registry, model: str, version: int) -> Signature | None:
+    path = registry.fetch(model, version).path
+    try:
+        return Signature(read(path).columns, describe_outputs(path))
+    except ServingError:  # it has none; that nobody can serve it then is said elsewhere
+        return None
+
+
+def _evidence(registry: Registry, slot: Slot, version: int) -> Evidence | None:
+    try:
+        return registry.evidence(slot.model, version, slot.environment)
+    except PinrailError:
+        return None

@@ -1,0 +1,134 @@
+"""Markdown for GitHub, made of text that nobody vouches for. Pure.
+
+Model names, reasons and logs come from registries, commits and model servers. Shown through here they are text and
+nothing else: no HTML, no table cell, no mention of a person, no reference to an issue and no word that closes one, no
+link, no command to a CI runner.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from ml.evidence import Outcome, Verdict
+from receiver.core.redact import plain, plain_lines
+from serving.model.model_dir import Column
+
+MAX_TEXT = 1_000  # characters of one text
+MAX_LINES = 40  # of a block: the last ones, where an error says what it was
+MAX_BLOCK = 6_000  # characters
+
+_INVISIBLE = "&#8203;"  # a space of no width: GitHub sees no mention, reference or link across it
+_SYNTAX = re.compile(r"([\\`*_{}\[\]()|~$])")
+_LINKS = re.compile(r"(?i)(@|#|\bgh-|://|\bwww(?=\.))")
+_LINE_START = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+=:])")
+_OUTCOMES = {
+    Outcome.PASS: "✅ pass",
+    Outcome.FAIL: "❌ **fail**",
+    Outcome.INCONCLUSIVE: "❔ **inconclusive**",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of one version, by name. ``version`` None: there is none to compare with."""
+
+    version: int | None
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What callers of a model send and get. ``outputs`` describes the answers in words."""
+
+    columns: Sequence[Column] = ()
+    outputs: str = ""
+
+
+def text(value: object, limit: int = MAX_TEXT) -> str:
+    """One line that reads as it is written, in a paragraph, a list or a table cell."""
+    line = plain(str(value))
+    if len(line) > limit:
+        line = line[: limit - 1] + "…"
+    line = _SYNTAX.sub(r"\\\1", line)
+    line = escape(line, quote=False)
+    line = _LINKS.sub(lambda found: found[1] + _INVISIBLE, line)
+    return _LINE_START.sub(lambda found: f"{found[1]}\\{found[2]}" if found[1] else f"\\{found[3]}", line)
+
+
+def code(value: object) -> str:
+    """One line in the typeface of code; unlike between backticks, nothing in it can end it."""
+    return f"<code>{text(value)}</code>"
+
+
+def block(value: str) -> str:
+    """Several lines as they are, such as a log's end. The first lines go where there are too many."""
+    lines = plain_lines(value).strip("\n").split("\n")
+    shown = "\n".join(lines[-MAX_LINES:])[-MAX_BLOCK:]
+    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{shown}\n{fence}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Build a table; the cells are Markdown already, in one line each."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def metrics_table(old: Measured, new: Measured, margins: Mapping[str, float] | None = None) -> str:
+    """Every metric of both versions and its change; ``margins`` are the half-widths of the changes' intervals."""
+    names = sorted(set(old.metrics) | set(new.metrics))
+    if not names:
+        return "Nothing was measured when these versions were made."
+    versions = [f"v{side.version}" if side.version is not None else "nothing" for side in (old, new)]
+    rows = [
+        [text(name), *_metric(old.metrics.get(name), new.metrics.get(name), (margins or {}).get(name))]
+        for name in names
+    ]
+    return table(["metric", *versions, "change"], rows)
+
+
+def gate_table(verdicts: Sequence[Verdict]) -> str:
+    """Every check of the gate with what was measured and what it takes."""
+    rows = [
+        [text(v.name), _OUTCOMES[v.outcome], number(v.value), text(f"{v.op} {v.threshold:g}"), text(v.reason)]
+        for v in verdicts
+    ]
+    return table(["check", "outcome", "measured", "against", "says"], rows)
+
+
+def signature_changes(old: Signature, new: Signature) -> str:
+    """What callers have to send or get otherwise than before, as a list; one sentence where nothing changes."""
+    before, after = {c.name: c for c in old.columns}, {c.name: c for c in new.columns}
+    lines = [f"- {code(name)} is gone" for name in before if name not in after]
+    lines += [f"- {code(name)} is new: {_field(column)}" for name, column in after.items() if name not in before]
+    lines += [
+        f"- {code(name)} was {_field(before[name])}, now {_field(column)}"
+        for name, column in after.items()
+        if name in before and before[name] != column
+    ]
+    if not lines and list(before) != list(after):
+        lines.append("- the same fields stand in another order, which rows without names rely on")
+    if old.outputs != new.outputs:
+        lines.append(f"- answers were {text(old.outputs or 'undescribed')}, now {text(new.outputs or 'undescribed')}")
+    return "\n".join(lines) or f"The same {len(after)} fields and answers: callers notice nothing."
+
+
+def number(value: float) -> str:
+    """A measured value for people."""
+    return f"{value:.4g}" if math.isfinite(value) else "no number"
+
+
+def _metric(old: float | None, new: float | None, margin: float | None) -> Sequence[str]:
+    shown = ["-" if value is None else number(value) for value in (old, new)]
+    change = math.nan if old is None or new is None else new - old
+    if not math.isfinite(change):
+        return [*shown, "-"]
+    spread = f" ± {number(margin)}" if margin is not None else ""
+    return [*shown, f"{'+' if change >= 0 else '-'}{number(abs(change))}{spread}"]
+
+
+def _field(column: Column) -> str:
+    return f"{text(column.type)}, {'required' if column.required else 'may be missing'}"

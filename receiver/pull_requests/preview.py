@@ -1,0 +1,127 @@
+"""Planning a pull request: the survey's own look and findings, at what its merge would make of the branch.
+
+Nothing is decided here that the flow would not decide: what a plan says today is what a merge would do today.
+"""
+
+import re
+import time
+from pathlib import Path
+
+from ml.environment.file import Environment
+from ml.evidence import Evidence
+from receiver.core.deployment import longest_live
+from receiver.core.errors import PinrailError, Rejected
+from receiver.core.pins import Desired
+from receiver.core.state import Slot
+from receiver.planning.observe import Finding, Look, consider, look_at
+from receiver.ports import Registry, Snapshot
+from receiver.pull_requests.comparison import compare
+from receiver.pull_requests.preview_text import Change, Comparison, Preview, Soak
+from receiver.services import Services
+
+REQUIREMENTS = "requirements.txt"  # MLflow's, in a version's artifacts
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def preview(services: Services, base: Desired | None, proposed: Snapshot) -> Preview:
+    """Plan what ``proposed`` changes; ``base`` is what is pinned now, None where that is not valid.
+
+    Retryable: servers or registry could not be asked.
+    """
+    try:
+        seen = look_at(services, proposed)
+    except Rejected as error:
+        return Preview(proposed.commit, problem=str(error))
+    before = base or Desired(())
+    pinned = {Slot(e.name, model) for e in before.environments for model in e.models}
+    slots = [*seen.slots(), *sorted(pinned - set(seen.slots()))]
+    changed = [slot for slot in slots if _terms(before, slot) != _terms(seen.desired, slot)]
+    return Preview(proposed.commit, tuple(_change(services, before, seen, slot) for slot in changed))
+
+
+def _terms(desired: Desired, slot: Slot) -> object:
+    """Everything in the files that says something about one slot."""
+    environment = _environment(desired, slot)
+    if environment is None or slot.model not in environment.models:
+        return None
+    gate = environment.gate_for(slot.model)
+    policy = (environment.after, environment.soak_seconds, environment.stage, environment.alias)
+    return environment.models[slot.model], gate, policy
+
+
+def _environment(desired: Desired, slot: Slot) -> Environment | None:
+    return next((e for e in desired.environments if e.name == slot.environment), None)
+
+
+def _change(services: Services, before: Desired, seen: Look, slot: Slot) -> Change:
+    finding = consider(services, seen, slot)
+    environment, pin = seen.pin(slot)
+    was = _environment(before, slot)
+    verified = finding.verified.version if finding.verified else None  # where what is pinned now is not valid
+    old = was.models[slot.model].version if was and slot.model in was.models else verified
+    new = pin.version if pin else None
+    return Change(
+        slot=slot,
+        port=pin.port if pin else None,
+        old=old,
+        new=new,
+        actions=tuple(str(action) for action in finding.actions),
+        comparison=_comparison(services.registry, slot, old, new) if new is not None and old != new else None,
+        hold=finding.hold,
+        retry=finding.retry,
+        override=finding.override,
+        soak=_soak(services, environment, finding),
+    )
+
+
+def _comparison(registry: Registry, slot: Slot, old: int | None, new: int) -> Comparison:
+    case = compare(registry, slot, old, new)
+    return Comparison(
+        case,
+        (_evidence(registry, slot, old), case.evidence),
+        (_packages(registry, slot, old), _packages(registry, slot, new)),
+    )
+
+
+def _evidence(registry: Registry, slot: Slot, version: int | None) -> Evidence | None:
+    """For people to compare; what counts has been read by the survey."""
+    try:
+        return registry.evidence(slot.model, version, slot.environment) if version is not None else None
+    except PinrailError:
+        return None
+
+
+def _packages(registry: Registry, slot: Slot, version: int | None) -> dict[str, str]:
+    if version is None:
+        return {}
+    try:
+        return read_packages(registry.fetch(slot.model, version).path)
+    except PinrailError:
+        return {}
+
+
+def read_packages(artifacts: Path) -> dict[str, str]:
+    """The packages that a version asks for, by name; empty where it does not say."""
+    try:
+        lines = (artifacts / REQUIREMENTS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    named = ((_PACKAGE.match(line.strip()), line.strip()) for line in lines)
+    return {re.sub(r"[-_.]+", "-", found[0]).lower(): line for found, line in named if found}
+
+
+def _soak(services: Services, environment: Environment | None, finding: Finding) -> Soak | None:
+    """Only of a version that is to come and needs it."""
+    version, verified = finding.pinned, finding.verified
+    if environment is None or environment.after is None or version is None or finding.override:
+        return None
+    if verified is not None and verified.version == version:
+        return None
+    try:
+        digest = services.registry.fetch(finding.slot.model, version).digest
+    except PinrailError:  # the finding says why
+        return None
+    there = services.journal.history(Slot(environment.after, finding.slot.model))
+    longest, since = longest_live(there, version, digest, time.time())
+    done = (since is not None or longest > 0) and longest >= environment.soak_seconds
+    return Soak(environment.after, environment.soak_seconds, since, done)

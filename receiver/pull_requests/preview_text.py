@@ -1,0 +1,239 @@
+"""What merging a pull request would do, as a comment and a commit status. Pure.
+
+Times are told as points in time, so that a plan changes only when what it says does.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from ml.evidence import Evidence
+from receiver.core.deployment import Outcome
+from receiver.core.policy import Hold, duration
+from receiver.core.state import Slot
+from receiver.pull_requests.markdown import (
+    Measured,
+    block,
+    code,
+    gate_table,
+    metrics_table,
+    signature_changes,
+    text,
+)
+from receiver.pull_requests.promotion_body import Case, Side
+
+State = Literal["failure", "pending", "success"]
+
+Z = 1.96  # 19 of 20 such intervals hold the truth
+UNCERTAINTY = (
+    "± is 1.96 binomial standard errors of the change over {rows:,} evaluation rows, as if each version had been "
+    "measured on rows of its own; they were the same rows, so the change is surer than that. "
+    "For metrics without ± none is recorded."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What there is to compare of two versions."""
+
+    case: Case
+    evidence: tuple[Evidence | None, Evidence | None]  # of the old and the new one, for this environment
+    packages: tuple[Mapping[str, str], Mapping[str, str]]  # likewise: name -> the line that asks for it
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """How far a version has come in the environment before. Times are seconds since the epoch."""
+
+    environment: str
+    seconds: float  # needed
+    since: float | None  # live there without a break; None: it is not live there now
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a pull request changes about one slot, and what would come of it."""
+
+    slot: Slot
+    port: int | None
+    old: int | None  # the version that is pinned now
+    new: int | None
+    actions: Sequence[str]  # of the plan, in order
+    comparison: Comparison | None = None
+    hold: Hold | None = None
+    retry: str | None = None  # what could not be asked, so that this is not the last word
+    override: str | None = None
+    soak: Soak | None = None
+
+    @property
+    def title(self) -> str:
+        """One line: where, what, from which version to which."""
+        if self.old == self.new:
+            return f"{self.slot} {_version(self.new)}, with other settings"
+        return f"{self.slot} {_version(self.old)} -> {_version(self.new)}"
+
+    @property
+    def state(self) -> State:
+        """Whether it may be merged now, later or not as it is."""
+        if self.retry is not None:
+            return "pending"
+        if self.hold is None:
+            return "success"
+        return "pending" if self.hold.state is Outcome.WAITING else "failure"
+
+    @property
+    def why(self) -> str:
+        """What stands in the way; empty where nothing does."""
+        if self.retry is not None:
+            return self.retry
+        if self.hold is None:
+            return ""
+        return self.hold.reason + (f"; that is at {_time(self.hold.until)}" if self.hold.until else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A pull request's plan. ``problem``: why its files are no pins at all, with lines."""
+
+    commit: str
+    changes: Sequence[Change] = ()
+    problem: str | None = None
+
+    @property
+    def state(self) -> State:
+        """The worst that any change says."""
+        if self.problem is not None:
+            return "failure"
+        said = {change.state for change in self.changes}
+        states: tuple[State, ...] = ("failure", "pending")
+        return next((state for state in states if state in said), "success")
+
+    @property
+    def again_at(self) -> float:
+        """When a wait may end by itself, seconds since the epoch."""
+        return min((c.hold.until for c in self.changes if c.hold and c.hold.until), default=math.inf)
+
+    @property
+    def summary(self) -> str:
+        """The status, in a line."""
+        if self.problem is not None:
+            return self.problem.split("\n")[0]
+        if not self.changes:
+            return "changes no pin"
+        standing = [change for change in self.changes if change.state == self.state]
+        return "; ".join(f"{change.title}{change.why and ': ' + change.why}" for change in standing)
+
+    def comment(self) -> str:
+        """The whole plan in Markdown."""
+        head = {
+            "success": "✅ can be merged",
+            "pending": "⏳ not yet",
+            "failure": "❌ would be refused" if self.problem is None else "❌ the files are not valid",
+        }[self.state]
+        parts = [f"### Pinrail plan: {head}"]
+        if self.problem is not None:
+            parts.append(f"Nothing of it would be deployed:\n\n{block(self.problem)}")
+        elif not self.changes:
+            parts.append("It changes no pin and no policy: nothing would be started or stopped.")
+        parts += [_section(change) for change in self.changes]
+        parts.append(f"<sub>Planned for {code(self.commit[:12])}; kept up to date while this is open.</sub>")
+        return "\n\n".join(parts)
+
+
+def margins(old: Evidence | None, new: Evidence | None) -> dict[str, float]:
+    """Half-widths of the intervals of changes, where both were measured on the same rows: of shares of rows alone."""
+    if old is None or new is None or not new.rows or old.data_digest != new.data_digest:
+        return {}
+    shares = [v.value for e in (old, new) for v in e.verdicts if v.name == "accuracy" and 0 <= v.value <= 1]
+    if len(shares) != 2:  # noqa: PLR2004 - before and after
+        return {}
+    return {"accuracy": Z * math.sqrt(sum(p * (1 - p) for p in shares) / new.rows)}
+
+
+def dependency_changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """Which packages the model asks for otherwise than before."""
+    lines = [f"- {code(line)} is no longer needed" for name, line in old.items() if name not in new]
+    lines += [f"- {code(line)} is new" for name, line in new.items() if name not in old]
+    lines += [
+        f"- {code(old[name])} becomes {code(line)}" for name, line in new.items() if old.get(name, line) != line
+    ]
+    return "\n".join(lines) or "The same packages in the same versions."
+
+
+def _section(change: Change) -> str:
+    parts = [f"#### {text(change.title)}", *_verdict(change), _restart(change)]
+    if change.comparison is not None:
+        parts += _compared(change.comparison)
+    return "\n\n".join(parts)
+
+
+def _compared(found: Comparison) -> list[str]:
+    old, new = found.case.old, found.case.new
+    was, now = found.evidence
+    spread = margins(was, now)
+    parts = [metrics_table(_measured(old, was), _measured(new, now), spread)]
+    if spread and now:
+        parts.append(UNCERTAINTY.format(rows=now.rows))
+    if now is not None:
+        parts.append(f"**Gate**\n\n{gate_table(now.verdicts)}")
+    if old.signature and new.signature:
+        parts.append(f"**Signature**\n\n{signature_changes(old.signature, new.signature)}")
+        parts.append(f"**Dependencies**\n\n{dependency_changes(*found.packages)}")
+    return parts
+
+
+def _verdict(change: Change) -> list[str]:
+    mark = {"success": "✅ Would be deployed.", "pending": "⏳", "failure": "❌ Would be refused:"}[change.state]
+    said = [f"{mark} {text(change.why)}".strip()]
+    if change.override:
+        said.append(f"⚠️ An override waives gate and soak: {text(change.override)}")
+    if change.soak is not None:
+        said.append(_soak(change.soak))
+    return said
+
+
+def _soak(soak: Soak) -> str:
+    where = text(soak.environment)
+    if soak.done:
+        return f"Soak: done, it was live in {where} for the {duration(soak.seconds)} that it takes."
+    if soak.since is None:
+        return f"Soak: not begun, it is not live in {where}."
+    until = _time(soak.since + soak.seconds)
+    return f"Soak: live in {where} since {_time(soak.since)}, of {duration(soak.seconds)}; done at {until}."
+
+
+def _restart(change: Change) -> str:
+    old, new = _version(change.old), _version(change.new)
+    if change.new is None:
+        said = f"The server of {old} would end, and nothing would take its place."
+    elif change.old is None:
+        said = f"{new} would start on port {change.port}; nothing else restarts."
+    elif change.old != change.new:
+        said = (
+            f"{new} would start beside {old} and take over port {change.port} once it is proven, "
+            "without a refused request; nothing else restarts."
+        )
+    elif any(action.startswith("start ") for action in change.actions):
+        said = f"The server of {new} would be replaced by one with the new settings, on port {change.port}."
+    else:
+        said = "Nothing would restart."
+    if change.state != "success" or not change.actions:
+        return said
+    return f"{said}\n\n" + "\n".join(f"{place}. {code(action)}" for place, action in enumerate(change.actions, 1))
+
+
+def _measured(side: Side, evidence: Evidence | None) -> Measured:
+    """What its run measured and, in place of that, what the gate did: it asked both about the same rows."""
+    gated = {v.name: v.value for v in evidence.verdicts} if evidence else {}
+    return Measured(side.version, {**side.metrics, **gated})
+
+
+def _version(number: int | None) -> str:
+    return "nothing" if number is None else f"v{number}"
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,102 @@
+"""The pull request that takes back a pin whose version did not hold: opened from the outbox, closed when pointless.
+
+It bears a seal over its commit, title and text. One that a person has changed in any of them is that person's.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from receiver.adapters.github.pulls import Pull
+from receiver.core.pins import Desired
+from receiver.core.state import Slot
+from receiver.ports import Registry
+from receiver.pull_requests.comparison import compare
+from receiver.pull_requests.promotion import Change, Outdated, promote
+from receiver.pull_requests.promotion_body import rollback_body
+from receiver.pull_requests.proposal import Forge, propose
+
+log = logging.getLogger(__name__)
+
+KIND = "revert"
+
+_SEAL = re.compile(r"<!-- pinrail:revert ([^/\s]+)/(\S+) v(\d+) ([0-9a-f]{32}) -->\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Revert:
+    """What failed, why, and what served before it and serves again."""
+
+    environment: str
+    model: str
+    failed: int
+    back_to: int
+    reason: str  # with the model server's last words
+
+
+def revert_message(revert: Revert) -> dict[str, Any]:
+    """The message that opens the pull request."""
+    return {"kind": KIND, **asdict(revert)}
+
+
+def outdated(pull: Pull, desired: Desired) -> str | None:
+    """Say why a revert, as it was opened here, has nothing left to take back; None where it has, or is not ours."""
+    found = _SEAL.match(pull.body)
+    if found is None or not is_untouched(pull):
+        return None
+    environment, model, failed = found[1], found[2], int(found[3])
+    pins = next((e.models for e in desired.environments if e.name == environment), {})
+    if model not in pins:
+        return f"{environment} does not pin {model} any more, so there is nothing left to take back."
+    now = pins[model].version
+    if now == failed:
+        return None
+    return f"{environment} pins {model} v{now} by now, not v{failed}: there is nothing left to take back."
+
+
+def is_untouched(pull: Pull) -> bool:
+    """Whether a pull request is a revert that nobody has pushed to or edited since it was opened here."""
+    found = _SEAL.match(pull.body)
+    return found is not None and not pull.fork and found[4] == _digest(pull.head, pull.title, unsealed(pull))
+
+
+def unsealed(pull: Pull) -> str:
+    """Its text without the seal: whoever opens it again after it was closed keeps it."""
+    return _SEAL.sub("", pull.body, count=1)
+
+
+def _sealed(revert: Revert, commit: str, title: str, body: str) -> str:
+    seal = _digest(commit, title, body)
+    return f"<!-- pinrail:revert {revert.environment}/{revert.model} v{revert.failed} {seal} -->\n{body}"
+
+
+def _digest(commit: str, title: str, body: str) -> str:
+    words = " ".join([commit, title, *body.split()])  # what else GitHub does to white space is no change
+    return hashlib.sha256(words.encode()).hexdigest()[:32]
+
+
+class Reverter:
+    """Delivers the messages of KIND. Delivering one twice shows one pull request."""
+
+    def __init__(self, registry: Registry, forge: Forge) -> None:
+        self._registry = registry
+        self._forge = forge
+
+    def __call__(self, message: Mapping[str, Any]) -> None:
+        """Open the pull request, unless something else is pinned by now. Rejected or Retryable as GitHub says."""
+        revert = Revert(**{key: value for key, value in message.items() if key != "kind"})
+        change = Change(revert.model, revert.back_to, revert.environment, back=True, instead_of=revert.failed)
+        try:
+            promotion = promote(self._forge.remote, self._forge.base, change)
+        except Outdated as error:
+            log.info("nothing to take back: %s", error)
+            return
+        if self._forge.pulls is None:
+            return
+        slot = Slot(revert.environment, revert.model)
+        case = self._forge.redact.within(compare(self._registry, slot, revert.failed, revert.back_to))
+        body = _sealed(revert, promotion.commit, promotion.title, rollback_body(case, revert.reason))
+        propose(self._forge.pulls, promotion, self._forge.base, body, is_untouched)

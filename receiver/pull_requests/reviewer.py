@@ -1,0 +1,194 @@
+"""Plans on pull requests: what each open one that touches the environments would do, as a comment and a status.
+
+What is open is asked of GitHub at each look, and what a pull request holds is read from git as data: a webhook is
+only a reason to look. Everything is computed anew and written where it differs from what was written last, so nothing
+has to be remembered over a crash, and a GitHub that is down is told later.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from receiver.adapters.github.client import MAX_ITEMS
+from receiver.adapters.github.pulls import Pull, Pulls
+from receiver.adapters.github.statuses import CommitStatus, Statuses
+from receiver.core.errors import InvalidPins, PinrailError, Rejected, Retryable
+from receiver.core.pins import Desired, is_environment_file, read_pins
+from receiver.core.redact import Redactor, plain
+from receiver.ports import Snapshot, Source
+from receiver.pull_requests.auto_merge import Candidate, mergeable
+from receiver.pull_requests.preview import preview
+from receiver.pull_requests.preview_text import Preview
+from receiver.pull_requests.revert import outdated, unsealed
+from receiver.services import Services
+
+log = logging.getLogger(__name__)
+
+CONTEXT = "pinrail/plan"
+MARKER = "plan"
+LAG_SECONDS = 5.0  # until a commit that GitHub speaks of can be fetched
+
+
+class Proposals(Source, Protocol):
+    """The repository with its pull requests."""
+
+    def pull_request(self, number: int) -> Snapshot:
+        """What the branch would hold with that pull request merged; the commit is the pull request's head."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GitHub:
+    """The repository there. ``proposals`` has a mirror of its own: deployments do not wait for it."""
+
+    proposals: Proposals
+    pulls: Pulls
+    statuses: Statuses
+    branch: str
+    redact: Redactor
+
+
+@dataclass
+class _Known:
+    """What needs not be asked or said again about one pull request."""
+
+    head: str = ""
+    paths: Sequence[str] | None = ()  # that it changes; None: GitHub cannot say, such as of a diff that is too large
+    merged_from: tuple[str, str] | None = None  # head, base
+    merged: Snapshot | InvalidPins | None = None
+    told: object = None
+    trouble: str = ""  # what GitHub refused last: told once, not at every look
+
+
+@dataclass
+class Reviewer:
+    """Looks at all open pull requests; one at a time, on one thread."""
+
+    services: Services
+    github: GitHub
+    _known: dict[int, _Known] = field(default_factory=dict, init=False)
+
+    def look(self, stop: threading.Event) -> float:
+        """Plan every open pull request, and tell what is new. Returns when a soak ends, in seconds since the epoch.
+
+        Retryable: git or GitHub cannot be asked, or wants to be left alone.
+        """
+        opened = self.github.pulls.opened(self.github.branch)
+        self._known = {pull.number: self._known.get(pull.number, _Known()) for pull in opened}
+        touching: list[Pull] = []
+        put_off: list[Retryable] = []
+        for pull in opened:
+            with self._alone(pull, put_off):
+                touching += [pull] if self._touches(pull) else []
+        base = self.github.proposals.snapshot() if touching else None
+        again_at = math.inf
+        for pull in touching:
+            if stop.is_set() or base is None:
+                break
+            with self._alone(pull, put_off):
+                again_at = min(again_at, self._review(pull, base))
+        if put_off:
+            raise put_off[0]
+        return again_at
+
+    @contextmanager
+    def _alone(self, pull: Pull, put_off: list[Retryable]) -> Iterator[None]:
+        """What one pull request meets keeps none of the others waiting."""
+        try:
+            yield
+        except Retryable as error:
+            if error.after is not None:  # GitHub counts our calls
+                raise
+            put_off.append(error)
+        except Rejected as error:
+            self._note(pull, str(error))
+        except Exception:
+            log.exception("pull request %d: a bug", pull.number)
+
+    def _touches(self, pull: Pull) -> bool:
+        known = self._known[pull.number]
+        if known.head != pull.head:
+            try:
+                known.paths = self.github.pulls.changed_paths(pull.number)
+            except Rejected as error:  # git can say it all the same
+                known.paths = None
+                self._note(pull, f"what it changes is not known: {error}")
+            known.head = pull.head
+        paths = known.paths
+        return paths is None or len(paths) >= MAX_ITEMS or any(map(is_environment_file, paths))
+
+    def _review(self, pull: Pull, base: Snapshot) -> float:
+        known = self._known[pull.number]
+        desired = _pins(base)
+        pointless = outdated(pull, desired) if desired is not None and base.stale is None else None
+        if pointless is not None:
+            self.github.pulls.close(pull.number, pointless, unsealed(pull))
+            log.info("pull request %d is closed: %s", pull.number, pointless)
+            return math.inf
+        proposed = self._merged(known, pull, base)
+        if proposed.commit != pull.head:  # GitHub's API and its refs move one after the other
+            return time.time() + LAG_SECONDS
+        if isinstance(proposed, InvalidPins):
+            plan = Preview(proposed.commit, problem=str(proposed))
+        else:
+            plan = preview(self.services, desired, proposed)
+        safe = self.github.redact.within(plan)
+        told = (safe.commit, safe.comment(), safe.state, safe.summary)
+        if known.told != told:
+            self._tell(pull, safe)
+            known.told = told
+        if isinstance(proposed, Snapshot) and desired is not None and not pull.fork:
+            subject = mergeable((base, desired), Candidate(pull.branch, known.paths or (), proposed.files), plan)
+            if subject is not None:
+                self._merge(pull, subject)
+        return plan.again_at
+
+    def _merged(self, known: _Known, pull: Pull, base: Snapshot) -> Snapshot | InvalidPins:
+        """Ask git only where head or base have moved, or the head was not there yet."""
+        now = (pull.head, base.commit)
+        if known.merged is None or known.merged.commit != pull.head or known.merged_from != now:
+            try:
+                known.merged = self.github.proposals.pull_request(pull.number)
+            except InvalidPins as error:
+                known.merged = error
+            known.merged_from = now
+        return known.merged
+
+    def _tell(self, pull: Pull, plan: Preview) -> None:
+        """Status last: whoever waits for it finds the comment."""
+        status = CommitStatus(plan.commit, CONTEXT, plan.state, plain(plan.summary))
+        try:
+            url = self.github.pulls.comment(pull.number, MARKER, plan.comment())
+        except Rejected:  # such as where the conversation is locked; a required status is waited for there too
+            self.github.statuses.mark(status)
+            raise
+        self.github.statuses.mark(replace(status, url=url))
+        log.info("pull request %d: %s: %s", pull.number, plan.state, status.description)
+
+    def _note(self, pull: Pull, trouble: str) -> None:
+        known = self._known[pull.number]
+        if known.trouble != trouble:
+            log.warning("pull request %d: %s", pull.number, trouble)
+        known.trouble = trouble
+
+    def _merge(self, pull: Pull, subject: str) -> None:
+        """Merge exactly what was planned. GitHub has the last word: other checks, reviews, a head that moved."""
+        try:
+            self.github.pulls.merge(pull, f"{subject} (#{pull.number})")
+        except Rejected as error:
+            self._note(pull, f"not merged yet: {error}")
+        else:
+            log.info("pull request %d is merged, as policy says: %s", pull.number, subject)
+
+
+def _pins(base: Snapshot) -> Desired | None:
+    """What is pinned now; None where the files are not valid, which the worker has said already."""
+    try:
+        return read_pins(base.files)
+    except PinrailError:
+        return None

@@ -1,0 +1,133 @@
+"""``pinrail rollback``: propose that an earlier version is pinned again and, with ``--now``, put it back first."""
+
+import time
+from dataclasses import dataclass
+
+from receiver.adapters.sqlite.journal import Quarantine
+from receiver.adapters.sqlite.queue import Queue
+from receiver.core.deployment import Deployment, Outcome, last_verified
+from receiver.core.errors import Rejected
+from receiver.core.pins import path_of, read_pins
+from receiver.core.state import Slot
+from receiver.planning.observe import read_desired
+from receiver.ports import Snapshot
+from receiver.pull_requests.advance import check
+from receiver.pull_requests.comparison import compare
+from receiver.pull_requests.promotion import Change, promote
+from receiver.pull_requests.promotion_body import rollback_body
+from receiver.pull_requests.proposal import Forge, Proposed, propose
+from receiver.services import Services
+
+RESTORE_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """From what is pinned to what is to be served again."""
+
+    slot: Slot
+    pinned: int
+    target: int
+    snapshot: Snapshot
+    problem: str = ""  # why the pins at the branch head are not valid; the snapshot is of the last that were
+
+
+def find_way(services: Services, slot: Slot, to: int | None, *, now: bool = False) -> Way:
+    """Choose the version to go back to: ``to``, or the last one verified here that is not the one pinned.
+
+    With ``now``, pins that are not valid stop nobody: those that the receiver holds on to meanwhile count.
+
+    Rejected: the pins are not valid, there is no such pin, or no other version was ever verified here.
+    """
+    snapshot, problem = _pins(services, now=now)
+    pinned = read_pins(snapshot.files).pin(slot.environment, slot.model).version
+    if to is not None:
+        return Way(slot, pinned, to, snapshot, problem)
+    held = {q.version for q in services.journal.quarantined(snapshot.commit) if q.slot == slot}
+    last = last_verified(services.journal.history(slot), {pinned, *held})
+    if last is None or last.version is None:
+        raise Rejected(f"no version of {slot} but v{pinned} was ever verified here: say which one with --to")
+    return Way(slot, pinned, last.version, snapshot, problem)
+
+
+def restore(services: Services, queue: Queue, way: Way, reason: str) -> None:
+    """Have the receiver put the target back at once, and hold what is pinned until a new commit or a retry.
+
+    Rejected: the target was never verified live here, so nobody knows that it works.
+    """
+    history = services.journal.history(way.slot)
+    for held in services.journal.quarantined(way.snapshot.commit):
+        if (held.slot, held.version) == (way.slot, way.target):
+            raise Rejected(f"{way.slot} v{way.target} is in quarantine itself: {held.reason}")
+    if not any(_verified(d, way.target) for d in history):
+        raise Rejected(
+            f"{way.slot} v{way.target} was never verified live here, so it cannot be restored at once: "
+            "go without --now, and it is proven like any version"
+        )
+    newest_first = [d for d in reversed(history) if d.state is Outcome.LIVE and d.draft.to_version is not None]
+    newer = {way.pinned}
+    for deployment in newest_first:
+        if deployment.draft.to_version == way.target:
+            break
+        newer.add(deployment.draft.to_version or 0)
+    for version in sorted(newer - {way.target}):
+        services.journal.quarantine(
+            Quarantine(way.slot, version, way.snapshot.commit, reason, needs_human=False, since=time.time())
+        )
+    queue.enqueue("rollback")
+
+
+def await_restored(services: Services, way: Way, seconds: float = RESTORE_SECONDS) -> bool:
+    """Wait until the receiver has verified the target."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        now = services.journal.verified().get(way.slot)
+        if now is not None and now.version == way.target:
+            return True
+        time.sleep(LOOK_SECONDS)
+    return False
+
+
+def propose_rollback(services: Services, forge: Forge, way: Way, reason: str) -> Proposed:
+    """Push the branch that pins the target again and, with a token, open its pull request. Safe to repeat.
+
+    Rejected: the pins are not valid, policy would not let the target in, or it is what is pinned. Retryable: git,
+    registry or GitHub cannot be asked.
+    """
+    if way.problem:
+        raise Rejected(
+            f"no pull request can be opened while the pins are not valid:\n{way.problem}\n"
+            f"Mend that and, in the same commit, set the version of {way.slot.model} in "
+            f"{path_of(way.slot.environment)} to {way.target}: a commit that pins v{way.pinned} brings it back"
+        )
+    change = Change(way.slot.model, way.target, way.slot.environment, back=True)
+    notes = check(services, way.snapshot, change)
+    promotion = promote(forge.remote, forge.base, change)
+    if forge.pulls is None:
+        return Proposed(promotion, None, notes)
+    case = forge.redact.within(compare(services.registry, way.slot, promotion.was, way.target, notes))
+    body = rollback_body(case, forge.redact.lines(reason))
+    return Proposed(promotion, propose(forge.pulls, promotion, forge.base, body), notes)
+
+
+def _pins(services: Services, *, now: bool) -> tuple[Snapshot, str]:
+    """The pins that count, and why they are not those at the branch head."""
+    try:
+        snapshot = services.source.snapshot()
+        read_desired(services, snapshot)
+    except Rejected as error:
+        last_valid = services.journal.remembered_pins()
+        if last_valid is None:
+            raise
+        if not now:
+            raise Rejected(
+                f"{error}\nA pull request needs pins that are valid: mend them, and set the version in the same "
+                "commit; or say --now, which puts the version back at once all the same"
+            ) from error
+        return last_valid, str(error)
+    return snapshot, ""
+
+
+def _verified(deployment: Deployment, version: int) -> bool:
+    return deployment.state is Outcome.LIVE and deployment.draft.to_version == version

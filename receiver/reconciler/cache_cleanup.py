@@ -1,0 +1,33 @@
+"""Removing from this machine what nobody needs any more: versions in the cache that are long out of use."""
+
+import logging
+import threading
+import time
+
+from receiver.services import Services
+from serving.model.loader import Cache
+
+log = logging.getLogger(__name__)
+
+DAY = 86_400.0
+UNUSED_DAYS = 30
+
+
+class Housekeeping:
+    """Prunes the cache once a day. What runs or is verified stays, however old."""
+
+    def __init__(self, services: Services, cache: Cache) -> None:
+        self._services = services
+        self._cache = cache
+        self._next = 0.0  # monotonic
+
+    def tidy(self, _stop: threading.Event) -> float:
+        """Look whether it is time. Returns when to look again, in seconds since the epoch."""
+        if time.monotonic() >= self._next:
+            verified = self._services.journal.verified().values()
+            in_use = {server.spec.digest for server in self._services.target.observe()}
+            in_use |= {was.digest for was in verified if was.digest}
+            if gone := self._cache.prune(in_use, UNUSED_DAYS * DAY):
+                log.info("%d versions that nobody used for %d days are no longer kept here", gone, UNUSED_DAYS)
+            self._next = time.monotonic() + DAY
+        return time.time() + DAY

@@ -1,0 +1,141 @@
+"""The worker: claim a job, reconcile, and acknowledge, retry or bury it. One thread; one job at a time.
+
+What if it dies halfway? A leased job is queued again by the next receiver (three crashes bury it), running
+deployments are closed as interrupted, and the first job looks at the world anew. The same is done where the worker
+lived and its memory failed it: a state file that is locked or full for a while must not end the receiver's work.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+
+from receiver.adapters.sqlite.queue import Job, Queue
+from receiver.core.errors import Rejected, Retryable
+from receiver.notifications.announce import announce_rejection, tell_interrupted
+from receiver.planning.status import Board
+from receiver.reconciler.background import FollowUp
+from receiver.reconciler.liveness import Pulse
+from receiver.reconciler.reconcile import Report, reconcile
+from receiver.services import Services
+
+log = logging.getLogger(__name__)
+
+DIED = "the receiver ended, or lost its state file, before this deployment ended"
+MAX_ATTEMPTS = 3
+BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+START_OVER_SECONDS = 5.0  # how long to leave a state file alone that could not be read or written
+PATIENCE_SECONDS = 0.5  # how long a job enqueued by another process may wait unseen
+
+
+class Worker:
+    """Runs until told to stop; a job that has begun is finished first."""
+
+    def __init__(
+        self, services: Services, queue: Queue, board: Board, poll_seconds: float, after: Sequence[FollowUp] = ()
+    ) -> None:
+        self._services = services
+        self._board = board
+        self._queue = queue
+        self._poll_seconds = poll_seconds
+        self._after = after
+        self._pulse = Pulse(services.target)
+        self._stop = threading.Event()
+        self._next_look = 0.0  # monotonic
+        self._last_rejection = ""  # told once, not at every look
+
+    def stop(self) -> None:
+        """Finish the job at hand, then return from :meth:`run`."""
+        self._stop.set()
+        self._queue.wake()
+
+    def run(self) -> None:
+        """Work until stopped. The first look is taken at once: what was missed while away is found by looking."""
+        while not self._stop.is_set():
+            try:
+                self._take_over()
+                while not self._stop.is_set():
+                    self._turn()
+            except Retryable as error:
+                log.error("starting over in %g s: %s", START_OVER_SECONDS, error)  # noqa: TRY400 - it says it all
+            except Exception:
+                log.exception("starting over in %g s: a bug, or a state file that cannot be read", START_OVER_SECONDS)
+            self._stop.wait(START_OVER_SECONDS)
+
+    def _take_over(self) -> None:
+        """Take up the job that was left, and look."""
+        self._queue.recover()
+        self._queue.enqueue("startup")
+        self._next_look = time.monotonic() + self._poll_seconds
+
+    def _turn(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._queue.enqueue("timer")
+            self._next_look = time.monotonic() + self._poll_seconds
+        job = self._queue.claim()
+        if job is None:
+            for slot in self._pulse.ended():
+                log.warning("%s has no live server any more", slot)
+                self._queue.enqueue("server ended")
+            self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_look - time.monotonic())))
+            return
+        self._work(job)
+        for follow_up in self._after:
+            follow_up.wake()
+
+    def _work(self, job: Job) -> None:
+        try:
+            self._close_what_was_left()
+            report = reconcile(self._services, job.cause)
+        except Retryable as error:
+            self._later(job, str(error), error.after)
+        except Rejected as error:
+            log.error("job %d: %s", job.id, error)  # noqa: TRY400 - what is wrong stands in the message
+            self._queue.bury(job, str(error))
+            if str(error) != self._last_rejection:
+                announce_rejection(self._services.outbox, error)
+            self._last_rejection = str(error)
+        except Exception as error:
+            log.exception("job %d: a bug", job.id)
+            if job.attempts >= MAX_ATTEMPTS:
+                self._queue.bury(job, f"{type(error).__name__}: {error}")
+            else:
+                self._later(job, f"{type(error).__name__}: {error}")
+        else:
+            self._last_rejection = ""
+            self._conclude(job, report)
+
+    def _close_what_was_left(self) -> None:
+        """End deployments that nobody else ends: their receiver died, or their end could not be written."""
+        for left in self._services.journal.interrupt_running(
+            DIED, lambda left: tell_interrupted(self._services, left, DIED)
+        ):
+            log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
+
+    def _conclude(self, job: Job, report: Report) -> None:
+        self._board.update(report.seen)
+        verified = report.seen.verified.items()
+        self._pulse.expect([slot for slot, was in verified if was.version is not None])
+        for line in report.drift:
+            log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
+        if report.put_off:
+            self._later(job, "; ".join(dict.fromkeys(report.put_off)))
+        else:
+            self._queue.done(job, f"{report.seen.snapshot.commit[:12]}: {len(report.outcomes)} deployments")
+        self._sooner(report.again_at)
+
+    def _later(self, job: Job, reason: str, after: float | None = None) -> None:
+        after = _backoff(job.attempts) if after is None else after
+        log.warning("job %d: again in %g s: %s", job.id, after, reason)
+        self._queue.retry(job, after, reason)
+
+    def _sooner(self, again_at: float) -> None:
+        """A soak that ends before the next look brings it forward."""
+        if again_at < math.inf:
+            wait = max(0.05, again_at - time.time())
+            self._next_look = min(self._next_look, time.monotonic() + wait)
+
+
+def _backoff(attempts: int) -> float:
+    return BACKOFF_SECONDS[min(attempts, len(BACKOFF_SECONDS)) - 1]

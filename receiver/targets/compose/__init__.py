@@ -1,0 +1,1 @@
+"""Model servers as containers behind a proxy, one compose project per slot."""

@@ -1,0 +1,69 @@
+"""The serving image: built once per content of what goes into it, not per promotion; pushed and pinned by digest."""
+
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from receiver.adapters.docker import Docker
+from receiver.core.errors import Rejected
+
+ROOT = Path(__file__).parents[3]
+DOCKERFILE = Path("compose/images/serving/Dockerfile")
+REQUIREMENTS = Path("requirements/serving.txt")
+NAME = "pinrail-serving"
+BUILD_SECONDS = 1800.0
+PUSH_SECONDS = 600.0
+
+
+def image_name() -> str:
+    """What the image of this source tree is called: the tag follows from the content."""
+    content = hashlib.sha256()
+    for name, data in _content():
+        content.update(f"{name}\0{len(data)}\0".encode() + data)
+    return f"{NAME}:{content.hexdigest()[:12]}"
+
+
+def build_image(docker: Docker) -> str:
+    """Have the image of this source tree on this machine; returns its name. Rejected: it cannot be built."""
+    name = image_name()
+    if not docker.has_image(name):
+        options = ("--quiet", "--tag", name, "--file", DOCKERFILE.as_posix())
+        docker.run("build", *options, "-", stdin=_context(), timeout=BUILD_SECONDS)
+    return name
+
+
+def push_image(docker: Docker, image: str, destination: str) -> str:
+    """Push the image; returns ``registry/name@sha256:...``, which names these bytes and no others.
+
+    Rejected: the registry does not take it.
+    """
+    tag = f"{destination}:{image.rsplit(':', 1)[1]}"
+    docker.run("tag", image, tag)
+    said = docker.run("push", tag, timeout=PUSH_SECONDS)
+    digest = re.search(r"digest: (sha256:[0-9a-f]{64})", said)
+    if digest is None:
+        raise Rejected(f"`docker push {tag}` named no digest: {said[-500:]}")
+    return f"{destination}@{digest[1]}"
+
+
+def _content() -> Iterator[tuple[str, bytes]]:
+    """The files of the build context, by name, in a fixed order."""
+    code = (path for path in (ROOT / "serving").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    for path in (ROOT / DOCKERFILE, ROOT / REQUIREMENTS, *sorted(code)):
+        try:
+            yield path.relative_to(ROOT).as_posix(), path.read_bytes()
+        except FileNotFoundError as error:
+            raise Rejected(f"{path} is missing: the image is built from a clone of Pinrail's repository") from error
+
+
+def _context() -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, data in _content():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    return packed.getvalue()

@@ -1,0 +1,200 @@
+"""Model servers as processes of this machine: the target that needs nothing but Python.
+
+They are started in sessions of their own and outlive the receiver. The next one finds them by their records and asks
+them over their control sockets; nothing about them is remembered here. The other half is
+``serving/lifecycle/handover.py``.
+"""
+
+import errno
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from receiver.adapters import shell
+from receiver.adapters.prober import is_healthy
+from receiver.core.errors import Rejected
+from receiver.core.state import Role, Server, ServerSpec
+from receiver.targets.log_tail import describe
+from receiver.targets.process.discovery import POLL_SECONDS, STATUS_SECONDS, Roster, Status, with_one_live_each
+from receiver.targets.process.records import Record, Records
+from serving.lifecycle.control import ControlError, ask
+
+STAND_BY_SECONDS = 15.0  # more than a server waits for its requests in flight
+RETIRE_SECONDS = 1.0  # how long to watch it go; who lingers over the last connections goes by itself
+BACKLOG = 2048
+USEFULNESS = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
+
+
+class ProcessTarget:
+    """Implements :class:`receiver.ports.Target`. ``command`` starts one model server; its options are appended."""
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        host: str = "127.0.0.1",
+        tracking_uri: str | None = None,
+        command: Sequence[str] = (sys.executable, "-P", "-m", "serving"),
+        start_seconds: float = 60.0,
+    ) -> None:
+        self.state = state.absolute()
+        self.host = host
+        self.start_seconds = start_seconds
+        self._command = tuple(command)
+        self._environment = shell.scrubbed(os.environ, *shell.MODEL_SERVER)
+        if tracking_uri is not None:
+            self._environment["MLFLOW_TRACKING_URI"] = tracking_uri
+        self._records = Records(self.state)
+        self._roster = Roster(self._records)
+        self._seen: dict[str, Record] = {}
+
+    def observe(self) -> Sequence[Server]:
+        """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
+        statuses = with_one_live_each(self._roster.ask_all(self._records.all()))
+        self._seen |= {status.record.id: status.record for status in statuses}
+        return [status.server() for status in statuses]
+
+    def start(self, spec: ServerSpec) -> Server:
+        """See :meth:`receiver.ports.Target.start`."""
+        same = self._roster.ask_all([record for record in self._records.all() if record.spec == spec])
+        found = min(same, key=lambda status: USEFULNESS.index(status.role), default=None)
+        return self._healthy(found.record if found else self._spawn(spec))
+
+    def switch(self, server: Server) -> None:
+        """See :meth:`receiver.ports.Target.switch`.
+
+        The new server accepts before the old one stops, and from then on connections that idle on the old one are
+        handed over. Done twice, or cut short and done again, it comes to the same.
+
+        Rejected: the server has ended, or its port is another program's; who had the traffic still has it.
+        """
+        record = self._records.get(server.id)
+        status = self._roster.ask(record) if record else None
+        if record is None or status is None:
+            raise Rejected(
+                f"{_name(server.spec)} cannot have traffic: it does not answer.\n{self.last_words(server)}"
+            )
+        others = [r for r in self._records.all() if r.spec.slot == record.spec.slot and r.id != record.id]
+        if status.role is not Role.LIVE or status.port != record.spec.port:
+            self._take(status, others)
+        for other in others:
+            self._stand_by(other, record)
+
+    def retire(self, server: Server) -> None:
+        """See :meth:`receiver.ports.Target.retire`. It lingers over idle connections that nobody took."""
+        record = self._records.get(server.id)
+        if record is None:
+            return
+        try:
+            ask(record.control, {"do": "exit"}, timeout=STATUS_SECONDS)
+        except (OSError, ControlError) as error:
+            self._roster.kill(record, f"it cannot be told to exit: {error!r}")
+        self._roster.forget_when_ended(record, RETIRE_SECONDS)
+
+    def last_words(self, server: Server) -> str:
+        """See :meth:`receiver.ports.Target.last_words`."""
+        record = self._records.get(server.id) or self._seen.get(server.id)
+        return describe(record, alive=self._records.alive(record)) if record else f"{server.id} is not known here"
+
+    def _spawn(self, spec: ServerSpec) -> Record:
+        with self._records.create(spec) as (record, lock):
+            pid = shell.start(
+                [*self._command, *_options(spec, self.state / "cache", record.control)],
+                environment=self._environment,
+                directory=self.state,
+                log=record.log,
+                keep=[lock],
+            )
+            return self._records.note_pid(record, pid)
+
+    def _healthy(self, record: Record) -> Server:
+        """Wait until a server has loaded its model and says that it is well. Rejected: it does not come to that."""
+        self._seen[record.id] = record
+        deadline = time.monotonic() + self.start_seconds
+        while time.monotonic() < deadline:
+            status = self._roster.ask(record)
+            if status is not None and status.ready and is_healthy(status.url):
+                return status.server()
+            if not self._records.alive(record):
+                raise Rejected(f"{_name(record.spec)} ended while it was starting.\n{describe(record, alive=False)}")
+            time.sleep(POLL_SECONDS)
+        words = describe(record, alive=True)
+        late = f"was not healthy {self.start_seconds:g} s after its start"
+        self._roster.kill(record, f"it {late}")
+        raise Rejected(f"{_name(record.spec)} {late}, and was killed.\n{words}")
+
+    def _take(self, status: Status, others: Sequence[Record]) -> None:
+        """Let a server accept on its public port, whose listening socket somebody else may hold."""
+        record = status.record
+        listening = None if status.port == record.spec.port else self._listening(record.spec, others)
+        try:
+            fds = [] if listening is None else [listening.fileno()]
+            ask(record.control, {"do": "take"}, fds=fds, timeout=STAND_BY_SECONDS)
+        except (OSError, ControlError) as error:
+            words = describe(record, alive=self._records.alive(record))
+            raise Rejected(f"{_name(record.spec)} could not take its port: {error}.\n{words}") from error
+        finally:
+            if listening is not None:
+                listening.close()
+
+    def _listening(self, spec: ServerSpec, others: Sequence[Record]) -> socket.socket:
+        """The listening socket of a slot's port: from who holds it, or new. Rejected: it cannot be had."""
+        for status in self._roster.ask_all(others):
+            if status.port == spec.port:
+                try:
+                    return socket.socket(fileno=ask(status.record.control, {"do": "give"})[1][0])
+                except (OSError, ControlError):
+                    continue  # it ended this moment
+        try:
+            return self._bind(spec)
+        except Rejected:
+            silent = [r for r in others if r.spec.port == spec.port and self._records.alive(r)]
+            if not silent:
+                raise
+        for record in silent:
+            self._roster.kill(record, f"it keeps port {spec.port} and does not answer")
+        return self._bind(spec)
+
+    def _bind(self, spec: ServerSpec) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            return socket.create_server((self.host, spec.port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            place = f"port {spec.port} on {self.host}"
+            change = f"choose another models.{spec.slot.model}.port in environments/{spec.slot.environment}.yaml"
+            if error.errno != errno.EADDRINUSE:
+                raise Rejected(f"{spec.slot}: {place} cannot be bound ({error.strerror}): {change}.") from error
+            ours = next((s for s in self._roster.ask_all(self._records.all()) if s.port == spec.port), None)
+            who = f"the model server {ours.record.id}" if ours else "a program that Pinrail did not start"
+            raise Rejected(f"{spec.slot}: {place} is taken by {who}: stop that, or {change}.") from error
+
+    def _stand_by(self, record: Record, successor: Record) -> None:
+        """Let a server stop accepting. One that does not answer holds up its clients and the port: it is killed."""
+        status = self._roster.ask(record)
+        if status is not None and status.role is not Role.LIVE:
+            return
+        try:
+            ask(record.control, {"do": "stand-by", "to": str(successor.control)}, timeout=STAND_BY_SECONDS)
+        except (OSError, ControlError) as error:
+            self._roster.kill(record, f"it cannot be told to stand by: {error!r}")
+
+
+def _options(spec: ServerSpec, cache: Path, control: Path) -> list[str]:
+    options = {
+        "--model": spec.slot.model,
+        "--version": str(spec.version),
+        "--digest": spec.digest,
+        "--environment": spec.slot.environment,
+        "--stage": spec.stage,
+        "--revision": spec.revision,
+        "--cache": str(cache),
+        "--control": str(control),
+    }
+    return [f"{option}={value}" for option, value in options.items() if value is not None]
+
+
+def _name(spec: ServerSpec) -> str:
+    return f"{spec.slot} v{spec.version}"

@@ -1,0 +1,69 @@
+"""One scoring path over HTTP: read, decode, ask the queue, encode. What differs between protocols is a dialect."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from serving.batcher import Batcher
+from serving.http.asgi import JSON, Headers, read_body, respond
+from serving.http.body import BodyReader, Gone
+from serving.http.refusal import Refusal, refusal
+from serving.metrics import Metrics
+from serving.model.predictions import Predictions
+from serving.model.predictor import Params
+from serving.model.schema import Row
+
+
+class Asked(NamedTuple):
+    """What a request asks, in the predictor's terms."""
+
+    rows: Sequence[Row]
+    params: Params = None
+    id: str | None = None  # the caller's own name for the request, to be repeated
+    outputs: frozenset[str] | None = None  # the parts of the answer that are wanted; None for all
+
+
+class Dialect(Protocol):
+    """A wire format: pure translation both ways."""
+
+    def decode(self, scope: Scope, body: bytes) -> Asked:
+        """Read a request. InvalidRequestError: it is not what the signature allows."""
+        ...
+
+    def encode(self, asked: Asked, predictions: Predictions) -> bytes:
+        """Write an answer as JSON."""
+        ...
+
+    def refuse(self, refused: Refusal) -> tuple[int, bytes]:
+        """Write, as status and JSON, that there is no answer."""
+        ...
+
+
+class Endpoint:
+    """The ASGI app behind one scoring path."""
+
+    def __init__(self, name: str, dialect: Dialect, bodies: BodyReader, batcher: Batcher, metrics: Metrics) -> None:
+        """``name`` is what the metrics call the protocol."""
+        self._dialect = dialect
+        self._bodies = bodies
+        self._batcher = batcher
+        self._numbers = metrics.protocol(name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        start = time.perf_counter()
+        headers: Headers = (JSON,)
+        try:
+            asked = self._dialect.decode(scope, await read_body(self._bodies, scope, receive))
+            content = self._dialect.encode(asked, await self._batcher.predict(asked.rows, asked.params))
+            status = 200
+        except Gone:
+            return
+        except Exception as error:  # noqa: BLE001 - this is where errors become statuses
+            refused = refusal(error)
+            status, content = self._dialect.refuse(refused)
+            headers = refused.headers
+        await respond(scope, send, status, content, headers)
+        self._numbers.answered(status, time.perf_counter() - start)

@@ -1,0 +1,1 @@
+"""A model server's life: start, load, control socket, handover, drain."""

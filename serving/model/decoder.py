@@ -1,0 +1,65 @@
+"""A good request's rows in one pass over its bytes, by msgspec: much faster than to read JSON and check it then.
+
+It takes nothing that :mod:`serving.model.schema` would refuse, gives the same values, and says no word about what it
+does not take: that is read there once more, and described or, if it was merely unusual, answered.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from serving.model.model_dir import Column
+
+FEATURES = "features"
+FLOAT32_MAX = 3.4028234663852886e38
+
+# binary and datetime are read more liberally than msgspec does, so they are not here.
+_TYPES: Mapping[str, Any] = {
+    "boolean": bool,
+    "integer": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
+    "long": Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
+    "float": Annotated[float, msgspec.Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)],
+    "double": float,
+    "string": str,
+}
+
+
+class RowDecoder:
+    """Reads a record, a list of records, or ``{"features": [rows]}`` for one signature."""
+
+    def __init__(self, columns: Sequence[Column], max_rows: int) -> None:
+        """KeyError, ValueError: msgspec can't read these columns' types or names."""
+        types = [_TYPES[column.type] if column.required else _TYPES[column.type] | None for column in columns]
+        fields = [f"f{position}" for position in range(len(columns))]
+        record = msgspec.defstruct(
+            "Record",
+            [
+                (field, kind) if column.required else (field, kind, None)
+                for field, kind, column in zip(fields, types, columns, strict=True)
+            ],
+            rename={field: column.name for field, column in zip(fields, columns, strict=True)},
+            forbid_unknown_fields=True,
+            kw_only=True,
+            gc=False,
+        )
+        counted = msgspec.Meta(min_length=1, max_length=max_rows)
+        features = msgspec.defstruct(
+            "Features",
+            [(FEATURES, Annotated[list[tuple[tuple(types)]], counted])],  # type: ignore[misc]
+            forbid_unknown_fields=True,
+        )
+        self._record = msgspec.json.Decoder(record).decode
+        self._records = msgspec.json.Decoder(Annotated[list[record], counted]).decode  # type: ignore[valid-type]
+        self._features = msgspec.json.Decoder(features).decode
+
+    def decode(self, body: bytes) -> list[tuple[Any, ...]]:
+        """Read a body. ValueError: it is not one of these, or not plainly."""
+        values = msgspec.structs.astuple
+        if body.startswith(b"["):
+            return [values(record) for record in self._records(body)]
+        try:
+            return [values(self._record(body))]
+        except msgspec.ValidationError:
+            rows: list[tuple[Any, ...]] = getattr(self._features(body), FEATURES)
+            return rows

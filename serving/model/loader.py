@@ -1,0 +1,267 @@
+"""Model versions on this machine, each under the digest of its bytes.
+
+``<root>/<64 hex>/`` holds a version's artifacts, ``<root>/index/<model>/<version>`` the digest that this version had
+when it was fetched, and ``<version>.metrics.json`` beside it what its run had measured. A directory appears under its
+name whole or not at all, so any number of processes may share a cache. Nothing here unpickles or runs what it
+fetches, and MLflow is imported only to fetch.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError, ServingError
+from serving.model.digest import NOT_CONTENT, digest_tree
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DEADLINE_SECONDS = 120.0
+LITTLE_BYTES = 1 << 20
+LEFT_SECONDS = 86_400.0  # no download takes so long: it was killed
+METRICS_SECONDS = 5.0  # they are only shown: a version does not wait long for them
+# The names that pins may have: MLflow itself takes anything, a path must not.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+TEMPORARY = ".new-"
+METRICS = ".metrics.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    """A version's artifacts on this machine."""
+
+    path: Path
+    digest: str  # "sha256:<hex>", computed from the bytes at ``path``
+
+
+class Cache:
+    """A content-addressed directory of model versions."""
+
+    def __init__(self, root: Path, tracking_uri: str | None = None, deadline: float = DEADLINE_SECONDS) -> None:
+        """``tracking_uri``: MLflow's, its own settings if None. ``deadline``: seconds for one fetch, all in all."""
+        self.root = root
+        self._tracking_uri = tracking_uri
+        self._deadline = deadline
+
+    def find(self, digest: str) -> Path | None:
+        """The artifacts with this digest, whose every byte was verified just now; a damaged entry is discarded.
+
+        DigestDiffersError: that is no digest.
+        """
+        path = self._place(digest)
+        if not path.is_dir():
+            return None
+        if digest_tree(path) == digest:
+            with contextlib.suppress(OSError):  # a container may only read
+                os.utime(path)  # see prune()
+            return path
+        with contextlib.suppress(FileNotFoundError):  # somebody else discarded it first
+            path.rename(self._temporary() / "damaged")
+        self._sweep()
+        return None
+
+    def digest_of(self, model: str, version: int) -> str | None:
+        """The digest that this version had when it was last fetched, without asking the registry."""
+        try:
+            text = self._index(model, version).read_text("ascii", "replace").strip()
+        except FileNotFoundError:
+            return None
+        return text if DIGEST.fullmatch(text) else None
+
+    def metrics_of(self, model: str, version: int) -> Mapping[str, float]:
+        """What the version's run had measured when it was last fetched; empty where that is not known."""
+        try:
+            raw = json.loads(self._index(model, version).with_suffix(METRICS).read_bytes())
+            return {str(name): float(value) for name, value in raw.items()}
+        except (OSError, ValueError, TypeError, AttributeError, ModelMissingError):
+            return {}
+
+    def fetch(self, model: str, version: int, expected: str | None = None) -> CachedModel:
+        """Bring exactly this version from the registry into the cache; aliases and stages are never resolved.
+
+        Raises:
+            ModelMissingError: no such version, or one without artifacts.
+            DigestDiffersError: what the registry has is not ``expected``; the cache keeps nothing of it.
+            RegistryUnavailableError: no sensible answer within the deadline.
+        """
+        index = self._index(model, version)
+        place = self._temporary()
+        try:
+            source = self._downloaded(model, version, place)
+            digest = digest_tree(source)
+            if expected is not None and digest != expected:
+                raise DigestDiffersError(
+                    f"{model} version {version} has other artifacts than it should: found {digest}, expected "
+                    f"{expected}. Somebody changed them in the registry's artifact store; register them as a new "
+                    f"version, or put the old ones back"
+                )
+            path = self._keep(source, digest)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        index.parent.mkdir(parents=True, exist_ok=True)
+        self._note_metrics(model, version, index.with_suffix(METRICS))
+        _write_whole(index, f"{digest}\n")
+        return CachedModel(path, digest)
+
+    def obtain(self, model: str, version: int, digest: str) -> Path:
+        """The version's artifacts with this digest: from the cache, or fetched. Raises what :meth:`fetch` does."""
+        return self.find(digest) or self.fetch(model, version, digest).path
+
+    def prune(self, in_use: Collection[str], unused_seconds: float) -> int:
+        """Remove what nobody asked for in so long, but for these digests, and what killed downloads left.
+
+        Returns how many versions went. Whoever wants one of them again fetches it from the registry.
+        """
+        now, gone = time.time(), 0
+        keep = {digest.removeprefix("sha256:") for digest in in_use}
+        for path in self.root.iterdir() if self.root.is_dir() else ():
+            entry = re.fullmatch("[0-9a-f]{64}", path.name) is not None
+            if path.name in keep or not (entry or path.name.startswith(TEMPORARY)):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                if now - path.stat().st_mtime > (unused_seconds if entry else LEFT_SECONDS):
+                    place = self._temporary()
+                    path.rename(place / "pruned")  # whole or not at all
+                    shutil.rmtree(place, ignore_errors=True)
+                    gone += entry
+        return gone
+
+    def _keep(self, source: Path, digest: str) -> Path:
+        path = self._place(digest)
+        while True:
+            try:
+                source.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+                # Already there; if it is sound, both are the same.
+                if self.find(digest) is None:
+                    continue
+            return path
+
+    def _downloaded(self, model: str, version: int, place: Path) -> Path:
+        try:
+            return _within(self._deadline, lambda: _download(model, version, place, self._tracking_uri))
+        except TimeoutError:
+            raise RegistryUnavailableError(
+                f"{model} version {version} could not be downloaded within {self._deadline:g} s: "
+                f"the registry or its artifact store is too slow or hangs"
+            ) from None
+
+    def _note_metrics(self, model: str, version: int, path: Path) -> None:
+        """Keep what the run measured, for the server's page: it must not need the registry. Without, all works."""
+        try:
+            found = _within(METRICS_SECONDS, lambda: _metrics(model, version, self._tracking_uri))
+        except Exception as error:  # noqa: BLE001 - whatever MLflow says here, the version itself is complete
+            log.info("%s version %d is kept without its metrics: %s", model, version, type(error).__name__)
+        else:
+            _write_whole(path, json.dumps(found))
+
+    def _place(self, digest: str) -> Path:
+        match = DIGEST.fullmatch(digest)
+        if match is None:
+            raise DigestDiffersError(f"a digest looks like sha256:<64 hexadecimal digits>, not like {digest[:80]!r}")
+        return self.root / match[1]
+
+    def _index(self, model: str, version: int) -> Path:
+        if NAME.fullmatch(model) is None:
+            raise ModelMissingError(
+                f"{model[:80]!r} is no name for a model to serve: letters, digits, dot, hyphen and underscore, "
+                f"at most 64, the first a letter or digit"
+            )
+        return self.root / "index" / model / str(int(version))
+
+    def _temporary(self) -> Path:
+        self.root.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.root))
+
+    def _sweep(self) -> None:
+        for path in self.root.glob(f"{TEMPORARY}*/damaged"):
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """Work in a thread of its own: MLflow's time limits are per request and a slow drip passes them all.
+
+    Raises what ``work`` does, or TimeoutError.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised again where somebody waits for it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="fetch", daemon=True).start()
+    return future.result(seconds)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)  # a container's own user reads it too
+    Path(name).replace(path)
+
+
+def _download(model: str, version: int, place: Path, tracking_uri: str | None) -> Path:
+    """The version's artifacts, downloaded below ``place``."""
+    from mlflow import MlflowClient
+    from mlflow.artifacts import download_artifacts
+
+    try:
+        client = MlflowClient(tracking_uri)
+        uri = client.get_model_version_download_uri(model, str(version))
+    except Exception as error:
+        raise _explained(error, f"{model} version {version}", "is not in the registry") from error
+    try:
+        path = Path(download_artifacts(uri, dst_path=str(place / "artifacts"), tracking_uri=tracking_uri))
+    except Exception as error:
+        if (free := shutil.disk_usage(place).free) < LITTLE_BYTES:  # MLflow calls a full disk a missing file
+            raise RegistryUnavailableError(
+                f"the artifacts of {model} version {version} could not be kept: the disk of {place.parent} is full "
+                f"({free >> 10} KiB free). Make room, and it is tried again"
+            ) from error
+        raise _explained(error, f"the artifacts of {model} version {version}", "are missing") from error
+    for name in NOT_CONTENT:
+        (path / name).unlink(missing_ok=True)
+    if not (path / "MLmodel").is_file():
+        raise ModelMissingError(
+            f"the artifacts of {model} version {version} are missing: there is no MLmodel file where the registry "
+            f"says that they are. Register the model anew"
+        )
+    return path
+
+
+def _metrics(model: str, version: int, tracking_uri: str | None) -> dict[str, float]:
+    """What the version's run measured, without what MLflow measures of the machine."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri)
+    run_id = client.get_model_version(model, str(version)).run_id
+    measured = client.get_run(run_id).data.metrics if run_id else {}
+    return {name: value for name, value in measured.items() if not name.startswith("system/")}
+
+
+def _explained(error: Exception, what: str, if_missing: str) -> ServingError:
+    """MLflow's many errors, sorted into gone for good and not now."""
+    reason = re.sub(r"(?<=//)[^/@\s]+@", "", " ".join(str(error).split()))[:300]  # no credentials of a URL
+    code: Any = getattr(error, "error_code", "")
+    gone = isinstance(error, FileNotFoundError) or code == "RESOURCE_DOES_NOT_EXIST"
+    if gone or "No such file" in reason or "404 Client Error" in reason:  # of one file among many: only in the text
+        return ModelMissingError(f"{what} {if_missing}: {reason}")
+    return RegistryUnavailableError(f"{what} could not be had from MLflow: {type(error).__name__}: {reason}")

@@ -1,0 +1,133 @@
+"""One loaded model, asked with plain Python values: the gate measures through it, the server answers through it."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from serving.errors import PredictionError, UnsupportedModelError
+from serving.model import model_dir
+from serving.model.model_dir import ModelDir
+from serving.model.predictions import Predictions
+
+log = logging.getLogger(__name__)
+
+WARM_UP_RUNS = 3
+
+
+Params = Mapping[str, Any] | None
+
+
+class Runtime(Protocol):
+    """A way to run a model."""
+
+    @property
+    def name(self) -> str:
+        """What /health calls it."""
+        ...
+
+    @property
+    def rows_are_independent(self) -> bool:
+        """Rows of several requests may be answered together."""
+        ...
+
+    def run(self, columns: Sequence[Sequence[Any]], params: Params = None) -> Predictions:
+        """Answer rows that come as columns in the signature's order, ``None`` where a value is missing.
+
+        Only a model whose signature has params is given any.
+        """
+        ...
+
+
+class Predictor:
+    """A model and the runtime that was chosen for it."""
+
+    def __init__(self, model: ModelDir, runtime: Runtime) -> None:
+        self.model = model
+        self.runtime = runtime
+
+    def predict(self, rows: Sequence[Collection[Any]], params: Params = None) -> Predictions:
+        """Answer rows of values in the signature's order, ``None`` where one is missing.
+
+        The values are of the signature's types: ``serving.model.schema`` sees to it for requests.
+        PredictionError: the model fails, or has no finite answer.
+        """
+        predictions = self.runtime.run(list(zip(*rows, strict=True)), params)
+        predictions.check(len(rows))
+        return predictions
+
+    def predict_records(self, records: Sequence[Mapping[str, Any]]) -> Predictions:
+        """Answer rows that come as mappings; a column that is not there is missing."""
+        names = [column.name for column in self.model.columns]
+        return self.predict([[record.get(name) for name in names] for record in records])
+
+    def seconds_per_row(self) -> float:
+        """How long one row takes: measured on the model's own example, which also warms the model up.
+
+        Infinite where there is no example to ask. PredictionError: the model can't answer even its own example.
+        """
+        example = model_dir.input_example(self.model.path)[:1]
+        best = math.inf
+        for _ in range(WARM_UP_RUNS if example else 0):
+            start = time.perf_counter()
+            self.predict_records(example)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+
+def load_predictor(path: Path, runtime: str | None = None) -> Predictor:
+    """Load the model in a directory under the best runtime that is faithful to it, or under a named one.
+
+    Args:
+        path: an MLflow model directory, such as :meth:`serving.model.loader.Cache.find` returns.
+        runtime: ``onnx``, ``native`` or ``pyfunc``; the fastest that can serve this model, if None.
+
+    Raises:
+        UnsupportedModelError: no runtime, or not the named one, can serve this model; with each one's reason.
+    """
+    model = model_dir.read(path)
+    reasons = []
+    for name, load in _RUNTIMES.items():
+        if runtime not in {None, name}:
+            continue
+        try:
+            return Predictor(model, load(model))
+        except (UnsupportedModelError, ImportError) as error:
+            reasons.append(f"{name}: {error}")
+            log.info("not served with %s: %s", name, error)
+    raise UnsupportedModelError(f"no runtime can serve the model in {path.name}: {'; '.join(reasons) or runtime}")
+
+
+def _onnx(model: ModelDir) -> Runtime:
+    _require_no_params(model)
+    if model.onnx is None:
+        raise UnsupportedModelError("the model has no ONNX twin")
+    from serving.model.runtimes.onnx import OnnxRuntime
+
+    return OnnxRuntime(model)
+
+
+def _native(model: ModelDir) -> Runtime:
+    _require_no_params(model)
+    from serving.model.runtimes.native import NativeRuntime
+
+    return NativeRuntime(model)
+
+
+def _pyfunc(model: ModelDir) -> Runtime:
+    from serving.model.runtimes.pyfunc import PyfuncRuntime
+
+    return PyfuncRuntime(model)
+
+
+def _require_no_params(model: ModelDir) -> None:
+    if model.params:
+        raise UnsupportedModelError("the model takes params")
+
+
+# In order of preference.
+_RUNTIMES: Mapping[str, Callable[[ModelDir], Runtime]] = {"onnx": _onnx, "native": _native, "pyfunc": _pyfunc}
+
+__all__ = ["PredictionError", "Predictions", "Predictor", "Runtime", "load_predictor"]

@@ -1,0 +1,181 @@
+"""From a model's signature to strict checking of requests.
+
+A good request is read by :mod:`serving.model.decoder` in one pass. What that does not take is read here by pydantic's
+core, which decides, and names each mistake. Strict means that nothing is guessed: ``true`` and ``"1.5"`` are no numbers,
+an unknown key is an error, and so is a number that is not finite. What is wrong is said by field and reason, never with
+the input in it.
+"""
+
+import base64
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema, from_json
+
+from serving.errors import Detail, InvalidRequestError
+from serving.model.decoder import FEATURES, FLOAT32_MAX, RowDecoder
+from serving.model.model_dir import Column, ModelDir, Param
+
+MAX_ROWS = 10_000
+MAX_BODY_BYTES = 16 << 20
+MAX_DETAILS = 20
+# Describing an error takes longer than finding it.
+MAX_DESCRIBED = 2_000
+
+# A row: the values of one record in the signature's order, None where one is missing.
+Row = Collection[Any]
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("must be text in base64") from None
+
+
+SCALARS: Mapping[str, CoreSchema] = {
+    "boolean": core_schema.bool_schema(strict=True),
+    "integer": core_schema.int_schema(strict=True, ge=-(2**31), le=2**31 - 1),
+    "long": core_schema.int_schema(strict=True, ge=-(2**63), le=2**63 - 1),
+    "float": core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-FLOAT32_MAX, le=FLOAT32_MAX),
+    "double": core_schema.float_schema(strict=True, allow_inf_nan=False),
+    "string": core_schema.str_schema(strict=True),
+    "binary": core_schema.no_info_after_validator_function(_from_base64, core_schema.str_schema(strict=True)),
+    "datetime": core_schema.chain_schema(
+        [
+            core_schema.str_schema(strict=True, pattern="-"),  # not a number of seconds in quotes
+            core_schema.datetime_schema(tz_constraint="naive"),
+        ]
+    ),
+}
+
+_REASONS = {
+    "missing": "a value is required",
+    "finite_number": "must be a finite number",
+}
+
+
+class RequestSchema:
+    """What ``/predict`` accepts for one model: a record, a list of records, or ``{"features": [rows]}``."""
+
+    def __init__(self, model: ModelDir, max_rows: int = MAX_ROWS) -> None:
+        self._names = [column.name for column in model.columns]
+        try:
+            self._quick: RowDecoder | None = RowDecoder(model.columns, max_rows)
+        except (KeyError, ValueError):
+            self._quick = None
+        record = core_schema.typed_dict_schema(
+            {column.name: _field(column) for column in model.columns}, extra_behavior="forbid"
+        )
+        row = core_schema.tuple_schema([_value(column) for column in model.columns])
+        self._record = SchemaValidator(record)
+        self._records = SchemaValidator(_rows(record, max_rows))
+        self._features = SchemaValidator(
+            core_schema.typed_dict_schema(
+                {FEATURES: core_schema.typed_dict_field(_rows(row, max_rows))}, extra_behavior="forbid"
+            )
+        )
+
+    def check(self, records: Any) -> Sequence[Row]:
+        """The rows of a list of records that came some other way. InvalidRequestError: as for :meth:`decode`."""
+        try:
+            return [record.values() for record in self._records.validate_python(records)]
+        except ValidationError as error:
+            raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
+
+    def decode(self, body: bytes) -> Sequence[Row]:
+        """The rows of a request's body. InvalidRequestError: it is not what the signature allows."""
+        if self._quick is not None:
+            try:
+                return self._quick.decode(body)
+            except ValueError:
+                pass  # what is wrong with it, if anything, is found below
+        raw = parse_json(body)
+        # Checked as Python values and not as JSON, which is a little faster for good requests: but each error keeps
+        # what it is about, and making that from megabytes of JSON once per error takes a bad request many seconds.
+        try:
+            if not isinstance(raw, dict):
+                return [record.values() for record in self._records.validate_python(raw)]
+            if FEATURES in raw and (FEATURES not in self._names or isinstance(raw[FEATURES], list)):
+                rows: list[Row] = self._features.validate_python(raw)[FEATURES]
+                return rows
+            return [self._record.validate_python(raw).values()]
+        except ValidationError as error:
+            raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
+
+
+class ParamsSchema:
+    """What a caller may send along with the rows, if the model's signature has params."""
+
+    def __init__(self, model: ModelDir) -> None:
+        self._names = [param.name for param in model.params]
+        fields = {param.name: _param(param) for param in model.params}
+        self._params = SchemaValidator(core_schema.typed_dict_schema(fields, extra_behavior="ignore"))
+
+    def check(self, raw: Any) -> Mapping[str, Any] | None:
+        """The params with their defaults; None for a model that has none, whatever was sent: as MLflow does it."""
+        if not self._names:
+            return None
+        try:
+            checked: Mapping[str, Any] = self._params.validate_python({} if raw is None else raw)
+        except ValidationError as error:
+            raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
+        return checked
+
+
+def details_of(error: ValidationError, names: Sequence[str]) -> Sequence[Detail]:
+    """What is wrong, by field and reason; the columns' names help where a name is unknown."""
+    if (count := error.error_count()) > MAX_DESCRIBED:
+        return [Detail(("body",), f"{count} mistakes: is this a request for this model?", "too_many_errors")]
+    errors = error.errors(include_url=False, include_input=False)
+    return [_detail(raw, names) for raw in errors[:MAX_DETAILS]]
+
+
+def _detail(raw: Mapping[str, Any], names: Sequence[str]) -> Detail:
+    loc, kind, ctx = raw["loc"], raw["type"], raw.get("ctx", {})
+    msg = _REASONS.get(kind, raw["msg"])
+    if kind == "extra_forbidden":
+        loc = loc[:-1]  # an unknown name is input, and may be anything
+        msg = f"unknown field; known are: {', '.join(names)}"
+    elif kind in {"too_long", "too_short"}:
+        bound = ctx.get("max_length", ctx.get("min_length"))
+        msg = f"expected at {'most' if kind == 'too_long' else 'least'} {bound} items, got {ctx['actual_length']}"
+    elif kind == "dict_type":
+        msg = f"must be an object with the fields {', '.join(names)}"
+    elif kind in {"list_type", "tuple_type"}:
+        msg = "must be an array"
+    if FEATURES in loc[:1] and len(loc) == 3 and loc[2] < len(names):  # noqa: PLR2004 - features, row, column
+        loc = (*loc[:2], names[loc[2]])
+    return Detail(("body", *loc), msg, kind)
+
+
+def parse_json(body: bytes) -> Any:
+    """A JSON document as Python values, NaN and infinities among them. InvalidRequestError: it is none."""
+    try:
+        return from_json(body)
+    except ValueError as error:
+        # Says where and why, and repeats nothing of the document.
+        raise InvalidRequestError([Detail(("body",), f"Invalid JSON: {error}", "json_invalid")]) from None
+
+
+def _value(column: Column) -> CoreSchema:
+    schema = SCALARS[column.type]
+    return schema if column.required else core_schema.nullable_schema(schema)
+
+
+def _field(column: Column) -> core_schema.TypedDictField:
+    if column.required:
+        return core_schema.typed_dict_field(_value(column))
+    return core_schema.typed_dict_field(core_schema.with_default_schema(_value(column), default=None), required=False)
+
+
+def _param(param: Param) -> core_schema.TypedDictField:
+    schema = core_schema.list_schema(SCALARS[param.type]) if param.is_list else SCALARS[param.type]
+    return core_schema.typed_dict_field(
+        core_schema.with_default_schema(core_schema.nullable_schema(schema), default=param.default), required=False
+    )
+
+
+def _rows(row: CoreSchema, max_rows: int) -> CoreSchema:
+    # The first bad row is enough: describing ten thousand of them helps nobody.
+    return core_schema.list_schema(row, min_length=1, max_length=max_rows, fail_fast=True)

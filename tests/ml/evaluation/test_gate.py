@@ -1,0 +1,189 @@
+"""Versions that are each wrong in one way, against a gate that asks for everything, in a real registry."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from ml.datasets.evaluation_set import customers
+from ml.environment.file import Environment, parse_environment
+from ml.environment.gate_schema import EvaluationData
+from ml.errors import MlError
+from ml.evaluation.gate import Judgement, read_environments, run_gate
+from ml.evidence import Evidence, Outcome, Verdict, gate_digest
+from ml.registry import versions as registry
+from receiver.core.policy import Request, decide
+from tests.support import faulty_models
+
+MODEL = "gate-churn"
+GATE = b"""\
+environment: strict
+registry: {alias: strict}
+gate:
+  accuracy: {min: 0.78}
+  roc_auc: {min: 0.8}
+  f1: {min: 0.5}
+  log_loss: {max: 0.5}
+  calibration_error: {max: 0.06}
+  schema: {max: 0}
+  fairness: {columns: [senior_citizen, female], demographic_parity: {max: 0.3}, equalized_odds: {max: 0.3}}
+  robustness: {noise: {max: 0.03}, missing: {max: 0.15}, unseen: {max: 0.2}}
+  drift: {psi: {max: 0.2}, ks: {max: 0.1}}
+  champion: {require: hold, margin: 0.02, slices: [contract, senior_citizen], slice_margin: 0.1}
+models: {}
+"""
+COSTS = b"""\
+environment: quick
+registry: {alias: quick}
+gate:
+  latency_p95_ms: {max: 100}
+  memory_mb: {max: 600}
+models: {}
+"""
+
+
+@pytest.fixture(scope="module")
+def client(mlflow_server: str) -> Any:
+    client = MlflowClient(mlflow_server, mlflow_server)
+    assert faulty_models.register(client, MODEL, "good") == 1
+    client.set_registered_model_alias(MODEL, "strict", "1")
+    return client
+
+
+@pytest.fixture(autouse=True)
+def _server(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+
+
+def judge(client: Any, version: int, text: bytes, scratch: Path) -> Judgement:
+    environment = parse_environment(text, "environment.yaml")
+    (judged,) = run_gate(client, (MODEL, version), [environment], customers(None), scratch)
+    return judged
+
+
+def wrong(verdicts: Sequence[Verdict]) -> set[str]:
+    return {v.name for v in verdicts if v.outcome is not Outcome.PASS}
+
+
+@pytest.mark.parametrize(
+    ("name", "fails", "says"),
+    [
+        ("good", set(), "against gate-churn v1"),
+        (
+            "inaccurate",
+            {"accuracy", "f1", "log_loss", "calibration_error", "champion.accuracy", "champion.slices"},
+            "0 of 473 rows of class 1 are found",
+        ),
+        (
+            "unfair",
+            {
+                *("fairness.senior_citizen.demographic_parity", "fairness.senior_citizen.equalized_odds"),
+                *("accuracy", "log_loss", "calibration_error", "champion.accuracy", "champion.slices"),
+            },
+            "1: 100% of 286 decided positive",
+        ),
+        ("brittle", {"robustness.unseen"}, "the model fails: "),
+        ("breaking", {"schema"}, "field partner is gone"),
+    ],
+)
+def test_a_version_fails_for_what_is_wrong_with_it(
+    client: Any, tmp_path: Path, name: str, fails: set[str], says: str
+) -> None:
+    judged = judge(client, faulty_models.register(client, MODEL, name), GATE, tmp_path)
+    assert wrong(judged.evidence.verdicts) == fails
+    assert any(says in v.reason for v in judged.evidence.verdicts)
+
+
+def test_a_slow_version_fails_where_it_is_measured_in_a_server_and_a_quick_one_passes(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.evaluation.server_process.ROWS", 50)  # enough to tell 11 ms a row from 1 ms
+    strict = COSTS.replace(b"max: 100", b"max: 5")
+    slow = judge(client, faulty_models.register(client, MODEL, "slow"), strict, tmp_path / "slow")
+    assert "latency_p95_ms" in wrong(slow.evidence.verdicts)
+    quick = judge(client, 1, COSTS, tmp_path / "quick")
+    assert wrong(quick.evidence.verdicts) == set()
+    assert "onnx" in quick.evidence.verdicts[0].reason
+
+
+@pytest.fixture
+def evidence(client: Any, tmp_path: Path) -> Evidence:
+    return judge(client, 1, GATE.replace(b"schema: {max: 0}", b"schema: {max: 1}"), tmp_path / "scratch").evidence
+
+
+def test_evidence_holds_until_model_or_gate_change_and_the_refusal_says_which(evidence: Evidence) -> None:
+    gate = parse_environment(GATE.replace(b"schema: {max: 0}", b"schema: {max: 1}"), "e.yaml").gate
+    asked = Request(
+        environment="strict",
+        model=MODEL,
+        version=1,
+        digest=evidence.model_digest,
+        gate=gate,
+        override=None,
+        evidence=evidence,
+        here=(),
+        follows=None,
+        there=(),
+        soak_seconds=0,
+        now=0,
+    )
+    assert decide(asked) is None
+    other_model = decide(replace(asked, digest="sha256:" + "0" * 64))
+    assert other_model is not None
+    assert "the model has changed" in other_model.reason
+    other_gate = decide(replace(asked, gate=parse_environment(GATE, "e.yaml").gate))
+    assert other_gate is not None
+    assert "the gate of strict has changed" in other_gate.reason
+    other_data = decide(replace(asked, gate={**gate, "data": EvaluationData(digest="sha256:" + "0" * 64)}))
+    assert other_data is not None
+    assert "the evaluation data has changed" in other_data.reason
+    same_data = {**gate, "data": EvaluationData(digest=evidence.data_digest)}
+    assert decide(replace(asked, gate=same_data, evidence=replace(evidence, gate_digest=gate_digest(same_data))))
+
+
+def test_a_version_that_was_measured_on_other_rows_fails_where_the_rows_are_named(
+    client: Any, tmp_path: Path
+) -> None:
+    named = COSTS.replace(b"latency_p95_ms: {max: 100}", b"data: {digest: sha256:" + b"0" * 64 + b"}")
+    judged = judge(client, 1, named.replace(b"  memory_mb: {max: 600}\n", b""), tmp_path)
+    assert [str(v) for v in judged.evidence.verdicts] == ["FAIL: data=0 < 1"]
+
+
+def test_the_live_version_is_no_champion_of_itself(client: Any, evidence: Evidence) -> None:
+    assert registry.find_alias(client, MODEL, "strict") == 1
+    assert {v.reason for v in evidence.verdicts if v.name.startswith("champion")} == {
+        "no version is live here to compare with"
+    }
+
+
+def test_a_live_version_whose_artifacts_are_lost_keeps_its_successor_measurable(client: Any, tmp_path: Path) -> None:
+    run = client.create_run("0", run_name="lost")
+    client.log_text(run.info.run_id, "", "elsewhere")
+    lost = client.create_model_version(MODEL, f"{run.info.artifact_uri}/model", run.info.run_id)
+    client.set_registered_model_alias(MODEL, "quick", lost.version)
+    asked = COSTS.replace(b"latency_p95_ms: {max: 100}", b"champion: {require: hold}\n  f1: {min: 0.1}")
+    verdicts = judge(client, 1, asked.replace(b"  memory_mb: {max: 600}\n", b""), tmp_path).evidence.verdicts
+    assert {v.name: v.outcome for v in verdicts} == {"champion.accuracy": Outcome.INCONCLUSIVE, "f1": Outcome.PASS}
+    assert "are missing" in next(v.reason for v in verdicts if v.outcome is not Outcome.PASS)
+
+
+def test_a_model_with_a_gate_of_its_own_is_not_asked_for_the_environments(client: Any, tmp_path: Path) -> None:
+    own = b"{version: 1, port: 8009, gate: {f1: {min: 0.1}}}"
+    judged = judge(client, 1, GATE.replace(b"models: {}", b"models:\n  gate-churn: " + own), tmp_path)
+    assert [v.name for v in judged.evidence.verdicts] == ["f1"]
+
+
+def test_a_check_that_does_not_suit_the_model_is_named(client: Any, tmp_path: Path) -> None:
+    with pytest.raises(MlError, match="mae can't be measured: the model gives classes"):
+        judge(client, 1, COSTS.replace(b"latency_p95_ms: {max: 100}", b"mae: {max: 5}"), tmp_path)
+
+
+def test_the_directory_of_environments_is_read_by_name(tmp_path: Path) -> None:
+    (tmp_path / "strict.yaml").write_bytes(GATE)
+    (tmp_path / "quick.yaml").write_bytes(COSTS)
+    (tmp_path / "schema.json").write_text("{}")
+    found = read_environments(tmp_path)
+    assert {name: type(e) for name, e in found.items()} == {"strict": Environment, "quick": Environment}

@@ -1,0 +1,94 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from receiver.adapters.github.client import GitHubClient
+from receiver.adapters.github.sender import (
+    CHANNEL,
+    DeploymentNews,
+    GitHubSender,
+    deployment_message,
+    status_message,
+)
+from receiver.adapters.github.statuses import CommitStatus, DeploymentOf, Statuses
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.outbox import Outbox
+from receiver.core.errors import Rejected, Retryable
+from tests.support.github_server import FakeGitHub, Fault
+from tests.support.github_spec import require_description
+
+require_description()
+
+STATUS = CommitStatus("a" * 40, "pinrail/production", "success", "churn-model v6 is live")
+OF = DeploymentOf("a" * 40, "production", "deploy:churn-model", "churn-model v6", production=True)
+LIVE = DeploymentNews(OF, "success", "live and verified", "http://127.0.0.1:8001")
+
+
+@pytest.fixture
+def sender(client: GitHubClient) -> GitHubSender:
+    return GitHubSender(Statuses(client))
+
+
+def test_messages_survive_being_written_down(github: FakeGitHub, sender: GitHubSender) -> None:
+    for message in (status_message(STATUS), deployment_message(LIVE)):
+        sender(json.loads(json.dumps(message)))
+    assert [status["state"] for status in github.statuses] == ["success"]
+    ((told,),) = github.deployment_statuses.values()
+    assert (told["state"], told["environment_url"]) == ("success", "http://127.0.0.1:8001")
+
+
+@pytest.mark.parametrize("message", [status_message(STATUS), deployment_message(LIVE)])
+def test_whatever_answer_is_lost_delivering_again_shows_it_once(
+    github: FakeGitHub, sender: GitHubSender, message: dict[str, object]
+) -> None:
+    sender(message)
+    for lost in range(len(github.calls)):
+        for kept in (github.statuses, github.deployments, github.deployment_statuses):
+            kept.clear()
+        github.faults = [*([None] * lost), Fault(lost=True)]
+        with pytest.raises(Retryable):
+            sender(message)
+        sender(message)
+        assert len(github.deployments) <= 1
+        assert len(github.statuses) + sum(map(len, github.deployment_statuses.values())) == 1
+
+
+def test_a_deployment_that_went_live_ends_the_one_before(github: FakeGitHub, sender: GitHubSender) -> None:
+    before = DeploymentOf("b" * 40, "production", "deploy:churn-model", "churn-model v4", production=True)
+    sender(deployment_message(DeploymentNews(before, "success", "live")))
+    sender(deployment_message(LIVE))
+    states = [[s["state"] for s in told] for told in github.deployment_statuses.values()]
+    assert states == [["success", "inactive"], ["success"]]
+
+
+def test_an_end_that_nothing_follows_ends_what_was_there_and_one_that_is_superseded_does_not(
+    github: FakeGitHub, sender: GitHubSender
+) -> None:
+    before = DeploymentOf("b" * 40, "production", "deploy:churn-model", "churn-model v4", production=True)
+    sender(deployment_message(DeploymentNews(before, "success", "live")))
+    sender(deployment_message(DeploymentNews(OF, "inactive", "superseded")))
+    assert [told[-1]["state"] for told in github.deployment_statuses.values()] == ["success", "inactive"]
+    sender(deployment_message(DeploymentNews(OF, "inactive", "removed", ends_others=True)))
+    assert [told[-1]["state"] for told in github.deployment_statuses.values()] == ["inactive", "inactive"]
+
+
+def test_a_message_of_another_kind_is_given_up(sender: GitHubSender) -> None:
+    with pytest.raises(Rejected, match="nothing for GitHub"):
+        sender({"kind": "poem"})
+
+
+def test_news_wait_in_the_outbox_while_github_is_down_and_go_out_in_order(
+    github: FakeGitHub, sender: GitHubSender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(Database(tmp_path / "pinrail.db"))
+    for state in ("queued", "in_progress", "success"):
+        outbox.put(CHANNEL, deployment_message(DeploymentNews(OF, state, "churn-model v6")))
+    github.faults.append(Fault(503))
+    assert outbox.deliver_due({CHANNEL: sender}) == 0
+    later = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert outbox.deliver_due({CHANNEL: sender}) == 3
+    ((queued, progress, success),) = github.deployment_statuses.values()
+    assert [queued["state"], progress["state"], success["state"]] == ["queued", "in_progress", "success"]

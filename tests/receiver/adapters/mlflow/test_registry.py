@@ -1,0 +1,387 @@
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from receiver.adapters.mlflow import calls as mlflow_call
+from receiver.adapters.mlflow import views as registry_view
+from receiver.adapters.mlflow.registry import MlflowRegistry
+from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.state import Slot
+from receiver.pull_requests.comparison import compare
+from serving.model.loader import Cache
+from tests.contracts.registry import FILES, new_name
+from tests.support.fault_proxy import HTML, UNAVAILABLE, Answer, Drip, Drop, DropAfter, FaultProxy, Hang, fault_proxy
+from tests.support.mlflow_server import AuthServer, register_version
+from tests.support.ports import free_port
+
+FOREVER = float("inf")
+ALIAS = "POST /api/2.0/mlflow/registered-models/alias"
+STAGE = "POST /api/2.0/mlflow/model-versions/transition-stage"
+
+
+@pytest.fixture
+def proxy(mlflow_server: str) -> Iterator[FaultProxy]:
+    with fault_proxy(mlflow_server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def registry(proxy: FaultProxy, tmp_path: Path) -> MlflowRegistry:
+    return MlflowRegistry(proxy.url, Cache(tmp_path / "cache", proxy.url))
+
+
+@pytest.fixture
+def model(mlflow_server: str) -> str:
+    """A registered model with two versions of the same artifacts."""
+    name, client = new_name(), MlflowClient(mlflow_server)
+    register_version(client, name, FILES)
+    first = client.get_model_version(name, "1")
+    client.create_model_version(name, first.source, first.run_id, await_creation_for=0)
+    return name
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.adapters.mlflow.registry.CALL_SECONDS", 0.5)
+
+
+def test_importing_the_adapter_does_not_import_mlflow() -> None:
+    code = "import sys, receiver.adapters.mlflow.registry; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_registry_apart_from_the_tracking_server_is_the_one_that_is_asked(
+    mlflow_server: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", mlflow_server)
+    assert list(MlflowRegistry(nowhere, Cache(tmp_path, nowhere)).observe([model])) == [model]
+
+
+def test_the_client_is_kept_from_waiting_and_repeating_by_itself(registry: MlflowRegistry) -> None:
+    assert registry
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+    assert int(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) <= 30
+
+
+@pytest.mark.parametrize("fault", [HTML, UNAVAILABLE, Answer(500, b"{}"), Answer(200, b'{"a'), Drop()], ids=repr)
+def test_an_answer_that_is_no_answer_is_tried_again_later(
+    fault: Answer | Drop, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(fault, times=FOREVER)
+    with pytest.raises(Retryable) as caught:
+        registry.observe([model])
+    assert len(str(caught.value)) < 500, "no page of HTML in a message"
+    proxy.behave()
+    assert model in registry.observe([model])
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("fault", [Hang(), Drip()], ids=["silence", "slow drip"])
+def test_silence_and_a_slow_drip_end_at_the_deadline(
+    fault: Hang | Drip, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(fault, times=FOREVER)
+    began = time.monotonic()
+    with pytest.raises(Retryable, match="did not answer within"):
+        registry.metrics(model, 1)
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_look_at_few_models_is_over_as_soon_as_any_other_question(
+    proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(Hang(), "registered-models/get", FOREVER)
+    began = time.monotonic()
+    with pytest.raises(Retryable, match=r"did not answer within 0\.5 s"):
+        registry.observe([model])
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("version", ['"NaN"', '"1e3"', '"-"'])
+def test_an_alias_that_points_at_no_number_is_no_answer(
+    proxy: FaultProxy, registry: MlflowRegistry, model: str, version: str
+) -> None:
+    aliases = f'[{{"alias": "staging", "version": {version}}}]'
+    body = f'{{"registered_model": {{"name": "{model}", "aliases": {aliases}}}}}'
+    proxy.plan(Answer(200, body.encode()), "registered-models/get")
+    with pytest.raises(Retryable, match="makes no sense"):
+        registry.observe([model])
+    assert model in registry.observe([model])
+
+
+def test_one_connection_that_died_does_not_fail_a_read(
+    proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(Drop())
+    assert model in registry.observe([model])
+
+
+@dataclass(frozen=True)
+class Write:
+    do: Callable[[MlflowRegistry, str], None]
+    request: str
+
+
+WRITES = [
+    Write(lambda registry, model: registry.set_alias(model, "staging", 2), ALIAS),
+    Write(lambda registry, model: registry.set_stage(model, 2, "Staging"), STAGE),
+]
+
+
+def sent(proxy: FaultProxy, write: Write) -> int:
+    return sum(write.request in line for line in proxy.seen)
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("write", WRITES, ids=["alias", "stage"])
+@pytest.mark.parametrize("fault", [DropAfter(), Hang()], ids=["connection lost", "time out"])
+def test_a_write_that_was_done_though_its_answer_was_lost_is_not_done_twice(
+    fault: DropAfter | Hang, write: Write, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(fault, write.request)
+    write.do(registry, model)
+    assert sent(proxy, write) == 1
+    write.do(registry, model)
+    assert sent(proxy, write) == 1, "it holds"
+
+
+@pytest.mark.parametrize("write", WRITES, ids=["alias", "stage"])
+def test_a_write_that_was_not_done_is_tried_once_more(
+    write: Write, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(UNAVAILABLE, write.request)
+    write.do(registry, model)
+    assert sent(proxy, write) == 2
+
+
+@pytest.mark.parametrize("write", WRITES, ids=["alias", "stage"])
+def test_a_write_that_the_registry_only_pretends_to_do_is_noticed(
+    write: Write, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(Answer(200, b"{}"), write.request, times=FOREVER)
+    with pytest.raises(Retryable, match="does not show it"):
+        write.do(registry, model)
+
+
+@pytest.mark.parametrize("write", WRITES, ids=["alias", "stage"])
+def test_a_write_that_holds_already_is_not_sent(
+    write: Write, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    write.do(registry, model)
+    write.do(registry, model)
+    assert sent(proxy, write) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(404, b'{"error_code": "ENDPOINT_NOT_FOUND", "message": "no"}'),
+        Answer(404, b"<html>not here</html>", "text/html"),
+        Answer(501, b'{"error_code": "NOT_IMPLEMENTED", "message": "no"}'),
+    ],
+    ids=lambda answer: f"{answer.status} {answer.content_type}",
+)
+def test_a_registry_without_stages_says_what_to_take_out_of_the_environment_files(
+    answer: Answer, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(answer, STAGE, times=FOREVER)
+    with pytest.raises(Rejected, match=r"no stages.*take `stage` out"):
+        registry.set_stage(model, 1, "Staging")
+    registry.set_alias(model, "staging", 1)
+
+
+def test_moving_a_stage_warns_about_nothing_and_is_still_the_deprecated_call() -> None:
+    move = MlflowClient.transition_model_version_stage
+    assert "archive_existing_versions" in inspect.signature(inspect.unwrap(move)).parameters
+
+
+def test_refused_credentials_name_the_variables_and_never_their_values(
+    mlflow_auth_server: AuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-and-wrong")
+    registry = MlflowRegistry(mlflow_auth_server.url, Cache(tmp_path, mlflow_auth_server.url))
+    for ask in (
+        lambda: registry.observe(["churn-model"]),
+        lambda: registry.fetch("churn-model", 1),
+        lambda: registry.set_alias("churn-model", "staging", 1),
+    ):
+        with pytest.raises(Rejected, match="MLFLOW_TRACKING_TOKEN") as caught:
+            ask()
+        assert "s3cret" not in str(caught.value)
+
+
+def test_what_a_server_echoes_of_our_credentials_is_masked(
+    proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tok-123456")
+    for url in (proxy.url, proxy.url.replace("http://", "http://me:hunter22@")):
+        registry = MlflowRegistry(url, Cache(tmp_path, url))
+        for status in (403, 503, 400):
+            proxy.behave()
+            proxy.plan(Answer(status, b"you sent tok-123456", "text/plain"), times=FOREVER)
+            with pytest.raises(PinrailError) as caught:
+                registry.observe(["churn-model"])
+            assert "tok-123456" not in str(caught.value)
+            assert "hunter22" not in str(caught.value)
+
+
+def test_artifacts_that_we_may_not_have_are_a_matter_of_credentials(
+    proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(Answer(403, b"no", "text/plain"), "mlflow-artifacts", times=FOREVER)
+    with pytest.raises(Rejected, match=r"the artifacts of .*MLFLOW_TRACKING_TOKEN"):
+        registry.fetch(model, 1)
+
+
+def test_a_version_is_downloaded_once_and_again_only_when_its_model_was_made_anew(
+    mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    def downloads() -> int:
+        return sum("mlflow-artifacts" in line for line in proxy.seen)
+
+    old = registry.fetch(model, 1)
+    once = downloads()
+    assert registry.fetch(model, 1) == old
+    assert downloads() == once
+    client = MlflowClient(mlflow_server)
+    client.delete_registered_model(model)
+    register_version(client, model, {**FILES, "data/weights.bin": b"anew"})
+    assert registry.fetch(model, 1).digest != old.digest
+
+
+def test_a_cache_that_takes_nothing_is_a_reason_to_wait_and_named(
+    proxy: FaultProxy, model: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a-file").touch()
+    registry = MlflowRegistry(proxy.url, Cache(tmp_path / "a-file" / "cache", proxy.url))
+    with pytest.raises(Retryable, match=r"cannot be kept in .*a-file/cache: .*Not a directory.*free some disk space"):
+        registry.fetch(model, 1)
+
+
+class _Runs:
+    """Runs when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.trace,)
+
+
+def test_a_pickle_is_fetched_compared_and_never_opened(
+    mlflow_server: str, registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    name, trace = new_name(), tmp_path / "it-ran"
+    mlmodel = (
+        'signature: {inputs: \'[{"name": "a", "type": "long"}]\'}\n'
+        "flavors: {python_function: {loader_module: mlflow.sklearn, model_path: model.pkl}}\n"
+    )
+    evil = pickle.dumps(_Runs(trace))
+    files = {"MLmodel": mlmodel, "model.pkl": evil, "python_model.pkl": evil, "input_example.json": "[]"}
+    register_version(MlflowClient(mlflow_server), name, files)
+    found = registry.fetch(name, 1)
+    assert registry.artifacts(name, 1, found.digest) == found.path
+    case = compare(registry, Slot("staging", name), None, 1)
+    assert case.new.signature is not None
+    assert not trace.exists()
+    pickle.loads(evil)  # noqa: S301 - our own: it would have shown
+    assert trace.exists()
+
+
+def test_metrics_are_those_of_the_run(mlflow_server: str, registry: MlflowRegistry, model: str) -> None:
+    client = MlflowClient(mlflow_server)
+    assert registry.metrics(model, 1) == {}
+    client.log_metric(client.get_model_version(model, "1").run_id, "accuracy", 0.8)
+    assert registry.metrics(model, 1) == {"accuracy": 0.8}
+
+
+def test_a_change_by_somebody_else_is_seen_at_the_next_look(
+    mlflow_server: str, registry: MlflowRegistry, model: str
+) -> None:
+    client = MlflowClient(mlflow_server)
+    somebody = MlflowRegistry(mlflow_server, registry._cache)
+    registry.set_stage(model, 1, "Production")
+    registry.set_stage(model, 2, "Production")
+    assert registry.observe([model])[model].stages == {1: "Production", 2: "Production"}
+    somebody.set_stage(model, 1, "Archived")
+    assert registry.observe([model])[model].stages == {1: "Archived", 2: "Production"}
+    client.delete_model_version(model, "1")
+    assert registry.observe([model])[model].stages == {2: "Production"}
+
+
+def test_a_change_while_another_thread_looks_hides_no_stage_from_it(
+    monkeypatch: pytest.MonkeyPatch, mlflow_server: str, registry: MlflowRegistry, model: str
+) -> None:
+    other, views = new_name(), registry._views
+    register_version(MlflowClient(mlflow_server), other, FILES)
+    registry.set_stage(model, 1, "Production")
+    registry.observe([model])
+    read = views._read_stages
+
+    def meanwhile(names: Sequence[str]) -> dict[str, dict[int, str]]:
+        monkeypatch.setattr(views, "_read_stages", read)
+        registry.set_stage(model, 2, "Staging")
+        assert registry.observe([model])[model].stages == {1: "Production", 2: "Staging"}
+        return read(names)
+
+    monkeypatch.setattr(views, "_read_stages", meanwhile)
+    assert registry.observe([model, other])[model].stages[1] == "Production"
+
+
+def test_many_models_cost_one_request_when_nothing_changed(
+    monkeypatch: pytest.MonkeyPatch, mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    monkeypatch.setattr(registry_view, "FEW", 1)
+    other = new_name()
+    register_version(MlflowClient(mlflow_server), other, FILES)
+    registry.set_alias(model, "production", 1)
+    registry.set_stage(model, 1, "Production")
+    names = [model, other, new_name()]
+    seen = registry.observe(names)
+    assert seen.keys() == {model, other}
+    assert (seen[model].aliases, seen[model].stages) == ({"production": 1}, {1: "Production"})
+    before = len(proxy.seen)
+    assert registry.observe(names) == seen
+    assert len(proxy.seen) == before + 1
+    monkeypatch.setattr(registry_view, "MODELS_PER_PAGE", 1)
+    assert registry.observe(names) == seen, "page by page"
+
+
+def test_an_address_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match="MLFLOW_TRACKING_URI"):
+        MlflowRegistry("htp:/nowhere", Cache(tmp_path))
+
+
+def test_questions_that_never_end_do_not_collect_threads_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(mlflow_call, "_stuck", threading.BoundedSemaphore(1))
+    with pytest.raises(Retryable, match="did not answer"):
+        mlflow_call.once(release.wait, "http://127.0.0.1:1", 0.01)
+    with pytest.raises(Retryable, match="still owes"):
+        mlflow_call.once(release.wait, "http://127.0.0.1:1", 0.01)
+    release.set()
+
+
+def test_lineage_is_what_version_and_run_say_of_data_and_parameters(
+    mlflow_server: str, registry: MlflowRegistry, model: str
+) -> None:
+    client = MlflowClient(mlflow_server)
+    run = client.get_model_version(model, "1").run_id
+    client.log_param(run, "regularisation", 0.5)
+    client.set_model_version_tag(model, "1", "data_version", "telco-7")
+    found = registry.lineage(model, 1)
+    assert (found["run"], found["data version"], found["param regularisation"]) == (run, "telco-7", "0.5")

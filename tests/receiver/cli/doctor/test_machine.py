@@ -1,0 +1,109 @@
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from receiver.adapters.sqlite.state_lock import exclusive, holder
+from receiver.cli.doctor import machine
+from receiver.cli.doctor.clock import clock
+from receiver.core.state import ServerSpec, Slot
+from receiver.settings import Settings
+from tests.support.fake_target import FakeTarget
+from tests.support.ports import free_port
+
+SLOT = Slot("staging", "churn-model")
+
+
+def settings(tmp_path: Path, **more: object) -> Settings:
+    return Settings(pinrail_state_dir=tmp_path / "state", **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that another program has; it says nothing."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def test_git_says_its_version() -> None:
+    assert machine.git().ok
+    assert machine.git().found.startswith("git version")
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file is in the way")
+    check = machine.state_directory(settings(tmp_path))
+    assert (check.ok, "PINRAIL_STATE_DIR" in check.todo) == (False, True)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.state_directory(settings(tmp_path)).ok
+    monkeypatch.setattr(machine, "FREE_BYTES", 1 << 62)
+    assert not machine.state_directory(settings(tmp_path)).ok
+
+
+def test_who_holds_the_state_directory_is_told(tmp_path: Path) -> None:
+    assert holder(tmp_path / "state") is None
+    with exclusive(tmp_path / "state"):
+        assert "process" in machine.receiver(settings(tmp_path)).found
+    assert holder(tmp_path / "state") is None
+    assert "pinrail up" in machine.receiver(settings(tmp_path)).todo
+
+
+def test_a_port_that_another_program_has_is_not_ours(
+    tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "HTTP_SECONDS", 0.2)
+    of_public = machine.listener_port(settings(tmp_path, pinrail_public_port=taken), "public")
+    assert (of_public.ok, "PINRAIL_PUBLIC_PORT" in of_public.todo) == (False, True)
+    of_model = machine.model_port("127.0.0.1", SLOT, taken, FakeTarget())
+    assert (of_model.ok, "environments/staging.yaml" in of_model.todo) == (False, True)
+    assert machine.model_port("127.0.0.1", SLOT, free_port(), FakeTarget()).ok
+
+
+def test_a_model_server_that_this_state_directory_does_not_know_is_in_the_way() -> None:
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"environment": "staging", "model": "churn-model", "version": 6}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        port = server.server_address[1]
+        target = FakeTarget()
+        stray = machine.model_port("127.0.0.1", SLOT, port, target)
+        target.start(ServerSpec(SLOT, 6, "sha256:" + "0" * 64, "Staging", port, "1f" * 20))
+        known = machine.model_port("127.0.0.1", SLOT, port, target)
+        server.shutdown()
+        thread.join()
+    assert (stray.ok, "lost one" in stray.found, f"sport = :{port}" in stray.todo) == (False, True, True)
+    assert (known.ok, known.found) == (True, "serves staging/churn-model v6")
+
+
+def test_no_engine_is_no_fault_unless_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    assert machine.engine(settings(tmp_path, pinrail_target="process")).ok
+    assert machine.engine(settings(tmp_path, pinrail_target="auto")).ok
+    assert not machine.engine(settings(tmp_path, pinrail_target="compose")).ok
+
+
+def test_a_clock_that_is_off_is_told(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    assert "127.0.0.1" in clock([nowhere, mlflow_server]).found
+    assert clock([nowhere, mlflow_server]).ok
+    monkeypatch.setattr("receiver.cli.doctor.clock.SKEW_SECONDS", -1.0)
+    assert not clock([mlflow_server]).ok
+    assert clock([]).ok

@@ -1,0 +1,103 @@
+"""What the commands that need no registry say to a person, where there is little to say."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from receiver.__main__ import main
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import Journal, Quarantine
+from receiver.adapters.sqlite.state_lock import exclusive
+from receiver.core.deployment import Draft, Outcome
+from receiver.core.state import Slot
+
+SLOT = Slot("staging", "churn-model")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / ".pinrail"
+
+
+@pytest.fixture
+def journal(state: Path) -> Journal:
+    """A record of one deployment that went live."""
+    journal = Journal(Database(state / "pinrail.db"))
+    number = journal.open(Draft(SLOT, None, 1, "sha256:" + "ab" * 32, "1f" * 20, "push", None, []))
+    journal.close(number, Outcome.LIVE)
+    return journal
+
+
+def pinrail(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["pinrail", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    code = ended.value.code
+    assert code is None or isinstance(code, int)
+    return code or 0
+
+
+@pytest.mark.parametrize("command", ["history", "live"])
+def test_where_nothing_is_on_record_the_place_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: Path, command: str
+) -> None:
+    assert pinrail(monkeypatch, command) == 0
+    assert f"on record in {state}" in capsys.readouterr().out
+
+
+def test_history_of_a_slot_that_there_is_not_says_which_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], journal: Journal
+) -> None:
+    assert journal.recent(1)
+    assert pinrail(monkeypatch, "history", "nowhere") == 0
+    assert capsys.readouterr().out == "nothing to show: on record are staging/churn-model\n"
+
+
+def test_what_will_be_live_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], journal: Journal
+) -> None:
+    assert journal.recent(1)
+    assert pinrail(monkeypatch, "live", "--at", "2999-01-01") == 1
+    assert "--at: 2999-01-01T00:00:00" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_time_before_all_clocks_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pinrail(monkeypatch, "live", "--at", "0001-01-01") == 1
+    assert "too long ago" in capsys.readouterr().err
+
+
+def test_a_refusal_commands_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pinrail(monkeypatch, "retry", "\x1b]0;mine\x07\x1b[31m", "\u202ereversed") == 1
+    assert capsys.readouterr().err == "pinrail: /reversed is not in quarantine; in quarantine: nothing\n"
+
+
+def test_retry_promises_no_look_where_no_receiver_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: Path, journal: Journal
+) -> None:
+    journal.quarantine(Quarantine(SLOT, 2, "1f" * 20, "it failed", needs_human=False, since=0.0))
+    assert pinrail(monkeypatch, "retry", "staging") == 0
+    assert capsys.readouterr().out == (
+        f"lifted: staging/churn-model; no receiver runs on {state}: `pinrail up` starts it\n"
+    )
+    with exclusive(state):
+        assert pinrail(monkeypatch, "retry") == 0
+    assert capsys.readouterr().out == "nothing was in quarantine; the receiver looks again\n"
+
+
+def test_a_state_directory_that_cannot_be_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PINRAIL_STATE_DIR", str(tmp_path / "file/state"))
+    assert pinrail(monkeypatch, "down") == 1
+    assert "PINRAIL_STATE_DIR" in capsys.readouterr().err
+
+
+def test_the_list_of_commands_is_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert pinrail(monkeypatch, "--help") == 0
+    assert "..." not in capsys.readouterr().out.partition("Commands:")[2]

@@ -1,0 +1,30 @@
+"""A signal ends the receiver whichever of its threads the kernel gives it to."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import signal, sys, threading
+from receiver.daemon.signals import Ending
+ending = Ending()
+threading.Thread(target=threading.Event().wait, name="other", daemon=True).start()
+other = next(thread for thread in threading.enumerate() if thread.name == "other")
+{tell}
+ending.wait()
+print("told")
+"""
+AT_ONCE = "signal.pthread_kill({thread}.ident, signal.{number})"
+LATER = "threading.Timer(0.3, lambda: signal.pthread_kill({thread}.ident, signal.{number})).start()"
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
+@pytest.mark.parametrize("thread", ["other", "threading.main_thread()"])
+@pytest.mark.parametrize("tell", [AT_ONCE, LATER])
+def test_a_signal_to_any_thread_is_heard_before_and_while_it_is_waited_for(
+    tell: str, thread: str, number: str
+) -> None:
+    program = PROGRAM.format(tell=tell.format(thread=thread, number=number))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "told\n"

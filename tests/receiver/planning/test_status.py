@@ -1,0 +1,64 @@
+"""The board: what people look at keeps nobody waiting who works."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from receiver.planning.observe import look
+from receiver.planning.status import Board, statuses
+from tests.support.flow import Flow
+
+
+def test_an_engine_that_hangs_while_somebody_looks_does_not_hold_the_worker_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    flow.pin(staging=1)
+    seen = flow.run().seen
+    board = Board(flow.services)
+    board.update(seen)
+    asked, goes_on, observe = threading.Event(), threading.Event(), flow.target.observe
+
+    def hangs() -> object:
+        asked.set()
+        assert goes_on.wait(10)
+        return observe()
+
+    monkeypatch.setattr(flow.target, "observe", hangs)
+    looking = threading.Thread(target=board.rows)
+    looking.start()
+    assert asked.wait(10)
+    working = threading.Thread(target=board.update, args=(seen,))
+    working.start()
+    working.join(5)
+    waits = working.is_alive()
+    goes_on.set()
+    looking.join()
+    working.join()
+    assert not waits
+    assert [row.state for row in board.rows()] == ["in sync"]
+
+
+def test_nothing_is_called_in_sync_while_the_registry_cannot_be_asked(tmp_path: Path) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    flow.pin(staging=1)
+    flow.run()
+    flow.registry.reachable = False
+    (row,) = statuses(flow.services, look(flow.services))
+    assert (row.pinned, row.alias_version, row.serving_version) == (1, None, 1)
+    assert (row.state, row.reason) == ("unknown", "the registry did not answer")
+
+
+def test_nothing_is_called_in_sync_whose_model_was_renamed_or_deleted_in_the_registry(tmp_path: Path) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    flow.pin(staging=1)
+    flow.run()
+    flow.registry.models.clear()
+    assert not flow.run("timer").outcomes, "what serves goes on to serve"
+    (row,) = statuses(flow.services, look(flow.services))
+    assert (row.pinned, row.alias_version, row.serving_version) == (1, None, 1)
+    assert (row.state, row.reason) == ("drift", "the registry has no model churn-model any more: register it again")

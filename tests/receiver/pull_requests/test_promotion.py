@@ -1,0 +1,237 @@
+import difflib
+from pathlib import Path
+
+import pytest
+
+from receiver.adapters.git.command import Remote, parse_remote
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.pins import read_pins
+from receiver.pull_requests.promotion import Author, Change, Outdated, Promotion, compare_link, local_author, promote
+from tests.support.git_repos import FILES, PRODUCTION, Origin, git, pinned
+
+PATH = "environments/production.yaml"
+BRANCH = "promote/churn-model-v6-to-production"
+SIX = Change("churn-model", 6, "production")
+ADA = Author("Ada", "ada@example.invalid")
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    origin = Origin(tmp_path)
+    origin.commit({**FILES, "src/code.py": "1\n", PATH: pinned(PRODUCTION, 4)})
+    return origin
+
+
+@pytest.fixture
+def remote(origin: Origin) -> Remote:
+    return parse_remote(origin.url)
+
+
+def proposed(remote: Remote, change: Change = SIX) -> Promotion:
+    return promote(remote, "main", change, ADA)
+
+
+def test_a_promotion_is_one_commit_that_changes_one_line(origin: Origin, remote: Remote) -> None:
+    promotion = proposed(remote)
+    assert (promotion.commit, promotion.branch, promotion.was) == (origin.head(BRANCH), BRANCH, 4)
+    said = git(origin.path, "log", "-1", "--format=%B%an|%ae|%cn|%P", BRANCH).splitlines()
+    assert said == [
+        "Promote churn-model v6 to production (was v4)",
+        f"Ada|ada@example.invalid|Ada|{origin.head('main')}",
+    ]
+    assert git(origin.path, "diff", "--name-only", "main", BRANCH) == PATH
+    old, new = origin.text("main", PATH), origin.text(BRANCH, PATH)
+    changed = [line for line in difflib.ndiff(old.splitlines(), new.splitlines()) if line[0] in "+-"]
+    assert changed == ["-     version: 4 # pinned", "+     version: 6 # pinned"]
+
+
+def test_the_base_branch_and_the_users_checkout_stay_as_they_are(
+    origin: Origin, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = origin.head()
+    (origin.work / PATH).write_text("half written")
+    monkeypatch.chdir(origin.work)
+    proposed(remote)
+    assert origin.head() == head
+    assert (origin.work / PATH).read_text() == "half written"
+    assert origin.branches(origin.work) == ["main"]
+
+
+def test_merging_the_promotion_is_what_pins_the_version(origin: Origin, remote: Remote) -> None:
+    promotion = proposed(remote)
+    files = {path: origin.text(promotion.commit, path).encode() for path in FILES}
+    assert read_pins(files).pin("production", "churn-model").version == 6
+
+
+def test_the_same_promotion_again_finds_the_branch_and_says_so(origin: Origin, remote: Remote) -> None:
+    first, second = proposed(remote), proposed(remote)
+    assert (first.existing, second.existing) == (False, True)
+    assert first.commit == second.commit == origin.head(BRANCH)
+
+
+def test_a_promotion_that_can_still_be_merged_is_not_disturbed_by_other_commits(
+    origin: Origin, remote: Remote
+) -> None:
+    first = proposed(remote)
+    origin.commit({"src/code.py": "2\n"})
+    assert proposed(remote).commit == first.commit
+
+
+def test_a_promotion_from_an_older_pin_is_made_anew(origin: Origin, remote: Remote) -> None:
+    first = proposed(remote)
+    origin.commit({PATH: pinned(PRODUCTION, 5)})
+    second = proposed(remote)
+    assert (second.existing, second.was) == (False, 5)
+    assert second.commit == origin.head(BRANCH) != first.commit
+    assert origin.head(f"{BRANCH}^") == origin.head()
+
+
+def test_what_was_merged_and_reverted_can_be_promoted_again(origin: Origin, remote: Remote) -> None:
+    first = proposed(remote)
+    git(origin.work, "fetch", "--quiet", str(origin.path), BRANCH)
+    origin.reset(first.commit)
+    origin.commit({PATH: pinned(PRODUCTION, 4)}, "Revert")
+    second = proposed(remote)
+    assert not second.existing
+    assert second.commit != first.commit
+
+
+def test_a_branch_with_somebody_elses_commits_is_left_alone(origin: Origin, remote: Remote) -> None:
+    origin.branch = BRANCH
+    theirs = origin.commit({"src/code.py": "theirs\n"})
+    with pytest.raises(Rejected, match="holds other changes"):
+        proposed(remote)
+    assert origin.head(BRANCH) == theirs
+
+
+def test_a_version_that_is_pinned_already_is_refused(remote: Remote) -> None:
+    with pytest.raises(Rejected, match="production pins churn-model v4 already"):
+        proposed(remote, Change("churn-model", 4, "production"))
+
+
+def test_a_change_that_was_asked_for_in_place_of_another_pin_is_outdated(origin: Origin, remote: Remote) -> None:
+    with pytest.raises(Outdated, match="production pins churn-model v4 by now, not v5"):
+        proposed(remote, Change("churn-model", 3, "production", back=True, instead_of=5))
+    assert origin.branches() == ["main"]
+    assert proposed(remote, Change("churn-model", 3, "production", back=True, instead_of=4)).was == 4
+
+
+def test_a_model_or_environment_that_is_not_there_is_refused_with_what_was_meant(remote: Remote) -> None:
+    with pytest.raises(Rejected, match=r"no pin for 'churn-modle': did you mean churn-model\?"):
+        proposed(remote, Change("churn-modle", 6, "production"))
+    with pytest.raises(Rejected, match="no environment 'prod': known are staging, production"):
+        proposed(remote, Change("churn-model", 6, "prod"))
+
+
+def test_nothing_is_proposed_on_top_of_files_that_are_not_valid(origin: Origin, remote: Remote) -> None:
+    origin.commit({"environments/staging.yaml": "environment: other\n"})
+    with pytest.raises(Rejected, match=r"environments/staging\.yaml:1: "):
+        proposed(remote)
+    assert origin.branches() == ["main"]
+
+
+def test_a_remote_that_cannot_be_reached_is_worth_another_try(tmp_path: Path) -> None:
+    with pytest.raises(Retryable, match="cannot fetch main"):
+        proposed(parse_remote(str(tmp_path / "nowhere.git")))
+
+
+def test_a_push_that_the_remote_refuses_is_said_with_its_words(origin: Origin, remote: Remote) -> None:
+    hook = origin.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho 'branches are frozen' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(Rejected, match=r"did not take the branch .*branches are frozen"):
+        proposed(remote)
+
+
+@pytest.mark.parametrize(
+    ("model", "environment", "branch"),
+    [
+        ("a..b", "production", "promote/a.b-v6-to-production"),
+        ("a", "prod.", "promote/a-v6-to-prod"),
+        ("a", "prod.lock", "promote/a-v6-to-prod"),
+    ],
+)
+def test_names_that_no_branch_may_have_are_bent_into_one(model: str, environment: str, branch: str) -> None:
+    assert Change(model, 6, environment).branch == branch
+
+
+def test_going_back_is_proposed_in_its_own_words(origin: Origin, remote: Remote) -> None:
+    promotion = proposed(remote, Change("churn-model", 3, "production", back=True))
+    assert promotion.branch == "rollback/churn-model-v3-in-production"
+    assert promotion.title == "Roll churn-model back to v3 in production (was v4)"
+    assert "version: 3 # pinned" in origin.text(promotion.branch, PATH)
+
+
+@pytest.mark.parametrize(
+    ("branch", "replaced"),
+    [
+        ("promote/churn-model-v5-to-production", True),
+        ("promote/churn-model-v60-to-production", True),
+        ("promote/churn-model-v6-to-production", False),
+        ("promote/churn-model-v5-to-staging", False),
+        ("promote/other-model-v5-to-production", False),
+        ("promote/churn-model-vx-to-production", False),
+        ("promote/my-churn-model-v5-to-production", False),
+        ("rollback/churn-model-v5-in-production", False),
+        ("x/promote/churn-model-v5-to-production", False),
+    ],
+)
+def test_a_promotion_replaces_others_of_the_same_pin_alone(branch: str, replaced: bool) -> None:
+    assert SIX.replaces(branch) is replaced
+
+
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        ("https://github.com/o/r.git", "https://github.com/o/r/compare/main...promote/x?expand=1"),
+        ("git@github.com:o/r.git", "https://github.com/o/r/compare/main...promote/x?expand=1"),
+        ("ssh://git@github.com/o/r", "https://github.com/o/r/compare/main...promote/x?expand=1"),
+        ("https://github.com.example.org/o/r", None),
+        ("file:///srv/github.com/o/r", None),
+    ],
+)
+def test_a_compare_link_is_given_for_github_alone(url: str, link: str | None) -> None:
+    assert compare_link(url, "main", "promote/x") == link
+
+
+def test_the_author_is_who_the_users_git_says() -> None:
+    assert local_author() == Author("Test", "test@example.invalid")
+
+
+def test_without_a_user_the_author_is_pinrail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "gitconfig"
+    config.write_text("[user]\n\tuseConfigOnly = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    assert local_author() == Author("Pinrail", "pinrail@localhost")
+
+
+def test_the_history_of_the_promoted_branch_is_whole(origin: Origin, remote: Remote, tmp_path: Path) -> None:
+    proposed(remote)
+    git(tmp_path, "clone", "--quiet", "--branch", BRANCH, origin.url, "clone")
+    assert git(tmp_path / "clone", "fsck", "--strict", "--no-dangling") == ""
+    assert (tmp_path / "clone" / "src" / "code.py").read_text() == "1\n"
+
+
+def test_a_rolling_promotion_keeps_its_branch_from_version_to_version(origin: Origin) -> None:
+    five, six = (Change("churn-model", version, "production", rolling=True) for version in (5, 6))
+    first = promote(parse_remote(origin.url), "main", five, ADA)
+    second = promote(parse_remote(origin.url), "main", six, ADA)
+    assert first.branch == second.branch == "promote/churn-model-candidate-to-production"
+    assert origin.text(second.branch, PATH).count("version: 6") == 1
+    assert git(origin.path, "rev-list", "--count", f"main..{second.branch}") == "1"
+
+
+def test_a_rolling_promotion_leaves_somebodys_own_commits_alone(origin: Origin) -> None:
+    origin.branch = "promote/churn-model-candidate-to-production"
+    origin.commit({PATH: pinned(PRODUCTION, 5), "README.md": "mine"})
+    with pytest.raises(Rejected, match="holds other changes"):
+        promote(parse_remote(origin.url), "main", Change("churn-model", 6, "production", rolling=True), ADA)
+
+
+def test_a_promotion_of_one_version_takes_the_place_of_a_rolling_one_and_the_other_way_round() -> None:
+    six = Change("churn-model", 6, "production")
+    rolling = Change("churn-model", 6, "production", rolling=True)
+    assert six.replaces(rolling.branch)
+    assert rolling.replaces(six.branch)
+    assert not rolling.replaces(rolling.branch)

@@ -1,0 +1,355 @@
+"""Plans on pull requests: one comment and one status each, true at every look, and written only where they differ."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from ml.environment.file import parse_environment
+from receiver.core.errors import Retryable
+from receiver.ports import Snapshot
+from tests.support.flow import MODEL
+from tests.support.git_repos import git
+from tests.support.github_server import Fault
+from tests.support.github_spec import require_description
+from tests.support.review import Review, reviewing
+
+require_description()
+
+STAGING_FILE, PRODUCTION_FILE = "environments/staging.yaml", "environments/production.yaml"
+
+
+@pytest.fixture
+def review(tmp_path: Path) -> Iterator[Review]:
+    with reviewing(tmp_path) as review:
+        yield review
+
+
+def test_a_promotion_gets_a_plan_and_a_green_status(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.look()
+    said = review.comment(number)
+    assert said.startswith("<!-- pinrail:plan -->\n### Pinrail plan: ✅ can be merged")
+    assert "staging/churn-model v1 -&gt; v2" in said
+    assert "v2 would start beside v1 and take over port 8000" in said
+    assert "start v2: - -&gt; candidate" in said
+    assert "production" not in said
+    assert review.status(number) == ("success", "staging/churn-model v1 -> v2")
+    assert review.flow.serving() == {"staging": 1, "production": 1}, "a plan deploys nothing"
+
+
+def test_a_look_at_what_stayed_the_same_costs_one_call(review: Review) -> None:
+    review.open(review.flow.files(2, 1))
+    review.look()
+    before = len(review.hosted.calls)
+    review.look()
+    assert review.hosted.calls[before:] == ["GET /repos/{owner}/{repo}/pulls"]
+
+
+def test_a_receiver_that_starts_again_finds_its_comment_and_adds_none(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.look()
+    writes = len(review.hosted.writes())
+    review.restart()
+    review.look()
+    assert len(review.hosted.writes()) == writes
+    assert len(review.comments(number)) == 1
+
+
+def test_a_new_commit_is_planned_anew_in_the_same_comment(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.look()
+    review.push(number, review.flow.files(3, 1))
+    review.look()
+    assert "v1 -&gt; v3" in review.comment(number)
+    assert review.status(number) == ("success", "staging/churn-model v1 -> v3")
+
+
+def test_evidence_that_comes_later_turns_red_into_green(review: Review) -> None:
+    flow = review.flow
+    version = flow.registry.register(MODEL, {"MLmodel": "v4"})
+    number = review.open(flow.files(version, 1))
+    review.look()
+    state, description = review.status(number)
+    assert state == "failure"
+    assert "has no evidence for staging" in description
+    assert "❌ would be refused" in review.comment(number)
+    flow.registry.record(flow.evidence(version, parse_environment(flow.files(1, 1)[STAGING_FILE], STAGING_FILE)))
+    review.look()
+    assert review.status(number)[0] == "success"
+
+
+def test_a_version_that_failed_the_gate_is_red_with_the_check(review: Review) -> None:
+    review.flow.register(4, passing=False)
+    number = review.open(review.flow.files(4, 1))
+    review.look()
+    assert "does not pass the gate of staging" in review.status(number)[1]
+    assert "| accuracy | ❌ **fail** | 0.7 |" in review.comment(number)
+
+
+def test_a_base_that_moves_is_planned_against(review: Review) -> None:
+    number = review.open(review.flow.files(1, 2))
+    review.look()
+    assert review.status(number)[0] == "failure"
+    assert "promote it to staging before production" in review.comment(number)
+    review.merge(review.flow.files(2, 1))
+    review.look()
+    assert review.status(number) == ("success", "production/churn-model v1 -> v2")
+    assert "staging/churn-model" not in review.comment(number), "what main has already is no change"
+
+
+def test_a_soak_is_pending_and_turns_green_by_itself(tmp_path: Path) -> None:
+    with reviewing(tmp_path, soak="30m") as review:
+        review.merge(review.flow.files(2, 1))
+        number = review.open(review.flow.files(2, 2))
+        until = review.look()
+        assert 0 < until - time.time() <= 1800
+        state, description = review.status(number)
+        assert state == "pending"
+        assert "has to stay live in staging for 30m first; that is at" in description
+        assert "Soak: live in staging since" in review.comment(number)
+        writes = len(review.hosted.writes())
+        assert review.look() == until
+        assert len(review.hosted.writes()) == writes, "the time that passes is no news"
+        with review.flow.database.transaction() as db:
+            db.execute("UPDATE deployments SET ended_at = ended_at - 1800")
+        assert review.look() == math.inf
+        assert review.status(number)[0] == "success"
+        assert "Soak: done" in review.comment(number)
+
+
+def test_files_that_are_not_valid_are_red_with_file_and_line(review: Review) -> None:
+    text = review.flow.files(2, 1)[STAGING_FILE].decode().replace("version: 2", "version: 010")
+    number = review.open({STAGING_FILE: text})
+    review.look()
+    state, description = review.status(number)
+    assert state == "failure"
+    assert description.startswith("environments/staging.yaml:5: models.churn-model.version: found")
+    assert "❌ the files are not valid" in review.comment(number)
+    assert "environments/staging.yaml:5:" in review.comment(number)
+
+
+def test_a_removed_environment_is_red_and_a_removed_pin_says_what_ends(review: Review) -> None:
+    gone = review.open({STAGING_FILE: None})
+    emptied = review.open(review.flow.files(1, None))
+    review.look()
+    assert "put the file back" in review.comment(gone)
+    assert review.status(emptied) == ("success", "production/churn-model v1 -> nothing")
+    assert "The server of v1 would end" in review.comment(emptied)
+
+
+def test_a_conflict_with_main_is_red(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.merge(review.flow.files(3, 1))
+    review.look()
+    assert review.status(number)[0] == "failure"
+    assert "changes on both sides" in review.comment(number)
+
+
+def test_a_pull_request_that_repairs_main_is_planned(review: Review) -> None:
+    good = review.flow.files(2, 1)
+    review.origin.commit({STAGING_FILE: "environment: ["})
+    number = review.open(good)
+    review.look()
+    assert review.status(number) == (
+        "success",
+        "staging/churn-model v1 -> v2; production/churn-model v1, with other settings",
+    )
+
+
+def test_what_does_not_touch_the_environments_is_left_alone(review: Review) -> None:
+    review.open({"README.md": "news", "environments/README.md": "more news"})
+    other = review.open(review.flow.files(2, 1))
+    review.hosted.pulls[other]["base"] = "elsewhere"
+    review.look()
+    assert review.hosted.writes() == []
+
+
+def test_comments_in_a_file_change_nothing_and_say_so(review: Review) -> None:
+    text = review.flow.files(1, 1)[STAGING_FILE] + b"# a thought\n"
+    number = review.open({STAGING_FILE: text})
+    review.look()
+    assert review.status(number) == ("success", "changes no pin")
+    assert "nothing would be started or stopped" in review.comment(number)
+
+
+def test_another_port_restarts_the_same_version(review: Review) -> None:
+    text = review.flow.files(1, 1)[STAGING_FILE].replace(b"port: 8000", b"port: 8005")
+    number = review.open({STAGING_FILE: text})
+    review.look()
+    assert review.status(number) == ("success", "staging/churn-model v1, with other settings")
+    assert "replaced by one with the new settings, on port 8005" in review.comment(number)
+
+
+def test_an_override_is_shown(review: Review) -> None:
+    review.flow.register(4, passing=False)
+    why = "the <b>old</b> one is down, @everyone"
+    text = (
+        review.flow.files(4, 1)[STAGING_FILE]
+        .decode()
+        .replace("8000}", f'8000, override: {{version: 4, reason: "{why}"}}}}')
+    )
+    number = review.open({STAGING_FILE: text})
+    review.look()
+    assert review.status(number)[0] == "success"
+    assert "⚠️ An override waives gate and soak: the &lt;b&gt;old&lt;/b&gt;" in review.comment(number)
+    assert "@everyone" not in review.comment(number)
+
+
+def test_a_forks_pull_request_is_read_and_planned_like_any_other(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.hosted.pulls[number]["fork"] = "stranger/pins"
+    review.look()
+    assert review.status(number)[0] == "success"
+
+
+def test_a_symbolic_link_in_a_fork_is_read_as_nothing(review: Review) -> None:
+    number = review.open({"x": "x"})
+    review.hosted.files[number] = [{"filename": STAGING_FILE}]
+    start = review.origin.head()
+    review.origin.branch = review.hosted.pulls[number]["head"]
+    odd = review.origin.commit_entry(STAGING_FILE, "120000", review.origin.blob(b"/etc/passwd"))
+    git(review.origin.path, "update-ref", f"refs/pull/{number}/head", odd)
+    review.origin.branch = "main"
+    assert review.origin.head() == start
+    review.look()
+    assert "a symbolic link" in review.comment(number)
+    assert "root:" not in review.comment(number)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["a-secret-of-the-receiver", "its_other*secret|x", "https://me:pw12345@host/x", "ghp_" + "aB_3" * 9],
+)
+def test_secrets_are_in_no_comment_and_no_status(review: Review, secret: str) -> None:
+    review.flow.registry.models[MODEL][2].status = f"lost for {secret} {'and more' * 200}"
+    number = review.open(review.flow.files(2, 1))
+    review.look()
+    assert review.status(number)[0] == "failure"
+    shown = (review.comment(number) + review.status(number)[1]).replace("\\", "").replace("&#8203;", "")
+    assert "lost for " in shown
+    assert secret not in shown
+    assert "pw12345" not in shown
+
+
+def test_a_head_that_cannot_be_fetched_yet_is_planned_once_it_can(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.look()
+    earlier = review.hosted.head_of(review.hosted.pulls[number]["head"])
+    review.push(number, review.flow.files(3, 1))
+    with review.lagging(number, earlier):
+        assert review.look() < time.time() + 60, "and soon again"
+        assert "v1 -&gt; v2" in review.comment(number), "nothing is said of what nobody has seen"
+    review.look()
+    assert review.status(number) == ("success", "staging/churn-model v1 -> v3")
+
+
+def test_a_conflict_that_a_new_head_has_solved_is_not_held_against_it(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    earlier = review.hosted.head_of(review.hosted.pulls[number]["head"])
+    review.merge(review.flow.files(3, 1))
+    solved = review.origin.commit(dict(review.flow.files(2, 1)))
+    git(review.origin.path, "update-ref", f"refs/heads/{review.hosted.pulls[number]['head']}", solved)
+    review.origin.reset(f"{solved}^")
+    with review.lagging(number, earlier):
+        review.look()
+    review.look()
+    assert review.status(number) == ("success", "staging/churn-model v3 -> v2")
+
+
+def test_a_pull_request_that_cannot_be_fetched_yet_is_not_called_wrong(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    with review.lagging(number, None):
+        with pytest.raises(Retryable, match="no pull request"):
+            review.look()
+        assert review.hosted.writes() == []
+    review.look()
+    assert review.status(number)[0] == "success"
+
+
+def test_a_registry_that_is_away_is_pending_and_not_red(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.flow.registry.reachable = False
+    review.look()
+    assert review.status(number) == (
+        "pending",
+        "staging/churn-model v1 -> v2: the registry did not answer",
+    )
+    review.flow.registry.reachable = True
+    review.look()
+    assert review.status(number)[0] == "success"
+
+
+def test_what_github_did_not_take_is_told_at_the_next_look(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.hosted.faults += [None, None, Fault(503)]
+    with pytest.raises(Retryable):
+        review.look()
+    review.hosted.faults += [None, None, Fault(lost=True)]
+    with pytest.raises(Retryable):
+        review.look()
+    review.look()
+    assert len(review.comments(number)) == 1
+    assert review.status(number)[0] == "success"
+
+
+def test_one_pull_request_that_cannot_be_told_keeps_none_of_the_others_waiting(review: Review) -> None:
+    first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
+    review.hosted.faults += [None, None, None, Fault(422)]
+    review.look()
+    assert (review.comments(first), len(review.comments(second))) == ([], 1)
+
+
+@pytest.mark.parametrize("fault", [Fault(422), Fault(502)], ids=["a diff too large", "one that takes too long"])
+def test_one_whose_files_github_cannot_list_keeps_none_of_the_others_waiting(review: Review, fault: Fault) -> None:
+    first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
+    review.hosted.faults += [None, fault]
+    with suppress(Retryable):
+        review.look()
+    assert bool(review.comments(first)) == (fault.status == 422), "git knows what it changes"
+    assert review.status(second) == ("success", "staging/churn-model v1 -> v3")
+
+
+def test_one_that_meets_a_bug_keeps_none_of_the_others_waiting(
+    review: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
+    real = review.proposals.pull_request
+
+    def odd(number: int) -> Snapshot:
+        if number == first:
+            raise KeyError(number)
+        return real(number)
+
+    monkeypatch.setattr(review.proposals, "pull_request", odd)
+    review.look()
+    assert review.status(second)[0] == "success"
+
+
+def test_where_the_conversation_is_locked_the_status_is_told_all_the_same(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    locked = Fault(403, body=b'{"message": "Unable to create comment because issue is locked."}')
+    review.hosted.faults += [None, None, None, locked]
+    review.look()
+    assert review.comments(number) == []
+    assert review.status(number) == ("success", "staging/churn-model v1 -> v2")
+
+
+def test_a_rate_limit_ends_the_look_with_the_time_to_come_back(review: Review) -> None:
+    review.open(review.flow.files(2, 1))
+    review.open(review.flow.files(3, 1))
+    review.hosted.faults += [None, None, None, Fault(403, {"retry-after": "77"})]
+    with pytest.raises(Retryable) as caught:
+        review.look()
+    assert caught.value.after == 77
+    assert review.hosted.writes() == []
+
+
+def test_a_closed_pull_request_is_no_longer_planned(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.hosted.pulls[number]["state"] = "closed"
+    assert review.look() == math.inf
+    assert review.hosted.writes() == []

@@ -1,0 +1,156 @@
+"""What is done after a look: never at its expense."""
+
+import math
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.adapters.sqlite.queue import Queue
+from receiver.core.errors import Rejected, Retryable
+from receiver.planning.status import Board
+from receiver.reconciler.background import FollowUp
+from receiver.reconciler.worker import Worker
+from receiver.settings import Settings
+from receiver.wiring import build_follow_ups
+from tests.support.flow import Flow
+from tests.support.waiting import eventually
+
+
+class Task:
+    """Counts how often it is done, and does what it is told."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.answers: list[float | Exception] = []
+
+    def __call__(self, stop: threading.Event) -> float:
+        self.times.append(time.monotonic())
+        answer = self.answers.pop(0) if self.answers else math.inf
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_it_is_done_when_woken_and_not_before() -> None:
+    task = Task()
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    assert task.times == []
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 1)
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 2)
+    follow_up.stop()
+    follow_up.wake()
+    assert len(task.times) == 2
+
+
+def test_waking_never_waits_for_the_task() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang(_: threading.Event) -> float:
+        begun.set()
+        go_on.wait(10)
+        return math.inf
+
+    follow_up = FollowUp("hanging", hang)
+    follow_up.start()
+    follow_up.wake()
+    assert begun.wait(10)
+    start = time.monotonic()
+    for _ in range(1000):
+        follow_up.wake()
+    assert time.monotonic() - start < 1
+    go_on.set()
+    follow_up.stop()
+
+
+def test_it_is_done_again_at_the_time_that_it_named() -> None:
+    task = Task()
+    named = time.time() + 0.3
+    task.answers.append(named)
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 2)
+    assert time.time() >= named - 0.01
+    follow_up.stop()
+
+
+def test_being_told_to_wait_counts_more_than_being_woken() -> None:
+    task = Task()
+    task.answers.append(Retryable("rate limited", 0.3))
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 1)
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 2)
+    follow_up.stop()
+    assert task.times[1] - task.times[0] >= 0.3
+
+
+def test_what_could_not_be_done_is_tried_again_unasked() -> None:
+    task = Task()
+    task.answers.append(Retryable("GitHub is away", 0.05))
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    follow_up.wake()
+    eventually(lambda: len(task.times) == 2)
+    follow_up.stop()
+
+
+@pytest.mark.parametrize("error", [Rejected("no"), ValueError("a bug")])
+def test_no_error_ends_it(error: Exception) -> None:
+    task = Task()
+    task.answers += [error, error]
+    follow_up = FollowUp("task", task)
+    follow_up.start()
+    for times in (1, 2, 3):
+        follow_up.wake()
+        eventually(lambda times=times: len(task.times) == times)  # type: ignore[misc]
+    follow_up.stop()
+
+
+@pytest.mark.parametrize("valid", [True, False], ids=["after a look", "after one that failed"])
+def test_the_worker_wakes_it_after_every_job(tmp_path: Path, *, valid: bool) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    if valid:
+        flow.pin(staging=1)
+    else:
+        flow.source.commit({"environments/staging.yaml": b"environment: ["})
+    task, queue = Task(), Queue(flow.database)
+    follow_up = FollowUp("task", task)
+    worker = Worker(flow.services, queue, Board(flow.services), 60, [follow_up])
+    running = threading.Thread(target=worker.run)
+    follow_up.start()
+    running.start()
+    eventually(lambda: len(task.times) == 1)
+    queue.enqueue("pull_request")
+    eventually(lambda: len(task.times) == 2)
+    worker.stop()
+    running.join()
+    follow_up.stop()
+    assert flow.serving()["staging"] == (1 if valid else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"github_token": None}, ["housekeeping"]),
+        ({}, ["housekeeping", "plans", "candidates"]),
+        ({"pinrail_candidates": False}, ["housekeeping", "plans"]),
+        ({"pinrail_repo_url": "nowhere"}, ["housekeeping"]),
+    ],
+)
+def test_without_a_token_or_a_repository_there_are_none_for_github(
+    tmp_path: Path, changes: dict[str, Any], names: list[str]
+) -> None:
+    given = {"github_token": "t", "pinrail_repo_url": "https://github.com/octo/pins", **changes}
+    settings = Settings(pinrail_state_dir=tmp_path, **given)
+    threads = [follow_up._thread.name for follow_up in build_follow_ups(settings, Flow(tmp_path).services)]
+    assert threads == names

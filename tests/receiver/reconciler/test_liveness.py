@@ -1,0 +1,67 @@
+"""A live server that ends is noticed within a pulse, and told once; one that was retired is not missed."""
+
+from pathlib import Path
+
+import pytest
+
+from receiver.core.errors import Retryable
+from receiver.core.state import Slot
+from receiver.reconciler.liveness import PULSE_SECONDS, Pulse
+from tests.support.flow import MODEL, Flow
+
+STAGING, PRODUCTION = Slot("staging", MODEL), Slot("production", MODEL)
+
+
+@pytest.fixture
+def flow(tmp_path: Path) -> Flow:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    flow.pin(staging=1, production=1)
+    flow.run()
+    return flow
+
+
+@pytest.fixture
+def pulse(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> Pulse:
+    now = iter(range(0, 1_000, int(PULSE_SECONDS) + 1))
+    monkeypatch.setattr("receiver.reconciler.liveness.time.monotonic", lambda: float(next(now)))
+    pulse = Pulse(flow.target)
+    pulse.expect([STAGING, PRODUCTION])
+    return pulse
+
+
+def die(flow: Flow, slot: Slot) -> None:
+    flow.target.die(next(s for s in flow.target.observe() if s.spec.slot == slot))
+
+
+def test_a_live_server_that_ended_is_told_once_also_right_after_the_job_that_started_it(
+    flow: Flow, pulse: Pulse
+) -> None:
+    die(flow, STAGING)
+    assert set(pulse.ended()) == {STAGING}
+    assert not pulse.ended()
+
+
+def test_one_that_came_back_and_ended_again_is_told_again(flow: Flow, pulse: Pulse) -> None:
+    die(flow, STAGING)
+    assert pulse.ended()
+    flow.run("server ended")
+    assert not pulse.ended()
+    die(flow, STAGING)
+    assert set(pulse.ended()) == {STAGING}
+
+
+def test_a_slot_that_is_to_be_empty_is_not_missed(flow: Flow, pulse: Pulse) -> None:
+    die(flow, PRODUCTION)
+    pulse.expect([STAGING])
+    assert not pulse.ended()
+
+
+def test_an_engine_that_cannot_be_asked_is_no_news(flow: Flow, pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise Retryable("the engine is down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flow.target, "observe", away)
+        assert not pulse.ended()
+    assert not pulse.ended()

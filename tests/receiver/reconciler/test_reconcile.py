@@ -1,0 +1,557 @@
+"""The flow: what is deployed, in which order, and what is put back. Faults are thrown at every point of it."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from receiver.adapters.sqlite.journal import Quarantine
+from receiver.core.deployment import Outcome
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.plan import Action, Kind
+from receiver.core.state import Server, ServerSpec, Slot
+from receiver.ports import Snapshot
+from tests.support.flow import MODEL, Flow
+from tests.support.killing import Killed, killing, unwrap
+
+STAGING, PRODUCTION = Slot("staging", MODEL), Slot("production", MODEL)
+
+
+@pytest.fixture
+def flow(tmp_path: Path) -> Flow:
+    flow = Flow(tmp_path)
+    flow.register(1, 2, 3)
+    return flow
+
+
+@pytest.fixture
+def settled(flow: Flow) -> Flow:
+    """Version 1 is live and verified in both environments."""
+    flow.pin(staging=1, production=1)
+    flow.run()
+    assert flow.serving() == {"staging": 1, "production": 1}
+    return flow
+
+
+def outcomes(flow: Flow, slot: Slot) -> list[Outcome]:
+    return [d.state for d in flow.journal.history(slot)]
+
+
+def told(flow: Flow) -> list[str]:
+    """What people were told, oldest first."""
+    rows = flow.database.connection().execute("SELECT body FROM outbox WHERE channel = 'notify' ORDER BY id")
+    return [json.loads(row["body"])["title"] for row in rows]
+
+
+def last_reason(flow: Flow, slot: Slot) -> str:
+    return flow.journal.history(slot)[-1].reason
+
+
+def test_a_merged_pin_is_served_and_registered(flow: Flow) -> None:
+    flow.pin(staging=1)
+    flow.run()
+    assert flow.serving() == {"staging": 1, "production": None}
+    assert flow.aliases() == {"staging": 1}
+    assert flow.stages() == {1: "Staging"}
+    assert outcomes(flow, STAGING) == [Outcome.LIVE]
+
+
+def test_both_environments_are_brought_up_lower_one_first(settled: Flow) -> None:
+    assert settled.aliases() == {"staging": 1, "production": 1}
+    assert settled.stages() == {1: "Production"}
+    first, second = settled.journal.recent()[::-1]
+    assert (first.draft.slot, second.draft.slot) == (STAGING, PRODUCTION)
+
+
+def test_an_in_sync_look_writes_nothing(settled: Flow) -> None:
+    deployments, writes = len(settled.journal.recent()), len(settled.registry.writes)
+    report = settled.run("timer")
+    assert not report.outcomes
+    assert (len(settled.journal.recent()), len(settled.registry.writes)) == (deployments, writes)
+
+
+def test_a_merge_that_changes_no_pin_restarts_nothing(settled: Flow) -> None:
+    servers = settled.target.observe()
+    settled.source.commit({**settled.files(1, 1), "README.md": b"news"})
+    settled.run()
+    assert settled.target.observe() == servers
+
+
+def test_a_promotion_archives_who_leaves(settled: Flow) -> None:
+    settled.pin(staging=2, production=1)
+    settled.run()
+    settled.pin(staging=2, production=2)
+    settled.run()
+    assert settled.serving() == {"staging": 2, "production": 2}
+    assert settled.stages() == {1: "Archived", 2: "Production"}
+    assert len(settled.target.observe()) == 2
+
+
+def test_a_git_revert_is_a_legitimate_downgrade_without_gate_or_soak(settled: Flow) -> None:
+    settled.pin(staging=2, production=2)
+    settled.run()
+    settled.registry.models[MODEL][1].evidence.clear()
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert settled.serving() == {"staging": 2, "production": 1}
+    assert settled.stages() == {1: "Production", 2: "Staging"}
+
+
+def test_a_version_that_fails_its_smoke_test_never_gets_traffic(settled: Flow) -> None:
+    settled.prober.rude.add(2)
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert settled.serving()["staging"] == 1
+    assert (settled.aliases()["staging"], settled.stages()) == (1, {1: "Production"})
+    assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
+    assert "v2 answered 500" in last_reason(settled, STAGING)
+    assert 2 not in settled.prober.watched
+    assert len(settled.target.observe()) == 2
+
+
+def test_a_version_that_fails_under_watch_is_put_back_traffic_first(settled: Flow) -> None:
+    settled.prober.tired.add(2)
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert settled.serving()["staging"] == 1
+    assert settled.aliases()["staging"] == 1
+    kinds = [step.action.kind for step in settled.journal.steps(settled.journal.history(STAGING)[-1].id)]
+    back = kinds[kinds.index(Kind.WATCH) + 1 :]
+    assert back.index(Kind.SWITCH) < back.index(Kind.ALIAS)
+    assert Kind.START not in back, "the old server was warm"
+
+
+def test_what_failed_is_not_tried_again_at_the_same_commit_but_at_the_next(settled: Flow) -> None:
+    settled.prober.tired.add(2)
+    settled.pin(staging=2, production=1)
+    settled.run()
+    before = len(settled.journal.recent())
+    settled.run("timer")
+    assert len(settled.journal.recent()) == before
+    settled.prober.tired.clear()
+    settled.source.commit({**settled.files(2, 1), "environments/notes.txt": b"again"})
+    settled.run()
+    assert settled.serving()["staging"] == 2
+
+
+def test_lifting_the_quarantine_tries_again(settled: Flow) -> None:
+    settled.prober.tired.add(2)
+    settled.pin(staging=2, production=1)
+    settled.run()
+    settled.prober.tired.clear()
+    settled.journal.lift(STAGING)
+    settled.run("retry")
+    assert settled.serving()["staging"] == 2
+
+
+def test_a_candidate_that_never_had_traffic_is_nothing_to_go_back_to(flow: Flow) -> None:
+    digest = flow.registry.models[MODEL][1].digest
+    flow.target.start(ServerSpec(STAGING, 1, digest, "Staging", 8000, "c" * 40))
+    flow.prober.tired.add(2)
+    flow.pin(staging=2)
+    flow.run()
+    assert flow.serving()["staging"] is None
+
+
+def test_what_was_done_before_a_version_was_verified_is_not_to_be_undone(settled: Flow) -> None:
+    assert settled.journal.touched(STAGING) == []
+    settled.prober.rude.add(2)
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert [action.kind for action in settled.journal.touched(STAGING)][:2] == [Kind.START, Kind.PROVE]
+
+
+def test_lifting_one_slots_quarantine_leaves_the_others(flow: Flow) -> None:
+    slots = {STAGING, PRODUCTION, Slot("staging", "another-model")}
+    for slot in slots:
+        flow.journal.quarantine(Quarantine(slot, 2, "c" * 40, "it answered 500", needs_human=False, since=1.0))
+    flow.journal.lift(STAGING)
+    assert {entry.slot for entry in flow.journal.quarantined()} == slots - {STAGING}
+
+
+def test_a_first_version_that_fails_leaves_the_registry_as_it_was_found(flow: Flow) -> None:
+    flow.registry.set_alias(MODEL, "staging", 3)
+    flow.registry.set_stage(MODEL, 3, "Staging")
+    flow.prober.tired.add(1)
+    flow.pin(staging=1)
+    flow.run()
+    assert flow.aliases() == {"staging": 3}
+    assert flow.stages() == {3: "Staging"}
+    assert flow.target.observe() == []
+    assert outcomes(flow, STAGING) == [Outcome.ROLLED_BACK]
+
+
+def test_when_putting_back_fails_too_the_slot_is_held_for_a_human(settled: Flow) -> None:
+    settled.prober.tired |= {1, 2}
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.NEEDS_HUMAN
+    assert "putting back failed too" in last_reason(settled, STAGING)
+    before = len(settled.journal.recent())
+    settled.run("timer")
+    assert len(settled.journal.recent()) == before, "held: no storm of attempts"
+
+
+def test_a_new_port_that_is_taken_puts_everything_back_where_it_was(settled: Flow) -> None:
+    settled.target.foreign_ports.add(9000)
+    moved = {path: raw.replace(b"port: 8000", b"port: 9000") for path, raw in settled.files(2, 1).items()}
+    settled.source.commit(moved)
+    for cause in ("push", "timer"):
+        settled.run(cause)
+        assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
+        assert settled.serving()["staging"] == 1
+        assert (settled.aliases()["staging"], settled.stages()) == (1, {1: "Production", 2: "Archived"})
+
+
+def test_what_fails_on_a_new_port_gives_way_to_the_warm_server_on_the_old_one(settled: Flow) -> None:
+    settled.prober.tired.add(2)
+    settled.source.commit({p: raw.replace(b"port: 8000", b"port: 9000") for p, raw in settled.files(2, 1).items()})
+    settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
+    assert [(s.id, s.spec.port) for s in settled.target.observe() if s.spec.slot == STAGING] == [("fake-1", 8000)]
+
+
+def test_a_needs_human_slot_does_not_hold_up_the_others(settled: Flow) -> None:
+    settled.prober.tired |= {1, 2}
+    settled.pin(staging=2, production=1)
+    settled.run()
+    settled.prober.tired.clear()
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
+    settled.run("timer")
+    assert settled.serving()["production"] == 1
+
+
+def test_a_refusal_is_recorded_once_and_touches_nothing(settled: Flow) -> None:
+    settled.registry.models[MODEL][2].evidence.clear()
+    settled.pin(staging=2, production=1)
+    writes = len(settled.registry.writes)
+    for _ in range(3):
+        settled.run()
+    assert outcomes(settled, STAGING) == [Outcome.LIVE, Outcome.REFUSED]
+    assert "no evidence for staging" in last_reason(settled, STAGING)
+    assert len(settled.registry.writes) == writes
+    assert settled.serving()["staging"] == 1
+
+
+def test_a_version_that_does_not_exist_is_refused_before_any_change(settled: Flow) -> None:
+    settled.pin(staging=9, production=1)
+    settled.run()
+    assert "no version 9" in last_reason(settled, STAGING)
+    assert settled.serving()["staging"] == 1
+
+
+@pytest.mark.parametrize("status", ["PENDING_REGISTRATION", "FAILED_REGISTRATION"])
+def test_a_version_that_is_not_ready_is_refused(settled: Flow, status: str) -> None:
+    settled.registry.models[MODEL][2].status = status
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert status in last_reason(settled, STAGING)
+
+
+def test_a_soak_makes_production_wait_and_says_when_to_look_again(tmp_path: Path) -> None:
+    flow = Flow(tmp_path, soak="1h")
+    flow.register(1)
+    flow.pin(staging=1, production=1)
+    report = flow.run()
+    assert flow.serving() == {"staging": 1, "production": None}
+    assert outcomes(flow, PRODUCTION) == [Outcome.WAITING]
+    verified = flow.journal.verified()[STAGING].at
+    assert report.again_at == pytest.approx(verified + 3600)
+
+
+def test_an_override_waives_gate_and_soak_for_its_version_only_and_is_recorded(settled: Flow) -> None:
+    for version in (2, 3):
+        settled.registry.models[MODEL][version].evidence.clear()
+    files = settled.files(staging=1, production=2)
+    line = b'override: {version: 2, reason: "a customer waits"}}'
+    files["environments/production.yaml"] = files["environments/production.yaml"].replace(b"8001}", b"8001, " + line)
+    settled.source.commit(files)
+    settled.run()
+    assert settled.serving()["production"] == 2
+    assert settled.journal.history(PRODUCTION)[-1].draft.override == "a customer waits"
+    files["environments/production.yaml"] = files["environments/production.yaml"].replace(
+        b"{version: 2, port", b"{version: 3, port"
+    )
+    settled.source.commit(files)
+    settled.run()
+    assert outcomes(settled, PRODUCTION)[-1] is Outcome.REFUSED
+    assert settled.serving()["production"] == 2
+
+
+def test_an_alias_moved_by_hand_is_healed_and_named(settled: Flow) -> None:
+    settled.registry.set_alias(MODEL, "production", 3)
+    settled.run("timer")
+    assert settled.aliases()["production"] == 1
+    healed = settled.journal.history(PRODUCTION)[-1]
+    assert healed.draft.cause == "drift"
+    assert [str(action) for action in healed.draft.plan] == ["alias production: v3 -> v1"]
+
+
+def test_a_dead_server_is_started_again(settled: Flow) -> None:
+    settled.target.die(settled.target.observe()[0])
+    settled.run("timer")
+    assert settled.serving() == {"staging": 1, "production": 1}
+
+
+def test_with_healing_off_drift_is_reported_and_left_alone(tmp_path: Path) -> None:
+    flow = Flow(tmp_path, heal=False)
+    flow.register(1, 2)
+    flow.pin(staging=1)
+    flow.run()
+    flow.registry.set_alias(MODEL, "staging", 2)
+    report = flow.run("timer")
+    assert report.drift == ["staging/churn-model: alias staging: v2 -> v1"]
+    assert flow.aliases()["staging"] == 2
+
+
+def test_with_the_registry_down_servers_are_healed_and_news_wait(settled: Flow) -> None:
+    settled.registry.reachable = False
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
+    settled.pin(staging=2, production=1)
+    report = settled.run()
+    assert settled.serving() == {"staging": 1, "production": 1}
+    assert report.put_off
+    settled.registry.reachable = True
+    settled.run()
+    assert settled.serving() == {"staging": 2, "production": 1}
+
+
+def test_with_git_down_the_last_fetched_head_is_held(settled: Flow) -> None:
+    settled.source.reachable = False
+    settled.target.die(settled.target.observe()[0])
+    report = settled.run("timer")
+    assert settled.serving() == {"staging": 1, "production": 1}
+    assert report.put_off
+
+
+def test_pins_that_are_not_valid_change_nothing_anywhere(settled: Flow) -> None:
+    files = settled.files(staging=2, production=2)
+    files["environments/production.yaml"] += b"version: 1_000\n"
+    settled.source.commit(files)
+    with pytest.raises(Rejected, match=r"environments/production.yaml:\d+"):
+        settled.run()
+    assert settled.serving() == {"staging": 1, "production": 1}
+
+
+def test_with_pins_that_are_not_valid_what_was_verified_is_kept_running_and_nothing_new_comes(settled: Flow) -> None:
+    settled.pin(staging=2, production=1)
+    settled.registry.models[MODEL][2].evidence.clear()
+    settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.REFUSED
+    settled.source.commit({**settled.files(staging=3, production=3), "environments/production.yaml": b"{"})
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
+    with pytest.raises(Rejected):
+        settled.run()
+    assert settled.serving() == {"staging": 1, "production": 1}
+
+
+def test_an_environment_file_that_disappears_is_refused_never_torn_down(settled: Flow) -> None:
+    files = settled.files(staging=1, production=1)
+    del files["environments/production.yaml"]
+    settled.source.commit(files)
+    with pytest.raises(Rejected, match="production still serves models"):
+        settled.run()
+    assert settled.serving() == {"staging": 1, "production": 1}
+
+
+def test_a_removed_pin_ends_its_server_and_gives_up_its_alias(settled: Flow) -> None:
+    settled.pin(staging=1, production=None)
+    settled.run()
+    assert settled.serving() == {"staging": 1, "production": None}
+    assert settled.aliases() == {"staging": 1}
+    assert settled.stages() == {1: "Staging"}
+    assert not settled.run("timer").outcomes
+
+
+def test_a_removal_that_fails_is_not_told_as_a_rollback_and_goes_on_at_the_next_look(
+    settled: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: Server) -> None:
+        raise Rejected("the engine refuses")
+
+    settled.pin(staging=1, production=None)
+    with monkeypatch.context() as patched:
+        patched.setattr(settled.target, "retire", refuses)
+        for _ in range(3):
+            settled.run("timer")
+    assert set(outcomes(settled, PRODUCTION)[1:]) == {Outcome.NEEDS_HUMAN}
+    assert settled.serving()["production"] == 1
+    settled.run("timer")
+    assert (settled.serving()["production"], outcomes(settled, PRODUCTION)[-1]) == (None, Outcome.LIVE)
+    assert told(settled)[-2:] == [
+        "churn-model in production NEEDS A HUMAN: v1 cannot be taken away",
+        "churn-model nothing is live in production (was v1)",
+    ]
+
+
+def test_a_removed_pin_of_which_nothing_is_left_is_over_and_its_file_may_go(settled: Flow) -> None:
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
+    settled.registry.models.clear()
+    settled.pin(staging=1, production=None)
+    settled.run()
+    assert settled.journal.verified()[PRODUCTION].version is None
+    settled.source.commit({"environments/staging.yaml": settled.files(1, None)["environments/staging.yaml"]})
+    assert not settled.run().outcomes
+
+
+def test_with_the_registry_down_a_removal_waits_or_its_alias_would_stay_for_ever(settled: Flow) -> None:
+    settled.pin(staging=1, production=None)
+    settled.registry.reachable = False
+    assert settled.run().put_off
+    assert settled.serving()["production"] == 1
+    settled.registry.reachable = True
+    settled.run()
+    assert (settled.serving()["production"], settled.aliases()) == (None, {"staging": 1})
+
+
+@pytest.mark.parametrize("name", ["a-model", "z-model"])
+def test_a_model_that_is_renamed_takes_the_port_over_from_its_old_name(settled: Flow, name: str) -> None:
+    settled.registry.models[name] = {1: replace(settled.registry.models[MODEL][1], stage="None")}
+    settled.registry.aliases[name] = {}
+    files, path = settled.files(1, 1), "environments/production.yaml"
+    override = b'port: 8001, override: {version: 1, reason: "the same under another name"}'
+    files[path] = files[path].replace(MODEL.encode(), name.encode()).replace(b"port: 8001", override)
+    settled.source.commit(files)
+    for _ in range(2):
+        report = settled.run()
+    assert not report.put_off
+    assert [s.spec.slot.model for s in settled.target.observe() if s.spec.port == 8001] == [name]
+    assert settled.serving()["production"] == 1
+    assert outcomes(settled, Slot("production", name)) == [Outcome.LIVE]
+
+
+def test_what_cannot_be_healed_is_told_once_though_its_last_words_differ_and_a_refusal_stands_between(
+    settled: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled.registry.models[MODEL][2].evidence.clear()
+    settled.pin(staging=1, production=2)
+    settled.run()
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
+    attempts = itertools.count(1)
+
+    def broken(spec: ServerSpec) -> Server:
+        raise Rejected(f"{spec.slot} ended while it was starting.\nprocess {next(attempts)}: out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(settled.target, "start", broken)
+        settled.run("timer")
+        began = settled.journal.history(PRODUCTION)[-1].started_at
+        for _ in range(3):
+            settled.run("timer")
+    assert outcomes(settled, PRODUCTION) == [Outcome.LIVE, Outcome.REFUSED, Outcome.NEEDS_HUMAN]
+    assert settled.journal.history(PRODUCTION)[-1].started_at == began
+    assert "process 4" in last_reason(settled, PRODUCTION)
+    settled.run("timer")
+    assert told(settled)[2:] == [
+        "churn-model v2 was refused for production; v1 stays",
+        "churn-model in production NEEDS A HUMAN: v1 cannot be kept as it should be",
+        "churn-model v1 is live in production (was v1)",
+    ]
+
+
+def test_a_version_that_fails_again_after_a_retry_is_told_again(settled: Flow) -> None:
+    settled.prober.tired.add(2)
+    settled.pin(staging=2, production=1)
+    settled.run()
+    settled.journal.lift(STAGING)
+    settled.run("retry")
+    assert told(settled)[2:] == ["churn-model v2 was rolled back in staging; v1 is back"] * 2
+
+
+def test_with_git_gone_and_no_mirror_left_what_was_verified_is_kept_running(
+    settled: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> Snapshot:
+        raise Retryable("the remote cannot be reached and the mirror is damaged")
+
+    monkeypatch.setattr(settled.source, "snapshot", gone)
+    settled.target.die(settled.target.observe()[0])
+    with pytest.raises(Retryable, match="the mirror is damaged"):
+        settled.run("timer")
+    assert settled.serving() == {"staging": 1, "production": 1}
+
+
+def test_a_bug_in_the_middle_is_put_back_and_quarantined(settled: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(settled.registry, "set_alias", broken)
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert settled.serving()["staging"] == 1
+    assert outcomes(settled, STAGING)[-1] in (Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN)
+
+
+def test_a_registry_that_goes_away_in_the_middle_is_retried_not_rolled_back(
+    settled: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise Retryable("503")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(settled.registry, "set_alias", away)
+        settled.pin(staging=2, production=1)
+        report = settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.INTERRUPTED
+    assert settled.serving()["staging"] == 1
+    assert report.put_off == ["503"]
+    settled.run()
+    assert settled.serving()["staging"] == 2
+
+
+def test_a_state_directory_that_was_lost_keeps_what_serves_and_proves_it_anew(settled: Flow, tmp_path: Path) -> None:
+    fresh = Flow(tmp_path / "fresh")
+    fresh.source, fresh.registry, fresh.target = settled.source, settled.registry, settled.target
+    services = fresh.services
+    object.__setattr__(services, "source", settled.source)
+    object.__setattr__(services, "registry", settled.registry)
+    object.__setattr__(services, "target", settled.target)
+    servers = settled.target.observe()
+    fresh.prober.tired.add(2)
+    settled.pin(staging=2, production=1)
+    fresh.run()
+    assert fresh.serving() == {"staging": 1, "production": 1}
+    assert [s.id for s in settled.target.observe()] == [s.id for s in servers]
+
+
+@pytest.mark.parametrize("bad", [None, "rude", "tired"])
+def test_killed_at_any_journal_write_it_converges_after_a_restart(tmp_path: Path, bad: str | None) -> None:
+    """In memory, so that every boundary can be tried; tests/e2e does the same with real processes and SIGKILL."""
+    boundary, finished = 0, False
+    while not finished:
+        boundary += 1
+        flow = Flow(tmp_path / str(boundary))
+        flow.register(1, 2)
+        flow.pin(staging=1, production=1)
+        flow.run()
+        if bad:
+            getattr(flow.prober, bad).add(2)
+        flow.pin(staging=2, production=1)
+        killing(flow.journal, boundary)
+        try:
+            flow.run()
+            finished = True
+        except Killed:
+            pass
+        unwrap(flow.journal)
+        flow.journal.interrupt_running("killed")
+        flow.run("startup")
+        expected = 1 if bad else 2
+        assert flow.serving() == {"staging": expected, "production": 1}, f"after boundary {boundary}"
+        assert flow.aliases() == {"staging": expected, "production": 1}
+        assert [s.spec.version for s in flow.target.observe() if s.spec.slot == STAGING] == [expected]
+        assert all(d.state.terminal for d in flow.journal.recent())
+        assert not flow.run("timer").outcomes
+    assert boundary >= 10
+
+
+def test_every_kind_of_action_has_a_handler() -> None:
+    from receiver.reconciler.apply import HANDLERS
+
+    assert set(HANDLERS) == set(Kind)
+
+
+def test_an_action_reads_as_what_it_does() -> None:
+    assert str(Action(Kind.ALIAS, "production", "v4", "v6")) == "alias production: v4 -> v6"

@@ -1,0 +1,113 @@
+"""The worker outlives what happens to its own memory: it starts over, as a receiver does after a crash."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from receiver.adapters.sqlite.journal import Also
+from receiver.adapters.sqlite.queue import Queue
+from receiver.core.deployment import Outcome
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.state import Server
+from receiver.planning.status import Board
+from receiver.ports import Snapshot
+from receiver.reconciler.worker import Worker
+from tests.support.flow import Flow
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flow:
+    monkeypatch.setattr("receiver.adapters.sqlite.database.BUSY_SECONDS", 0.02)
+    monkeypatch.setattr("receiver.reconciler.worker.START_OVER_SECONDS", 0.02)
+    flow = Flow(tmp_path)
+    flow.register(1, 2)
+    flow.pin(staging=1)
+    return flow
+
+
+@pytest.fixture
+def other(flow: Flow) -> Iterator[sqlite3.Connection]:
+    """Another program that opens the state file, such as a backup."""
+    connection = sqlite3.connect(flow.database.path, isolation_level=None, check_same_thread=False)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def thread(flow: Flow) -> Iterator[threading.Thread]:
+    """A worker at work, whose first look is over."""
+    worker = Worker(flow.services, Queue(flow.database), Board(flow.services), poll_seconds=0.05)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        eventually(lambda: [d.state for d in flow.journal.recent()] == [Outcome.LIVE])
+        yield thread
+    finally:
+        worker.stop()
+        thread.join()
+
+
+def test_a_state_file_that_is_locked_for_long_holds_the_worker_up_and_does_not_end_it(
+    flow: Flow, other: sqlite3.Connection, thread: threading.Thread, caplog: pytest.LogCaptureFixture
+) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    eventually(lambda: "starting over" in caplog.text)
+    other.execute("ROLLBACK")
+    flow.pin(staging=2)
+    eventually(lambda: flow.serving()["staging"] == 2)
+    assert thread.is_alive()
+
+
+def test_a_deployment_whose_end_is_not_written_is_closed_by_the_next_job(
+    flow: Flow, thread: threading.Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = flow.journal.close, iter([Retryable("the disk is full")])
+
+    def close(deployment: int, outcome: Outcome, reason: str = "", also: Also | None = None) -> None:
+        for failure in failures:
+            raise failure
+        real(deployment, outcome, reason, also)
+
+    monkeypatch.setattr(flow.journal, "close", close)
+    flow.pin(staging=2)
+    eventually(lambda: flow.journal.recent()[0].state is Outcome.LIVE and len(flow.journal.recent()) > 2)
+    assert [d.state for d in flow.journal.recent()] == [Outcome.LIVE, Outcome.INTERRUPTED, Outcome.LIVE]
+    assert thread.is_alive()
+
+
+def test_a_deployment_whose_end_cannot_be_written_ends_as_interrupted_and_the_next_look_takes_over(
+    flow: Flow, other: sqlite3.Connection, thread: threading.Thread, caplog: pytest.LogCaptureFixture
+) -> None:
+    def watch(server: Server, seconds: float) -> None:
+        if server.spec.version == 2 and "starting over" not in caplog.text:
+            other.execute("BEGIN IMMEDIATE")
+
+    flow.prober.watch = watch  # type: ignore[method-assign]
+    flow.pin(staging=2)
+    eventually(lambda: "starting over" in caplog.text)
+    other.execute("ROLLBACK")
+    eventually(lambda: flow.journal.recent()[0].state is Outcome.LIVE)
+    assert [d.state for d in flow.journal.recent()] == [Outcome.LIVE, Outcome.INTERRUPTED, Outcome.LIVE]
+    assert thread.is_alive()
+
+
+def test_a_branch_that_is_gone_is_told_once_and_not_as_pins_that_are_wrong(
+    flow: Flow, thread: threading.Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> Snapshot:
+        raise Rejected("the remote has no branch 'main'")
+
+    monkeypatch.setattr(flow.source, "snapshot", gone)
+    jobs = flow.database.connection()
+    eventually(lambda: jobs.execute("SELECT count(*) FROM jobs WHERE state = 'dead'").fetchone()[0] > 1)
+    told = [
+        json.loads(row["body"])["title"] for row in jobs.execute("SELECT body FROM outbox WHERE channel = 'notify'")
+    ]
+    assert told[-1] == "Nothing new can be deployed"
+    assert told.count(told[-1]) == 1
+    assert thread.is_alive()

@@ -1,0 +1,94 @@
+"""Names, labels and berths: the pure part of the compose target."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from receiver.core.state import ServerSpec, Slot
+from receiver.targets.compose import labels as names
+from receiver.targets.compose.backends import Berths, orders, read_berths, write_berths
+from tests.contracts.target import spec
+
+ANSWER = """
+0x55d0c8a2c0 live two
+
+1
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight
+3 model 1 one 172.18.0.2 2 0 1 1 1 15 3 1 6 0 0 0 v6-3f2a 8080 - 0 0 - - 0
+3 model 2 two 172.18.0.4 2 0 1 1 1 15 3 1 6 0 0 0 v7-90aa 8080 - 0 0 - - 0
+
+"""
+NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+SERVICES = st.from_regex(r"\Av[1-9][0-9]?-[0-9a-f]{4}\Z")
+
+
+def test_what_a_proxy_says_is_understood() -> None:
+    said = read_berths(ANSWER)
+    assert said is not None
+    assert (said.live, said.spare, said.at) == ("v7-90aa", "v6-3f2a", "two")
+
+
+@pytest.mark.parametrize("answer", ["", "Permission denied", ANSWER.replace("live two", "live none"), ANSWER[:200]])
+def test_what_makes_no_sense_is_no_answer(answer: str) -> None:
+    assert read_berths(answer) is None
+
+
+@settings(max_examples=50)
+@given(st.lists(SERVICES, min_size=1, max_size=6))
+def test_after_any_switches_the_last_has_the_traffic_and_the_one_before_steps_in(switched: list[str]) -> None:
+    berths = Berths(("v1-0000", "v1-0000"), "one")
+    for service in switched:
+        before = berths
+        berths = berths.moved_to(service)
+        assert (berths.live, berths.spare) == (service, before.live)
+        assert berths.named[before.at] == before.live  # its connections are not touched
+
+
+def test_the_proxy_is_told_about_the_one_with_the_traffic_last() -> None:
+    line = orders(Berths(("v6-3f2a", "v7-90aa"), "two"), {"v6-3f2a": "172.18.0.2", "v7-90aa": "172.18.0.4"})
+    assert line.count("\n") == 1
+    assert line.index("fqdn v6-3f2a") < line.index("fqdn v7-90aa") < line.index("set map /front/live.map live two")
+
+
+def test_a_proxy_that_starts_between_the_two_files_finds_the_traffic_where_it_was(tmp_path: Path) -> None:
+    write_berths(tmp_path, Berths(("v6-3f2a", "v6-3f2a"), "one"))
+    (tmp_path / "live.map").chmod(0o444)
+    write_berths(tmp_path, Berths(("v6-3f2a", "v7-90aa"), "two"))
+    assert "setenv ONE v6-3f2a\n" in (tmp_path / "berths.cfg").read_text()
+    assert (tmp_path / "live.map").read_text() == "live two\n"
+    assert (tmp_path / "live.map").stat().st_mode & 0o777 == 0o644
+
+
+@settings(max_examples=100)
+@given(st.sets(st.builds(Slot, NAMES, NAMES), min_size=2, max_size=8))
+def test_every_slot_has_a_project_of_its_own_that_compose_accepts(slots: set[Slot]) -> None:
+    projects = {slot: names.project_name("pinrail", slot) for slot in slots}
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project) for project in projects.values())
+    assert len(set(projects.values())) == len(slots)
+
+
+def test_a_hyphen_cannot_make_two_slots_one() -> None:
+    assert names.project_name("pinrail", Slot("eu", "west-churn")) != names.project_name(
+        "pinrail", Slot("eu-west", "churn")
+    )
+
+
+def test_a_plain_name_stays_as_people_know_it() -> None:
+    assert names.project_name("pinrail", Slot("staging", "churn-model")) == "pinrail-staging-churn-model"
+
+
+@settings(max_examples=50)
+@given(NAMES, NAMES, st.none() | NAMES, st.integers(1, 2**63 - 1))
+def test_labels_carry_the_whole_spec(environment: str, model: str, stage: str | None, version: int) -> None:
+    wanted = ServerSpec(Slot(environment, model), version, "sha256:" + "0" * 64, stage, 8000, "c" * 40)
+    assert names.read_spec(names.server_labels("pinrail", wanted)[names.SPEC]) == wanted
+    front = names.front_labels("pinrail", wanted.slot, 8000)[names.SPEC]
+    assert names.read_front(front) == (wanted.slot, 8000)
+
+
+def test_two_starts_of_one_spec_have_different_names() -> None:
+    assert names.server_name(spec(6, 8000)) != names.server_name(spec(6, 8000))
+    assert names.server_name(spec(6, 8000)).startswith("v6-")

@@ -1,0 +1,139 @@
+"""The serving image: named after its content, pushed and pinned by digest, refused to models that it cannot load."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from receiver.adapters.docker import Docker
+from receiver.cli.app import app
+from receiver.core.errors import Rejected, Retryable
+from receiver.targets.compose.build import build_image, image_name, push_image
+from receiver.targets.compose.image import mismatches, require_image
+from tests.contracts.target import spec
+from tests.support.docker_engine import compose_target, owned_place, required_docker, tiny_image
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
+
+INSTALLED = {"mlflow-skinny": "3.17.2", "numpy": "2.4.6", "scikit-learn": "1.9.0", "PyYAML": "6.0.3"}
+
+
+def test_the_name_follows_from_the_content() -> None:
+    assert image_name() == image_name()
+    assert image_name().startswith("pinrail-serving:")
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [
+        ("torch==2.9.1", "it needs torch==2.9.1 and the image has no torch"),
+        ("scikit-learn==1.8.2", "it needs scikit-learn==1.8.2 and the image has scikit-learn 1.9.0"),
+        ("numpy==1.26.4", "it needs numpy==1.26.4 and the image has numpy 2.4.6"),
+        ("numpy<2", "it needs numpy<2, not 2.4.6"),
+        ("mlflow==2.22.0", "it needs mlflow==2.22.0 and the image has mlflow 3.17.2"),
+    ],
+)
+def test_a_mismatch_that_matters_names_the_package(needed: str, said: str) -> None:
+    assert mismatches(f"# made by MLflow\n{needed}\n", INSTALLED) == [said]
+
+
+@pytest.mark.parametrize(
+    "needed",
+    [
+        "numpy==2.1.0",
+        "scikit-learn==1.9.3",
+        "mlflow==3.4.0",
+        "pyyaml>=6",
+        "numpy==2.*",
+        "--extra-index-url x",
+        "colorama==0.4.6; sys_platform == 'win32'",
+        "",
+    ],
+)
+def test_a_difference_that_does_not_matter_is_let_pass(needed: str) -> None:
+    assert mismatches(needed, INSTALLED) == []
+
+
+def test_without_an_engine_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    docker = Docker()
+    assert not docker.answers()
+    with pytest.raises(Retryable, match="no docker engine answers"):
+        docker.run("ps")
+
+
+@pytest.fixture
+def docker() -> Docker:
+    return required_docker()
+
+
+@pytest.fixture
+def registry(docker: Docker) -> Iterator[str]:
+    """The address of an image registry with nothing in it."""
+    name, port = f"pinrail-test-{secrets.token_hex(3)}", free_port()
+    docker.run("run", "--detach", "--rm", "--name", name, "--publish", f"127.0.0.1:{port}:5000", "registry:2")
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        docker.run("rm", "--force", name)
+
+
+@pytest.mark.docker
+def test_what_is_there_is_not_built_again(docker: Docker) -> None:
+    name = build_image(docker)
+    made = docker.run("image", "inspect", "--format", "{{.Created}}", name)
+    done = CliRunner().invoke(app, ["build"])
+    assert done.output.strip() == name
+    assert docker.run("image", "inspect", "--format", "{{.Created}}", name) == made
+
+
+@pytest.mark.docker
+def test_a_pushed_image_is_pinned_by_digest_and_fetched_where_it_is_missing(docker: Docker, registry: str) -> None:
+    small = "haproxy:lts"
+
+    def push() -> str:
+        return push_image(docker, small, f"{registry}/front")
+
+    eventually(lambda: _tried(push), 20)
+    pinned = push()
+    assert pinned.startswith(f"{registry}/front@sha256:")
+    docker.run("rmi", f"{registry}/front:lts")
+    require_image(docker, pinned)
+    assert docker.has_image(pinned)
+    docker.run("rmi", pinned)
+    with pytest.raises(Rejected, match=r"not found|unknown"):
+        require_image(docker, pinned[:-4] + "0000")
+
+
+@pytest.mark.docker
+def test_a_model_that_the_image_cannot_load_is_refused_before_anything_starts(docker: Docker, tmp_path: Path) -> None:
+    wanted = spec(1, free_port())
+    artifacts = tmp_path / "cache" / wanted.digest.removeprefix("sha256:")
+    artifacts.mkdir(parents=True)
+    (artifacts / "requirements.txt").write_text("mlflow==3.17.2\nscikit-learn==1.9.0\n")
+    with owned_place(docker, tmp_path, tiny_image(docker)) as place:
+        target = compose_target(docker, place)
+        with pytest.raises(Rejected, match=r"scikit-learn==1\.9\.0 and the image has no scikit-learn"):
+            target.start(wanted)
+        assert not (tmp_path / "compose").exists()
+        (artifacts / "onnx").mkdir()
+        (artifacts / "onnx" / "model.onnx").touch()
+        assert target.start(wanted).spec == wanted
+
+
+@pytest.mark.docker
+def test_the_image_has_no_training_stack_and_no_receiver(docker: Docker) -> None:
+    name = build_image(docker)
+    listing = "import importlib.util as u; print([m for m in ('sklearn','pandas','receiver','ml') if u.find_spec(m)])"
+    assert docker.run("run", "--rm", "--entrypoint", "python", name, "-c", listing).strip() == "[]"
+    assert docker.run("image", "inspect", "--format", "{{.Config.User}}", name).strip() == "10001:10001"
+
+
+def _tried(push: object) -> bool:
+    try:
+        push()  # type: ignore[operator]
+    except Rejected:
+        return False
+    return True

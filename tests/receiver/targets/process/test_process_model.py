@@ -1,0 +1,53 @@
+"""The process target and the prober with what they are for: a real model, started as the receiver starts it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ml.train import TrainResult
+from receiver.adapters.prober import HttpProber
+from receiver.core.errors import Rejected
+from receiver.core.state import ServerSpec, Slot
+from receiver.targets.process.target import ProcessTarget
+from serving.model.loader import Cache
+from tests.support.ports import free_port
+from tests.support.process_target import cleaned_up
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    with cleaned_up(tmp_path) as directory:
+        yield directory
+
+
+def spec_of(trained: TrainResult) -> ServerSpec:
+    slot = Slot("staging", trained.model)
+    return ServerSpec(slot, int(trained.model_version), trained.digest, "Staging", free_port(), "c" * 40)
+
+
+def test_a_trained_model_is_started_proven_given_traffic_and_watched(
+    state: Path, trained: TrainResult, mlflow_server: str
+) -> None:
+    spec = spec_of(trained)
+    artifacts = Cache(state / "cache", mlflow_server).obtain(trained.model, spec.version, trained.digest)
+    target, prober = ProcessTarget(state), HttpProber()
+    began = time.monotonic()
+    server = target.start(spec)
+    assert time.monotonic() - began < 20
+    prober.prove(server, artifacts)
+    target.switch(server)
+    prober.watch(server, 0.5)
+    target.retire(server)
+    assert target.observe() == []
+
+
+def test_artifacts_that_are_not_in_the_registry_are_told_in_the_last_words(
+    state: Path, trained: TrainResult, mlflow_server: str
+) -> None:
+    spec = spec_of(trained)
+    missing = ServerSpec(spec.slot, 999, "sha256:" + "0" * 64, spec.stage, spec.port, spec.revision)
+    target = ProcessTarget(state, tracking_uri=mlflow_server)
+    with pytest.raises(Rejected, match=r"(?s)ended with exit status 1.*version 999.*cannot be served"):
+        target.start(missing)
