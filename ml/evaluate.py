@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml.errors import MlError
 from ml.evaluation.candidate import Candidate, find_candidate
-from ml.evidence import Outcome, Verdict
+from ml.evidence import CheckOutcome, Verdict
 from ml.registry import client as tracking
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ NO_CANDIDATE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class EvaluationRequest:
     """What to evaluate, and against which environment's gate."""
 
     candidate: Candidate
@@ -36,7 +36,7 @@ class Request:
     report: Path | None = None  # where to put the reports, besides the registry
 
 
-def evaluate(request: Request) -> Sequence[Verdict]:
+def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
     """Measure the version once, record evidence, and return the chosen environment's verdicts.
 
     Evidence is for every environment that pins the model, or for all where none does, and for the chosen one.
@@ -100,7 +100,7 @@ def _with_accuracy(environment: "Environment", model: str, accuracy: float | Non
     return replace(environment, gate=gate, models={})
 
 
-def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Request | None:
+def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> EvaluationRequest | None:
     """Parse the command line, and stdin where it does not name a version. None: there was no training line."""
     parser = argparse.ArgumentParser(
         prog="python -m ml.evaluate",
@@ -135,7 +135,7 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Reques
         candidate = find_candidate(sys.stdin.buffer.read().decode(errors="replace"))
     if candidate is None:
         return None
-    return Request(
+    return EvaluationRequest(
         candidate=candidate,
         environment=given.environment,
         environments_dir=given.environments_dir,
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     for verdict in verdicts:
         sys.stdout.write(f"{verdict}\n")
-    return 0 if all(v.outcome is Outcome.PASS for v in verdicts) else 1
+    return 0 if all(v.outcome is CheckOutcome.PASS for v in verdicts) else 1
 
 
 if __name__ == "__main__":

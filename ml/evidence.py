@@ -16,7 +16,7 @@ from typing import Any
 PLAIN: Mapping[Any, Any] = {str: str, int: int, float: (int, float)}
 
 
-class Outcome(StrEnum):
+class CheckOutcome(StrEnum):
     """What a check says."""
 
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
@@ -29,7 +29,7 @@ class Verdict:
     """One check's answer: ``outcome: name=value op threshold``."""
 
     name: str  # the check, or "check.detail" where one check gives several answers
-    outcome: Outcome
+    outcome: CheckOutcome
     value: float
     op: str  # the relation that holds between value and threshold, e.g. ">=" on a pass, "<" on a fail
     threshold: float
@@ -72,13 +72,13 @@ class Evidence:
     @property
     def passed(self) -> bool:
         """Every check of the gate says PASS, and there is at least one."""
-        return bool(self.verdicts) and all(v.outcome is Outcome.PASS for v in self.verdicts)
+        return bool(self.verdicts) and all(v.outcome is CheckOutcome.PASS for v in self.verdicts)
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> CheckOutcome:
         """FAIL if any check fails, else INCONCLUSIVE if any can't tell, else PASS."""
         said = {v.outcome for v in self.verdicts}
-        return next((o for o in (Outcome.FAIL, Outcome.INCONCLUSIVE) if o in said), Outcome.PASS)
+        return next((o for o in (CheckOutcome.FAIL, CheckOutcome.INCONCLUSIVE) if o in said), CheckOutcome.PASS)
 
     def to_json(self) -> str:
         """The form that the registry keeps."""
@@ -111,7 +111,7 @@ def _of_plain_types(evidence: Evidence) -> Evidence:
 
 def _verdict(raw: Mapping[str, Any]) -> Verdict:
     value = math.nan if raw["value"] is None else raw["value"]
-    return Verdict(**{**raw, "outcome": Outcome(raw["outcome"]), "value": value})
+    return Verdict(**{**raw, "outcome": CheckOutcome(raw["outcome"]), "value": value})
 
 
 def gate_digest(gate: Mapping[str, Any]) -> str:

@@ -111,7 +111,7 @@ class Target(Protocol):
         """
         ...
 
-    def last_words(self, server: Server) -> str:
+    def log_tail(self, server: Server) -> str:
         """The last lines of the server's log, and why it ended where the system knows, for a person to read."""
         ...
 

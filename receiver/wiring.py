@@ -17,14 +17,14 @@ from receiver.adapters.sqlite.journal import Journal
 from receiver.adapters.sqlite.outbox import Outbox, Sender
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.redact import Redactor
-from receiver.notifications.dispatcher import Courier
+from receiver.notifications.dispatcher import Dispatcher
 from receiver.ports import Target
 from receiver.pull_requests.candidates import Candidates
 from receiver.pull_requests.proposal import Forge
 from receiver.pull_requests.revert import Reverter
 from receiver.pull_requests.reviewer import GitHub, Reviewer
-from receiver.reconciler.background import FollowUp
-from receiver.reconciler.cache_cleanup import Housekeeping
+from receiver.reconciler.background import BackgroundTask
+from receiver.reconciler.cache_cleanup import CacheCleanup
 from receiver.services import Services
 from receiver.settings import Settings, load_settings
 from receiver.targets.compose.build import image_name
@@ -113,13 +113,13 @@ def build_forge(settings: Settings) -> Forge:
     return Forge(remote, settings.pinrail_branch, Pulls(github) if github else None, Redactor(settings.secrets))
 
 
-def build_courier(settings: Settings, services: Services) -> dict[str, Sender]:
+def build_dispatcher(settings: Settings, services: Services) -> dict[str, Sender]:
     """Who carries the news to GitHub; without a token everything counts as told."""
     github = build_github(settings)
     if github is None:
         return {CHANNEL: lambda _: None}
     reverter = Reverter(services.registry, build_forge(settings))
-    return {CHANNEL: Courier(GitHubSender(Statuses(github)), reverter, Redactor(settings.secrets))}
+    return {CHANNEL: Dispatcher(GitHubSender(Statuses(github)), reverter, Redactor(settings.secrets))}
 
 
 def open_forge() -> Forge:
@@ -127,23 +127,23 @@ def open_forge() -> Forge:
     return build_forge(load_settings("pinrail_repo_url"))
 
 
-def build_follow_ups(settings: Settings, services: Services) -> list[FollowUp]:
+def build_background_tasks(settings: Settings, services: Services) -> list[BackgroundTask]:
     """What happens after each look beside deployments: tidying up and, with a token, what GitHub is for.
 
     That has a git mirror of its own: deployments do not wait for it.
     """
     client, state, branch = build_github(settings), settings.pinrail_state_dir, settings.pinrail_branch
-    found = [FollowUp("housekeeping", Housekeeping(services, Cache(state / "cache")).tidy)]
+    found = [BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy)]
     if client is None:
         return found
     proposals = GitSource(settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings))
     pulls = Pulls(client)
     github = GitHub(proposals, pulls, Statuses(client), branch, Redactor(settings.secrets))
-    found.append(FollowUp("plans", Reviewer(services, github).look))
+    found.append(BackgroundTask("plans", Reviewer(services, github).look))
     if settings.pinrail_candidates:
         gate = GateRunner(settings.mlflow_tracking_uri, state / "logs", settings.pinrail_evaluation_dir)
         candidates = Candidates(replace(services, source=proposals), build_forge(settings), pulls, gate)
-        found.append(FollowUp("candidates", candidates.look))
+        found.append(BackgroundTask("candidates", candidates.look))
     return found
 
 

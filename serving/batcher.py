@@ -29,7 +29,7 @@ INLINE_SECONDS = 0.003
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """How much may wait, and for how long."""
 
     waiting_rows: int = 4 * MAX_ROWS
@@ -62,9 +62,11 @@ _Piece = tuple[_Request, Sequence[Row]]
 class Batcher:
     """The one queue in front of a predictor. It belongs to one event loop."""
 
-    def __init__(self, predictor: Predictor, limits: Limits | None = None, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, predictor: Predictor, limits: BatchLimits | None = None, metrics: Metrics | None = None
+    ) -> None:
         self._metrics = metrics or Metrics({})
-        self.limits = limits or Limits()
+        self.limits = limits or BatchLimits()
         self.waiting_rows = 0
         self.waiting_requests = 0
         self._predictor = predictor
@@ -220,5 +222,5 @@ def _joined(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-def _too_late(limits: Limits) -> DeadlineError:
+def _too_late(limits: BatchLimits) -> DeadlineError:
     return DeadlineError(f"the answer was not ready within {limits.seconds:g} s")

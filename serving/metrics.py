@@ -53,7 +53,7 @@ class Histogram:
         return buckets
 
 
-class Protocol:
+class ScoringProtocol:
     """The numbers of the requests in one protocol."""
 
     __slots__ = ("answers", "seconds")
@@ -74,14 +74,14 @@ class Metrics:
     def __init__(self, labels: Mapping[str, str]) -> None:
         """``labels``: the names and values that every number carries, such as the model's version."""
         self.labels = dict(labels)
-        self.protocols: dict[str, Protocol] = {}
+        self.protocols: dict[str, ScoringProtocol] = {}
         self.batch_rows = Histogram(ROWS)
         self.predictions: Counter[str] = Counter()
         self.probability = Histogram(PROBABILITIES)
 
-    def protocol(self, name: str) -> "Protocol":
+    def protocol(self, name: str) -> "ScoringProtocol":
         """The numbers of the requests in one protocol."""
-        return self.protocols.setdefault(name, Protocol())
+        return self.protocols.setdefault(name, ScoringProtocol())
 
     def batch(self, predictions: Predictions) -> None:
         """The model answered so many rows at once, with these labels."""

@@ -84,7 +84,7 @@ def parse_environment(raw: bytes, file: str) -> Environment:
     problems = [*document.problems, *_soak_without_after(found, document)]
     if problems:
         raise EnvironmentInvalid(file, problems)
-    return _build(found, {path: spot.line for path, spot in document.spots.items()})
+    return _build(found, {path: span.line for path, span in document.spans.items()})
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -153,8 +153,8 @@ def _explain(error: ErrorDetails, document: Document) -> Problem:
 def _found(value: Any, path: Path, document: Document) -> str:
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
-    spot = document.spots.get(path)
-    return show(spot.written) if spot and spot.written else "nothing"
+    span = document.spans.get(path)
+    return show(span.written) if span and span.written else "nothing"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,7 +29,7 @@ Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Span:
     """Where a value stands in the text, and how it is written there."""
 
     line: int  # from 1
@@ -58,14 +58,14 @@ class Document:
     """What was read. ``value`` is None where the file could not be read to its end."""
 
     value: dict[str, Any] | None = None
-    spots: dict[Path, Spot] = field(default_factory=dict)
+    spans: dict[Path, Span] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def line(self, path: Path) -> int:
         """The line of the value at ``path``, or of the nearest value around it."""
-        while path and path not in self.spots:
+        while path and path not in self.spans:
             path = path[:-1]
-        return self.spots[path].line if path in self.spots else 1
+        return self.spans[path].line if path in self.spans else 1
 
 
 class _Unreadable(Exception):  # noqa: N818 - never leaves this file
@@ -188,8 +188,8 @@ class _Reader:
                 self._note(event, (*path, key), "an anchor or a tag on a key", "plain words", "remove it")
             value = self._value(self._next(), (*path, key))
             if isinstance(value, dict | list):  # a missing field is reported at its parent's name
-                spot = self._document.spots[*path, key]
-                self._document.spots[*path, key] = replace(spot, line=min(spot.line, _line(event)))
+                span = self._document.spans[*path, key]
+                self._document.spans[*path, key] = replace(span, line=min(span.line, _line(event)))
             if key == "<<":
                 self._note(event, (*path, key), "a merge key", "plain fields", "write the fields out")
             elif key in mapping:
@@ -222,7 +222,7 @@ class _Reader:
     def _spot(self, event: Any, path: Path) -> None:
         start, end = event.start_mark.index, event.end_mark.index
         written = self._text[start:end] if isinstance(event, yaml.ScalarEvent) else None
-        self._document.spots.setdefault(path, Spot(_line(event), start, end, written))
+        self._document.spans.setdefault(path, Span(_line(event), start, end, written))
 
     def _note(self, event: Any, path: Path, *words: str) -> None:
         found, allowed, advice = words

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml.environment.gate_schema import ChampionPolicy
-from ml.evidence import Outcome, Verdict
+from ml.evidence import CheckOutcome, Verdict
 from ml.gates.subject import Array, Champion, Subject
 from serving.model.predictions import Predictions
 
@@ -51,9 +51,9 @@ def check(subject: Subject, policy: ChampionPolicy) -> Sequence[Verdict]:
     """Compare both on the same rows by a paired bootstrap: all rows first, then each named slice."""
     champion = subject.champion
     if champion is None:
-        return _all_say(policy, Outcome.PASS, 0.0, "no version is live here to compare with")
+        return _all_say(policy, CheckOutcome.PASS, 0.0, "no version is live here to compare with")
     if champion.answers is None:
-        return _all_say(policy, Outcome.INCONCLUSIVE, math.nan, champion.silent)
+        return _all_say(policy, CheckOutcome.INCONCLUSIVE, math.nan, champion.silent)
     gains = row_gains(subject, champion, policy.metric)
     verdicts = [_overall(f"champion.{policy.metric}", difference(gains), policy, champion)]
     if policy.slices:
@@ -61,9 +61,9 @@ def check(subject: Subject, policy: ChampionPolicy) -> Sequence[Verdict]:
     return verdicts
 
 
-def _all_say(policy: ChampionPolicy, outcome: Outcome, value: float, reason: str) -> Sequence[Verdict]:
+def _all_say(policy: ChampionPolicy, outcome: CheckOutcome, value: float, reason: str) -> Sequence[Verdict]:
     """Return the same verdict for the whole and, where slices are named, for them."""
-    op = ">=" if outcome is Outcome.PASS else "not known to be >="
+    op = ">=" if outcome is CheckOutcome.PASS else "not known to be >="
     verdicts = [Verdict(f"champion.{policy.metric}", outcome, value, op, 0.0, reason)]
     if policy.slices:
         verdicts.append(Verdict("champion.slices", outcome, value, op, -policy.slice_margin, reason))
@@ -117,9 +117,9 @@ def _overall(name: str, found: Difference, policy: ChampionPolicy, champion: Cha
     target = 0.0 if policy.require == "improve" else -policy.margin
     surely = found.low > target if policy.require == "improve" else found.low >= target
     surely_not = found.high <= target if policy.require == "improve" else found.high < target
-    outcome = Outcome.PASS if surely else Outcome.FAIL if surely_not else Outcome.INCONCLUSIVE
+    outcome = CheckOutcome.PASS if surely else CheckOutcome.FAIL if surely_not else CheckOutcome.INCONCLUSIVE
     says = f"against {champion.name}: {found.mean:+.4f}, surely between {found.low:+.4f} and {found.high:+.4f}"
-    if outcome is Outcome.INCONCLUSIVE:
+    if outcome is CheckOutcome.INCONCLUSIVE:
         more = found.rows_to_settle(target)
         says += "; no number of rows settles it" if more is None else f"; about {more:,} more rows would settle it"
     return Verdict(name, outcome, found.mean, _relation(found.mean, target), target, says)
@@ -132,17 +132,17 @@ def _slices(found: Sequence[Slice], policy: ChampionPolicy) -> Verdict:
     note = f"; too few rows in {', '.join(skipped)}" if skipped else ""
     if not large:
         reason = f"no slice has {SMALLEST_SLICE} rows{note}"
-        return Verdict("champion.slices", Outcome.INCONCLUSIVE, 0.0, ">=", -policy.slice_margin, reason)
+        return Verdict("champion.slices", CheckOutcome.INCONCLUSIVE, 0.0, ">=", -policy.slice_margin, reason)
     worst = min(large, key=lambda s: s.difference.mean)
     gain, target = worst.difference, -policy.slice_margin
-    outcome = Outcome.PASS
+    outcome = CheckOutcome.PASS
     if gain.mean < target:
-        outcome = Outcome.FAIL if gain.high < 0 else Outcome.INCONCLUSIVE
+        outcome = CheckOutcome.FAIL if gain.high < 0 else CheckOutcome.INCONCLUSIVE
     says = (
         f"worst slice {worst.column}={worst.value} ({gain.rows:,} rows): {gain.mean:+.4f},"
         f" surely between {gain.low:+.4f} and {gain.high:+.4f}{note}"
     )
-    if outcome is Outcome.INCONCLUSIVE and (more := gain.rows_to_settle(0.0)) is not None:
+    if outcome is CheckOutcome.INCONCLUSIVE and (more := gain.rows_to_settle(0.0)) is not None:
         says += f"; about {more:,} more such rows would settle it"
     return Verdict("champion.slices", outcome, gain.mean, _relation(gain.mean, target), target, says)
 

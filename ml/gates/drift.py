@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ml.environment.gate_schema import DriftLimits, Threshold
-from ml.evidence import Outcome, Verdict
+from ml.evidence import CheckOutcome, Verdict
 from ml.gates.judge import judge
 from ml.gates.subject import Array, Subject
 from ml.reference import Profile, shares_of
@@ -40,7 +40,7 @@ def check(subject: Subject, limits: DriftLimits) -> Sequence[Verdict]:
 def _verdict(name: str, values: dict[str, float], limit: Threshold, *, known: bool) -> Verdict:
     if not known:
         reason = "the version records nothing of its training data: log it with ml.reference"
-        return Verdict(name, Outcome.INCONCLUSIVE, float("nan"), "not known to be <=", limit.max or 0.0, reason)
+        return Verdict(name, CheckOutcome.INCONCLUSIVE, float("nan"), "not known to be <=", limit.max or 0.0, reason)
     worst = sorted(values, key=values.__getitem__, reverse=True)[:3]
     says = "furthest: " + ", ".join(f"{column} {values[column]:.3f}" for column in worst) if worst else "no column"
     return judge(name, values[worst[0]] if worst else 0.0, limit, says)

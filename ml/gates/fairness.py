@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ml.environment.gate_schema import FairnessLimits
-from ml.evidence import Outcome, Verdict
+from ml.evidence import CheckOutcome, Verdict
 from ml.gates.judge import judge
 from ml.gates.subject import Array, Subject
 
@@ -68,4 +68,4 @@ def _unless_too_small(verdict: Verdict, found: Sequence[Group]) -> Verdict:
     if smallest.rows >= SMALLEST_GROUP:
         return verdict
     reason = f"only {smallest.rows} rows of {smallest.value}: {SMALLEST_GROUP} are needed to tell"
-    return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{reason} ({verdict.reason})")
+    return replace(verdict, outcome=CheckOutcome.INCONCLUSIVE, reason=f"{reason} ({verdict.reason})")

@@ -3,7 +3,7 @@
 import math
 
 from ml.environment.gate_schema import Threshold
-from ml.evidence import Outcome, Verdict
+from ml.evidence import CheckOutcome, Verdict
 
 
 def judge(name: str, value: float, limit: Threshold, reason: str) -> Verdict:
@@ -16,5 +16,5 @@ def judge(name: str, value: float, limit: Threshold, reason: str) -> Verdict:
         holds = value <= threshold
     if math.isnan(value):
         otherwise = "is no number, so not"
-    outcome = Outcome.PASS if holds else Outcome.FAIL
+    outcome = CheckOutcome.PASS if holds else CheckOutcome.FAIL
     return Verdict(name, outcome, value, op if holds else otherwise, threshold, reason)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ml.environment.gate_schema import Threshold
-from ml.evidence import Outcome, Verdict
+from ml.evidence import CheckOutcome, Verdict
 from ml.gates.judge import judge
 from ml.gates.subject import Subject
 from serving.model.model_dir import Column
@@ -25,7 +25,9 @@ def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
         return [judge("schema", 0, limit, says)]
     if not champion.columns:
         return [
-            Verdict("schema", Outcome.INCONCLUSIVE, math.nan, "not known to be <=", limit.max or 0.0, champion.silent)
+            Verdict(
+                "schema", CheckOutcome.INCONCLUSIVE, math.nan, "not known to be <=", limit.max or 0.0, champion.silent
+            )
         ]
     broken = breaks(champion.columns, subject.columns)
     if champion.outputs != subject.outputs:

@@ -16,10 +16,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import Journal
-from receiver.adapters.sqlite.queries import Records
+from receiver.adapters.sqlite.queries import StateQueries
 from receiver.admin.metrics import Exposition, StateCollector
 from receiver.admin.page import render
-from receiver.admin.queries import Desk
+from receiver.admin.queries import AdminQueries
 from receiver.core.redact import Redactor
 from receiver.planning.status import SlotStatus
 
@@ -61,9 +61,9 @@ def admin_config(
 
 def admin_app(database: Database, rows: Callable[[], Sequence[SlotStatus]], redact: Redactor) -> FastAPI:
     """The app; ``rows`` asks registry and servers, and raises PinrailError where it cannot."""
-    records = Records(database)
-    desk = Desk(Journal(database), records, rows, redact)
-    metrics = Exposition(StateCollector(records, desk))
+    records = StateQueries(database)
+    queries = AdminQueries(Journal(database), records, rows, redact)
+    metrics = Exposition(StateCollector(records, queries))
     app = FastAPI(title="Pinrail", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
     app.mount("/static", StaticFiles(directory=STATIC))
@@ -72,22 +72,22 @@ def admin_app(database: Database, rows: Callable[[], Sequence[SlotStatus]], reda
 
     @app.get("/", response_class=HTMLResponse)
     def dashboard() -> str:
-        return render(desk, SHOWN)
+        return render(queries, SHOWN)
 
     @app.get("/api/environments")
     def environments() -> JSONResponse:
-        truth = desk.truth()
+        truth = queries.truth()
         return _json(
             {"environments": truth.environments, "problem": truth.problem}, status=503 if truth.problem else 200
         )
 
     @app.get("/api/deployments")
     def deployments(limit: Limit = 50, environment: str | None = None, model: str | None = None) -> JSONResponse:
-        return _json({"deployments": desk.deployments(limit, environment, model)})
+        return _json({"deployments": queries.deployments(limit, environment, model)})
 
     @app.get("/api/deliveries")
     def deliveries(limit: Limit = 50, job: int | None = None) -> JSONResponse:
-        return _json({"deliveries": desk.deliveries(limit, job)})
+        return _json({"deliveries": queries.deliveries(limit, job)})
 
     @app.get("/healthz")
     async def healthz() -> JSONResponse:
@@ -95,7 +95,7 @@ def admin_app(database: Database, rows: Callable[[], Sequence[SlotStatus]], reda
 
     @app.get("/readyz")
     def readyz() -> JSONResponse:
-        checks = readiness(records, desk)
+        checks = readiness(records, queries)
         ready = all(check == "ok" for check in checks.values())
         return JSONResponse({"status": "ok" if ready else "not ready", **checks}, 200 if ready else 503)
 
@@ -106,7 +106,7 @@ def admin_app(database: Database, rows: Callable[[], Sequence[SlotStatus]], reda
     return app
 
 
-def readiness(records: Records, desk: Desk) -> dict[str, str]:
+def readiness(records: StateQueries, queries: AdminQueries) -> dict[str, str]:
     """What has to work before this receiver can deploy anything, each ``ok`` or why not."""
     try:
         overdue = records.overdue_seconds()
@@ -116,7 +116,7 @@ def readiness(records: Records, desk: Desk) -> dict[str, str]:
     worker = "ok" if looked else "has not looked at the branch yet"
     if overdue > OVERDUE_SECONDS:
         worker = f"a job has been due for {overdue:.0f} s and nobody has begun it"
-    truth = desk.truth()
+    truth = queries.truth()
     unknown = next((row.reason for row in truth.environments if row.state == "unknown"), None)
     return {"state": "ok", "worker": worker, "world": truth.problem or unknown or "ok"}
 

@@ -6,16 +6,16 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from receiver.adapters.sqlite.queries import Count, Records
-from receiver.admin.queries import Desk
+from receiver.adapters.sqlite.queries import Count, StateQueries
+from receiver.admin.queries import AdminQueries
 
 
 class StateCollector(Collector):
     """Turns what is recorded, and what is true now, into metric families."""
 
-    def __init__(self, records: Records, desk: Desk) -> None:
+    def __init__(self, records: StateQueries, queries: AdminQueries) -> None:
         self._records = records
-        self._desk = desk
+        self._desk = queries
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not scrape."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from receiver.admin.queries import Desk
+from receiver.admin.queries import AdminQueries
 from receiver.admin.views import EnvironmentView
 from receiver.cli.output import ago
 
@@ -40,16 +40,16 @@ TONES = {
 }
 
 
-def render(desk: Desk, shown: int) -> str:
+def render(queries: AdminQueries, shown: int) -> str:
     """The whole page; tables have ``shown`` rows at most."""
-    truth = desk.truth()
+    truth = queries.truth()
     return _TEMPLATES.get_template("dashboard.html").render(
         truth=truth,
         summary=summary(truth.environments, truth.problem),
-        deployments=desk.deployments(shown),
-        deliveries=desk.deliveries(shown),
-        quarantined=desk.quarantined(),
-        jobs=desk.jobs(),
+        deployments=queries.deployments(shown),
+        deliveries=queries.deliveries(shown),
+        quarantined=queries.quarantined(),
+        jobs=queries.jobs(),
     )
 
 

@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from receiver.adapters.sqlite.journal import Journal, Quarantine
-from receiver.adapters.sqlite.queries import DeliveryRow, JobRow, Records
+from receiver.adapters.sqlite.queries import DeliveryRow, JobRow, StateQueries
 from receiver.admin.views import DeliveryView, DeploymentView, EnvironmentView, Truth, deployment_views, iso
 from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor
 from receiver.planning.status import SlotStatus
 
 
-class Desk:
+class AdminQueries:
     """Gathers what is shown. Safe to ask from several threads."""
 
     def __init__(
-        self, journal: Journal, records: Records, rows: Callable[[], Sequence[SlotStatus]], redact: Redactor
+        self, journal: Journal, records: StateQueries, rows: Callable[[], Sequence[SlotStatus]], redact: Redactor
     ) -> None:
         self._journal = journal
         self._records = records

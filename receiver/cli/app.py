@@ -138,10 +138,10 @@ def promote(
     """
     from receiver.cli.tables import show_proposed
     from receiver.pull_requests.advance import advance
-    from receiver.pull_requests.promotion import Change
+    from receiver.pull_requests.promotion import PinChange
     from receiver.wiring import open_forge, open_services
 
-    show_proposed(advance(open_services(), open_forge(), Change(model, version, to)), as_json=json)
+    show_proposed(advance(open_services(), open_forge(), PinChange(model, version, to)), as_json=json)
 
 
 @app.command()
@@ -157,11 +157,11 @@ def rollback(
     """Open a pull request that pins an earlier version again."""
     from receiver.cli.tables import show_proposed, show_restored
     from receiver.core.state import Slot
-    from receiver.pull_requests.rollback import await_restored, find_way, propose_rollback, restore
+    from receiver.pull_requests.rollback import await_restored, plan_rollback, propose_rollback, restore
     from receiver.wiring import open_forge, open_queue, open_services
 
     services = open_services()
-    way = find_way(services, Slot(environment, model), to, now=now)
+    way = plan_rollback(services, Slot(environment, model), to, now=now)
     if now:
         restore(services, open_queue(), way, reason)
         show_restored(way, restored=await_restored(services, way), as_json=json)

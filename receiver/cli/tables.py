@@ -11,10 +11,10 @@ from receiver.cli.output import ago, clock, first_line, print_json, print_table,
 from receiver.core.deployment import verified_at
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.redact import Redactor, plain, plain_lines
-from receiver.planning.observe import Finding, Look, consider, look
+from receiver.planning.observe import Assessment, Observation, assess, look
 from receiver.planning.status import reason_of, state_of, statuses
 from receiver.pull_requests.proposal import Proposed
-from receiver.pull_requests.rollback import Way
+from receiver.pull_requests.rollback import RollbackPlan
 from receiver.services import Services
 
 
@@ -48,7 +48,7 @@ class LiveRow:
 def show_plan(services: Services, *, as_json: bool) -> None:
     """Print old -> new per slot, the metrics of both, the actions, and the reason for any refusal."""
     seen = look(services)
-    rows = [_plan_row(services, seen, consider(services, seen, slot)) for slot in seen.slots()]
+    rows = [_plan_row(services, seen, assess(services, seen, slot)) for slot in seen.slots()]
     if as_json:
         print_json({"commit": seen.snapshot.commit, "stale": seen.snapshot.stale, "plan": [asdict(r) for r in rows]})
         return
@@ -185,25 +185,25 @@ def show_proposed(proposed: Proposed, *, as_json: bool) -> None:
         print(f"open the pull request: {promotion.compare}" if promotion.compare else by_hand)
 
 
-def show_restored(way: Way, *, restored: bool, as_json: bool) -> None:
+def show_restored(way: RollbackPlan, *, restored: bool, as_json: bool) -> None:
     """Print whether the receiver has put a version back already; for people, beside what a program reads."""
     said = "serves again" if restored else "is not verified yet; a running receiver goes on, see pinrail status"
     print(f"{way.slot}: v{way.pinned} is held, v{way.target} {said}", file=sys.stderr if as_json else sys.stdout)
 
 
-def _plan_row(services: Services, seen: Look, finding: Finding) -> PlanRow:
-    old = finding.verified.version if finding.verified else None
-    metrics = {version: _measured(services, finding.slot.model, version) for version in {old, finding.pinned}}
+def _plan_row(services: Services, seen: Observation, assessment: Assessment) -> PlanRow:
+    old = assessment.verified.version if assessment.verified else None
+    metrics = {version: _measured(services, assessment.slot.model, version) for version in {old, assessment.pinned}}
     return PlanRow(
-        environment=finding.slot.environment,
-        model=finding.slot.model,
+        environment=assessment.slot.environment,
+        model=assessment.slot.model,
         old=old,
-        new=finding.pinned,
-        verdict=state_of(seen, finding),
-        reason=plain_lines(reason_of(seen, finding)),
-        actions=[str(action) for action in finding.actions],
+        new=assessment.pinned,
+        verdict=state_of(seen, assessment),
+        reason=plain_lines(reason_of(seen, assessment)),
+        actions=[str(action) for action in assessment.actions],
         metrics_old=metrics[old],
-        metrics_new=metrics[finding.pinned],
+        metrics_new=metrics[assessment.pinned],
     )
 
 

@@ -35,7 +35,7 @@ _WORST_FIRST: Sequence[State] = ("error", "failure", "pending", "success")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PinStatus:
     """How the pin of one slot stands at one commit."""
 
     slot: Slot
@@ -52,29 +52,29 @@ class Standing:
         return _SENTENCES[self.outcome].format(what=what, why=plain(self.reason.partition("\n")[0]))
 
 
-def standings(
-    deployments: Iterable[Deployment], held: Mapping[Slot, Standing], found: Iterable[Standing] = ()
-) -> list[Standing]:
+def pin_statuses(
+    deployments: Iterable[Deployment], held: Mapping[Slot, PinStatus], found: Iterable[PinStatus] = ()
+) -> list[PinStatus]:
     """How each slot stands at a commit, after these of its deployments (oldest first) and what is held there.
 
     ``found`` says it of slots for which nothing was deployed. Healing says nothing about the pin: what heals may be
     the version before it. Unless it fails.
     """
-    pins: dict[Slot, Standing] = {}
-    healed: dict[Slot, Standing] = {}
-    ailing: dict[Slot, Standing] = {}
+    pins: dict[Slot, PinStatus] = {}
+    healed: dict[Slot, PinStatus] = {}
+    unhealthy: dict[Slot, PinStatus] = {}
     for deployment in deployments:
         draft = deployment.draft
-        standing = Standing(draft.slot, draft.to_version, deployment.state, deployment.reason)
-        ailing.pop(draft.slot, None)
+        status = PinStatus(draft.slot, draft.to_version, deployment.state, deployment.reason)
+        unhealthy.pop(draft.slot, None)
         if draft.cause != DRIFT:
-            pins[draft.slot] = standing
+            pins[draft.slot] = status
         else:
-            (ailing if deployment.state is Outcome.NEEDS_HUMAN else healed)[draft.slot] = standing
-    return list({**healed, **{s.slot: s for s in found}, **pins, **ailing, **held}.values())
+            (unhealthy if deployment.state is Outcome.NEEDS_HUMAN else healed)[draft.slot] = status
+    return list({**healed, **{s.slot: s for s in found}, **pins, **unhealthy, **held}.values())
 
 
-def sum_up(found: Iterable[Standing]) -> tuple[State, str]:
+def aggregate(found: Iterable[PinStatus]) -> tuple[State, str]:
     """One state and one sentence for all models of an environment: the worst decides, and is named first."""
     ordered = sorted(found, key=lambda s: (_WORST_FIRST.index(state_of(s.outcome)), s.slot))
     if not ordered:
@@ -87,7 +87,7 @@ def state_of(outcome: Outcome) -> State:
     return _STATES[outcome]
 
 
-def left_behind(history: Sequence[Deployment], revision: str) -> list[Deployment]:
+def superseded(history: Sequence[Deployment], revision: str) -> list[Deployment]:
     """The unfinished attempts at earlier commits that this commit takes over from, newest first, one per commit.
 
     ``history`` is one slot's, oldest first.

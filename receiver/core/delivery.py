@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class DeliveryKind(StrEnum):
     """What a verified delivery means for us."""
 
     ACCEPTED = "accepted"  # a reason to look at the branch and the world
@@ -13,10 +13,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Classification:
     """What a delivery means, and why, for a person."""
 
-    kind: Kind
+    kind: DeliveryKind
     note: str
 
 
@@ -28,5 +28,5 @@ class Delivery:
     sender: str  # github | mlflow
     event: str
     body: bytes
-    verdict: Verdict
+    verdict: Classification
     cause: str  # of the job that it asks for

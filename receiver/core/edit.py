@@ -24,8 +24,8 @@ def edit_pin(raw: bytes, model: str, version: int, file: str = "the environment 
     if not 1 <= version <= MAX_INTEGER:
         raise Rejected(f"found version {version}, allowed a whole number from 1 to {MAX_INTEGER}")
     text = raw.decode()
-    spot = read_yaml(raw).spots["models", model, "version"]
-    edited = f"{text[: spot.start]}{version}{text[spot.end :]}".encode()
+    span = read_yaml(raw).spans["models", model, "version"]
+    edited = f"{text[: span.start]}{version}{text[span.end :]}".encode()
     pins = {**before.models, model: replace(before.models[model], version=version)}
     if parse_environment(edited, file) != replace(before, models=pins):
         raise AssertionError(f"editing {file} would change more than the version of {model}")

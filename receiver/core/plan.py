@@ -14,7 +14,7 @@ from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
 ARCHIVED = "Archived"
 
 
-class Kind(StrEnum):
+class ActionKind(StrEnum):
     """What an action does. Each has exactly one handler in ``apply.py``; the crash tests enumerate them."""
 
     START = "start"  # a candidate comes up, without traffic
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 class Action:
     """One idempotent step with the state that it found and the state that it leaves."""
 
-    kind: Kind
+    kind: ActionKind
     subject: str  # what it acts on: a version ("v6"), an alias ("production") or a server's id
     before: str | None
     after: str | None
@@ -40,13 +40,15 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class EnvironmentSlot:
     """One environment's place in the registry; a ladder lists them lowest environment first."""
 
     environment: str
     alias: str
     stage: str | None
-    holder: int | None = None  # the version that belongs here, for the environments that are not being planned
+    pinned_version: int | None = (
+        None  # the version that belongs here, for the environments that are not being planned
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class World:
 
     servers: Sequence[Server]
     registry: RegistryView | None
-    ladder: Sequence[Rung]
+    environments: Sequence[EnvironmentSlot]
 
 
 def plan(goal: Goal, world: World) -> tuple[Action, ...]:
@@ -79,16 +81,18 @@ def plan(goal: Goal, world: World) -> tuple[Action, ...]:
     switching = goal.spec is not None and (fit is None or fit.role is not Role.LIVE)
     unproven = goal.spec is not None and (switching or not goal.verified)
 
-    start = [] if goal.spec is None or fit else [Action(Kind.START, _name(goal.spec), None, Role.CANDIDATE)]
-    prove = [Action(Kind.PROVE, _name(goal.spec), None, "proven")] if goal.spec and unproven else []
+    start = [] if goal.spec is None or fit else [Action(ActionKind.START, _name(goal.spec), None, Role.CANDIDATE)]
+    prove = [Action(ActionKind.PROVE, _name(goal.spec), None, "proven")] if goal.spec and unproven else []
     registry = list(registry_actions(goal, world) if goal.undo is None else undo_actions(goal.undo, world))
     switch = (
-        [Action(Kind.SWITCH, goal.slot.model, _name(live.spec) if live else None, _name(goal.spec))]
+        [Action(ActionKind.SWITCH, goal.slot.model, _name(live.spec) if live else None, _name(goal.spec))]
         if goal.spec and switching
         else []
     )
-    watch = [Action(Kind.WATCH, _name(goal.spec), None, "stable")] if goal.spec and unproven else []
-    retire = [Action(Kind.RETIRE, s.id, f"{_name(s.spec)} {s.role}", None) for s in world.servers if s is not fit]
+    watch = [Action(ActionKind.WATCH, _name(goal.spec), None, "stable")] if goal.spec and unproven else []
+    retire = [
+        Action(ActionKind.RETIRE, s.id, f"{_name(s.spec)} {s.role}", None) for s in world.servers if s is not fit
+    ]
 
     if goal.verified:
         return tuple(start + prove + switch + registry + watch + retire)
@@ -111,25 +115,25 @@ def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
     view = world.registry
     if view is None:
         return ()
-    entitled: dict[int, str] = {}
-    for rung in world.ladder:
-        own = rung.environment == goal.slot.environment
+    stage_by_version: dict[int, str] = {}
+    for environment_slot in world.environments:
+        own = environment_slot.environment == goal.slot.environment
         wanted = goal.spec.version if goal.spec else None
-        holder = wanted if own else rung.holder
-        if holder is not None and rung.stage is not None:
-            entitled[holder] = rung.stage
-    ours = {rung.stage for rung in world.ladder if rung.stage is not None}
+        pinned_version = wanted if own else environment_slot.pinned_version
+        if pinned_version is not None and environment_slot.stage is not None:
+            stage_by_version[pinned_version] = environment_slot.stage
+    ours = {environment_slot.stage for environment_slot in world.environments if environment_slot.stage is not None}
     raised = [
-        Action(Kind.STAGE, f"v{version}", view.stages.get(version), stage)
-        for version, stage in sorted(entitled.items())
+        Action(ActionKind.STAGE, f"v{version}", view.stages.get(version), stage)
+        for version, stage in sorted(stage_by_version.items())
         if view.stages.get(version) != stage
     ]
     archived = [
-        Action(Kind.STAGE, f"v{version}", stage, ARCHIVED)
+        Action(ActionKind.STAGE, f"v{version}", stage, ARCHIVED)
         for version, stage in sorted(view.stages.items())
-        if stage in ours and version not in entitled
+        if stage in ours and version not in stage_by_version
     ]
-    return [*raised, *_alias_action(goal, view.aliases, world.ladder), *archived]
+    return [*raised, *_alias_action(goal, view.aliases, world.environments), *archived]
 
 
 def undo_actions(done: Iterable[Action], world: World) -> Sequence[Action]:
@@ -141,15 +145,15 @@ def undo_actions(done: Iterable[Action], world: World) -> Sequence[Action]:
     view = world.registry
     if view is None:
         return ()
-    found: dict[tuple[Kind, str], str | None] = {}
-    left: set[tuple[Kind, str, str | None]] = set()
+    found: dict[tuple[ActionKind, str], str | None] = {}
+    left: set[tuple[ActionKind, str, str | None]] = set()
     for action in done:
-        if action.kind in (Kind.STAGE, Kind.ALIAS):
+        if action.kind in (ActionKind.STAGE, ActionKind.ALIAS):
             found.setdefault((action.kind, action.subject), action.before)
             left.add((action.kind, action.subject, action.after))
     actions = []
     for (kind, subject), before in reversed(found.items()):
-        if kind is Kind.STAGE:
+        if kind is ActionKind.STAGE:
             now = view.stages.get(int(subject.removeprefix("v")))
         else:
             now = _named(view.aliases.get(subject))
@@ -158,14 +162,16 @@ def undo_actions(done: Iterable[Action], world: World) -> Sequence[Action]:
     return actions
 
 
-def _alias_action(goal: Goal, aliases: Mapping[str, int], ladder: Sequence[Rung]) -> Sequence[Action]:
-    alias = next((r.alias for r in ladder if r.environment == goal.slot.environment), None)
+def _alias_action(
+    goal: Goal, aliases: Mapping[str, int], environments: Sequence[EnvironmentSlot]
+) -> Sequence[Action]:
+    alias = next((r.alias for r in environments if r.environment == goal.slot.environment), None)
     if alias is None:
         return ()
     have, want = aliases.get(alias), goal.spec.version if goal.spec else None
     if have == want:
         return ()
-    return [Action(Kind.ALIAS, alias, _named(have), _named(want))]
+    return [Action(ActionKind.ALIAS, alias, _named(have), _named(want))]
 
 
 def _named(version: int | None) -> str | None:

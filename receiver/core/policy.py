@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ml.evidence import Evidence, gate_digest
-from ml.evidence import Outcome as CheckOutcome
+from ml.evidence import CheckOutcome, Evidence, gate_digest
 from receiver.core.deployment import Deployment, Outcome, longest_live
 
 
@@ -23,7 +22,7 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PromotionRequest:
     """What the pin asks for, and everything that speaks for or against it."""
 
     environment: str
@@ -40,14 +39,14 @@ class Request:
     now: float  # seconds since the epoch
 
 
-def decide(request: Request) -> Hold | None:
+def decide(request: PromotionRequest) -> Hold | None:
     """None: go. An override and a version that has been live here before need neither gate nor soak."""
     if request.override is not None or was_live_here(request):
         return None
     return gate(request) or soak(request)
 
 
-def was_live_here(request: Request) -> bool:
+def was_live_here(request: PromotionRequest) -> bool:
     """The same bytes were verified in this slot before: going back to them must work on a bad day too."""
     return any(
         d.state is Outcome.LIVE and d.draft.to_version == request.version and d.draft.digest == request.digest
@@ -55,7 +54,7 @@ def was_live_here(request: Request) -> bool:
     )
 
 
-def gate(request: Request) -> Hold | None:
+def gate(request: PromotionRequest) -> Hold | None:
     """Evidence exists, still describes these bytes and this gate, and every check passed."""
     if not request.gate:
         return None
@@ -78,7 +77,7 @@ def gate(request: Request) -> Hold | None:
     return None
 
 
-def why_void(evidence: Evidence, request: Request) -> str | None:
+def why_void(evidence: Evidence, request: PromotionRequest) -> str | None:
     """Say which of the things that the evidence is bound to has changed, or None where it stands."""
     about = (evidence.model, evidence.version, evidence.environment)
     if about != (request.model, request.version, request.environment):
@@ -99,7 +98,7 @@ def why_void(evidence: Evidence, request: Request) -> str | None:
     return None
 
 
-def soak(request: Request) -> Hold | None:
+def soak(request: PromotionRequest) -> Hold | None:
     """Live and verified in the environment before this one, for as long as the policy says."""
     if request.follows is None:
         return None

@@ -25,7 +25,7 @@ STOP_SECONDS = 2.0  # a call that GitHub does not answer is left alone
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class IngressStatus:
     """Where GitHub delivers, in words for a person."""
 
     public_url: str
@@ -35,7 +35,7 @@ class Reached:
 class Ingress:
     """The tunnel and the webhook, from :meth:`start` to :meth:`stop`. ``told`` hears once how the start went."""
 
-    def __init__(self, settings: Settings, *, tunnel: bool, told: Callable[[Reached], None]) -> None:
+    def __init__(self, settings: Settings, *, tunnel: bool, told: Callable[[IngressStatus], None]) -> None:
         """Rejected: a tunnel is asked for, and there is no NGROK_AUTHTOKEN."""
         self._settings = settings
         self._told = told
@@ -65,12 +65,14 @@ class Ingress:
 
     def _run(self) -> None:
         if self._tunnel is None:
-            self._told(Reached("none of ours (--tunnel none)", "yours to register, or none: polling finds commits"))
+            self._told(
+                IngressStatus("none of ours (--tunnel none)", "yours to register, or none: polling finds commits")
+            )
             return
         self._news.wait(TUNNEL_SECONDS)
         words, again = self._register()
         if not self._ending:
-            self._told(Reached(self._url or "none yet: the tunnel is tried again", words))
+            self._told(IngressStatus(self._url or "none yet: the tunnel is tried again", words))
         backoff = FIRST_BACKOFF_SECONDS
         while not self._ending:
             if self._news.wait(None if again is None else max(again, backoff)):

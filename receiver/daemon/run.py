@@ -23,15 +23,15 @@ from receiver.core.redact import Redactor
 from receiver.daemon.ingress import PATH, Ingress
 from receiver.daemon.listener import Listener
 from receiver.daemon.logs import configure_logs
-from receiver.daemon.signals import Ending
-from receiver.daemon.startup_summary import greet
+from receiver.daemon.signals import ShutdownSignal
+from receiver.daemon.startup_summary import log_startup_summary
 from receiver.intake.app import PublicApp, Senders
 from receiver.intake.github import Watched
 from receiver.intake.server import server_config
-from receiver.planning.status import Board
+from receiver.planning.status import StatusBoard
 from receiver.reconciler.worker import Worker
 from receiver.settings import Settings
-from receiver.wiring import build, build_courier, build_follow_ups, open_database, remember_target
+from receiver.wiring import build, build_background_tasks, build_dispatcher, open_database, remember_target
 from serving.http.bounded import allow_open_files
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
     configure_logs(redact)
     sys.setswitchinterval(SWITCH_SECONDS)
     allow_open_files()
-    ending = Ending()
+    ending = ShutdownSignal()
     with exclusive(settings.pinrail_state_dir), ExitStack() as cleanup:
         opening = tunnel == "ngrok" or (tunnel is None and settings.ngrok_authtoken is not None)
         _start(settings, redact, cleanup, tunnel=opening)
@@ -66,27 +66,27 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     database = open_database(settings)
     services = build(settings, database)
     remember_target(settings, services.target)
-    ingress = Ingress(settings, tunnel=tunnel, told=partial(greet, settings, services.source))
+    ingress = Ingress(settings, tunnel=tunnel, told=partial(log_startup_summary, settings, services.source))
     queue = Queue(database, redact)
     inbox = Inbox(database, queue)
     cleanup.callback(inbox.close)
-    board = Board(services)
-    follow_ups = build_follow_ups(settings, services)
-    worker = Worker(services, queue, board, settings.pinrail_poll_seconds, follow_ups)
-    admin = Listener(admin_config(database, board.rows, settings.pinrail_admin_port, redact), "admin")
+    status_board = StatusBoard(services)
+    background_tasks = build_background_tasks(settings, services)
+    worker = Worker(services, queue, status_board, settings.pinrail_poll_seconds, background_tasks)
+    admin = Listener(admin_config(database, status_board.rows, settings.pinrail_admin_port, redact), "admin")
     cleanup.callback(admin.stop)
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
     # Bound before the first job: a receiver that can't have its ports must not deploy.
     told_to_stop = threading.Event()
     senders = {
         **notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls], redact),
-        **build_courier(settings, services),
+        **build_dispatcher(settings, services),
     }
     outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, told_to_stop), name="outbox")
     working = threading.Thread(target=worker.run, name="worker")
-    for follow_up in follow_ups:
-        follow_up.start()
-        cleanup.callback(follow_up.stop)
+    for task in background_tasks:
+        task.start()
+        cleanup.callback(task.stop)
     for thread, end in ((outbox, told_to_stop.set), (working, worker.stop)):
         thread.start()
         cleanup.callback(thread.join)

@@ -6,7 +6,7 @@ import socket
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Ending:
+class ShutdownSignal:
     """Notes signals from when it is made, for the main thread to wait for.
 
     Through a socket: the kernel may hand a signal to any thread, and Python runs its handlers in the main one alone,

@@ -5,14 +5,14 @@ import logging
 from receiver.core.errors import PinrailError
 from receiver.core.pins import read_pins
 from receiver.core.redact import Redactor
-from receiver.daemon.ingress import Reached
+from receiver.daemon.ingress import IngressStatus
 from receiver.ports import Source
 from receiver.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def greet(settings: Settings, source: Source, reached: Reached) -> None:
+def log_startup_summary(settings: Settings, source: Source, reached: IngressStatus) -> None:
     """Log them."""
     log.info("public URL: %s", reached.public_url)
     log.info("webhook: %s", reached.webhook)

@@ -12,16 +12,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from receiver.core.delivery import Delivery, Kind
+from receiver.core.delivery import Delivery, DeliveryKind
 from receiver.core.errors import Retryable
 from receiver.intake import github, mlflow
 from receiver.intake.headers import Headers, only
-from serving.http.body import BodyReader, Gone, Limits, Message, Receive, TooBusy, TooLarge, TooSlow
+from serving.http.body import BodyLimits, BodyReader, Gone, Message, Receive, TooBusy, TooLarge, TooSlow
 
 log = logging.getLogger(__name__)
 
 # GitHub caps a payload at 25 MB and waits 10 s.
-LIMITS = Limits(
+LIMITS = BodyLimits(
     body_bytes=25 * 1024 * 1024, body_seconds=8.0, budget_bytes=128 * 1024 * 1024, linger_bytes=50 * 1024 * 1024
 )
 LARGE = 256 * 1024  # bytes; hashing and parsing more than this would hold up everybody else's answers
@@ -31,7 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 REPEAT_SECONDS = 60.0  # how often refusals are told at most: strangers shall not write our log
 
 
-class Inbox(Protocol):
+class DeliveryStore(Protocol):
     """Where verified deliveries are kept."""
 
     async def accept(self, delivery: Delivery) -> None:
@@ -75,7 +75,7 @@ NOT_STORED = Answer(503, "the delivery could not be stored; deliver it again", (
 class PublicApp:
     """The ASGI app of the public listener."""
 
-    def __init__(self, senders: Senders, inbox: Inbox, limits: Limits = LIMITS) -> None:
+    def __init__(self, senders: Senders, inbox: DeliveryStore, limits: BodyLimits = LIMITS) -> None:
         self._senders = senders
         self._inbox = inbox
         self._bodies = BodyReader(limits)
@@ -149,7 +149,7 @@ class PublicApp:
 
     async def _store(self, delivery: Delivery) -> Answer:
         """Commit first, answer then."""
-        if delivery.verdict.kind is Kind.MALFORMED:
+        if delivery.verdict.kind is DeliveryKind.MALFORMED:
             return Answer(400, delivery.verdict.note)
         try:
             await self._inbox.accept(delivery)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from receiver.core.delivery import Kind, Verdict
+from receiver.core.delivery import Classification, DeliveryKind
 from receiver.core.redact import plain
 from receiver.intake.headers import Headers, only
 from receiver.intake.strict_json import NotStrictJsonError, field, parse_object
@@ -63,22 +63,22 @@ def identify(headers: Headers) -> tuple[str, str] | None:
     return (delivery[0].decode(), event[0].decode()) if delivery and event else None
 
 
-def parse(event: str, body: bytes, watched: Watched) -> Verdict:
+def parse(event: str, body: bytes, watched: Watched) -> Classification:
     """What a signed delivery means for the watched branch."""
     try:
         payload = parse_object(body)
         if event == "ping":
-            return Verdict(Kind.IGNORED, "ping: the webhook is set up")
+            return Classification(DeliveryKind.IGNORED, "ping: the webhook is set up")
         if event == "push":
             return _push(payload, watched)
         if event == "pull_request":
             return _pull_request(payload, watched)
     except NotStrictJsonError as error:
-        return Verdict(Kind.MALFORMED, plain(str(error)))
-    return Verdict(Kind.IGNORED, f"{event}: only pushes and pull requests are acted on")
+        return Classification(DeliveryKind.MALFORMED, plain(str(error)))
+    return Classification(DeliveryKind.IGNORED, f"{event}: only pushes and pull requests are acted on")
 
 
-def _push(payload: dict[str, Any], watched: Watched) -> Verdict:
+def _push(payload: dict[str, Any], watched: Watched) -> Classification:
     repository = field(field(payload, "repository", dict), "full_name", str)
     ref = field(payload, "ref", str)
     deleted = field(payload, "deleted", bool) if "deleted" in payload else False
@@ -92,10 +92,10 @@ def _push(payload: dict[str, Any], watched: Watched) -> Verdict:
         return _ignored(f"{watched.branch} was deleted; what runs keeps running")
     after = payload.get("after")
     commit = f" to {after[:12]}" if isinstance(after, str) and _COMMIT.fullmatch(after) else ""
-    return Verdict(Kind.ACCEPTED, f"{watched.branch} moved{commit}")
+    return Classification(DeliveryKind.ACCEPTED, f"{watched.branch} moved{commit}")
 
 
-def _pull_request(payload: dict[str, Any], watched: Watched) -> Verdict:
+def _pull_request(payload: dict[str, Any], watched: Watched) -> Classification:
     """Only a reason to ask GitHub what is open: the number is for the log, and nothing else of it is kept."""
     repository = field(field(payload, "repository", dict), "full_name", str)
     action, number = field(payload, "action", str), field(payload, "number", int)
@@ -108,8 +108,8 @@ def _pull_request(payload: dict[str, Any], watched: Watched) -> Verdict:
     retargeted = action == "edited" and "base" in field(payload, "changes", dict)
     if action not in PLANNED_AGAIN and not retargeted:
         return _ignored(f"{what}: its commits and its base stay")
-    return Verdict(Kind.ACCEPTED, plain(what)[:300])
+    return Classification(DeliveryKind.ACCEPTED, plain(what)[:300])
 
 
-def _ignored(note: str) -> Verdict:
-    return Verdict(Kind.IGNORED, plain(note)[:300])
+def _ignored(note: str) -> Classification:
+    return Classification(DeliveryKind.IGNORED, plain(note)[:300])

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 
-from receiver.core.delivery import Kind, Verdict
+from receiver.core.delivery import Classification, DeliveryKind
 from receiver.core.redact import plain
 from receiver.intake.headers import Headers, only
 from receiver.intake.strict_json import NotStrictJsonError, field, parse_object
@@ -46,14 +46,14 @@ def identify(headers: Headers) -> str:
     return (only(headers, DELIVERY) or b"").decode()
 
 
-def parse(body: bytes) -> tuple[str, Verdict]:
+def parse(body: bytes) -> tuple[str, Classification]:
     """The event as ``entity.action``, and what it means for us."""
     try:
         payload = parse_object(body)
         entity, action = field(payload, "entity", str), field(payload, "action", str)
     except NotStrictJsonError as error:
-        return "", Verdict(Kind.MALFORMED, plain(str(error)))
+        return "", Classification(DeliveryKind.MALFORMED, plain(str(error)))
     event = plain(f"{entity}.{action}")[:64]
     if entity in _ENTITIES:
-        return event, Verdict(Kind.ACCEPTED, f"the registry changed: {event}")
-    return event, Verdict(Kind.IGNORED, f"{event}: says nothing about model versions")
+        return event, Classification(DeliveryKind.ACCEPTED, f"the registry changed: {event}")
+    return event, Classification(DeliveryKind.IGNORED, f"{event}: says nothing about model versions")

@@ -12,7 +12,7 @@ from receiver.pull_requests.revert import KIND, Reverter
 TOKEN_SECONDS = 300.0  # how often a token that GitHub refuses is tried again: somebody may have renewed it
 
 
-class Courier:
+class Dispatcher:
     """The sender of the channel ``github``. Rejected: GitHub will never take it; Retryable: not now."""
 
     def __init__(self, news: GitHubSender, reverter: Reverter, redact: Redactor) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 from receiver.adapters.github.sender import CHANNEL, status_message
 from receiver.adapters.github.statuses import CommitStatus
-from receiver.adapters.sqlite.journal import Told
-from receiver.core.commit_status import DRIFT, Standing, standings, sum_up
+from receiver.adapters.sqlite.journal import PublishedStatus
+from receiver.core.commit_status import DRIFT, PinStatus, aggregate, pin_statuses
 from receiver.core.deployment import Outcome
 from receiver.core.errors import InvalidPins
 from receiver.core.pins import environment_of, path_of
-from receiver.notifications.progress import context_of, end_left_behind, held_at, tell_left_behind
-from receiver.planning.observe import Finding, Look
+from receiver.notifications.progress import context_of, end_superseded_deployments, end_superseded_statuses, held_at
+from receiver.planning.observe import Assessment, Observation
 from receiver.services import Services
 
 log = logging.getLogger(__name__)
@@ -27,16 +27,16 @@ log = logging.getLogger(__name__)
 Message = dict[str, Any]
 
 
-def tell_head(services: Services, seen: Look, findings: Iterable[Finding]) -> None:
+def tell_head(services: Services, seen: Observation, assessments: Iterable[Assessment]) -> None:
     """Tell how the pins stand that the head changed, where no deployment tells it. A bug in here fails nothing."""
     try:
         told = services.journal.told()
-        found = [standing for finding in findings if (standing := _standing(finding, heal=services.heal))]
+        found = [status for assessment in assessments if (status := _standing(assessment, heal=services.heal))]
         for environment in seen.desired.environments:
             before = told.get(environment.name)
-            now = Told(seen.snapshot.commit, _digest(seen.snapshot.files[path_of(environment.name)]))
+            now = PublishedStatus(seen.snapshot.commit, _digest(seen.snapshot.files[path_of(environment.name)]))
             if before is None or before.pins != now.pins or before.pending:
-                here = [standing for standing in found if standing.slot.environment == environment.name]
+                here = [status for status in found if status.slot.environment == environment.name]
                 _tell(services, environment.name, before, now, here)
     except Exception:
         log.exception("how the pins stand could not be told to GitHub")
@@ -49,7 +49,7 @@ def tell_invalid(services: Services, error: InvalidPins) -> None:
         lines = str(error).split("\n")
         last = services.journal.remembered_pins()
         for name in sorted(set(filter(None, map(environment_of, [*lines, *(last.files if last else ())])))):
-            before, now = told.get(name), Told(error.commit, _digest(str(error).encode()))
+            before, now = told.get(name), PublishedStatus(error.commit, _digest(str(error).encode()))
             if now != before:
                 own = next((line for line in lines if environment_of(line) == name), lines[0])
                 said = f"1 of {len(lines)}: {own}" if len(lines) > 1 else own
@@ -59,27 +59,29 @@ def tell_invalid(services: Services, error: InvalidPins) -> None:
         log.exception("that the pins are not valid could not be told to GitHub")
 
 
-def _standing(finding: Finding, *, heal: bool) -> Standing | None:
+def _standing(assessment: Assessment, *, heal: bool) -> PinStatus | None:
     """How a pin stands as far as no deployment says it; None where there is no pin, or healing says it."""
-    slot, version = finding.slot, finding.pinned
+    slot, version = assessment.slot, assessment.pinned
     if version is None:
         return None
-    if finding.retry is not None:
-        return Standing(slot, version, Outcome.WAITING, finding.retry)
-    if finding.hold is not None:
-        return Standing(slot, version, finding.hold.state, finding.hold.reason)
-    if not finding.actions:
-        return Standing(slot, version, Outcome.LIVE)
-    if not finding.drift:
-        return Standing(slot, version, Outcome.WAITING, "another model still has its port")
-    drifted = f"PINRAIL_HEAL is off, and this is otherwise: {finding.actions[0]}"
-    return None if heal else Standing(slot, version, Outcome.WAITING, drifted)
+    if assessment.retry is not None:
+        return PinStatus(slot, version, Outcome.WAITING, assessment.retry)
+    if assessment.hold is not None:
+        return PinStatus(slot, version, assessment.hold.state, assessment.hold.reason)
+    if not assessment.actions:
+        return PinStatus(slot, version, Outcome.LIVE)
+    if not assessment.drift:
+        return PinStatus(slot, version, Outcome.WAITING, "another model still has its port")
+    drifted = f"PINRAIL_HEAL is off, and this is otherwise: {assessment.actions[0]}"
+    return None if heal else PinStatus(slot, version, Outcome.WAITING, drifted)
 
 
-def _tell(services: Services, name: str, before: Told | None, now: Told, found: Sequence[Standing]) -> None:
+def _tell(
+    services: Services, name: str, before: PublishedStatus | None, now: PublishedStatus, found: Sequence[PinStatus]
+) -> None:
     """Tell of one environment at ``now``'s commit or, where only a wait has ended, at the commit that waited."""
     deployments, held = services.journal.at(now.revision, name), held_at(services, name, now.revision)
-    state, said = sum_up(standings(deployments, held, found))
+    state, said = aggregate(pin_statuses(deployments, held, found))
     spoken = {d.draft.slot for d in deployments if d.draft.cause != DRIFT}
     complete = spoken and all(s.outcome is Outcome.LIVE or s.slot in spoken for s in found)
     if before is not None and before.pins == now.pins and before.revision != now.revision:
@@ -91,23 +93,23 @@ def _tell(services: Services, name: str, before: Told | None, now: Told, found: 
     told = CommitStatus(now.revision, context_of(name), state, said)
     news = [] if complete else [status_message(told)]
     news += _superseded(name, before, now)
-    for standing in found:
-        if standing.outcome is Outcome.LIVE:
-            news += tell_left_behind(services, standing.slot, standing.version, told)
-            news += end_left_behind(services, standing.slot, now.revision)
+    for status in found:
+        if status.outcome is Outcome.LIVE:
+            news += end_superseded_statuses(services, status.slot, status.version, told)
+            news += end_superseded_deployments(services, status.slot, now.revision)
     now = replace(now, pending=_digest(said.encode()) if state == "pending" and not complete else "")
     if now != before:
         _put(services, name, now, news)
 
 
-def _superseded(name: str, before: Told | None, now: Told) -> Iterator[Message]:
+def _superseded(name: str, before: PublishedStatus | None, now: PublishedStatus) -> Iterator[Message]:
     """What an earlier commit waited for does not come any more."""
     if before is not None and before.pending and before.revision != now.revision:
         told = CommitStatus(before.revision, context_of(name), "error", f"followed by {now.revision[:7]}")
         yield status_message(told)
 
 
-def _put(services: Services, name: str, now: Told, messages: Iterable[Message]) -> None:
+def _put(services: Services, name: str, now: PublishedStatus, messages: Iterable[Message]) -> None:
     def put(db: sqlite3.Connection) -> None:
         for message in messages:
             services.outbox.put(CHANNEL, message, db)

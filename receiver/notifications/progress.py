@@ -9,10 +9,10 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from receiver.adapters.github.sender import CHANNEL, DeploymentNews, deployment_message, status_message
+from receiver.adapters.github.sender import CHANNEL, DeploymentUpdate, deployment_message, status_message
 from receiver.adapters.github.statuses import CommitStatus, DeploymentOf, DeploymentState
 from receiver.adapters.sqlite.journal import Also
-from receiver.core.commit_status import DRIFT, Standing, left_behind, standings, sum_up
+from receiver.core.commit_status import DRIFT, PinStatus, aggregate, pin_statuses, superseded
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.plan import Goal
 from receiver.core.state import Slot
@@ -54,21 +54,21 @@ def context_of(environment: str) -> str:
     return f"pinrail/{environment}"
 
 
-def held_at(services: Services, environment: str, revision: str) -> dict[Slot, Standing]:
+def held_at(services: Services, environment: str, revision: str) -> dict[Slot, PinStatus]:
     """What failed in an environment at a commit and is not tried again there."""
     return {
-        q.slot: Standing(q.slot, q.version, Outcome.NEEDS_HUMAN if q.needs_human else Outcome.ROLLED_BACK, q.reason)
+        q.slot: PinStatus(q.slot, q.version, Outcome.NEEDS_HUMAN if q.needs_human else Outcome.ROLLED_BACK, q.reason)
         for q in reversed(services.journal.quarantined(revision))
         if q.slot.environment == environment
     }
 
 
-def tell_left_behind(
+def end_superseded_statuses(
     services: Services, slot: Slot, pinned: int | None, now: CommitStatus
 ) -> Iterator[dict[str, Any]]:
     """Tell at the commits whose attempts were not finished how they ended: ``now`` is what stands in their place."""
     later = now.commit[:7]
-    for left in left_behind(services.journal.history(slot), now.commit):
+    for left in superseded(services.journal.history(slot), now.commit):
         if left.draft.to_version != pinned:
             over = f"{slot.model}: followed by {later}"
             yield status_message(CommitStatus(left.draft.revision, now.context, "error", over))
@@ -80,10 +80,10 @@ def tell_left_behind(
 def _statuses(services: Services, draft: Draft) -> Iterator[dict[str, Any]]:
     slot, revision = draft.slot, draft.revision
     held = held_at(services, slot.environment, revision)
-    state, description = sum_up(standings(services.journal.at(revision, slot.environment), held))
+    state, description = aggregate(pin_statuses(services.journal.at(revision, slot.environment), held))
     told = CommitStatus(revision, context_of(slot.environment), state, description)
     yield status_message(told)
-    yield from tell_left_behind(services, slot, held[slot].version if slot in held else draft.to_version, told)
+    yield from end_superseded_statuses(services, slot, held[slot].version if slot in held else draft.to_version, told)
 
 
 def _deployments(
@@ -95,26 +95,26 @@ def _deployments(
     if held is not None:
         yield _news(slot, draft.revision, held)
     at = spec.revision if spec and goal and goal.verified else draft.revision
-    standing = Standing(slot, draft.to_version, outcome, reason)
+    status = PinStatus(slot, draft.to_version, outcome, reason)
     if held is None or at != draft.revision:  # else the deployment of this commit is the one that is held
         url = f"http://{services.host}:{spec.port}" if spec and outcome is Outcome.LIVE else None
-        yield _news(slot, at, standing, url)
-    yield from end_left_behind(services, slot, draft.revision)
+        yield _news(slot, at, status, url)
+    yield from end_superseded_deployments(services, slot, draft.revision)
 
 
-def end_left_behind(services: Services, slot: Slot, revision: str) -> Iterator[dict[str, Any]]:
+def end_superseded_deployments(services: Services, slot: Slot, revision: str) -> Iterator[dict[str, Any]]:
     """End the deployment of the attempt that a commit takes over from; healing is none of its own."""
-    attempts = [d for d in left_behind(services.journal.history(slot), revision) if d.draft.cause != DRIFT]
+    attempts = [d for d in superseded(services.journal.history(slot), revision) if d.draft.cause != DRIFT]
     for left in attempts[:1]:  # it ended those before itself
         of = _of(slot, left.draft.revision, left.draft.to_version)
-        yield deployment_message(DeploymentNews(of, "inactive", f"followed by {revision[:7]}"))
+        yield deployment_message(DeploymentUpdate(of, "inactive", f"followed by {revision[:7]}"))
 
 
-def _news(slot: Slot, revision: str, standing: Standing, url: str | None = None) -> dict[str, Any]:
-    gone = standing.version is None and standing.outcome is Outcome.LIVE
-    state: DeploymentState = "inactive" if gone else _DEPLOYMENTS[standing.outcome]
-    of = _of(slot, revision, standing.version)
-    return deployment_message(DeploymentNews(of, state, str(standing), url, ends_others=gone))
+def _news(slot: Slot, revision: str, status: PinStatus, url: str | None = None) -> dict[str, Any]:
+    gone = status.version is None and status.outcome is Outcome.LIVE
+    state: DeploymentState = "inactive" if gone else _DEPLOYMENTS[status.outcome]
+    of = _of(slot, revision, status.version)
+    return deployment_message(DeploymentUpdate(of, state, str(status), url, ends_others=gone))
 
 
 def _of(slot: Slot, revision: str, version: int | None) -> DeploymentOf:

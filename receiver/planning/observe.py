@@ -12,15 +12,15 @@ from receiver.adapters.sqlite.journal import Quarantine
 from receiver.core.deployment import Outcome, Verified, last_verified
 from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.core.pins import Desired, read_pins
-from receiver.core.plan import Action, Goal, Rung, World, plan
-from receiver.core.policy import Hold, Request, decide
+from receiver.core.plan import Action, EnvironmentSlot, Goal, World, plan
+from receiver.core.policy import Hold, PromotionRequest, decide
 from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
 from receiver.ports import Snapshot
 from receiver.services import Services
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Observation:
     """One look at git, registry, servers and our own record of what was verified."""
 
     snapshot: Snapshot
@@ -47,13 +47,13 @@ class Look:
     def world(self, slot: Slot) -> World:
         """What the planner needs to know about one slot."""
         view = self.registry.get(slot.model)
-        ladder = [
-            Rung(e.name, e.alias, e.stage, self._holder(Slot(e.name, slot.model), e.alias, view))
+        environments = [
+            EnvironmentSlot(e.name, e.alias, e.stage, self._pinned_version(Slot(e.name, slot.model), e.alias, view))
             for e in self.desired.environments
         ]
-        return World([s for s in self.servers if s.spec.slot == slot], view, ladder)
+        return World([s for s in self.servers if s.spec.slot == slot], view, environments)
 
-    def _holder(self, slot: Slot, alias: str, view: RegistryView | None) -> int | None:
+    def _pinned_version(self, slot: Slot, alias: str, view: RegistryView | None) -> int | None:
         """The version that belongs in a slot: its alias only where we know no better, for a person may move it."""
         verified = self.verified.get(slot)
         if verified is not None:
@@ -62,7 +62,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Assessment:
     """What is to be done about one slot, and why not more."""
 
     slot: Slot
@@ -81,20 +81,20 @@ class Finding:
         return reached and (self.hold is None or self.hold.state is not Outcome.ROLLED_BACK)
 
     @property
-    def settled(self) -> bool:
+    def in_sync(self) -> bool:
         """Nothing is to be done; nor to be recorded, such as that a slot whose pin was removed is empty already."""
         return not self.actions and (self.goal is None or self.goal.verified)
 
 
-def look(services: Services) -> Look:
+def look(services: Services) -> Observation:
     """Fetch the branch head and observe everything that it, or we, know of. InvalidPins: the head's are not."""
-    return look_at(services, services.source.snapshot())
+    return observe_at(services, services.source.snapshot())
 
 
-def look_at(services: Services, snapshot: Snapshot) -> Look:
+def observe_at(services: Services, snapshot: Snapshot) -> Observation:
     """Observe everything for the pins of one snapshot, also a proposed one. InvalidPins: they are not."""
     desired = read_desired(services, snapshot)
-    return look_again(services, Look(snapshot, desired, (), {}, None, services.journal.verified(), ()))
+    return refresh(services, Observation(snapshot, desired, (), {}, None, services.journal.verified(), ()))
 
 
 def read_desired(services: Services, snapshot: Snapshot) -> Desired:
@@ -106,7 +106,7 @@ def read_desired(services: Services, snapshot: Snapshot) -> Desired:
         raise InvalidPins(str(error), snapshot.commit) from error
 
 
-def look_again(services: Services, before: Look) -> Look:
+def refresh(services: Services, before: Observation) -> Observation:
     """Observe registry and servers anew for the commit that ``before`` looked at."""
     servers = services.target.observe()
     seen = replace(
@@ -122,51 +122,53 @@ def look_again(services: Services, before: Look) -> Look:
     return replace(seen, registry=views, registry_down=None)
 
 
-def consider(services: Services, seen: Look, slot: Slot) -> Finding:
+def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
     """Decide what one slot's goal is, and plan the way there."""
     environment, pin = seen.pin(slot)
     verified = seen.verified.get(slot)
     if pin is None or environment is None:
         return _finding(seen, _removed(seen, slot))
     incumbent = _incumbent(seen, slot, environment, pin, _trusted(services, seen, slot))
-    settled = Finding(slot, pin.version, verified, incumbent, ())
+    in_sync = Assessment(slot, pin.version, verified, incumbent, ())
     held = next((q for q in seen.quarantined if q.slot == slot and (q.needs_human or q.version == pin.version)), None)
     if held is not None and held.needs_human:
-        return replace(settled, goal=None, hold=Hold(Outcome.NEEDS_HUMAN, held.reason))
+        return replace(in_sync, goal=None, hold=Hold(Outcome.NEEDS_HUMAN, held.reason))
     if held is not None:
         empty = Goal(slot, None, verified=True, undo=services.journal.touched(slot))
         goal = _where_it_was(seen, incumbent) if incumbent else empty
-        return _finding(seen, replace(settled, goal=goal, hold=Hold(Outcome.ROLLED_BACK, held.reason)))
+        return _finding(seen, replace(in_sync, goal=goal, hold=Hold(Outcome.ROLLED_BACK, held.reason)))
     if verified is not None and verified.version == pin.version:
-        return _finding(seen, settled)
+        return _finding(seen, in_sync)
     if seen.registry_down is not None:
-        return _finding(seen, replace(settled, retry=seen.registry_down))
-    return _finding(seen, _newcomer(services, seen, settled, environment, pin))
+        return _finding(seen, replace(in_sync, retry=seen.registry_down))
+    return _finding(seen, _newcomer(services, seen, in_sync, environment, pin))
 
 
-def _removed(seen: Look, slot: Slot) -> Finding:
+def _removed(seen: Observation, slot: Slot) -> Assessment:
     """Nothing is to run without a pin. With the registry down that waits: nobody would come back for the alias."""
     verified = seen.verified.get(slot)
     empty = verified is not None and verified.version is None
     if seen.registry_down is not None and not empty:
-        return Finding(slot, None, verified, None, (), retry=seen.registry_down)
-    return Finding(slot, None, verified, Goal(slot, None, verified=empty), ())
+        return Assessment(slot, None, verified, None, (), retry=seen.registry_down)
+    return Assessment(slot, None, verified, Goal(slot, None, verified=empty), ())
 
 
-def _newcomer(services: Services, seen: Look, settled: Finding, environment: Environment, pin: Pin) -> Finding:
+def _newcomer(
+    services: Services, seen: Observation, in_sync: Assessment, environment: Environment, pin: Pin
+) -> Assessment:
     """A version that is not the verified one: gather the facts, ask policy."""
     override = pin.override.reason if pin.override and pin.override.version == pin.version else None
     try:
         fetched = services.registry.fetch(pin.model, pin.version)
         evidence = None if override else services.registry.evidence(pin.model, pin.version, environment.name)
     except Rejected as error:
-        return replace(settled, hold=Hold(Outcome.REFUSED, str(error)))
+        return replace(in_sync, hold=Hold(Outcome.REFUSED, str(error)))
     except Retryable as error:
-        return replace(settled, retry=str(error))
-    slot = settled.slot
+        return replace(in_sync, retry=str(error))
+    slot = in_sync.slot
     before = Slot(environment.after, slot.model) if environment.after else None
     hold = decide(
-        Request(
+        PromotionRequest(
             environment=environment.name,
             model=pin.model,
             version=pin.version,
@@ -182,12 +184,12 @@ def _newcomer(services: Services, seen: Look, settled: Finding, environment: Env
         )
     )
     if hold is not None:
-        return replace(settled, hold=hold)
+        return replace(in_sync, hold=hold)
     spec = ServerSpec(slot, pin.version, fetched.digest, environment.stage, pin.port, seen.snapshot.commit)
-    return replace(settled, goal=Goal(slot, spec, verified=False), override=override)
+    return replace(in_sync, goal=Goal(slot, spec, verified=False), override=override)
 
 
-def _trusted(services: Services, seen: Look, slot: Slot) -> Verified | None:
+def _trusted(services: Services, seen: Observation, slot: Slot) -> Verified | None:
     """The last verified state. Versions that a person has sent into quarantine at this commit do not count."""
     verified = seen.verified.get(slot)
     distrusted = {q.version for q in seen.quarantined if q.slot == slot}
@@ -196,7 +198,9 @@ def _trusted(services: Services, seen: Look, slot: Slot) -> Verified | None:
     return last_verified(services.journal.history(slot), distrusted)
 
 
-def _incumbent(seen: Look, slot: Slot, environment: Environment, pin: Pin, verified: Verified | None) -> Goal | None:
+def _incumbent(
+    seen: Observation, slot: Slot, environment: Environment, pin: Pin, verified: Verified | None
+) -> Goal | None:
     """What to hold on to: the last verified version or, where our record is lost, another one that had traffic."""
     if verified is not None and verified.version is not None and verified.digest is not None:
         spec = ServerSpec(slot, verified.version, verified.digest, environment.stage, pin.port, verified.revision)
@@ -208,7 +212,7 @@ def _incumbent(seen: Look, slot: Slot, environment: Environment, pin: Pin, verif
     return Goal(slot, serving.spec, verified=True) if serving else None
 
 
-def _where_it_was(seen: Look, incumbent: Goal) -> Goal:
+def _where_it_was(seen: Observation, incumbent: Goal) -> Goal:
     """What is put back keeps the port at which it runs: the pinned one may be what failed."""
     spec = incumbent.spec
     for server in seen.servers:
@@ -218,7 +222,7 @@ def _where_it_was(seen: Look, incumbent: Goal) -> Goal:
     return incumbent
 
 
-def _finding(seen: Look, finding: Finding) -> Finding:
-    if finding.goal is None:
-        return finding
-    return replace(finding, actions=plan(finding.goal, seen.world(finding.slot)))
+def _finding(seen: Observation, assessment: Assessment) -> Assessment:
+    if assessment.goal is None:
+        return assessment
+    return replace(assessment, actions=plan(assessment.goal, seen.world(assessment.slot)))

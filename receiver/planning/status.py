@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from receiver.core.state import Role
-from receiver.planning.observe import Finding, Look, consider, look_again
+from receiver.planning.observe import Assessment, Observation, assess, refresh
 from receiver.services import Services
 
 
@@ -28,18 +28,18 @@ class SlotStatus:
 FRESH_SECONDS = 2.0  # a dashboard that many people watch asks registry and servers this often at most
 
 
-class Board:
+class StatusBoard:
     """The latest statuses for the admin listener. Safe to ask from several threads."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._seen: Look | None = None
-        self._shown: Look | None = None  # what the rows are of
+        self._seen: Observation | None = None
+        self._shown: Observation | None = None  # what the rows are of
         self._rows: list[SlotStatus] = []
         self._at = 0.0  # monotonic
         self._asking = threading.Lock()
 
-    def update(self, seen: Look) -> None:
+    def update(self, seen: Observation) -> None:
         """Remember what the worker has just looked at, git included. Waits for nobody who looks at it."""
         self._seen = seen
 
@@ -52,57 +52,57 @@ class Board:
         with self._asking:
             seen = self._seen
             if seen is not None and (seen is not self._shown or time.monotonic() - self._at > FRESH_SECONDS):
-                self._rows = statuses(self._services, look_again(self._services, seen))
+                self._rows = statuses(self._services, refresh(self._services, seen))
                 self._shown, self._at = seen, time.monotonic()
             return self._rows
 
 
-def statuses(services: Services, seen: Look) -> list[SlotStatus]:
+def statuses(services: Services, seen: Observation) -> list[SlotStatus]:
     """Every slot's status at one look."""
-    return [_status(seen, consider(services, seen, slot)) for slot in seen.slots()]
+    return [_status(seen, assess(services, seen, slot)) for slot in seen.slots()]
 
 
-def state_of(seen: Look, finding: Finding) -> str:
+def state_of(seen: Observation, assessment: Assessment) -> str:
     """One word for what would be done about a slot."""
-    if finding.retry or _unasked(seen, finding):
+    if assessment.retry or _unasked(seen, assessment):
         return "unknown"
-    if finding.hold:
-        return str(finding.hold.state)
-    if not finding.actions:
-        return "drift" if _unregistered(seen, finding) else "in sync"
-    if finding.pinned is None:
+    if assessment.hold:
+        return str(assessment.hold.state)
+    if not assessment.actions:
+        return "drift" if _unregistered(seen, assessment) else "in sync"
+    if assessment.pinned is None:
         return "remove"
-    return "drift" if finding.drift else "promote"
+    return "drift" if assessment.drift else "promote"
 
 
-def reason_of(seen: Look, finding: Finding) -> str:
+def reason_of(seen: Observation, assessment: Assessment) -> str:
     """Why a slot is not simply in sync, or what is special about it."""
-    if _unasked(seen, finding):
+    if _unasked(seen, assessment):
         return str(seen.registry_down)
-    if finding.hold:
-        return finding.hold.reason
-    if finding.retry:
-        return finding.retry
-    if finding.override:
-        return f"override, gate and soak are waived: {finding.override}"
-    if _unregistered(seen, finding):
-        return f"the registry has no model {finding.slot.model} any more: register it again"
-    return "; ".join(str(action) for action in finding.actions) if finding.drift else ""
+    if assessment.hold:
+        return assessment.hold.reason
+    if assessment.retry:
+        return assessment.retry
+    if assessment.override:
+        return f"override, gate and soak are waived: {assessment.override}"
+    if _unregistered(seen, assessment):
+        return f"the registry has no model {assessment.slot.model} any more: register it again"
+    return "; ".join(str(action) for action in assessment.actions) if assessment.drift else ""
 
 
-def _unasked(seen: Look, finding: Finding) -> bool:
+def _unasked(seen: Observation, assessment: Assessment) -> bool:
     """The server is right; but whether the registry is, nobody could say."""
-    return seen.registry_down is not None and not finding.hold and not finding.actions
+    return seen.registry_down is not None and not assessment.hold and not assessment.actions
 
 
-def _unregistered(seen: Look, finding: Finding) -> bool:
+def _unregistered(seen: Observation, assessment: Assessment) -> bool:
     """The server is right, and the registry knows nothing of its model, which was renamed or deleted."""
-    known = finding.pinned is None or finding.slot.model in seen.registry
-    return not known and seen.registry_down is None and not finding.actions
+    known = assessment.pinned is None or assessment.slot.model in seen.registry
+    return not known and seen.registry_down is None and not assessment.actions
 
 
-def _status(seen: Look, finding: Finding) -> SlotStatus:
-    slot = finding.slot
+def _status(seen: Observation, assessment: Assessment) -> SlotStatus:
+    slot = assessment.slot
     environment, pin = seen.pin(slot)
     view = seen.registry.get(slot.model)
     live = next((s for s in seen.servers if s.spec.slot == slot and s.role is Role.LIVE), None)
@@ -114,8 +114,8 @@ def _status(seen: Look, finding: Finding) -> SlotStatus:
         alias_version=view.aliases.get(environment.alias) if view and environment else None,
         stage_version=max(staged, default=None),
         serving_version=live.spec.version if live else None,
-        state=state_of(seen, finding),
-        reason=reason_of(seen, finding),
+        state=state_of(seen, assessment),
+        reason=reason_of(seen, assessment),
         url=f"http://127.0.0.1:{live.spec.port}" if live else None,
-        since=finding.verified.at if finding.verified else None,
+        since=assessment.verified.at if assessment.verified else None,
     )

@@ -10,16 +10,16 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import path_of, read_pins
 from receiver.core.policy import Hold
 from receiver.core.state import Slot
-from receiver.planning.observe import Finding, Look, consider, look_at
+from receiver.planning.observe import Assessment, Observation, assess, observe_at
 from receiver.ports import Snapshot
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.promotion import Change, promote
+from receiver.pull_requests.promotion import PinChange, promote
 from receiver.pull_requests.promotion_body import promotion_body
 from receiver.pull_requests.proposal import Forge, Proposed, propose
 from receiver.services import Services
 
 
-def advance(services: Services, forge: Forge, change: Change) -> Proposed:
+def advance(services: Services, forge: Forge, change: PinChange) -> Proposed:
     """Check the change, push its branch and, with a token, open its pull request. Safe to repeat.
 
     A version that only has to soak is proposed: the notes say until when it waits.
@@ -37,7 +37,7 @@ def advance(services: Services, forge: Forge, change: Change) -> Proposed:
     return Proposed(promotion, propose(forge.pulls, promotion, forge.base, promotion_body(case)), notes)
 
 
-def check(services: Services, snapshot: Snapshot, change: Change) -> Sequence[str]:
+def check(services: Services, snapshot: Snapshot, change: PinChange) -> Sequence[str]:
     """Consider the pins as they would be after the change; returns what to know before merging it.
 
     Rejected: the receiver would refuse it. Retryable: it cannot be told now.
@@ -49,20 +49,20 @@ def check(services: Services, snapshot: Snapshot, change: Change) -> Sequence[st
     edited = edit_pin(snapshot.files[path], change.model, change.version, path)
     services.registry.fetch(change.model, change.version)  # READY, with its artifacts
     # No commit has these pins yet, so what is in quarantine at one does not count.
-    seen = look_at(services, replace(snapshot, commit="", files={**snapshot.files, path: edited}))
+    seen = observe_at(services, replace(snapshot, commit="", files={**snapshot.files, path: edited}))
     seen, unjudged = _without_soak(services, seen, slot)
-    finding = consider(services, seen, slot)
-    if finding.retry is not None:
-        raise Retryable(finding.retry)
-    if finding.hold is not None and finding.hold.state is Outcome.REFUSED:
+    assessment = assess(services, seen, slot)
+    if assessment.retry is not None:
+        raise Retryable(assessment.retry)
+    if assessment.hold is not None and assessment.hold.state is Outcome.REFUSED:
         raise Rejected(
-            f"{finding.hold.reason}. To let exactly this version in all the same, put `override: {{version: "
+            f"{assessment.hold.reason}. To let exactly this version in all the same, put `override: {{version: "
             f'{change.version}, reason: "..."}}` beside its pin in {path}: it is reviewed like any change'
         )
-    return [*_notes(services, finding, change), *unjudged]
+    return [*_notes(services, assessment, change), *unjudged]
 
 
-def _without_soak(services: Services, seen: Look, slot: Slot) -> tuple[Look, Sequence[str]]:
+def _without_soak(services: Services, seen: Observation, slot: Slot) -> tuple[Observation, Sequence[str]]:
     """Where no receiver has ever worked, such as in CI, nobody can tell how long a version has been live."""
     environment, _ = seen.pin(slot)
     if environment is None or environment.after is None or services.journal.recent(1):
@@ -75,15 +75,15 @@ def _without_soak(services: Services, seen: Look, slot: Slot) -> tuple[Look, Seq
     return replace(seen, desired=replace(seen.desired, environments=lenient)), [note]
 
 
-def _notes(services: Services, finding: Finding, change: Change) -> list[str]:
+def _notes(services: Services, assessment: Assessment, change: PinChange) -> list[str]:
     notes = []
-    if finding.hold is not None:
-        notes.append(_waiting(finding.hold))
-    if finding.override is not None:
-        notes.append(f"gate and soak are waived by an override: {finding.override}")
+    if assessment.hold is not None:
+        notes.append(_waiting(assessment.hold))
+    if assessment.override is not None:
+        notes.append(f"gate and soak are waived by an override: {assessment.override}")
     failed = [
         d
-        for d in services.journal.history(finding.slot)
+        for d in services.journal.history(assessment.slot)
         if d.state is Outcome.ROLLED_BACK and d.draft.to_version == change.version
     ]
     if failed:

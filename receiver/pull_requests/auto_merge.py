@@ -8,11 +8,11 @@ from receiver.core.errors import PinrailError
 from receiver.core.pins import Desired, path_of
 from receiver.ports import Snapshot
 from receiver.pull_requests.preview_text import Preview
-from receiver.pull_requests.promotion import Change
+from receiver.pull_requests.promotion import PinChange
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class MergeCandidate:
     """A pull request from this repository, as far as it matters here."""
 
     branch: str
@@ -20,7 +20,7 @@ class Candidate:
     files: Mapping[str, bytes]  # the environment files as a merge would leave them
 
 
-def mergeable(base: tuple[Snapshot, Desired], proposed: Candidate, plan: Preview) -> str | None:
+def mergeable(base: tuple[Snapshot, Desired], proposed: MergeCandidate, plan: Preview) -> str | None:
     """Say with which subject to merge, or None where a person has to.
 
     The policy that counts is that of the base: a pull request cannot allow itself anything. Whatever its title says,
@@ -38,7 +38,7 @@ def mergeable(base: tuple[Snapshot, Desired], proposed: Candidate, plan: Preview
         expected = {**snapshot.files, path: edit_pin(snapshot.files[path], model, change.new, path)}
     except PinrailError:
         return None
-    promotions = [Change(model, change.new, change.slot.environment, rolling=rolling) for rolling in (False, True)]
+    promotions = [PinChange(model, change.new, change.slot.environment, rolling=rolling) for rolling in (False, True)]
     ours = next((promotion for promotion in promotions if promotion.branch == proposed.branch), None)
     if ours is None or list(proposed.paths) != [path] or dict(proposed.files) != expected:
         return None

@@ -19,8 +19,8 @@ from receiver.core.pins import read_pins
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
 from receiver.pull_requests.advance import advance
-from receiver.pull_requests.judging import Gate, Judge
-from receiver.pull_requests.promotion import Change
+from receiver.pull_requests.judging import Judge, VersionGate
+from receiver.pull_requests.promotion import PinChange
 from receiver.pull_requests.proposal import SUPERSEDED, Forge
 from receiver.services import Services
 
@@ -37,7 +37,7 @@ class Candidates:
     services: Services
     forge: Forge
     pulls: Pulls
-    gate: Gate
+    gate: VersionGate
     _judge: Judge | None = field(default=None, init=False)
     _proposed: dict[Slot, object] = field(default_factory=dict, init=False)  # from what
 
@@ -49,18 +49,18 @@ class Candidates:
         self._judge = self._judge or Judge(self.services.registry, self.gate, stop)
         snapshot = self.services.source.snapshot()
         first = read_pins(snapshot.files).environments[0]  # in promotion order, so it comes after none
-        put_off = None
+        deferred = None
         for model in first.models:
             try:
                 self._nominate(self._judge, snapshot, first, model)
             except Rejected as error:
                 log.warning("no candidate of %s: %s", model, error)
             except Retryable as error:
-                put_off = error
+                deferred = error
             if stop.is_set():
                 break
-        if put_off is not None:
-            raise put_off
+        if deferred is not None:
+            raise deferred
         return math.inf
 
     def _nominate(self, judge: Judge, snapshot: Snapshot, first: Environment, model: str) -> None:
@@ -82,7 +82,7 @@ class Candidates:
 
     def _propose(self, slot: Slot, passed: Sequence[Evidence]) -> bool:
         """Open or update the one pull request. Returns False while a person's own goes first."""
-        changes = {e.version: Change(slot.model, e.version, slot.environment, rolling=True) for e in passed}
+        changes = {e.version: PinChange(slot.model, e.version, slot.environment, rolling=True) for e in passed}
         rolling = next(iter(changes.values()))
         closed = self.pulls.declined(rolling.branch, self.forge.base)
         titles = [pull.title for pull in closed if not pull.body.startswith(SUPERSEDED)]
@@ -110,6 +110,6 @@ def rank(evidence: Evidence) -> tuple[float, int]:
     return (first.value if first.op.startswith(">") else -first.value, evidence.version)
 
 
-def _is_of(change: Change, title: str) -> bool:
+def _is_of(change: PinChange, title: str) -> bool:
     """Whether a pull request had been opened, or last updated, for exactly this change."""
     return title.startswith(change.title(0).partition("(was ")[0])

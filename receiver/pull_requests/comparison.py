@@ -7,14 +7,16 @@ from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.state import Slot
 from receiver.ports import Registry
 from receiver.pull_requests.markdown import Signature
-from receiver.pull_requests.promotion_body import Case, Side
+from receiver.pull_requests.promotion_body import VersionComparison, VersionFacts
 from serving.errors import ServingError
 from serving.model.model_dir import describe_outputs, read
 
 
-def compare(registry: Registry, slot: Slot, old: int | None, new: int, notes: Sequence[str] = ()) -> Case:
+def compare(
+    registry: Registry, slot: Slot, old: int | None, new: int, notes: Sequence[str] = ()
+) -> VersionComparison:
     """Gather what the registry has of both versions. What it does not have is left out, and why is said."""
-    return Case(
+    return VersionComparison(
         slot,
         look_up(registry, slot.model, old),
         look_up(registry, slot.model, new),
@@ -23,17 +25,17 @@ def compare(registry: Registry, slot: Slot, old: int | None, new: int, notes: Se
     )
 
 
-def look_up(registry: Registry, model: str, version: int | None) -> Side:
+def look_up(registry: Registry, model: str, version: int | None) -> VersionFacts:
     """Everything that people compare of one version."""
     if version is None:
-        return Side(None)
+        return VersionFacts(None)
     try:
         metrics, lineage = registry.metrics(model, version), registry.lineage(model, version)
-        return Side(version, metrics, lineage, _signature(registry, model, version))
+        return VersionFacts(version, metrics, lineage, _signature(registry, model, version))
     except Retryable:
-        return Side(version, unknown="the registry could not be asked")
+        return VersionFacts(version, unknown="the registry could not be asked")
     except Rejected:  # why, says the address of the registry too, which is nobody's business on GitHub
-        return Side(version, unknown="the registry does not have it, or not as a version that is ready")
+        return VersionFacts(version, unknown="the registry does not have it, or not as a version that is ready")
 
 
 def _signature(registry: Registry, model: str, version: int) -> Signature | None:

@@ -24,7 +24,7 @@ Files = Mapping[str, bytes]
 Key = tuple[Slot, int, str]  # with the gate's digest: another gate is another question
 
 
-class Gate(Protocol):
+class VersionGate(Protocol):
     """Measures versions, outside this process."""
 
     def run(self, slot: Slot, version: int, files: Files, stop: threading.Event) -> None:
@@ -43,7 +43,7 @@ class Judge:
     """Remembers what it knows; ``stop`` ends the measuring at hand."""
 
     registry: Registry
-    gate: Gate
+    gate: VersionGate
     stop: threading.Event
     _judged: dict[Key, Evidence] = field(default_factory=dict, init=False)
     _unmeasured: dict[Key, _Unmeasured] = field(default_factory=dict, init=False)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from ml.evidence import Outcome, Verdict
+from ml.evidence import CheckOutcome, Verdict
 from receiver.core.redact import plain, plain_lines
 from serving.model.model_dir import Column
 
@@ -24,9 +24,9 @@ _SYNTAX = re.compile(r"([\\`*_{}\[\]()|~$])")
 _LINKS = re.compile(r"(?i)(@|#|\bgh-|://|\bwww(?=\.))")
 _LINE_START = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+=:])")
 _OUTCOMES = {
-    Outcome.PASS: "✅ pass",
-    Outcome.FAIL: "❌ **fail**",
-    Outcome.INCONCLUSIVE: "❔ **inconclusive**",
+    CheckOutcome.PASS: "✅ pass",
+    CheckOutcome.FAIL: "❌ **fail**",
+    CheckOutcome.INCONCLUSIVE: "❔ **inconclusive**",
 }
 
 

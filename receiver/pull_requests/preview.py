@@ -13,10 +13,10 @@ from receiver.core.deployment import longest_live
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import Desired
 from receiver.core.state import Slot
-from receiver.planning.observe import Finding, Look, consider, look_at
+from receiver.planning.observe import Assessment, Observation, assess, observe_at
 from receiver.ports import Registry, Snapshot
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.preview_text import Change, Comparison, Preview, Soak
+from receiver.pull_requests.preview_text import Comparison, PlannedChange, Preview, Soak
 from receiver.services import Services
 
 REQUIREMENTS = "requirements.txt"  # MLflow's, in a version's artifacts
@@ -29,7 +29,7 @@ def preview(services: Services, base: Desired | None, proposed: Snapshot) -> Pre
     Retryable: servers or registry could not be asked.
     """
     try:
-        seen = look_at(services, proposed)
+        seen = observe_at(services, proposed)
     except Rejected as error:
         return Preview(proposed.commit, problem=str(error))
     before = base or Desired(())
@@ -53,24 +53,24 @@ def _environment(desired: Desired, slot: Slot) -> Environment | None:
     return next((e for e in desired.environments if e.name == slot.environment), None)
 
 
-def _change(services: Services, before: Desired, seen: Look, slot: Slot) -> Change:
-    finding = consider(services, seen, slot)
+def _change(services: Services, before: Desired, seen: Observation, slot: Slot) -> PlannedChange:
+    assessment = assess(services, seen, slot)
     environment, pin = seen.pin(slot)
     was = _environment(before, slot)
-    verified = finding.verified.version if finding.verified else None  # where what is pinned now is not valid
+    verified = assessment.verified.version if assessment.verified else None  # where what is pinned now is not valid
     old = was.models[slot.model].version if was and slot.model in was.models else verified
     new = pin.version if pin else None
-    return Change(
+    return PlannedChange(
         slot=slot,
         port=pin.port if pin else None,
         old=old,
         new=new,
-        actions=tuple(str(action) for action in finding.actions),
+        actions=tuple(str(action) for action in assessment.actions),
         comparison=_comparison(services.registry, slot, old, new) if new is not None and old != new else None,
-        hold=finding.hold,
-        retry=finding.retry,
-        override=finding.override,
-        soak=_soak(services, environment, finding),
+        hold=assessment.hold,
+        retry=assessment.retry,
+        override=assessment.override,
+        soak=_soak(services, environment, assessment),
     )
 
 
@@ -110,18 +110,18 @@ def read_packages(artifacts: Path) -> dict[str, str]:
     return {re.sub(r"[-_.]+", "-", found[0]).lower(): line for found, line in named if found}
 
 
-def _soak(services: Services, environment: Environment | None, finding: Finding) -> Soak | None:
+def _soak(services: Services, environment: Environment | None, assessment: Assessment) -> Soak | None:
     """Only of a version that is to come and needs it."""
-    version, verified = finding.pinned, finding.verified
-    if environment is None or environment.after is None or version is None or finding.override:
+    version, verified = assessment.pinned, assessment.verified
+    if environment is None or environment.after is None or version is None or assessment.override:
         return None
     if verified is not None and verified.version == version:
         return None
     try:
-        digest = services.registry.fetch(finding.slot.model, version).digest
+        digest = services.registry.fetch(assessment.slot.model, version).digest
     except PinrailError:  # the finding says why
         return None
-    there = services.journal.history(Slot(environment.after, finding.slot.model))
+    there = services.journal.history(Slot(environment.after, assessment.slot.model))
     longest, since = longest_live(there, version, digest, time.time())
     done = (since is not None or longest > 0) and longest >= environment.soak_seconds
     return Soak(environment.after, environment.soak_seconds, since, done)

@@ -22,7 +22,7 @@ from receiver.pull_requests.markdown import (
     signature_changes,
     text,
 )
-from receiver.pull_requests.promotion_body import Case, Side
+from receiver.pull_requests.promotion_body import VersionComparison, VersionFacts
 
 State = Literal["failure", "pending", "success"]
 
@@ -38,7 +38,7 @@ UNCERTAINTY = (
 class Comparison:
     """What there is to compare of two versions."""
 
-    case: Case
+    case: VersionComparison
     evidence: tuple[Evidence | None, Evidence | None]  # of the old and the new one, for this environment
     packages: tuple[Mapping[str, str], Mapping[str, str]]  # likewise: name -> the line that asks for it
 
@@ -54,7 +54,7 @@ class Soak:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PlannedChange:
     """What a pull request changes about one slot, and what would come of it."""
 
     slot: Slot
@@ -99,7 +99,7 @@ class Preview:
     """A pull request's plan. ``problem``: why its files are no pins at all, with lines."""
 
     commit: str
-    changes: Sequence[Change] = ()
+    changes: Sequence[PlannedChange] = ()
     problem: str | None = None
 
     @property
@@ -112,7 +112,7 @@ class Preview:
         return next((state for state in states if state in said), "success")
 
     @property
-    def again_at(self) -> float:
+    def next_check_at(self) -> float:
         """When a wait may end by itself, seconds since the epoch."""
         return min((c.hold.until for c in self.changes if c.hold and c.hold.until), default=math.inf)
 
@@ -163,7 +163,7 @@ def dependency_changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     return "\n".join(lines) or "The same packages in the same versions."
 
 
-def _section(change: Change) -> str:
+def _section(change: PlannedChange) -> str:
     parts = [f"#### {text(change.title)}", *_verdict(change), _restart(change)]
     if change.comparison is not None:
         parts += _compared(change.comparison)
@@ -185,7 +185,7 @@ def _compared(found: Comparison) -> list[str]:
     return parts
 
 
-def _verdict(change: Change) -> list[str]:
+def _verdict(change: PlannedChange) -> list[str]:
     mark = {"success": "✅ Would be deployed.", "pending": "⏳", "failure": "❌ Would be refused:"}[change.state]
     said = [f"{mark} {text(change.why)}".strip()]
     if change.override:
@@ -205,7 +205,7 @@ def _soak(soak: Soak) -> str:
     return f"Soak: live in {where} since {_time(soak.since)}, of {duration(soak.seconds)}; done at {until}."
 
 
-def _restart(change: Change) -> str:
+def _restart(change: PlannedChange) -> str:
     old, new = _version(change.old), _version(change.new)
     if change.new is None:
         said = f"The server of {old} would end, and nothing would take its place."
@@ -225,7 +225,7 @@ def _restart(change: Change) -> str:
     return f"{said}\n\n" + "\n".join(f"{place}. {code(action)}" for place, action in enumerate(change.actions, 1))
 
 
-def _measured(side: Side, evidence: Evidence | None) -> Measured:
+def _measured(side: VersionFacts, evidence: Evidence | None) -> Measured:
     """What its run measured and, in place of that, what the gate did: it asked both about the same rows."""
     gated = {v.name: v.value for v in evidence.verdicts} if evidence else {}
     return Measured(side.version, {**side.metrics, **gated})

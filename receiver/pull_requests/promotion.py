@@ -28,7 +28,7 @@ class Outdated(Rejected):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PinChange:
     """What is asked for: this version of this model in this environment."""
 
     model: str
@@ -83,7 +83,7 @@ class Edit:
 class Promotion:
     """A change that is ready to be merged."""
 
-    change: Change
+    change: PinChange
     was: int  # the version pinned now
     title: str
     branch: str
@@ -92,7 +92,7 @@ class Promotion:
     compare: str | None  # where to open the pull request, for a repository on GitHub
 
 
-def promote(remote: Remote, base: str, change: Change, author: Author | None = None) -> Promotion:
+def promote(remote: Remote, base: str, change: PinChange, author: Author | None = None) -> Promotion:
     """Push a branch that pins the version, from the head of the branch ``base``. Doing it again changes nothing.
 
     Rejected: not a known environment or pinned model, pinned already, the files at ``base`` are not valid, the
@@ -164,7 +164,7 @@ def _stands(git: Git, proposed: str, head: str, edit: Edit) -> bool:
     )
 
 
-def _require_replaceable(git: Git, proposed: str, head: str, change: Change) -> None:
+def _require_replaceable(git: Git, proposed: str, head: str, change: PinChange) -> None:
     """Only a proposal of ours, from an older base or merged before, may be replaced."""
     path = path_of(change.environment)
     if contains(git, head, proposed):

@@ -20,7 +20,7 @@ from receiver.pull_requests.markdown import (
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class VersionFacts:
     """One version, as the registry knows it. ``unknown``: why the rest is empty."""
 
     version: int | None
@@ -31,17 +31,17 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class VersionComparison:
     """Everything that speaks for or against one change of a pin."""
 
     slot: Slot
-    old: Side  # pinned now
-    new: Side
+    old: VersionFacts  # pinned now
+    new: VersionFacts
     evidence: Evidence | None = None
     notes: Sequence[str] = ()  # what to know before merging: a wait, an override, an earlier failure
 
 
-def promotion_body(case: Case) -> str:
+def promotion_body(case: VersionComparison) -> str:
     """The body of the pull request that promotes."""
     return _page(
         f"Merging this promotes {_version(case)} to **{text(case.slot.environment)}**"
@@ -52,7 +52,7 @@ def promotion_body(case: Case) -> str:
     )
 
 
-def rollback_body(case: Case, reason: str) -> str:
+def rollback_body(case: VersionComparison, reason: str) -> str:
     """The body of the pull request that goes back; ``reason`` may hold the last words of a model server."""
     said, _, words = reason.partition("\n")
     return _page(
@@ -69,20 +69,20 @@ def rollback_body(case: Case, reason: str) -> str:
     )
 
 
-def lineage_table(old: Side, new: Side) -> str:
+def lineage_table(old: VersionFacts, new: VersionFacts) -> str:
     """Where both versions come from, line by line."""
     names = list(dict.fromkeys([*new.lineage, *old.lineage]))
     if not names:
         return "The registry says nothing of what made these versions."
 
-    def cell(side: Side, name: str) -> str:
+    def cell(side: VersionFacts, name: str) -> str:
         return code(side.lineage[name]) if name in side.lineage else "-"
 
     rows = [[text(name), cell(old, name), cell(new, name)] for name in names]
     return table(["", f"v{old.version}" if old.version is not None else "nothing", f"v{new.version}"], rows)
 
 
-def _comparison(case: Case) -> list[str]:
+def _comparison(case: VersionComparison) -> list[str]:
     old, new = case.old, case.new
     unknown = [f"v{side.version}: {side.unknown}" for side in (old, new) if side.unknown]
     return [
@@ -98,7 +98,7 @@ def _comparison(case: Case) -> list[str]:
     ]
 
 
-def _gate(case: Case) -> str:
+def _gate(case: VersionComparison) -> str:
     evidence = case.evidence
     if evidence is None:
         return f"No evidence is recorded for {text(case.slot.environment)}."
@@ -111,7 +111,7 @@ def _notes(notes: Sequence[str]) -> str:
     return "\n>\n".join(f"> {text(note)}" for note in notes)
 
 
-def _version(case: Case) -> str:
+def _version(case: VersionComparison) -> str:
     return f"**{text(case.slot.model)} v{case.new.version}**"
 
 

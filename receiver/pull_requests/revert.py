@@ -15,7 +15,7 @@ from receiver.core.pins import Desired
 from receiver.core.state import Slot
 from receiver.ports import Registry
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.promotion import Change, Outdated, promote
+from receiver.pull_requests.promotion import Outdated, PinChange, promote
 from receiver.pull_requests.promotion_body import rollback_body
 from receiver.pull_requests.proposal import Forge, propose
 
@@ -88,7 +88,7 @@ class Reverter:
     def __call__(self, message: Mapping[str, Any]) -> None:
         """Open the pull request, unless something else is pinned by now. Rejected or Retryable as GitHub says."""
         revert = Revert(**{key: value for key, value in message.items() if key != "kind"})
-        change = Change(revert.model, revert.back_to, revert.environment, back=True, instead_of=revert.failed)
+        change = PinChange(revert.model, revert.back_to, revert.environment, back=True, instead_of=revert.failed)
         try:
             promotion = promote(self._forge.remote, self._forge.base, change)
         except Outdated as error:

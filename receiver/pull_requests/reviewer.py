@@ -21,7 +21,7 @@ from receiver.core.errors import InvalidPins, PinrailError, Rejected, Retryable
 from receiver.core.pins import Desired, is_environment_file, read_pins
 from receiver.core.redact import Redactor, plain
 from receiver.ports import Snapshot, Source
-from receiver.pull_requests.auto_merge import Candidate, mergeable
+from receiver.pull_requests.auto_merge import MergeCandidate, mergeable
 from receiver.pull_requests.preview import preview
 from receiver.pull_requests.preview_text import Preview
 from receiver.pull_requests.revert import outdated, unsealed
@@ -81,30 +81,30 @@ class Reviewer:
         opened = self.github.pulls.opened(self.github.branch)
         self._known = {pull.number: self._known.get(pull.number, _Known()) for pull in opened}
         touching: list[Pull] = []
-        put_off: list[Retryable] = []
+        deferred: list[Retryable] = []
         for pull in opened:
-            with self._alone(pull, put_off):
+            with self._alone(pull, deferred):
                 touching += [pull] if self._touches(pull) else []
         base = self.github.proposals.snapshot() if touching else None
-        again_at = math.inf
+        next_check_at = math.inf
         for pull in touching:
             if stop.is_set() or base is None:
                 break
-            with self._alone(pull, put_off):
-                again_at = min(again_at, self._review(pull, base))
-        if put_off:
-            raise put_off[0]
-        return again_at
+            with self._alone(pull, deferred):
+                next_check_at = min(next_check_at, self._review(pull, base))
+        if deferred:
+            raise deferred[0]
+        return next_check_at
 
     @contextmanager
-    def _alone(self, pull: Pull, put_off: list[Retryable]) -> Iterator[None]:
+    def _alone(self, pull: Pull, deferred: list[Retryable]) -> Iterator[None]:
         """What one pull request meets keeps none of the others waiting."""
         try:
             yield
         except Retryable as error:
             if error.after is not None:  # GitHub counts our calls
                 raise
-            put_off.append(error)
+            deferred.append(error)
         except Rejected as error:
             self._note(pull, str(error))
         except Exception:
@@ -143,10 +143,10 @@ class Reviewer:
             self._tell(pull, safe)
             known.told = told
         if isinstance(proposed, Snapshot) and desired is not None and not pull.fork:
-            subject = mergeable((base, desired), Candidate(pull.branch, known.paths or (), proposed.files), plan)
+            subject = mergeable((base, desired), MergeCandidate(pull.branch, known.paths or (), proposed.files), plan)
             if subject is not None:
                 self._merge(pull, subject)
-        return plan.again_at
+        return plan.next_check_at
 
     def _merged(self, known: _Known, pull: Pull, base: Snapshot) -> Snapshot | InvalidPins:
         """Ask git only where head or base have moved, or the head was not there yet."""

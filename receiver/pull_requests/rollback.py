@@ -13,7 +13,7 @@ from receiver.planning.observe import read_desired
 from receiver.ports import Snapshot
 from receiver.pull_requests.advance import check
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.promotion import Change, promote
+from receiver.pull_requests.promotion import PinChange, promote
 from receiver.pull_requests.promotion_body import rollback_body
 from receiver.pull_requests.proposal import Forge, Proposed, propose
 from receiver.services import Services
@@ -23,7 +23,7 @@ LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RollbackPlan:
     """From what is pinned to what is to be served again."""
 
     slot: Slot
@@ -33,7 +33,7 @@ class Way:
     problem: str = ""  # why the pins at the branch head are not valid; the snapshot is of the last that were
 
 
-def find_way(services: Services, slot: Slot, to: int | None, *, now: bool = False) -> Way:
+def plan_rollback(services: Services, slot: Slot, to: int | None, *, now: bool = False) -> RollbackPlan:
     """Choose the version to go back to: ``to``, or the last one verified here that is not the one pinned.
 
     With ``now``, pins that are not valid stop nobody: those that the receiver holds on to meanwhile count.
@@ -43,15 +43,15 @@ def find_way(services: Services, slot: Slot, to: int | None, *, now: bool = Fals
     snapshot, problem = _pins(services, now=now)
     pinned = read_pins(snapshot.files).pin(slot.environment, slot.model).version
     if to is not None:
-        return Way(slot, pinned, to, snapshot, problem)
+        return RollbackPlan(slot, pinned, to, snapshot, problem)
     held = {q.version for q in services.journal.quarantined(snapshot.commit) if q.slot == slot}
     last = last_verified(services.journal.history(slot), {pinned, *held})
     if last is None or last.version is None:
         raise Rejected(f"no version of {slot} but v{pinned} was ever verified here: say which one with --to")
-    return Way(slot, pinned, last.version, snapshot, problem)
+    return RollbackPlan(slot, pinned, last.version, snapshot, problem)
 
 
-def restore(services: Services, queue: Queue, way: Way, reason: str) -> None:
+def restore(services: Services, queue: Queue, way: RollbackPlan, reason: str) -> None:
     """Have the receiver put the target back at once, and hold what is pinned until a new commit or a retry.
 
     Rejected: the target was never verified live here, so nobody knows that it works.
@@ -78,7 +78,7 @@ def restore(services: Services, queue: Queue, way: Way, reason: str) -> None:
     queue.enqueue("rollback")
 
 
-def await_restored(services: Services, way: Way, seconds: float = RESTORE_SECONDS) -> bool:
+def await_restored(services: Services, way: RollbackPlan, seconds: float = RESTORE_SECONDS) -> bool:
     """Wait until the receiver has verified the target."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -89,7 +89,7 @@ def await_restored(services: Services, way: Way, seconds: float = RESTORE_SECOND
     return False
 
 
-def propose_rollback(services: Services, forge: Forge, way: Way, reason: str) -> Proposed:
+def propose_rollback(services: Services, forge: Forge, way: RollbackPlan, reason: str) -> Proposed:
     """Push the branch that pins the target again and, with a token, open its pull request. Safe to repeat.
 
     Rejected: the pins are not valid, policy would not let the target in, or it is what is pinned. Retryable: git,
@@ -101,7 +101,7 @@ def propose_rollback(services: Services, forge: Forge, way: Way, reason: str) ->
             f"Mend that and, in the same commit, set the version of {way.slot.model} in "
             f"{path_of(way.slot.environment)} to {way.target}: a commit that pins v{way.pinned} brings it back"
         )
-    change = Change(way.slot.model, way.target, way.slot.environment, back=True)
+    change = PinChange(way.slot.model, way.target, way.slot.environment, back=True)
     notes = check(services, way.snapshot, change)
     promotion = promote(forge.remote, forge.base, change)
     if forge.pulls is None:

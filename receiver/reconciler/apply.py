@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from receiver.core.errors import Rejected
-from receiver.core.plan import Action, Goal, Kind, fitting
+from receiver.core.plan import Action, ActionKind, Goal, fitting
 from receiver.core.state import Server, ServerSpec
 from receiver.services import Services
 
@@ -52,7 +52,7 @@ def _prove(run: Run, goal: Goal, _: Action) -> None:
     try:
         run.services.prober.prove(server, artifacts)
     except Rejected as error:
-        raise _with_last_words(run.services, server, error) from error
+        raise _with_log_tail(run.services, server, error) from error
 
 
 def _stage(run: Run, goal: Goal, action: Action) -> None:
@@ -73,7 +73,7 @@ def _watch(run: Run, goal: Goal, _: Action) -> None:
     try:
         run.services.prober.watch(server, run.services.stabilise_seconds)
     except Rejected as error:
-        raise _with_last_words(run.services, server, error) from error
+        raise _with_log_tail(run.services, server, error) from error
 
 
 def _retire(run: Run, _: Goal, action: Action) -> None:
@@ -82,14 +82,14 @@ def _retire(run: Run, _: Goal, action: Action) -> None:
             run.services.target.retire(server)
 
 
-HANDLERS: dict[Kind, Callable[[Run, Goal, Action], None]] = {
-    Kind.START: _start,
-    Kind.PROVE: _prove,
-    Kind.STAGE: _stage,
-    Kind.ALIAS: _alias,
-    Kind.SWITCH: _switch,
-    Kind.WATCH: _watch,
-    Kind.RETIRE: _retire,
+HANDLERS: dict[ActionKind, Callable[[Run, Goal, Action], None]] = {
+    ActionKind.START: _start,
+    ActionKind.PROVE: _prove,
+    ActionKind.STAGE: _stage,
+    ActionKind.ALIAS: _alias,
+    ActionKind.SWITCH: _switch,
+    ActionKind.WATCH: _watch,
+    ActionKind.RETIRE: _retire,
 }
 
 
@@ -104,7 +104,7 @@ def _server(run: Run, goal: Goal) -> Server:
     server = fitting(goal, target.observe())
     if server is None:
         error = Rejected(f"{goal.slot} v{_spec(goal).version} has ended by itself")
-        raise error if run.server is None else _with_last_words(run.services, run.server, error)
+        raise error if run.server is None else _with_log_tail(run.services, run.server, error)
     run.server = server
     return server
 
@@ -113,5 +113,5 @@ def _number(name: str) -> int:
     return int(name.removeprefix("v"))
 
 
-def _with_last_words(services: Services, server: Server, error: Rejected) -> Rejected:
-    return Rejected(f"{error}\n{services.target.last_words(server)}".rstrip())
+def _with_log_tail(services: Services, server: Server, error: Rejected) -> Rejected:
+    return Rejected(f"{error}\n{services.target.log_tail(server)}".rstrip())

@@ -17,7 +17,7 @@ STOP_SECONDS = 5.0
 Task = Callable[[threading.Event], float]
 
 
-class FollowUp:
+class BackgroundTask:
     """Does its task whenever it is woken, one after another; being woken meanwhile means once more."""
 
     def __init__(self, name: str, task: Task) -> None:
@@ -43,25 +43,25 @@ class FollowUp:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        again_at = math.inf
+        next_check_at = math.inf
         while not self._stop.is_set():
-            self._news.wait(min(threading.TIMEOUT_MAX, max(0.0, again_at - time.time())))
+            self._news.wait(min(threading.TIMEOUT_MAX, max(0.0, next_check_at - time.time())))
             self._news.clear()
             if self._stop.is_set():
                 return
             try:
-                again_at = self._task(self._stop)
+                next_check_at = self._task(self._stop)
                 self._last_error = ""
             except Retryable as error:
                 self._note(error)
-                again_at = 0.0  # at once, after this pause
+                next_check_at = 0.0  # at once, after this pause
                 self._stop.wait(BACKOFF_SECONDS if error.after is None else error.after)
             except Exception as error:
                 if isinstance(error, PinrailError):
                     self._note(error)
                 else:
                     log.exception("%s: a bug", self._name)
-                again_at = math.inf
+                next_check_at = math.inf
 
     def _note(self, error: PinrailError) -> None:
         log.log(logging.DEBUG if str(error) == self._last_error else logging.WARNING, "%s: %s", self._name, error)

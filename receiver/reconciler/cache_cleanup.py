@@ -13,7 +13,7 @@ DAY = 86_400.0
 UNUSED_DAYS = 30
 
 
-class Housekeeping:
+class CacheCleanup:
     """Prunes the cache once a day. What runs or is verified stays, however old."""
 
     def __init__(self, services: Services, cache: Cache) -> None:

@@ -10,7 +10,7 @@ from receiver.ports import Target
 PULSE_SECONDS = 2.0
 
 
-class Pulse:
+class LivenessMonitor:
     """Knows which slots should have a live server. Not for several threads."""
 
     def __init__(self, target: Target) -> None:

@@ -18,7 +18,7 @@ from receiver.core.state import Role, Slot
 from receiver.notifications.announce import tell
 from receiver.notifications.heads import tell_head, tell_invalid
 from receiver.notifications.progress import tell_progress
-from receiver.planning.observe import Finding, Look, consider, look, look_again, look_at
+from receiver.planning.observe import Assessment, Observation, assess, look, observe_at, refresh
 from receiver.pull_requests.revert import Revert, revert_message
 from receiver.reconciler.apply import Run
 from receiver.services import Services
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 class Report:
     """What one reconciliation saw and did."""
 
-    seen: Look
-    findings: list[Finding] = field(default_factory=list)  # one per slot
+    seen: Observation
+    assessments: list[Assessment] = field(default_factory=list)  # one per slot
     outcomes: dict[int, Outcome] = field(default_factory=dict)  # by deployment
     drift: list[str] = field(default_factory=list)  # seen and left alone, because healing is off
-    put_off: list[str] = field(default_factory=list)  # what could not be asked or finished, so look again soon
-    again_at: float = math.inf  # when a hold may end by itself, seconds since the epoch
+    deferred: list[str] = field(default_factory=list)  # what could not be asked or finished, so look again soon
+    next_check_at: float = math.inf  # when a hold may end by itself, seconds since the epoch
 
 
 def reconcile(services: Services, cause: str) -> Report:
@@ -56,34 +56,34 @@ def reconcile(services: Services, cause: str) -> Report:
     snapshot = report.seen.snapshot
     cause = f"{cause} (history rewritten)" if snapshot.rewritten else cause
     for slot in report.seen.slots():
-        finding = consider(services, report.seen, slot)
-        report.findings.append(finding)
-        _note_hold(services, finding, report)
-        if finding.retry:
-            report.put_off.append(finding.retry)
-        if finding.settled:
+        assessment = assess(services, report.seen, slot)
+        report.assessments.append(assessment)
+        _note_hold(services, assessment, report)
+        if assessment.retry:
+            report.deferred.append(assessment.retry)
+        if assessment.in_sync:
             continue
-        owner = _owner_of_port(report.seen, finding)
+        owner = _owner_of_port(report.seen, assessment)
         if owner is not None:
-            report.put_off.append(f"{slot} waits for its port, which {owner} has to leave first")
+            report.deferred.append(f"{slot} waits for its port, which {owner} has to leave first")
             continue
-        if finding.drift and not services.heal:
-            report.drift += [f"{slot}: {action}" for action in finding.actions]
+        if assessment.drift and not services.heal:
+            report.drift += [f"{slot}: {action}" for action in assessment.actions]
             continue
-        deployment, outcome, reason = deploy(services, report.seen, finding, DRIFT if finding.drift else cause)
+        deployment, outcome, reason = deploy(services, report.seen, assessment, DRIFT if assessment.drift else cause)
         report.outcomes[deployment] = outcome
         if outcome is Outcome.INTERRUPTED:
-            report.put_off.append(reason)
-        report.seen = look_again(services, report.seen)
-    tell_head(services, report.seen, report.findings)
-    report.put_off += [reason for reason in (snapshot.stale, report.seen.registry_down) if reason]
+            report.deferred.append(reason)
+        report.seen = refresh(services, report.seen)
+    tell_head(services, report.seen, report.assessments)
+    report.deferred += [reason for reason in (snapshot.stale, report.seen.registry_down) if reason]
     return report
 
 
-def _owner_of_port(seen: Look, finding: Finding) -> Slot | None:
+def _owner_of_port(seen: Observation, assessment: Assessment) -> Slot | None:
     """The slot that answers where a newcomer is to answer: its pin was removed or moved in the same commit."""
-    spec = finding.goal.spec if finding.goal and not finding.goal.verified else None
-    others = (s.spec for s in seen.servers if s.role is not Role.CANDIDATE and s.spec.slot != finding.slot)
+    spec = assessment.goal.spec if assessment.goal and not assessment.goal.verified else None
+    others = (s.spec for s in seen.servers if s.role is not Role.CANDIDATE and s.spec.slot != assessment.slot)
     return next((other.slot for other in others if spec is not None and other.port == spec.port), None)
 
 
@@ -92,46 +92,46 @@ def _keep_running(services: Services, cause: str) -> None:
     last_valid = services.journal.remembered_pins()
     if last_valid is None:
         return
-    seen = look_at(services, last_valid)
+    seen = observe_at(services, last_valid)
     for slot in seen.slots():
-        finding = consider(services, seen, slot)
-        known = finding.goal is not None and finding.goal.verified
-        if finding.actions and known and (services.heal or not finding.drift):
-            deploy(services, seen, finding, DRIFT if finding.drift else cause)
-            seen = look_again(services, seen)
+        assessment = assess(services, seen, slot)
+        known = assessment.goal is not None and assessment.goal.verified
+        if assessment.actions and known and (services.heal or not assessment.drift):
+            deploy(services, seen, assessment, DRIFT if assessment.drift else cause)
+            seen = refresh(services, seen)
 
 
-def deploy(services: Services, seen: Look, finding: Finding, cause: str) -> tuple[int, Outcome, str]:
+def deploy(services: Services, seen: Observation, assessment: Assessment, cause: str) -> tuple[int, Outcome, str]:
     """Carry one finding's plan out. Whatever happens, the deployment ends recorded, and somebody is told."""
-    draft = _draft(seen, finding, cause)
-    before = _last_attempt(services, finding)
-    deployment = services.journal.open(draft, _tell_begin(services, draft, finding, before))
+    draft = _draft(seen, assessment, cause)
+    before = _last_attempt(services, assessment)
+    deployment = services.journal.open(draft, _tell_begin(services, draft, assessment, before))
     outcome, reason = Outcome.INTERRUPTED, "the receiver was stopped"
     try:
-        outcome, reason = _carry_out(Run(services, deployment), seen, finding)
+        outcome, reason = _carry_out(Run(services, deployment), seen, assessment)
     finally:
-        repeated = before if before is not None and _repeats(before, draft, finding, outcome) else None
-        news = None if repeated else tell(services, draft, finding.goal, outcome, reason)
+        repeated = before if before is not None and _repeats(before, draft, assessment, outcome) else None
+        news = None if repeated else tell(services, draft, assessment.goal, outcome, reason)
         services.journal.close(deployment, outcome, reason, news)
         if repeated and repeated.draft.cause == cause == DRIFT and outcome is not Outcome.LIVE:
             services.journal.join(repeated.id, deployment)  # healing fails every minute, perhaps for weeks
-    log.info("deployment %d: %s v%s %s %s", deployment, finding.slot, draft.to_version, outcome, reason)
+    log.info("deployment %d: %s v%s %s %s", deployment, assessment.slot, draft.to_version, outcome, reason)
     return deployment, outcome, reason
 
 
-def _last_attempt(services: Services, finding: Finding) -> Deployment | None:
+def _last_attempt(services: Services, assessment: Assessment) -> Deployment | None:
     """What was last tried in a slot; a pin that policy held back was not."""
-    history = services.journal.history(finding.slot)
+    history = services.journal.history(assessment.slot)
     return next((d for d in reversed(history) if d.state not in (Outcome.REFUSED, Outcome.WAITING)), None)
 
 
-def _repeats(before: Deployment, draft: Draft, finding: Finding, outcome: Outcome) -> bool:
+def _repeats(before: Deployment, draft: Draft, assessment: Assessment, outcome: Outcome) -> bool:
     """It ended as the last time, whatever the words, in which times and process ids differ.
 
     At another commit that is news, except that what lives goes on to live. So is a version that failed once more: it
     was in quarantine, and somebody wanted it tried again.
     """
-    goal = finding.goal
+    goal = assessment.goal
     if outcome is not Outcome.LIVE and before.draft.revision != draft.revision:
         return False
     if outcome in (Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN) and goal and goal.spec and not goal.verified:
@@ -139,31 +139,35 @@ def _repeats(before: Deployment, draft: Draft, finding: Finding, outcome: Outcom
     return (before.state, before.draft.to_version) == (outcome, draft.to_version)
 
 
-def _carry_out(run: Run, seen: Look, finding: Finding) -> tuple[Outcome, str]:
-    if finding.goal is None:
-        raise AssertionError(f"{finding.slot}: actions without a goal")
+def _carry_out(run: Run, seen: Observation, assessment: Assessment) -> tuple[Outcome, str]:
+    if assessment.goal is None:
+        raise AssertionError(f"{assessment.slot}: actions without a goal")
     try:
-        run.apply(finding.goal, finding.actions)
+        run.apply(assessment.goal, assessment.actions)
     except Retryable as error:
         return Outcome.INTERRUPTED, str(error)
     except Exception as error:
         if not isinstance(error, PinrailError):
             log.exception("deployment %d: a bug, putting back", run.deployment)
         reason = str(error) or type(error).__name__
-        if finding.goal.verified or finding.goal.spec is None:  # nothing better to go back to: try again at each look
+        if (
+            assessment.goal.verified or assessment.goal.spec is None
+        ):  # nothing better to go back to: try again at each look
             return Outcome.NEEDS_HUMAN, reason
-        return _put_back(run, seen, finding, reason)
+        return _put_back(run, seen, assessment, reason)
     return Outcome.LIVE, ""
 
 
-def _put_back(run: Run, seen: Look, finding: Finding, reason: str) -> tuple[Outcome, str]:
+def _put_back(run: Run, seen: Observation, assessment: Assessment, reason: str) -> tuple[Outcome, str]:
     """The same flow, aimed at the last verified state. Quarantine first: a crash from here on must not try again."""
-    services, slot = run.services, finding.slot
-    failed = Quarantine(slot, finding.pinned or 0, seen.snapshot.commit, reason, needs_human=False, since=time.time())
-    services.journal.quarantine(failed, _propose_revert(services, finding, reason))
+    services, slot = run.services, assessment.slot
+    failed = Quarantine(
+        slot, assessment.pinned or 0, seen.snapshot.commit, reason, needs_human=False, since=time.time()
+    )
+    services.journal.quarantine(failed, _propose_revert(services, assessment, reason))
     try:
-        now = look_again(services, seen)
-        last_good = consider(services, now, slot)
+        now = refresh(services, seen)
+        last_good = assess(services, now, slot)
         if last_good.goal is not None:
             run.apply(last_good.goal, last_good.actions)
     except Retryable as error:
@@ -179,50 +183,50 @@ def _put_back(run: Run, seen: Look, finding: Finding, reason: str) -> tuple[Outc
     return Outcome.ROLLED_BACK, reason
 
 
-def _tell_begin(services: Services, draft: Draft, finding: Finding, before: Deployment | None) -> Also | None:
+def _tell_begin(services: Services, draft: Draft, assessment: Assessment, before: Deployment | None) -> Also | None:
     """GitHub sees the first attempt begin; healing, and trying the same again, are told when they end otherwise."""
     again = (
         before is not None
         and before.state is not Outcome.LIVE
         and (before.draft.revision, before.draft.to_version) == (draft.revision, draft.to_version)
     )
-    if finding.goal is None or finding.goal.verified or again:
+    if assessment.goal is None or assessment.goal.verified or again:
         return None
-    return tell_progress(services, draft, finding.goal, Outcome.RUNNING)
+    return tell_progress(services, draft, assessment.goal, Outcome.RUNNING)
 
 
-def _propose_revert(services: Services, finding: Finding, reason: str) -> Also | None:
+def _propose_revert(services: Services, assessment: Assessment, reason: str) -> Also | None:
     """Have the pin taken back where there is a version to go back to; a crash from here on does not lose it."""
-    last = finding.verified.version if finding.verified else None
-    if last is None or finding.pinned in (None, last):
+    last = assessment.verified.version if assessment.verified else None
+    if last is None or assessment.pinned in (None, last):
         return None
-    slot = finding.slot
-    message = revert_message(Revert(slot.environment, slot.model, finding.pinned, last, reason))
+    slot = assessment.slot
+    message = revert_message(Revert(slot.environment, slot.model, assessment.pinned, last, reason))
     return lambda db: services.outbox.put(CHANNEL, message, db)
 
 
-def _note_hold(services: Services, finding: Finding, report: Report) -> None:
+def _note_hold(services: Services, assessment: Assessment, report: Report) -> None:
     """Record a refusal or a wait, once per reason."""
-    hold = finding.hold
+    hold = assessment.hold
     if hold is None or hold.state not in (Outcome.REFUSED, Outcome.WAITING):
         return
-    report.again_at = min(report.again_at, hold.until or math.inf)
-    draft = _draft(report.seen, finding, "policy", to_version=finding.pinned)
+    report.next_check_at = min(report.next_check_at, hold.until or math.inf)
+    draft = _draft(report.seen, assessment, "policy", to_version=assessment.pinned)
     recorded = services.journal.hold(draft, hold, tell(services, draft, None, hold.state, hold.reason))
     if recorded is not None:
         report.outcomes[recorded] = hold.state
 
 
-def _draft(seen: Look, finding: Finding, cause: str, to_version: int | None = None) -> Draft:
-    spec = finding.goal.spec if finding.goal else None
-    verified = finding.verified
+def _draft(seen: Observation, assessment: Assessment, cause: str, to_version: int | None = None) -> Draft:
+    spec = assessment.goal.spec if assessment.goal else None
+    verified = assessment.verified
     return Draft(
-        slot=finding.slot,
+        slot=assessment.slot,
         from_version=verified.version if verified else None,
         to_version=to_version if to_version is not None else (spec.version if spec else None),
         digest=spec.digest if spec else None,
         revision=seen.snapshot.commit,
         cause=cause,
-        override=finding.override,
-        plan=tuple(finding.actions),
+        override=assessment.override,
+        plan=tuple(assessment.actions),
     )

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from receiver.adapters.sqlite.queue import Job, Queue
 from receiver.core.errors import Rejected, Retryable
 from receiver.notifications.announce import announce_rejection, tell_interrupted
-from receiver.planning.status import Board
-from receiver.reconciler.background import FollowUp
-from receiver.reconciler.liveness import Pulse
+from receiver.planning.status import StatusBoard
+from receiver.reconciler.background import BackgroundTask
+from receiver.reconciler.liveness import LivenessMonitor
 from receiver.reconciler.reconcile import Report, reconcile
 from receiver.services import Services
 
@@ -33,14 +33,19 @@ class Worker:
     """Runs until told to stop; a job that has begun is finished first."""
 
     def __init__(
-        self, services: Services, queue: Queue, board: Board, poll_seconds: float, after: Sequence[FollowUp] = ()
+        self,
+        services: Services,
+        queue: Queue,
+        status_board: StatusBoard,
+        poll_seconds: float,
+        after: Sequence[BackgroundTask] = (),
     ) -> None:
         self._services = services
-        self._board = board
+        self._board = status_board
         self._queue = queue
         self._poll_seconds = poll_seconds
         self._after = after
-        self._pulse = Pulse(services.target)
+        self._pulse = LivenessMonitor(services.target)
         self._stop = threading.Event()
         self._next_look = 0.0  # monotonic
         self._last_rejection = ""  # told once, not at every look
@@ -81,15 +86,15 @@ class Worker:
             self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_look - time.monotonic())))
             return
         self._work(job)
-        for follow_up in self._after:
-            follow_up.wake()
+        for task in self._after:
+            task.wake()
 
     def _work(self, job: Job) -> None:
         try:
             self._close_what_was_left()
             report = reconcile(self._services, job.cause)
         except Retryable as error:
-            self._later(job, str(error), error.after)
+            self._schedule_retry(job, str(error), error.after)
         except Rejected as error:
             log.error("job %d: %s", job.id, error)  # noqa: TRY400 - what is wrong stands in the message
             self._queue.bury(job, str(error))
@@ -101,7 +106,7 @@ class Worker:
             if job.attempts >= MAX_ATTEMPTS:
                 self._queue.bury(job, f"{type(error).__name__}: {error}")
             else:
-                self._later(job, f"{type(error).__name__}: {error}")
+                self._schedule_retry(job, f"{type(error).__name__}: {error}")
         else:
             self._last_rejection = ""
             self._conclude(job, report)
@@ -119,21 +124,21 @@ class Worker:
         self._pulse.expect([slot for slot, was in verified if was.version is not None])
         for line in report.drift:
             log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
-        if report.put_off:
-            self._later(job, "; ".join(dict.fromkeys(report.put_off)))
+        if report.deferred:
+            self._schedule_retry(job, "; ".join(dict.fromkeys(report.deferred)))
         else:
             self._queue.done(job, f"{report.seen.snapshot.commit[:12]}: {len(report.outcomes)} deployments")
-        self._sooner(report.again_at)
+        self._bring_forward(report.next_check_at)
 
-    def _later(self, job: Job, reason: str, after: float | None = None) -> None:
+    def _schedule_retry(self, job: Job, reason: str, after: float | None = None) -> None:
         after = _backoff(job.attempts) if after is None else after
         log.warning("job %d: again in %g s: %s", job.id, after, reason)
         self._queue.retry(job, after, reason)
 
-    def _sooner(self, again_at: float) -> None:
+    def _bring_forward(self, next_check_at: float) -> None:
         """A soak that ends before the next look brings it forward."""
-        if again_at < math.inf:
-            wait = max(0.05, again_at - time.time())
+        if next_check_at < math.inf:
+            wait = max(0.05, next_check_at - time.time())
             self._next_look = min(self._next_look, time.monotonic() + wait)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from starlette.types import Receive, Scope, Send
 
 from serving.errors import OverloadedError, RequestTooLargeError, RequestTooSlowError
-from serving.http.body import BodyReader, Limits, TooBusy, TooLarge, TooSlow
+from serving.http.body import BodyLimits, BodyReader, TooBusy, TooLarge, TooSlow
 from serving.model.schema import MAX_BODY_BYTES
 
 ONE_WRITE = "pinrail.one_write"  # the name of serving.http.onewrite's extension
@@ -14,7 +14,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 # With the rows that may wait, what requests can make a server hold. A body that comes at 0.6 MB/s is in time.
-LIMITS = Limits(body_bytes=MAX_BODY_BYTES, body_seconds=30.0, budget_bytes=256 << 20, linger_bytes=0)
+LIMITS = BodyLimits(body_bytes=MAX_BODY_BYTES, body_seconds=30.0, budget_bytes=256 << 20, linger_bytes=0)
 
 
 async def read_body(bodies: BodyReader, scope: Scope, receive: Receive) -> bytes:

@@ -10,7 +10,7 @@ Receive = Callable[[], Awaitable[Message]]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BodyLimits:
     """What one sender, and all together, may cost us."""
 
     body_bytes: int
@@ -38,7 +38,7 @@ class Gone(Exception):  # noqa: N818 - as above
 class BodyReader:
     """Reads bodies for one app; what they may hold together is counted here."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: BodyLimits) -> None:
         self._limits = limits
         self._held = 0
 

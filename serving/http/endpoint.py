@@ -16,7 +16,7 @@ from serving.model.predictor import Params
 from serving.model.schema import Row
 
 
-class Asked(NamedTuple):
+class ScoringRequest(NamedTuple):
     """What a request asks, in the predictor's terms."""
 
     rows: Sequence[Row]
@@ -28,11 +28,11 @@ class Asked(NamedTuple):
 class Dialect(Protocol):
     """A wire format: pure translation both ways."""
 
-    def decode(self, scope: Scope, body: bytes) -> Asked:
+    def decode(self, scope: Scope, body: bytes) -> ScoringRequest:
         """Read a request. InvalidRequestError: it is not what the signature allows."""
         ...
 
-    def encode(self, asked: Asked, predictions: Predictions) -> bytes:
+    def encode(self, asked: ScoringRequest, predictions: Predictions) -> bytes:
         """Write an answer as JSON."""
         ...
 

@@ -28,7 +28,7 @@ BACKLOG = 2048
 POLL_SECONDS = 0.005
 
 
-class Role(StrEnum):
+class ListenerRole(StrEnum):
     """What a server does with the public port."""
 
     CANDIDATE = "candidate"  # never had it
@@ -40,7 +40,7 @@ class Role(StrEnum):
 class Connection(OneWriteProtocol):
     """A client's connection to the public port. It can change servers between two requests."""
 
-    def __init__(self, door: "Door") -> None:
+    def __init__(self, door: "PublicListener") -> None:
         server = door.server
         super().__init__(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
         self.door = door
@@ -78,7 +78,7 @@ class Connection(OneWriteProtocol):
     def on_headers_complete(self) -> None:
         """A request is understood: where the port is another server's by now, its answer is the last one here."""
         super().on_headers_complete()
-        if self.door.role is not Role.LIVE:
+        if self.door.role is not ListenerRole.LIVE:
             self.close_after_answer()
 
     def on_response_complete(self) -> None:
@@ -87,12 +87,12 @@ class Connection(OneWriteProtocol):
         super().on_response_complete()
 
 
-class Door:
+class PublicListener:
     """The public side of one model server: its role, the listening socket and the open connections."""
 
     def __init__(self, server: uvicorn.Server) -> None:
         self.server = server
-        self.role = Role.CANDIDATE
+        self.role = ListenerRole.CANDIDATE
         self.since = time.monotonic()  # of the role; comparable between processes of one machine
         self.connections: set[Connection] = set()
         self._listening: socket.socket | None = None
@@ -112,7 +112,7 @@ class Door:
 
     async def take(self, listening: socket.socket | None) -> None:
         """Start accepting, on this socket or on the one that was kept. ControlError: there is none."""
-        if self.role is Role.LEAVING:
+        if self.role is ListenerRole.LEAVING:
             raise ControlError("this server is ending")
         if listening is not None:
             if self._listening is not None:
@@ -126,7 +126,7 @@ class Door:
                 lambda: Connection(self), sock=self._listening.dup(), backlog=BACKLOG
             )
             self.server.servers.append(self._accepting)  # uvicorn closes it when it shuts down
-        self._become(Role.LIVE)
+        self._become(ListenerRole.LIVE)
 
     def give(self) -> int:
         """The listening socket's descriptor. It stays this server's to close. ControlError: there is none."""
@@ -136,11 +136,11 @@ class Door:
 
     async def stand_by(self, successor: Path | None) -> None:
         """Stop accepting; pass connections on; return when nothing is in flight, or after SETTLE_SECONDS."""
-        if self.role is Role.LIVE:
+        if self.role is ListenerRole.LIVE:
             self._stop_accepting()
-            self._become(Role.STANDBY)
+            self._become(ListenerRole.STANDBY)
         deadline = time.monotonic() + SETTLE_SECONDS
-        while self.role is Role.STANDBY:
+        while self.role is ListenerRole.STANDBY:
             if successor is not None and not await self._hand_over(successor):
                 successor = None
             # Also the time in which a connection that was accepted just before shows up.
@@ -154,7 +154,7 @@ class Door:
         The time between the two is for the answer: once that is sent the giver lets go, and if this server dies
         before, it has read nothing and the giver goes on.
         """
-        if self.role is not Role.LIVE:
+        if self.role is not ListenerRole.LIVE:
             raise ControlError(f"adopt: this server is {self.role}, only a live one adopts connections")
         taken = [socket.socket(fileno=fd) for fd in fds]
 
@@ -170,7 +170,7 @@ class Door:
     def leave(self) -> None:
         """Free the port and end: after the last answer, or when what is left has been idle for too long."""
         if self._leaving is None:
-            self._become(Role.LEAVING)
+            self._become(ListenerRole.LEAVING)
             self._stop_accepting()
             if self._listening is not None:
                 self._listening.close()
@@ -220,10 +220,10 @@ class Door:
             self.server.servers.remove(self._accepting)
             self._accepting = None
 
-    def _become(self, role: Role) -> None:
+    def _become(self, role: ListenerRole) -> None:
         if role is not self.role:
             self.role, self.since = role, time.monotonic()
-        if role is not Role.LIVE:
+        if role is not ListenerRole.LIVE:
             for connection in self.connections:
                 connection.close_after_answer()
 

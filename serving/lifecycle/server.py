@@ -17,7 +17,7 @@ from serving.http.bounded import allow_open_files
 from serving.http.onewrite import OneWriteProtocol
 from serving.lifecycle import control
 from serving.lifecycle.control import ControlError, Reply
-from serving.lifecycle.handover import BACKLOG, KEEP_ALIVE_SECONDS, Door
+from serving.lifecycle.handover import BACKLOG, KEEP_ALIVE_SECONDS, PublicListener
 from serving.lifecycle.loading import LoadingApp
 
 DRAIN_SECONDS = 30  # how long a server that was sent SIGTERM waits for its last answers
@@ -84,7 +84,7 @@ class _Ordered:
         self.path = path
         self.described = dict(described)
         self.served = _Served(load, PRIVATE_HOST, 0)
-        self.door = Door(self.served.server)
+        self.door = PublicListener(self.served.server)
         self.private = socket.create_server((PRIVATE_HOST, 0), backlog=BACKLOG)
         self.private_url = "http://{}:{}".format(*self.private.getsockname())
 

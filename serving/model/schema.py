@@ -1,9 +1,9 @@
 """From a model's signature to strict checking of requests.
 
 A good request is read by :mod:`serving.model.decoder` in one pass. What that does not take is read here by pydantic's
-core, which decides, and names each mistake. Strict means that nothing is guessed: ``true`` and ``"1.5"`` are no numbers,
-an unknown key is an error, and so is a number that is not finite. What is wrong is said by field and reason, never with
-the input in it.
+core, which decides, and names each mistake. Strict means that nothing is guessed: ``true`` and ``"1.5"`` are no
+numbers, an unknown key is an error, and so is a number that is not finite. Mistakes are named by field and reason,
+never with the input.
 """
 
 import base64

@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_sch
 from starlette.types import Scope
 
 from serving.errors import Detail, InvalidRequestError, UnsupportedMediaTypeError
-from serving.http.endpoint import Asked
+from serving.http.endpoint import ScoringRequest
 from serving.http.refusal import Refusal
 from serving.model.model_dir import Column, ModelDir
 from serving.model.predictions import Predictions
@@ -56,7 +56,7 @@ class InvocationsDialect:
         )
         self._params = ParamsSchema(model)
 
-    def decode(self, scope: Scope, body: bytes) -> Asked:
+    def decode(self, scope: Scope, body: bytes) -> ScoringRequest:
         """Read one of MLflow's JSON formats, or CSV. UnsupportedMediaTypeError: it is neither."""
         kind = _media_type(scope)
         params: Any = None
@@ -73,9 +73,9 @@ class InvocationsDialect:
             rows = [record.values() for record in self._records.validate_python(records)]
         except ValidationError as error:
             raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
-        return Asked(rows, self._params.check(params))
+        return ScoringRequest(rows, self._params.check(params))
 
-    def encode(self, _asked: Asked, predictions: Predictions) -> bytes:
+    def encode(self, _asked: ScoringRequest, predictions: Predictions) -> bytes:
         """Write what the model's ``predict`` gives, and nothing else: MLflow's clients expect no more."""
         return b'{"predictions": %b}' % to_json(predictions.labels.tolist())
 

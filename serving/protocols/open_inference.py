@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from starlette.types import Scope
 
 from serving.errors import Detail, InvalidRequestError, PredictionError
-from serving.http.endpoint import Asked
+from serving.http.endpoint import ScoringRequest
 from serving.http.refusal import Refusal
 from serving.model import model_dir
 from serving.model.model_dir import ModelDir
@@ -36,7 +36,7 @@ class InferDialect:
         self._is_tensor = model.tensor is not None
         self._head = {"model_name": name, "model_version": str(version)}
 
-    def decode(self, scope: Scope, body: bytes) -> Asked:
+    def decode(self, scope: Scope, body: bytes) -> ScoringRequest:
         """Read inputs as columns. InvalidRequestError: they are not the signature's."""
         header, binary = _split(scope, body)
         raw = parse_json(header)
@@ -46,14 +46,14 @@ class InferDialect:
         read = [tensors.values(t, blob) for t, blob in zip(inputs, tensors.blobs(inputs, binary), strict=True)]
         records = self._from_matrix(read) if self._is_tensor else self._from_columns(inputs, read)
         request_id = raw.get("id")
-        return Asked(
+        return ScoringRequest(
             self._schema.check(records),
             self._params.check(raw.get("parameters")),
             request_id if isinstance(request_id, str) else None,
             _wanted(raw.get("outputs")),
         )
 
-    def encode(self, asked: Asked, predictions: Predictions) -> bytes:
+    def encode(self, asked: ScoringRequest, predictions: Predictions) -> bytes:
         """Write the outputs that were asked for."""
         found = outputs(predictions)
         if asked.outputs is not None and not asked.outputs <= set(found):

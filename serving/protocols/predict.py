@@ -3,7 +3,7 @@
 from pydantic_core import to_json
 from starlette.types import Scope
 
-from serving.http.endpoint import Asked
+from serving.http.endpoint import ScoringRequest
 from serving.http.refusal import Refusal
 from serving.model.predictions import Predictions
 from serving.model.schema import RequestSchema
@@ -16,11 +16,11 @@ class PredictDialect:
         self._schema = schema
         self._head = b'{"model":%b,"version":%d,"predictions":' % (to_json(model), version)
 
-    def decode(self, _scope: Scope, body: bytes) -> Asked:
+    def decode(self, _scope: Scope, body: bytes) -> ScoringRequest:
         """Read a record, a list of records, or rows in order."""
-        return Asked(self._schema.decode(body))
+        return ScoringRequest(self._schema.decode(body))
 
-    def encode(self, _asked: Asked, predictions: Predictions) -> bytes:
+    def encode(self, _asked: ScoringRequest, predictions: Predictions) -> bytes:
         """Write labels and, where the model gives them, probabilities."""
         labels = to_json(predictions.labels.tolist())
         if predictions.probabilities is None:

@@ -16,7 +16,7 @@ from statistics import median
 
 from receiver.adapters.mlflow.local_server import running_mlflow
 from receiver.cli.demo.story import CUSTOMER
-from receiver.core.plan import Kind
+from receiver.core.plan import ActionKind
 from tests.support.keepalive import Load, load
 from tests.support.models import Versions, register_versions
 from tests.support.waiting import eventually
@@ -126,7 +126,7 @@ def _switched(world: World) -> float:
     offset = time.time() - time.monotonic()
     newest = world.deployments()[0].id
     steps = world.journal.steps(newest)
-    return next(s.ended_at or 0.0 for s in steps if s.action.kind is Kind.SWITCH) - offset
+    return next(s.ended_at or 0.0 for s in steps if s.action.kind is ActionKind.SWITCH) - offset
 
 
 def measured(promotions: int, deliveries: int) -> tuple[Swaps, Burst]:

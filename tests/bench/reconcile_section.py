@@ -60,8 +60,8 @@ def _look(registry: str, services: Services, pins: int, looks: int) -> Looks:
         began = time.perf_counter()
         report = reconcile(services, "timer")
         seconds.append(time.perf_counter() - began)
-        if report.outcomes or report.drift or report.put_off or len(report.seen.slots()) != pins:
-            done = f"{len(report.outcomes)} deployments, {len(report.drift)} drifts, {report.put_off[:1]} put off"
+        if report.outcomes or report.drift or report.deferred or len(report.seen.slots()) != pins:
+            done = f"{len(report.outcomes)} deployments, {len(report.drift)} drifts, {report.deferred[:1]} put off"
             raise BenchError(f"the {pins} pins were not in sync: {done}")
     return Looks(registry, pins, seconds)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from ml.evidence import Evidence, Outcome, Verdict
+from ml.evidence import CheckOutcome, Evidence, Verdict
 from receiver.core.errors import Rejected, Retryable
 from receiver.ports import Registry
 from serving.model.digest import digest_tree
@@ -19,7 +19,7 @@ EVIDENCE = Evidence(
     model_digest="sha256:" + "1" * 64,
     data_digest="sha256:" + "2" * 64,
     gate_digest="sha256:" + "3" * 64,
-    verdicts=(Verdict("accuracy", Outcome.PASS, 0.81, ">=", 0.8),),
+    verdicts=(Verdict("accuracy", CheckOutcome.PASS, 0.81, ">=", 0.8),),
     measured_at=1000.0,
 )
 

@@ -155,4 +155,4 @@ class TargetContract:
     def test_a_dead_server_has_last_words(self, rig: Rig) -> None:
         server = rig.target.start(spec(1, free_port()))
         rig.kill(server)
-        assert server.id in rig.target.last_words(server)
+        assert server.id in rig.target.log_tail(server)

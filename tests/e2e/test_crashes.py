@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from receiver.core.deployment import Outcome
-from receiver.core.plan import Kind
+from receiver.core.plan import ActionKind
 from receiver.core.state import Role
 from tests.support.crashing import Crash, Moment
 from tests.support.models import Versions, register_hollow
@@ -17,13 +17,13 @@ from tests.support.process_target import COMMAND
 from tests.support.world import Watcher, World, wait_for_death
 
 # Around every action, and around the closing entry (None).
-BOUNDARIES: list[tuple[Kind | None, Moment]] = [
-    *product(Kind, Moment),
+BOUNDARIES: list[tuple[ActionKind | None, Moment]] = [
+    *product(ActionKind, Moment),
     (None, Moment.BEFORE_ACTING),
     (None, Moment.AFTER_RESULT),
 ]
 # Putting back finds the old server warm, so nothing is started.
-BOUNDARIES_BACK = [b for b in BOUNDARIES if b[0] is not Kind.START]
+BOUNDARIES_BACK = [b for b in BOUNDARIES if b[0] is not ActionKind.START]
 
 
 # Two chains of crashes for each, so that they can run side by side.

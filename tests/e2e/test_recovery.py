@@ -11,7 +11,7 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.state import Role
-from receiver.targets.process.records import Records
+from receiver.targets.process.records import ServerRecords
 from tests.support.fault_proxy import fault_proxy
 from tests.support.models import Versions
 from tests.support.waiting import eventually
@@ -34,7 +34,7 @@ def serve(world: World, version: int) -> None:
 
 
 def server_pids(world: World) -> list[int]:
-    return [record.pid for record in Records(world.state).all() if record.pid is not None]
+    return [record.pid for record in ServerRecords(world.state).all() if record.pid is not None]
 
 
 def test_a_model_server_that_is_killed_is_started_again_within_seconds(world: World, versions: Versions) -> None:

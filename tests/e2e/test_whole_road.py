@@ -20,7 +20,7 @@ from unittest import mock
 import pytest
 from mlflow import MlflowClient
 
-from ml.evaluate import Request, evaluate
+from ml.evaluate import EvaluationRequest, evaluate
 from ml.evaluation.candidate import Candidate
 from receiver.adapters.github.client import GitHubClient
 from receiver.adapters.github.pulls import Pulls
@@ -40,7 +40,7 @@ MODEL = "whole-road"
 SOAK_SECONDS = 4
 
 
-class Road:
+class PromotionScenario:
     """One repository on GitHub, one registry, one receiver, and a person."""
 
     def __init__(self, directory: Path, mlflow: str) -> None:
@@ -67,8 +67,8 @@ class Road:
 
 
 @contextmanager
-def on_the_road(directory: Path, mlflow: str) -> Iterator[tuple[Road, Receiver, Pulls]]:
-    road = Road(directory, mlflow)
+def on_the_road(directory: Path, mlflow: str) -> Iterator[tuple[PromotionScenario, Receiver, Pulls]]:
+    road = PromotionScenario(directory, mlflow)
     with serving(road.github):
         receiver = Receiver(directory, road.github, mlflow, poll_seconds=2, stabilise=1.5)
         pulls = Pulls(GitHubClient(road.github.repository, TOKEN, road.github.url))
@@ -76,7 +76,7 @@ def on_the_road(directory: Path, mlflow: str) -> Iterator[tuple[Road, Receiver, 
             yield road, receiver, pulls
 
 
-def first_version(road: Road, directory: Path) -> None:
+def first_version(road: PromotionScenario, directory: Path) -> None:
     """Train, and gate for both environments, as ``python -m ml.train | python -m ml.evaluate`` does."""
     environments = directory / "work" / "environments"
     environments.mkdir(parents=True)
@@ -84,7 +84,7 @@ def first_version(road: Road, directory: Path) -> None:
         (environments / f"{name}.yaml").write_text(road.text(name))
     trained = train_into(road.mlflow, MODEL)
     with mock.patch.dict(os.environ, MLFLOW_TRACKING_URI=road.mlflow):
-        evaluate(Request(Candidate(MODEL, 1, trained.run_id), "staging", environments))
+        evaluate(EvaluationRequest(Candidate(MODEL, 1, trained.run_id), "staging", environments))
 
 
 def promote(receiver: Receiver, directory: Path, version: int, environment: str) -> int:
@@ -113,7 +113,7 @@ def promote(receiver: Receiver, directory: Path, version: int, environment: str)
     return int(json.loads(done.stdout)["pull_request"].rpartition("/")[2])
 
 
-def merge(road: Road, receiver: Receiver, pulls: Pulls, number: int) -> str:
+def merge(road: PromotionScenario, receiver: Receiver, pulls: Pulls, number: int) -> str:
     """The green button, and GitHub's push webhook; returns the merge commit."""
     pull = pulls.get(number)
     pulls.merge(pull, pull.title)
@@ -123,7 +123,7 @@ def merge(road: Road, receiver: Receiver, pulls: Pulls, number: int) -> str:
     return road.origin.head("refs/heads/main")
 
 
-def opened(road: Road) -> dict[str, Any]:
+def opened(road: PromotionScenario) -> dict[str, Any]:
     payload = copy.deepcopy(webhook_example("pull_request", "opened"))
     payload["repository"]["full_name"] = road.github.repository
     payload["pull_request"]["base"]["ref"] = "main"
@@ -136,7 +136,7 @@ def states(receiver: Receiver) -> set[str]:
         return {row["state"] for row in json.load(answer)["environments"]}
 
 
-def plan_becomes(road: Road, number: int, state: str) -> None:
+def plan_becomes(road: PromotionScenario, number: int, state: str) -> None:
     head = road.origin.head(f"refs/heads/{road.github.pulls[number]['head']}")
     eventually(lambda: road.statuses("pinrail/plan", head)[-1:] == [state], 60)
 

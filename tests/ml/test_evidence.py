@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.evidence import Evidence, Outcome, Verdict
+from ml.evidence import CheckOutcome, Evidence, Verdict
 from tests.support.evidence import EVIDENCE
 
 
@@ -58,7 +58,7 @@ def test_whatever_stands_in_a_record_it_is_evidence_or_a_value_error(value: Any,
 
 
 def test_what_a_row_or_a_model_says_can_not_drive_a_terminal() -> None:
-    verdict = Verdict("a\nPASS: b", Outcome.FAIL, 0.1, "<", 0.2, "\x1b[31mred\r\n::set-output")
+    verdict = Verdict("a\nPASS: b", CheckOutcome.FAIL, 0.1, "<", 0.2, "\x1b[31mred\r\n::set-output")
     assert str(verdict) == "FAIL: a PASS: b=0.1 < 0.2"
     assert verdict.reason == " [31mred  ::set-output"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml.evidence import Evidence, Outcome, Verdict
+from ml.evidence import CheckOutcome, Evidence, Verdict
 from ml.gates.subject import Champion, Subject
 from ml.reference import describe
 from ml.report.facts import collect
@@ -20,8 +20,8 @@ JUDGED = replace(
     EVIDENCE,
     verdicts=(
         *EVIDENCE.verdicts,
-        Verdict("drift.psi", Outcome.INCONCLUSIVE, math.nan, "not known to be <=", 0.2, "nothing is recorded"),
-        Verdict("fairness.plan.demographic_parity", Outcome.FAIL, 0.4, ">", 0.3, HOSTILE),
+        Verdict("drift.psi", CheckOutcome.INCONCLUSIVE, math.nan, "not known to be <=", 0.2, "nothing is recorded"),
+        Verdict("fairness.plan.demographic_parity", CheckOutcome.FAIL, 0.4, ">", 0.3, HOSTILE),
     ),
 )
 

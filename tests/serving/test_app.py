@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from serving.app import ModelServer
 from serving.http.asgi import MAX_BODY_BYTES
-from serving.http.body import Limits
+from serving.http.body import BodyLimits
 from serving.model import schema
 from serving.model.digest import digest_tree
 from serving.model.model_dir import input_example
@@ -286,7 +286,7 @@ def test_a_model_that_calls_exit_has_failed_and_the_server_has_not(tmp_path: Pat
 def test_bodies_that_together_take_too_much_memory_are_put_off(
     classifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.app.LIMITS", Limits(1000, 10.0, budget_bytes=50, linger_bytes=0))
+    monkeypatch.setattr("serving.app.LIMITS", BodyLimits(1000, 10.0, budget_bytes=50, linger_bytes=0))
     app = serve(classifier)
     refused = ask(app, "POST", "/predict", [b" " * 40, b" " * 40])
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
@@ -295,7 +295,7 @@ def test_bodies_that_together_take_too_much_memory_are_put_off(
 
 
 def test_a_body_that_does_not_come_is_408(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.app.LIMITS", Limits(1000, 0.05, budget_bytes=1000, linger_bytes=0))
+    monkeypatch.setattr("serving.app.LIMITS", BodyLimits(1000, 0.05, budget_bytes=1000, linger_bytes=0))
     app, sent = serve(classifier), []
 
     async def run() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.batcher import Batcher, Limits
+from serving.batcher import Batcher, BatchLimits
 from serving.errors import DeadlineError, OverloadedError, PredictionError
 from serving.model.model_dir import Column, ModelDir
 from serving.model.predictions import Predictions
@@ -93,7 +93,7 @@ def test_a_lone_request_waits_for_one_turn_of_the_loop_and_no_longer() -> None:
     assert asyncio.run(turns()) <= 5
 
 
-def _arriving(count: int, limits: Limits) -> list[list[int]]:
+def _arriving(count: int, limits: BatchLimits) -> list[list[int]]:
     """What the model is asked while one request arrives in every turn of the loop."""
     runtime = Recorder()
 
@@ -110,11 +110,11 @@ def _arriving(count: int, limits: Limits) -> list[list[int]]:
 
 
 def test_while_more_arrive_with_every_turn_the_model_is_not_asked_for_each() -> None:
-    assert _arriving(20, Limits()) == [list(range(20))]
+    assert _arriving(20, BatchLimits()) == [list(range(20))]
 
 
 def test_a_stream_of_requests_that_does_not_end_is_answered_all_the_same() -> None:
-    asked = _arriving(20, Limits(turn_rows=5))
+    asked = _arriving(20, BatchLimits(turn_rows=5))
     assert max(len(numbers) for numbers in asked) <= 6
     assert [number for numbers in asked for number in numbers] == list(range(20))
 
@@ -139,7 +139,7 @@ def test_while_the_model_is_busy_requests_gather_and_leave_together() -> None:
 
 def test_a_long_request_is_cut_into_pieces_and_short_ones_pass_between_them() -> None:
     runtime = Recorder()
-    limits = Limits(piece_rows=10)
+    limits = BatchLimits(piece_rows=10)
     order: list[str] = []
 
     async def run() -> Predictions:
@@ -172,7 +172,7 @@ def test_two_long_requests_take_turns() -> None:
     runtime = Recorder()
 
     async def run() -> None:
-        batcher = Batcher(Quick(MODEL, runtime), Limits(piece_rows=2))
+        batcher = Batcher(Quick(MODEL, runtime), BatchLimits(piece_rows=2))
         await asyncio.gather(batcher.predict(rows(*[1] * 6)), batcher.predict(rows(*[2] * 6)))
 
     asyncio.run(run())
@@ -183,7 +183,7 @@ def test_rows_of_a_model_that_looks_at_all_of_them_are_neither_mixed_nor_cut() -
     runtime = Recorder(independent=False)
 
     async def run() -> None:
-        batcher = Batcher(Quick(MODEL, runtime), Limits(piece_rows=2))
+        batcher = Batcher(Quick(MODEL, runtime), BatchLimits(piece_rows=2))
         await asyncio.gather(batcher.predict(rows(1, 2, 3)), batcher.predict(rows(4)))
 
     asyncio.run(run())
@@ -211,7 +211,7 @@ def test_a_long_request_fails_once_when_one_of_its_pieces_does() -> None:
             raise PredictionError("five")
 
     async def run() -> None:
-        batcher = Batcher(Quick(MODEL, Recorder(act)), Limits(piece_rows=2))
+        batcher = Batcher(Quick(MODEL, Recorder(act)), BatchLimits(piece_rows=2))
         with pytest.raises(PredictionError, match="five"):
             await batcher.predict(rows(*range(10)))
         assert labels(await batcher.predict(rows(1))) == [1]
@@ -220,8 +220,8 @@ def test_a_long_request_fails_once_when_one_of_its_pieces_does() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("limits", [Limits(waiting_requests=2), Limits(waiting_rows=2)])
-def test_past_the_bound_a_request_is_refused_at_once_and_the_others_are_answered(limits: Limits) -> None:
+@pytest.mark.parametrize("limits", [BatchLimits(waiting_requests=2), BatchLimits(waiting_rows=2)])
+def test_past_the_bound_a_request_is_refused_at_once_and_the_others_are_answered(limits: BatchLimits) -> None:
     async def run() -> list[Any]:
         batcher = Batcher(Quick(MODEL, Recorder()), limits)
         return await asyncio.gather(*(batcher.predict(rows(n)) for n in range(3)), return_exceptions=True)
@@ -237,8 +237,8 @@ def test_a_request_that_waits_too_long_is_refused_and_never_asked() -> None:
     runtime = Recorder(lambda numbers: None if 0 not in numbers else (free.wait(10), None)[1])
 
     async def run() -> None:
-        batcher = Batcher(Slow(MODEL, runtime), Limits(seconds=0.05))
-        results = await asyncio.gather(batcher.predict(rows(0)), _later(batcher, 1), return_exceptions=True)
+        batcher = Batcher(Slow(MODEL, runtime), BatchLimits(seconds=0.05))
+        results = await asyncio.gather(batcher.predict(rows(0)), _schedule_retry(batcher, 1), return_exceptions=True)
         assert [type(result) for result in results] == [DeadlineError, DeadlineError]
         while not batcher.stuck:
             await asyncio.sleep(0.01)
@@ -253,14 +253,14 @@ def test_a_request_that_waits_too_long_is_refused_and_never_asked() -> None:
 
 HANGS = """
 import asyncio, threading
-from tests.serving.test_batcher import MODEL, Batcher, Limits, Recorder, Slow
+from tests.serving.test_batcher import MODEL, Batcher, BatchLimits, Recorder, Slow
 
 def never_comes_back(numbers):
     if 13 in numbers:
         threading.Event().wait()
 
 async def main():
-    batcher = Batcher(Slow(MODEL, Recorder(never_comes_back)), Limits(seconds=0.05, give_up_seconds=1.0))
+    batcher = Batcher(Slow(MODEL, Recorder(never_comes_back)), BatchLimits(seconds=0.05, give_up_seconds=1.0))
     await batcher.predict([(1,)])
     await batcher.predict([(13,)])
 
@@ -276,7 +276,7 @@ def test_a_model_that_never_comes_back_ends_its_process_which_says_where_it_hung
 
 def test_a_quick_model_that_fell_behind_refuses_what_is_too_late() -> None:
     async def run() -> None:
-        batcher = Batcher(Quick(MODEL, Recorder(lambda _: _busy(0.02))), Limits(seconds=0.01, turn_rows=1))
+        batcher = Batcher(Quick(MODEL, Recorder(lambda _: _busy(0.02))), BatchLimits(seconds=0.01, turn_rows=1))
         results = await asyncio.gather(*(batcher.predict(rows(n)) for n in range(2)), return_exceptions=True)
         assert labels(results[0]) == [0]
         assert isinstance(results[1], DeadlineError)
@@ -288,7 +288,7 @@ def _busy(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-async def _later(batcher: Batcher, number: int) -> Predictions:
+async def _schedule_retry(batcher: Batcher, number: int) -> Predictions:
     while batcher.waiting_requests == 0:
         await asyncio.sleep(0)
     await asyncio.sleep(0.01)

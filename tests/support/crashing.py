@@ -10,8 +10,8 @@ from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import Also, Journal, Quarantine
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Draft, Outcome
-from receiver.core.plan import Action, Kind
-from receiver.planning.status import Board
+from receiver.core.plan import Action, ActionKind
+from receiver.planning.status import StatusBoard
 from receiver.reconciler.worker import Worker
 from receiver.settings import load_settings
 from receiver.targets.process.target import ProcessTarget
@@ -33,7 +33,7 @@ class Crash:
     With ``putting_back`` only once the deployment has failed, around what puts it back.
     """
 
-    kind: Kind | None
+    kind: ActionKind | None
     moment: Moment
     version: int
     putting_back: bool = False
@@ -46,7 +46,7 @@ class CrashingJournal(Journal):
         super().__init__(database)
         self.crash = crash
         self.armed = False
-        self.doing: Kind | None = None
+        self.doing: ActionKind | None = None
 
     def open(self, draft: Draft, also: Also | None = None) -> int:
         deployment = super().open(draft, also)
@@ -72,7 +72,7 @@ class CrashingJournal(Journal):
         super().close(deployment, outcome, reason, also)
         self._reach(None, Moment.AFTER_RESULT)
 
-    def _reach(self, kind: Kind | None, moment: Moment) -> None:
+    def _reach(self, kind: ActionKind | None, moment: Moment) -> None:
         if self.armed and (kind, moment) == (self.crash.kind, self.crash.moment):
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -87,4 +87,4 @@ def run_receiver(environ: dict[str, str], crash: Crash | None, servers: Sequence
         services = replace(services, target=ProcessTarget(settings.pinrail_state_dir, command=servers))
     if crash is not None:
         services = replace(services, journal=CrashingJournal(database, crash))
-    Worker(services, Queue(database), Board(services), settings.pinrail_poll_seconds).run()
+    Worker(services, Queue(database), StatusBoard(services), settings.pinrail_poll_seconds).run()

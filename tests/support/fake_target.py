@@ -44,7 +44,7 @@ class FakeTarget:
     def retire(self, server: Server) -> None:
         self.servers.pop(server.id, None)
 
-    def last_words(self, server: Server) -> str:
+    def log_tail(self, server: Server) -> str:
         return f"{server.id} said nothing"
 
     def die(self, server: Server) -> None:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from ml.environment.file import Environment, parse_environment
-from ml.evidence import Evidence, Outcome, Verdict, gate_digest
+from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import Journal
 from receiver.adapters.sqlite.outbox import Outbox
@@ -93,9 +93,9 @@ class Flow:
     def evidence(self, version: int, environment: Environment, *, passing: bool = True) -> Evidence:
         """What the gate would have recorded."""
         verdict = (
-            Verdict("accuracy", Outcome.PASS, 0.81, ">=", 0.8)
+            Verdict("accuracy", CheckOutcome.PASS, 0.81, ">=", 0.8)
             if passing
-            else Verdict("accuracy", Outcome.FAIL, 0.7, "<", 0.8)
+            else Verdict("accuracy", CheckOutcome.FAIL, 0.7, "<", 0.8)
         )
         return Evidence(
             MODEL,

@@ -19,7 +19,7 @@ from receiver.daemon.listener import Listener
 from receiver.intake.app import LIMITS, PublicApp, Senders
 from receiver.intake.github import Watched
 from receiver.intake.server import server_config
-from serving.http.body import Limits
+from serving.http.body import BodyLimits
 
 SECRET = b"correct horse battery staple"
 MLFLOW_SECRET = b"an mlflow webhook secret"
@@ -120,7 +120,7 @@ def raw_request(body: bytes, *headers: bytes, path: bytes = b"/webhooks/github")
 
 
 @contextmanager
-def running_intake(directory: Path, limits: Limits = LIMITS, *, mlflow: bool = True) -> Iterator[Intake]:
+def running_intake(directory: Path, limits: BodyLimits = LIMITS, *, mlflow: bool = True) -> Iterator[Intake]:
     """The public listener on a free port, with its state below ``directory``."""
     database = Database(directory / "pinrail.db")
     queue = Queue(database)

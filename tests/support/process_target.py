@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from receiver.core.state import Server
-from receiver.targets.process.discovery import Roster
-from receiver.targets.process.records import Records
+from receiver.targets.process.discovery import ServerDiscovery
+from receiver.targets.process.records import ServerRecords
 from receiver.targets.process.target import ProcessTarget
 from tests.support import tiny_server
 from tests.support.waiting import eventually
@@ -28,8 +28,8 @@ def cleaned_up(state: Path) -> Iterator[Path]:
     try:
         yield state
     finally:
-        records = Records(state)
-        Roster(records).ask_all(records.all())  # notes the process ids that a killed receiver could not
+        records = ServerRecords(state)
+        ServerDiscovery(records).ask_all(records.all())  # notes the process ids that a killed receiver could not
         for record in records.all():
             if record.pid is not None and records.alive(record):
                 os.kill(record.pid, signal.SIGKILL)
@@ -37,7 +37,7 @@ def cleaned_up(state: Path) -> Iterator[Path]:
 
 def pid_of(state: Path, server: Server) -> int:
     """The process of a server."""
-    record = Records(state).get(server.id)
+    record = ServerRecords(state).get(server.id)
     assert record is not None
     assert record.pid is not None
     return record.pid
@@ -52,5 +52,5 @@ def send_signal(state: Path, server: Server, number: int) -> None:
 
 def is_running(state: Path, server: Server) -> bool:
     """The server's process exists."""
-    record = Records(state).get(server.id)
-    return record is not None and Records(state).alive(record)
+    record = ServerRecords(state).get(server.id)
+    return record is not None and ServerRecords(state).alive(record)

@@ -18,7 +18,7 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class HookDelivery:
     """GitHub's record of one attempt to reach us."""
 
     id: str  # X-GitHub-Delivery
@@ -62,14 +62,14 @@ class Hooks:
         mine = [hook for hook in found if hook.id == known or hook.url.endswith(path)]
         return max(mine, key=lambda hook: (hook.id == known, hook.id), default=None)
 
-    def last_delivery(self, hook: int) -> Delivery | None:
+    def last_delivery(self, hook: int) -> HookDelivery | None:
         """The newest delivery, or None where there was none yet. NotFound: the hook is gone."""
         path = HOOKS + "/{hook}/deliveries{?per_page}"
         found = self._client.get(path, hook=hook, per_page=1)
         if not found:
             return None
         newest = found[0]
-        return Delivery(
+        return HookDelivery(
             newest["guid"], newest["event"], newest["delivered_at"], newest["status"], newest["status_code"]
         )
 

@@ -14,7 +14,7 @@ CHANNEL = "github"
 
 
 @dataclass(frozen=True, slots=True)
-class DeploymentNews:
+class DeploymentUpdate:
     """A deployment has reached a state. ``description`` says so to people; ``url`` is where the model answers."""
 
     of: DeploymentOf
@@ -29,7 +29,7 @@ def status_message(status: CommitStatus) -> dict[str, Any]:
     return {"kind": "status", **asdict(status)}
 
 
-def deployment_message(news: DeploymentNews) -> dict[str, Any]:
+def deployment_message(news: DeploymentUpdate) -> dict[str, Any]:
     """The message that moves a deployment on."""
     return {"kind": "deployment", **asdict(news)}
 
@@ -46,11 +46,11 @@ class GitHubSender:
         if kind == "status":
             self._statuses.mark(CommitStatus(**fields))
         elif kind == "deployment":
-            self._deployment(DeploymentNews(**{**fields, "of": DeploymentOf(**fields["of"])}))
+            self._deployment(DeploymentUpdate(**{**fields, "of": DeploymentOf(**fields["of"])}))
         else:
             raise Rejected(f"a message of the kind {kind!r} is nothing for GitHub")
 
-    def _deployment(self, news: DeploymentNews) -> None:
+    def _deployment(self, news: DeploymentUpdate) -> None:
         deployment = self._statuses.deploying(news.of)
         self._statuses.report(deployment, news.state, news.description, news.url)
         if news.state == "success" or news.ends_others:

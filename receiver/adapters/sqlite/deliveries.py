@@ -15,7 +15,7 @@ from typing import Final
 
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.queue import Queue
-from receiver.core.delivery import Delivery, Kind
+from receiver.core.delivery import Delivery, DeliveryKind
 from receiver.core.errors import Retryable
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Inbox:
         ).fetchone()
         if known is not None and (known["state"] is None or known["state"] in _SERVED):
             return False
-        wanted = delivery.verdict.kind is Kind.ACCEPTED
+        wanted = delivery.verdict.kind is DeliveryKind.ACCEPTED
         job = self._jobs.join(db, delivery.cause) if wanted else None
         if known is not None:
             db.execute("UPDATE deliveries SET job = ? WHERE id = ?", (job, delivery.id))

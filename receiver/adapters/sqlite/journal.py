@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from receiver.adapters.sqlite.database import Database
 from receiver.core.commit_status import DRIFT
 from receiver.core.deployment import Deployment, Draft, Outcome, Verified
-from receiver.core.plan import Action, Kind
+from receiver.core.plan import Action, ActionKind
 from receiver.core.policy import Hold
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
@@ -42,7 +42,7 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PublishedStatus:
     """What GitHub was told last of an environment's pins."""
 
     revision: str  # the commit that was spoken of
@@ -197,12 +197,12 @@ class Journal:
         files = {path: text.encode() for path, text in json.loads(row["files"]).items()}
         return Snapshot(row["revision"], files, rewritten=False)
 
-    def told(self) -> dict[str, Told]:
+    def told(self) -> dict[str, PublishedStatus]:
         """What was told last of each environment's pins."""
         rows = self._database.connection().execute("SELECT * FROM told_pins")
-        return {row["environment"]: Told(row["revision"], row["pins"], row["pending"]) for row in rows}
+        return {row["environment"]: PublishedStatus(row["revision"], row["pins"], row["pending"]) for row in rows}
 
-    def tell(self, environment: str, told: Told, also: Also) -> None:
+    def tell(self, environment: str, told: PublishedStatus, also: Also) -> None:
         """Remember what is told of an environment's pins."""
         with self._database.transaction() as db:
             values = (environment, told.revision, told.pins, told.pending)
@@ -281,7 +281,7 @@ class Journal:
 
 
 def _action(raw: dict[str, str | None]) -> Action:
-    return Action(Kind(raw["kind"] or ""), raw["subject"] or "", raw["before"], raw["after"])
+    return Action(ActionKind(raw["kind"] or ""), raw["subject"] or "", raw["before"], raw["after"])
 
 
 def _deployment(row: sqlite3.Row) -> Deployment:

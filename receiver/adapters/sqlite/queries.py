@@ -46,7 +46,7 @@ class Count:
     value: int
 
 
-class Records:
+class StateQueries:
     """Reads from any thread, beside whoever writes."""
 
     def __init__(self, database: Database) -> None:

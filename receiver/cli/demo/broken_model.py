@@ -11,7 +11,7 @@ import mlflow.pyfunc
 GOOD_ANSWERS = 6  # enough to warm up, to pass a smoke test and to answer once under watch
 
 
-class Tiring(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow publishes no types
+class FailsAfterAFew(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow publishes no types
     """Says "no churn" until it is tired."""
 
     def __init__(self) -> None:
@@ -25,4 +25,4 @@ class Tiring(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow publish
         return [0] * len(model_input)
 
 
-mlflow.models.set_model(Tiring())
+mlflow.models.set_model(FailsAfterAFew())

@@ -26,7 +26,7 @@ STABILISE_SECONDS = 0.8  # longer than the broken model lasts: two requests, als
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoEnvironment:
     """Where everything is."""
 
     root: Path
@@ -105,7 +105,7 @@ def end_servers(state: Path) -> None:
 
 
 @contextmanager
-def receiver(stage: Stage) -> Iterator[None]:
+def receiver(stage: DemoEnvironment) -> Iterator[None]:
     """Run ``pinrail up`` as a process of its own, and wait for it to be ready."""
     log = stage.root / "receiver.log"
     environment = {**shell.scrubbed(os.environ), **stage.environ}
@@ -144,7 +144,7 @@ def _ended(pid: int, log: Path) -> bool:
     raise Rejected(f"the receiver ended by itself; the end of {log}:\n{tail}")
 
 
-def deployments(stage: Stage) -> list[dict[str, Any]]:
+def deployments(stage: DemoEnvironment) -> list[dict[str, Any]]:
     """Every deployment so far, newest first, as the admin API tells it."""
     found: list[dict[str, Any]] = httpx.get(stage.url("dashboard") + "/api/deployments").json()["deployments"]
     return found

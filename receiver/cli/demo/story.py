@@ -19,10 +19,10 @@ from rich.console import Console
 from ml.registry import client as tracking
 from receiver.adapters.git.command import parse_remote
 from receiver.adapters.mlflow.local_server import running_mlflow
-from receiver.cli.demo.environment import SOAK, Stage, clear, deployments, end_servers, receiver, wait_for
+from receiver.cli.demo.environment import SOAK, DemoEnvironment, clear, deployments, end_servers, receiver, wait_for
 from receiver.cli.demo.ports import choose
 from receiver.core.errors import Rejected
-from receiver.pull_requests.promotion import Change, promote
+from receiver.pull_requests.promotion import PinChange, promote
 
 MODEL = "churn-model"
 CUSTOMER = {
@@ -81,7 +81,7 @@ def tell(*, once: bool) -> None:
     root = Path(".pinrail/demo").absolute()
     clear(root)
     ports = choose()
-    stage = Stage(root, ports)
+    stage = DemoEnvironment(root, ports)
     stage.write_settings()
     narrator = Narrator()
     for part, usual in ports.taken.items():
@@ -110,7 +110,7 @@ def _import_early() -> None:
     import skl2onnx  # noqa: F401 - the same
 
 
-def _play(stage: Stage, narrator: Narrator, cleanup: ExitStack) -> None:
+def _play(stage: DemoEnvironment, narrator: Narrator, cleanup: ExitStack) -> None:
     github = stage.github()
     github.create(stage.environment_files())
     narrator.say(f"a bare repository stands in for GitHub: {github.path}; both environments pin {MODEL} v1")
@@ -129,10 +129,10 @@ def _play(stage: Stage, narrator: Narrator, cleanup: ExitStack) -> None:
     _break(stage, narrator)
 
 
-def _train(stage: Stage, narrator: Narrator, regularisation: float) -> None:
+def _train(stage: DemoEnvironment, narrator: Narrator, regularisation: float) -> None:
     """Train, register and gate one version, as ``python -m ml.train | python -m ml.evaluate`` does."""
     with narrator.slowly("training on 7,043 customers"), quiet():
-        from ml.evaluate import Request, evaluate
+        from ml.evaluate import EvaluationRequest, evaluate
         from ml.evaluation.candidate import Candidate
         from ml.train import TrainOptions, train
 
@@ -142,20 +142,20 @@ def _train(stage: Stage, narrator: Narrator, regularisation: float) -> None:
             environments.mkdir(exist_ok=True)
             (stage.root / name).write_bytes(content)
         verdicts = evaluate(
-            Request(Candidate(MODEL, int(result.model_version), result.run_id), "staging", environments)
+            EvaluationRequest(Candidate(MODEL, int(result.model_version), result.run_id), "staging", environments)
         )
     narrator.say(f"trained and registered {MODEL} [bold]v{result.model_version}[/], accuracy {result.accuracy:.4f}")
     narrator.say("  the gate says " + "; ".join(str(verdict) for verdict in verdicts))
 
 
-def _merge(stage: Stage, narrator: Narrator, environment: str, version: int) -> None:
+def _merge(stage: DemoEnvironment, narrator: Narrator, environment: str, version: int) -> None:
     github = stage.github()
-    made = promote(parse_remote(github.url), "main", Change(MODEL, version, environment))
+    made = promote(parse_remote(github.url), "main", PinChange(MODEL, version, environment))
     commit = github.merge(made.branch)
     narrator.say(f"[bold]merged[/] {made.branch} as {commit[:7]}; GitHub's signed push is on its way")
 
 
-def _await(stage: Stage, narrator: Narrator, environment: str, version: int) -> None:
+def _await(stage: DemoEnvironment, narrator: Narrator, environment: str, version: int) -> None:
     """Wait for a promotion to be verified, and show what answers."""
 
     def latest() -> Mapping[str, Any]:
@@ -175,7 +175,7 @@ def _await(stage: Stage, narrator: Narrator, environment: str, version: int) -> 
     )
 
 
-def _break(stage: Stage, narrator: Narrator) -> None:
+def _break(stage: DemoEnvironment, narrator: Narrator) -> None:
     from mlflow import MlflowClient
 
     from receiver.cli.demo.broken import register_broken
@@ -196,7 +196,7 @@ def _break(stage: Stage, narrator: Narrator) -> None:
     narrator.say(f"  because: {found['reason'].splitlines()[0]}")
 
 
-def _curtain(stage: Stage, narrator: Narrator) -> None:
+def _curtain(stage: DemoEnvironment, narrator: Narrator) -> None:
     """Check the end of the story."""
     for environment in ("staging", "production"):
         health = httpx.get(stage.url(environment) + "/health").json()
@@ -205,7 +205,7 @@ def _curtain(stage: Stage, narrator: Narrator) -> None:
         narrator.say(f"[green]{environment}[/]: {stage.url(environment)}/health says v2 and stage {health['stage']}")
 
 
-def _leave_something_to_try(stage: Stage, narrator: Narrator) -> None:
+def _leave_something_to_try(stage: DemoEnvironment, narrator: Narrator) -> None:
     narrator.say(f"look: {stage.url('dashboard')} (dashboard), {stage.url('MLflow')} (registry)")
     narrator.say(f"      {stage.url('production')} (what production serves, and a form to ask it)")
     narrator.say(f"try:  curl {stage.url('production')}/health")

@@ -15,7 +15,7 @@ OTHER = {"one": "two", "two": "one"}
 
 
 @dataclass(frozen=True, slots=True)
-class Berths:
+class BackendPair:
     """The services in the berths, and which berth has the traffic."""
 
     services: tuple[str, str]  # in berth one, in berth two; may be the same
@@ -28,7 +28,7 @@ class Berths:
         return self.named[self.at]
 
     @property
-    def spare(self) -> str:
+    def standby(self) -> str:
         """The service that steps in; the live one again where there is no other."""
         return self.named[OTHER[self.at]]
 
@@ -37,40 +37,40 @@ class Berths:
         """Service by berth."""
         return {"one": self.services[0], "two": self.services[1]}
 
-    def moved_to(self, service: str) -> "Berths":
+    def switched_to(self, service: str) -> "BackendPair":
         """The same after traffic went to ``service``: it takes the other berth, who had the traffic keeps its own."""
-        return Berths(self.with_spare(service).services, OTHER[self.at])
+        return BackendPair(self.with_spare(service).services, OTHER[self.at])
 
-    def with_spare(self, service: str) -> "Berths":
+    def with_spare(self, service: str) -> "BackendPair":
         """The same with somebody else to step in."""
         services = (self.live, service) if self.at == "one" else (service, self.live)
-        return Berths(services, self.at)
+        return BackendPair(services, self.at)
 
 
-def write_berths(directory: Path, berths: Berths) -> None:
+def write_berths(directory: Path, backends: BackendPair) -> None:
     """Write what the proxy reads when it starts.
 
     First the berths, then which is live: a proxy that starts between the two finds the traffic where it was.
     """
-    text = "global\n" + "".join(f"    setenv {berth.upper()} {name}\n" for berth, name in berths.named.items())
+    text = "global\n" + "".join(f"    setenv {berth.upper()} {name}\n" for berth, name in backends.named.items())
     _replace(directory / "berths.cfg", text)
-    _replace(directory / "live.map", f"live {berths.at}\n")
+    _replace(directory / "live.map", f"live {backends.at}\n")
 
 
-def orders(berths: Berths, addresses: Mapping[str, str]) -> str:
+def orders(backends: BackendPair, addresses: Mapping[str, str]) -> str:
     """What the running proxy is told, in one line of its runtime API; ``addresses`` by service.
 
     Names are for later (a container that restarts elsewhere), addresses for now. The one with the traffic is last.
     """
     told = []
-    for berth in (OTHER[berths.at], berths.at):
-        service, server = berths.named[berth], f"model/{berth}"
+    for berth in (OTHER[backends.at], backends.at):
+        service, server = backends.named[berth], f"model/{berth}"
         told += [f"set server {server} fqdn {service}", f"set server {server} addr {addresses[service]} port 8080"]
-    told += [f"set server model/{berths.at} health up", f"set map /front/live.map live {berths.at}"]
+    told += [f"set server model/{backends.at} health up", f"set map /front/live.map live {backends.at}"]
     return "; ".join([*told, QUESTION])
 
 
-def ask_berths(port: int) -> Berths | None:
+def ask_berths(port: int) -> BackendPair | None:
     """Ask a proxy through its published port. None: no answer that makes sense."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
@@ -81,7 +81,7 @@ def ask_berths(port: int) -> Berths | None:
     return read_berths(answer.decode("ascii", "replace"))
 
 
-def read_berths(answer: str) -> Berths | None:
+def read_berths(answer: str) -> BackendPair | None:
     """Understand the answer to :data:`QUESTION`. None: it is none."""
     at = re.search(r"^\S+ live (one|two)$", answer, re.MULTILINE)
     rows = [line.split() for line in answer.splitlines()]
@@ -89,7 +89,7 @@ def read_berths(answer: str) -> Berths | None:
     if at is None or not {"one", "two"} <= server.keys():
         return None
     one, two = server["one"], server["two"]
-    return Berths((one[17], two[17]), at[1], (one[4], two[4]))
+    return BackendPair((one[17], two[17]), at[1], (one[4], two[4]))
 
 
 def _replace(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from receiver.adapters.docker import Docker
 from receiver.adapters.prober import is_healthy
 from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.targets.compose import labels as names
-from receiver.targets.compose.backends import Berths, ask_berths
+from receiver.targets.compose.backends import BackendPair, ask_berths
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class FrontContainer:
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class ContainerDiscovery:
     """All containers of one owner at one moment, oldest first."""
 
     servers: Sequence[ServerContainer]
@@ -80,45 +80,47 @@ class Roster:
         """One model server's container by its name."""
         return next((s for s in self.servers if s.id == container), None)
 
-    def of(self, slot: Slot) -> "Roster":
+    def of(self, slot: Slot) -> "ContainerDiscovery":
         """Only one slot's."""
-        return Roster(
+        return ContainerDiscovery(
             [s for s in self.servers if s.spec.slot == slot],
             [f for f in self.fronts if f.slot == slot],
         )
 
 
-def look(docker: Docker, owner: str) -> Roster:
+def look(docker: Docker, owner: str) -> ContainerDiscovery:
     """Ask the engine. Retryable: it does not answer."""
     listed = docker.run(
         *("ps", "--all", "--no-trunc", "--filter", f"label={names.OWNER}={owner}"), "--format", "\t".join(COLUMNS)
     )
     found = [_read(line) for line in reversed(listed.splitlines())]
-    return Roster(
+    return ContainerDiscovery(
         [c for c in found if isinstance(c, ServerContainer)], [c for c in found if isinstance(c, FrontContainer)]
     )
 
 
-def describe(roster: Roster) -> list[Server]:
+def describe(discovery: ContainerDiscovery) -> list[Server]:
     """Every server that answers now, with the role that the front doors give it."""
-    running = [server for server in roster.servers if server.running]
-    fronts = [front for front in roster.fronts if front.running]
+    running = [server for server in discovery.servers if server.running]
+    fronts = [front for front in discovery.fronts if front.running]
     with ThreadPoolExecutor(ASKING_AT_ONCE) as pool:
         healthy = pool.map(lambda server: is_healthy(server.url, HEALTH_SECONDS), running)
-        berths = dict(zip([f.id for f in fronts], pool.map(berths_of, fronts), strict=True))
-        return [s.server(_role(s, fronts, berths)) for s, well in zip(running, healthy, strict=True) if well]
+        backends = dict(zip([f.id for f in fronts], pool.map(berths_of, fronts), strict=True))
+        return [s.server(_role(s, fronts, backends)) for s, well in zip(running, healthy, strict=True) if well]
 
 
-def berths_of(front: FrontContainer) -> Berths | None:
+def berths_of(front: FrontContainer) -> BackendPair | None:
     """What this front door does with its traffic; None: it does not say."""
     return ask_berths(front.look_port) if front.look_port is not None else None
 
 
-def _role(server: ServerContainer, fronts: Iterable[FrontContainer], berths: Mapping[str, Berths | None]) -> Role:
+def _role(
+    server: ServerContainer, fronts: Iterable[FrontContainer], backends: Mapping[str, BackendPair | None]
+) -> Role:
     seen = [
         (front.port == server.spec.port, said)
         for front in fronts
-        if front.project == server.project and (said := berths[front.id]) is not None
+        if front.project == server.project and (said := backends[front.id]) is not None
     ]
     if any(own and said.live == server.service for own, said in seen):
         return Role.LIVE

@@ -12,7 +12,7 @@ WIDTH = 500  # characters of one line
 OUT_OF_MEMORY = "OOMKilled: it needed more memory than mem_limit in compose/serving.yaml gives it"
 
 
-def last_words(docker: Docker, container: str) -> str:
+def log_tail(docker: Docker, container: str) -> str:
     """How the container is or how it ended, then the last lines of its log, without control characters.
 
     Retryable: no engine answers.

@@ -13,7 +13,7 @@ from receiver.adapters.docker import Docker, Project
 from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec, Slot
 from receiver.targets.compose import labels as names
-from receiver.targets.compose.backends import Berths, write_berths
+from receiver.targets.compose.backends import BackendPair, write_berths
 
 COMPOSE = Path(__file__).parents[3] / "compose"
 SHARED = 0o755  # directories that a container's own user reads; the state directory around them is private
@@ -57,7 +57,7 @@ def create_server(docker: Docker, place: Place, spec: ServerSpec) -> str:
     return container
 
 
-def create_front(docker: Docker, place: Place, spec: ServerSpec, berths: Berths) -> str:
+def create_front(docker: Docker, place: Place, spec: ServerSpec, backends: BackendPair) -> str:
     """Create and start the front door of a server's slot and port; returns its container's name."""
     service = names.front_name(spec.port)
     project = names.project_name(place.owner, spec.slot)
@@ -68,7 +68,7 @@ def create_front(docker: Docker, place: Place, spec: ServerSpec, berths: Berths)
     # A copy: the proxy must be able to start again even where the repository has moved on.
     shutil.copyfile(place.compose / "front" / "haproxy.cfg", directory / "haproxy.cfg")
     (directory / "haproxy.cfg").chmod(0o644)
-    write_berths(directory, berths)
+    write_berths(directory, backends)
     service_file = {
         "extends": {"file": str(_serving(place)), "service": "front"},
         "container_name": container,

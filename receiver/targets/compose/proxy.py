@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec
-from receiver.targets.compose import containers as roster
-from receiver.targets.compose.backends import Berths, orders, read_berths, write_berths
+from receiver.targets.compose import containers as discovery
+from receiver.targets.compose.backends import BackendPair, orders, read_berths, write_berths
 from receiver.targets.compose.containers import FrontContainer, ServerContainer
 from receiver.targets.compose.labels import project_name
-from receiver.targets.compose.log_tail import last_words
+from receiver.targets.compose.log_tail import log_tail
 from receiver.targets.compose.project import Place, create_front, network
 
 OPEN_SECONDS = 15.0
@@ -32,35 +32,35 @@ class FrontDoors:
     docker: Docker
     place: Place
 
-    def tell(self, front: FrontContainer, berths: Berths, slot: roster.Roster) -> None:
+    def tell(self, front: FrontContainer, backends: BackendPair, slot: discovery.ContainerDiscovery) -> None:
         """Let a running front door use these berths from now on. No connection is closed.
 
         Rejected: it did not do it; who had the traffic has it still.
         """
-        write_berths(self.place.front(front.project, front.port), berths)
-        addresses = self._addresses([s for s in slot.servers if s.service in berths.services])
-        line = orders(berths, addresses).encode()
+        write_berths(self.place.front(front.project, front.port), backends)
+        addresses = self._addresses([s for s in slot.servers if s.service in backends.services])
+        line = orders(backends, addresses).encode()
         said = self.docker.run("exec", "--interactive", front.id, "bash", "-c", TELL, stdin=line)
         now = read_berths(said)
-        if now is None or (now.live, now.spare, now.at) != (berths.live, berths.spare, berths.at):
+        if now is None or (now.live, now.standby, now.at) != (backends.live, backends.standby, backends.at):
             raise Rejected(f"the front door {front.id} was told {line.decode()!r} and answered {said!r}")
 
-    def open(self, spec: ServerSpec, berths: Berths, old: FrontContainer | None) -> None:
+    def open(self, spec: ServerSpec, backends: BackendPair, old: FrontContainer | None) -> None:
         """Have a front door on a public port that nobody holds. Rejected: the port cannot be had."""
         if old is not None:
             self.docker.run("rm", "--force", "--volumes", old.id)
         try:
-            container = create_front(self.docker, self.place, spec, berths)
+            container = create_front(self.docker, self.place, spec, backends)
         except RefusedByDockerError as error:
             self._remove_unstarted(spec)
             raise Rejected(self._explained(spec, str(error))) from error
         deadline = time.monotonic() + OPEN_SECONDS
         while time.monotonic() < deadline:
-            found = next((f for f in roster.look(self.docker, self.place.owner).fronts if f.id == container), None)
-            if found is not None and found.running and roster.berths_of(found) is not None:
+            found = next((f for f in discovery.look(self.docker, self.place.owner).fronts if f.id == container), None)
+            if found is not None and found.running and discovery.berths_of(found) is not None:
                 return
             time.sleep(POLL_SECONDS)
-        words = last_words(self.docker, container)
+        words = log_tail(self.docker, container)
         self.docker.run("rm", "--force", "--volumes", container)
         raise Rejected(f"{spec.slot}: the front door did not open within {OPEN_SECONDS:g} s.\n{words}")
 
@@ -78,13 +78,11 @@ class FrontDoors:
         for server, line in zip(servers, listed.splitlines(), strict=True):
             found[server.service] = line.removeprefix("at").strip()
             if not found[server.service]:
-                raise Rejected(
-                    f"{server.service} cannot have traffic: it ended.\n{last_words(self.docker, server.id)}"
-                )
+                raise Rejected(f"{server.service} cannot have traffic: it ended.\n{log_tail(self.docker, server.id)}")
         return found
 
     def _remove_unstarted(self, spec: ServerSpec) -> None:
-        for front in roster.look(self.docker, self.place.owner).of(spec.slot).fronts:
+        for front in discovery.look(self.docker, self.place.owner).of(spec.slot).fronts:
             if front.port == spec.port and not front.running:
                 self.docker.run("rm", "--force", "--volumes", front.id)
 

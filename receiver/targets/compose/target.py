@@ -12,11 +12,11 @@ from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.adapters.prober import is_healthy
 from receiver.core.errors import Rejected
 from receiver.core.state import Role, Server, ServerSpec
-from receiver.targets.compose import containers as roster
-from receiver.targets.compose.backends import Berths
-from receiver.targets.compose.containers import FrontContainer, Roster, ServerContainer
+from receiver.targets.compose import containers as discovery
+from receiver.targets.compose.backends import BackendPair
+from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
 from receiver.targets.compose.image import require_image, require_packages
-from receiver.targets.compose.log_tail import last_words
+from receiver.targets.compose.log_tail import log_tail
 from receiver.targets.compose.project import Place, create_server, forget_project, network
 from receiver.targets.compose.proxy import FrontDoors
 
@@ -38,13 +38,13 @@ class ComposeTarget:
 
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
-        return roster.describe(roster.look(self._docker, self.place.owner))
+        return discovery.describe(discovery.look(self._docker, self.place.owner))
 
     def start(self, spec: ServerSpec) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
         slot = self._slot(spec)
         same = [server for server in slot.servers if server.spec == spec and server.running]
-        well = [s for s in roster.describe(Roster(slot.servers, slot.fronts)) if s.spec == spec]
+        well = [s for s in discovery.describe(ContainerDiscovery(slot.servers, slot.fronts)) if s.spec == spec]
         if well:
             return min(well, key=lambda server: USEFULNESS.index(server.role))
         if same:
@@ -64,13 +64,13 @@ class ComposeTarget:
         slot = self._slot(server.spec)
         container = slot.server(server.id)
         if container is None or not container.running or not is_healthy(container.url):
-            words = last_words(self._docker, server.id)
+            words = log_tail(self._docker, server.id)
             raise Rejected(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
         # From now on it is somebody's server: it comes back by itself after a crash or a restart of the engine.
         self._docker.run("update", "--restart", "unless-stopped", container.id)
         here = next((front for front in slot.fronts if front.port == container.spec.port), None)
         others = [front for front in slot.fronts if front is not here]
-        now = roster.berths_of(here) if here is not None and here.running else None
+        now = discovery.berths_of(here) if here is not None and here.running else None
         if here is None or now is None:
             self._fronts.open(container.spec, _first(container, others, slot), here)
         else:
@@ -93,12 +93,12 @@ class ComposeTarget:
             self._remove(leftover)
         self._tidy(container)
 
-    def last_words(self, server: Server) -> str:
-        """See :meth:`receiver.ports.Target.last_words`."""
-        return last_words(self._docker, server.id)
+    def log_tail(self, server: Server) -> str:
+        """See :meth:`receiver.ports.Target.log_tail`."""
+        return log_tail(self._docker, server.id)
 
-    def _slot(self, spec: ServerSpec) -> Roster:
-        return roster.look(self._docker, self.place.owner).of(spec.slot)
+    def _slot(self, spec: ServerSpec) -> ContainerDiscovery:
+        return discovery.look(self._docker, self.place.owner).of(spec.slot)
 
     def _created(self, spec: ServerSpec) -> ServerContainer:
         self.place.cache.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ class ComposeTarget:
         started = looked = time.monotonic()
         while time.monotonic() < started + self.start_seconds:
             if container.running and is_healthy(container.url):
-                well = [s for s in roster.describe(self._slot(container.spec)) if s.id == container.id]
+                well = [s for s in discovery.describe(self._slot(container.spec)) if s.id == container.id]
                 if well:
                     return well[0]
             if not container.running or time.monotonic() > looked + LOOK_SECONDS:
@@ -126,7 +126,7 @@ class ComposeTarget:
                 container = self._still_there(container)
             time.sleep(POLL_SECONDS)
         late = f"was not healthy {self.start_seconds:g} s after its start"
-        words = last_words(self._docker, container.id)
+        words = log_tail(self._docker, container.id)
         self._remove(container)
         raise Rejected(f"{_name(container.spec)} {late}, and was removed.\n{words}")
 
@@ -134,20 +134,20 @@ class ComposeTarget:
         found = self._slot(container.spec).server(container.id)
         if found is not None and found.running:
             return found
-        words = last_words(self._docker, container.id)
+        words = log_tail(self._docker, container.id)
         if found is not None:
             self._remove(found)
         raise Rejected(f"{_name(container.spec)} ended while it was starting.\n{words}")
 
-    def _leave(self, front: FrontContainer, leaving: ServerContainer, slot: Roster) -> None:
+    def _leave(self, front: FrontContainer, leaving: ServerContainer, slot: ContainerDiscovery) -> None:
         """Let a front door do without a server: with the other one, or not at all."""
-        berths = roster.berths_of(front) if front.running else None
-        if berths is None:
+        backends = discovery.berths_of(front) if front.running else None
+        if backends is None:
             return
-        if berths.live == leaving.service:
+        if backends.live == leaving.service:
             self._fronts.close(front)
-        elif berths.spare == leaving.service:
-            self._fronts.tell(front, berths.with_spare(berths.live), slot)
+        elif backends.standby == leaving.service:
+            self._fronts.tell(front, backends.with_spare(backends.live), slot)
 
     def _demote(self, others: Sequence[ServerContainer]) -> None:
         """Who has no traffic stays as it is for as long as it is well, and is not started again."""
@@ -171,20 +171,20 @@ class ComposeTarget:
         forget_project(self.place, last.project)
 
 
-def _first(server: ServerContainer, others: Sequence[FrontContainer], slot: Roster) -> Berths:
+def _first(server: ServerContainer, others: Sequence[FrontContainer], slot: ContainerDiscovery) -> BackendPair:
     """Berths of a new front door: who has the slot's traffic on another port steps in."""
-    said = [berths for front in others if front.running and (berths := roster.berths_of(front))]
-    spare = next((berths.live for berths in said if _runs(berths.live, slot)), server.service)
-    return Berths((server.service, spare), "one")
+    said = [backends for front in others if front.running and (backends := discovery.berths_of(front))]
+    standby = next((backends.live for backends in said if _runs(backends.live, slot)), server.service)
+    return BackendPair((server.service, standby), "one")
 
 
-def _next(now: Berths, server: ServerContainer, slot: Roster) -> Berths:
+def _next(now: BackendPair, server: ServerContainer, slot: ContainerDiscovery) -> BackendPair:
     """Berths after a switch: who had the traffic steps in, if it still runs."""
-    berths = now if now.live == server.service else now.moved_to(server.service)
-    return berths if _runs(berths.spare, slot) else berths.with_spare(server.service)
+    backends = now if now.live == server.service else now.switched_to(server.service)
+    return backends if _runs(backends.standby, slot) else backends.with_spare(server.service)
 
 
-def _runs(service: str, slot: Roster) -> bool:
+def _runs(service: str, slot: ContainerDiscovery) -> bool:
     return any(server.running and server.service == service for server in slot.servers)
 
 

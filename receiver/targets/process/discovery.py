@@ -11,7 +11,7 @@ from typing import Any
 
 from receiver.adapters import shell
 from receiver.core.state import Role, Server
-from receiver.targets.process.records import Record, Records
+from receiver.targets.process.records import ServerRecord, ServerRecords
 from serving.lifecycle.control import ControlError, ask
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ ASKING_AT_ONCE = 16
 class Status:
     """What a server said of itself a moment ago."""
 
-    record: Record
+    record: ServerRecord
     role: Role
     since: float  # of the role, on the machine's monotonic clock
     url: str
@@ -39,13 +39,13 @@ class Status:
         return Server(self.record.id, self.record.spec, self.role, self.url)
 
 
-class Roster:
+class ServerDiscovery:
     """Finds the servers that run, whoever started them, and ends those that can only be killed."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: ServerRecords) -> None:
         self.records = records
 
-    def ask_all(self, records: Sequence[Record]) -> list[Status]:
+    def ask_all(self, records: Sequence[ServerRecord]) -> list[Status]:
         """The statuses of those that answer."""
         if len(records) < 2:  # noqa: PLR2004 - no pool for one
             found = [self.ask(record) for record in records]
@@ -54,7 +54,7 @@ class Roster:
                 found = list(pool.map(self.ask, records))
         return [status for status in found if status is not None]
 
-    def ask(self, record: Record) -> Status | None:
+    def ask(self, record: ServerRecord) -> Status | None:
         """One server's status. None: it has ended (then its record goes), is about to end, or hangs."""
         deadline = record.began + BOOT_SECONDS
         while True:
@@ -75,14 +75,14 @@ class Roster:
                 return None
             time.sleep(POLL_SECONDS)
 
-    def _silent(self, record: Record, why: str) -> None:
+    def _silent(self, record: ServerRecord, why: str) -> None:
         """Say so. Where only what the server started is left, that ends: it keeps the server's lock and sockets."""
         if _has_ended(record):
             self.kill(record, "it has ended, and what it started has not")
         else:
             log.warning("%s (process %s) %s", record.id, record.pid, why)
 
-    def kill(self, record: Record, reason: str) -> None:
+    def kill(self, record: ServerRecord, reason: str) -> None:
         """End a server that does not do what it is told, and what it started. Ended already is fine."""
         if record.pid is None or not self.records.alive(record):
             return
@@ -91,7 +91,7 @@ class Roster:
             os.killpg(record.pid, 9)  # its group's number too, which is not given anew while anybody is in the group
         self.forget_when_ended(record, KILL_SECONDS)
 
-    def forget_when_ended(self, record: Record, seconds: float) -> bool:
+    def forget_when_ended(self, record: ServerRecord, seconds: float) -> bool:
         """Watch a server end, for so long at most; what has ended leaves no record."""
         ended = wait_until(lambda: not self.records.alive(record), seconds)
         if ended:
@@ -117,7 +117,7 @@ def with_one_live_each(statuses: Iterable[Status]) -> list[Status]:
     return result
 
 
-def _has_ended(record: Record) -> bool:
+def _has_ended(record: ServerRecord) -> bool:
     return record.pid is not None and shell.has_ended(record.pid)
 
 
@@ -131,7 +131,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _read(record: Record, body: Mapping[str, Any]) -> Status | None:
+def _read(record: ServerRecord, body: Mapping[str, Any]) -> Status | None:
     """Understand a status; None for a server that is leaving. ValueError: it is another server than recorded."""
     if body["role"] == "leaving":
         return None

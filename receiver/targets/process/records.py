@@ -22,7 +22,7 @@ KEPT_LOGS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ServerRecord:
     """One started server: what it was started as, and where its files are."""
 
     id: str
@@ -35,7 +35,7 @@ class Record:
     pid: int | None = None  # None: the receiver died between starting it and noting this
 
 
-class Records:
+class ServerRecords:
     """The records below one state directory. Several processes may read; one writes."""
 
     def __init__(self, state: Path) -> None:
@@ -45,7 +45,7 @@ class Records:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def create(self, spec: ServerSpec) -> Iterator[tuple[Record, int]]:
+    def create(self, spec: ServerSpec) -> Iterator[tuple[ServerRecord, int]]:
         """Write a record; yield it and its lock, a descriptor for the server to inherit."""
         self._tidy()
         # Short enough for a socket's address, and telling enough for who lists the directory.
@@ -63,7 +63,7 @@ class Records:
         finally:
             os.close(fd)
 
-    def note_pid(self, record: Record, pid: int) -> Record:
+    def note_pid(self, record: ServerRecord, pid: int) -> ServerRecord:
         """Add the process id, on a line of its own so that a crash cannot spoil the rest."""
         with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
             fd = os.open(record.path, os.O_WRONLY | os.O_APPEND)
@@ -71,16 +71,16 @@ class Records:
                 file.write(json.dumps({"pid": pid}) + "\n")
         return replace(record, pid=pid)
 
-    def all(self) -> list[Record]:
+    def all(self) -> list[ServerRecord]:
         """Every record that can be read; others are of servers that never came to be."""
         found = (self._read(path) for path in sorted(self.directory.glob("*.jsonl")))
         return [record for record in found if record is not None]
 
-    def get(self, server_id: str) -> Record | None:
+    def get(self, server_id: str) -> ServerRecord | None:
         """One record, or None where it is gone."""
         return self._read(self.directory / f"{server_id}.jsonl")
 
-    def alive(self, record: Record) -> bool:
+    def alive(self, record: ServerRecord) -> bool:
         """The server has not ended."""
         try:
             fd = os.open(record.path, os.O_RDONLY)
@@ -95,13 +95,13 @@ class Records:
         finally:
             os.close(fd)
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: ServerRecord) -> None:
         """Forget a server that has ended; its log stays for a while."""
         record.control.unlink(missing_ok=True)
         record.path.unlink(missing_ok=True)
 
-    def _named(self, name: str, spec: ServerSpec, began: float, kills: int | None) -> Record:
-        return Record(
+    def _named(self, name: str, spec: ServerSpec, began: float, kills: int | None) -> ServerRecord:
+        return ServerRecord(
             id=name,
             spec=spec,
             path=self.directory / f"{name}.jsonl",
@@ -111,7 +111,7 @@ class Records:
             oom_kills=kills,
         )
 
-    def _read(self, path: Path) -> Record | None:
+    def _read(self, path: Path) -> ServerRecord | None:
         try:
             first, *rest = path.read_text(encoding="utf-8").splitlines()
             content = json.loads(first)

@@ -18,8 +18,14 @@ from receiver.adapters.prober import is_healthy
 from receiver.core.errors import Rejected
 from receiver.core.state import Role, Server, ServerSpec
 from receiver.targets.log_tail import describe
-from receiver.targets.process.discovery import POLL_SECONDS, STATUS_SECONDS, Roster, Status, with_one_live_each
-from receiver.targets.process.records import Record, Records
+from receiver.targets.process.discovery import (
+    POLL_SECONDS,
+    STATUS_SECONDS,
+    ServerDiscovery,
+    Status,
+    with_one_live_each,
+)
+from receiver.targets.process.records import ServerRecord, ServerRecords
 from serving.lifecycle.control import ControlError, ask
 
 STAND_BY_SECONDS = 15.0  # more than a server waits for its requests in flight
@@ -47,9 +53,9 @@ class ProcessTarget:
         self._environment = shell.scrubbed(os.environ, *shell.MODEL_SERVER)
         if tracking_uri is not None:
             self._environment["MLFLOW_TRACKING_URI"] = tracking_uri
-        self._records = Records(self.state)
-        self._roster = Roster(self._records)
-        self._seen: dict[str, Record] = {}
+        self._records = ServerRecords(self.state)
+        self._roster = ServerDiscovery(self._records)
+        self._seen: dict[str, ServerRecord] = {}
 
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
@@ -74,9 +80,7 @@ class ProcessTarget:
         record = self._records.get(server.id)
         status = self._roster.ask(record) if record else None
         if record is None or status is None:
-            raise Rejected(
-                f"{_name(server.spec)} cannot have traffic: it does not answer.\n{self.last_words(server)}"
-            )
+            raise Rejected(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{self.log_tail(server)}")
         others = [r for r in self._records.all() if r.spec.slot == record.spec.slot and r.id != record.id]
         if status.role is not Role.LIVE or status.port != record.spec.port:
             self._take(status, others)
@@ -94,12 +98,12 @@ class ProcessTarget:
             self._roster.kill(record, f"it cannot be told to exit: {error!r}")
         self._roster.forget_when_ended(record, RETIRE_SECONDS)
 
-    def last_words(self, server: Server) -> str:
-        """See :meth:`receiver.ports.Target.last_words`."""
+    def log_tail(self, server: Server) -> str:
+        """See :meth:`receiver.ports.Target.log_tail`."""
         record = self._records.get(server.id) or self._seen.get(server.id)
         return describe(record, alive=self._records.alive(record)) if record else f"{server.id} is not known here"
 
-    def _spawn(self, spec: ServerSpec) -> Record:
+    def _spawn(self, spec: ServerSpec) -> ServerRecord:
         with self._records.create(spec) as (record, lock):
             pid = shell.start(
                 [*self._command, *_options(spec, self.state / "cache", record.control)],
@@ -110,7 +114,7 @@ class ProcessTarget:
             )
             return self._records.note_pid(record, pid)
 
-    def _healthy(self, record: Record) -> Server:
+    def _healthy(self, record: ServerRecord) -> Server:
         """Wait until a server has loaded its model and says that it is well. Rejected: it does not come to that."""
         self._seen[record.id] = record
         deadline = time.monotonic() + self.start_seconds
@@ -126,7 +130,7 @@ class ProcessTarget:
         self._roster.kill(record, f"it {late}")
         raise Rejected(f"{_name(record.spec)} {late}, and was killed.\n{words}")
 
-    def _take(self, status: Status, others: Sequence[Record]) -> None:
+    def _take(self, status: Status, others: Sequence[ServerRecord]) -> None:
         """Let a server accept on its public port, whose listening socket somebody else may hold."""
         record = status.record
         listening = None if status.port == record.spec.port else self._listening(record.spec, others)
@@ -140,7 +144,7 @@ class ProcessTarget:
             if listening is not None:
                 listening.close()
 
-    def _listening(self, spec: ServerSpec, others: Sequence[Record]) -> socket.socket:
+    def _listening(self, spec: ServerSpec, others: Sequence[ServerRecord]) -> socket.socket:
         """The listening socket of a slot's port: from who holds it, or new. Rejected: it cannot be had."""
         for status in self._roster.ask_all(others):
             if status.port == spec.port:
@@ -171,7 +175,7 @@ class ProcessTarget:
             who = f"the model server {ours.record.id}" if ours else "a program that Pinrail did not start"
             raise Rejected(f"{spec.slot}: {place} is taken by {who}: stop that, or {change}.") from error
 
-    def _stand_by(self, record: Record, successor: Record) -> None:
+    def _stand_by(self, record: ServerRecord, successor: ServerRecord) -> None:
         """Let a server stop accepting. One that does not answer holds up its clients and the port: it is killed."""
         status = self._roster.ask(record)
         if status is not None and status.role is not Role.LIVE:

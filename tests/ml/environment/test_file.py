@@ -281,7 +281,7 @@ def test_pyyaml_with_and_without_libyaml_read_the_same(monkeypatch: pytest.Monke
     monkeypatch.setattr(strict_yaml, "Events", yaml.SafeLoader)
     slow = [strict_yaml.read_yaml(text.encode()) for text in texts]
     assert [document.value for document in fast] == [document.value for document in slow]
-    assert [document.spots for document in fast[:3]] == [document.spots for document in slow[:3]]
+    assert [document.spans for document in fast[:3]] == [document.spans for document in slow[:3]]
     assert [len(document.problems) for document in fast] == [len(document.problems) for document in slow]
 
 

@@ -13,9 +13,9 @@ from ml.environment.file import Environment, parse_environment
 from ml.environment.gate_schema import EvaluationData
 from ml.errors import MlError
 from ml.evaluation.gate import Judgement, read_environments, run_gate
-from ml.evidence import Evidence, Outcome, Verdict, gate_digest
+from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from ml.registry import versions as registry
-from receiver.core.policy import Request, decide
+from receiver.core.policy import PromotionRequest, decide
 from tests.support import faulty_models
 
 MODEL = "gate-churn"
@@ -65,7 +65,7 @@ def judge(client: Any, version: int, text: bytes, scratch: Path) -> Judgement:
 
 
 def wrong(verdicts: Sequence[Verdict]) -> set[str]:
-    return {v.name for v in verdicts if v.outcome is not Outcome.PASS}
+    return {v.name for v in verdicts if v.outcome is not CheckOutcome.PASS}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def evidence(client: Any, tmp_path: Path) -> Evidence:
 
 def test_evidence_holds_until_model_or_gate_change_and_the_refusal_says_which(evidence: Evidence) -> None:
     gate = parse_environment(GATE.replace(b"schema: {max: 0}", b"schema: {max: 1}"), "e.yaml").gate
-    asked = Request(
+    asked = PromotionRequest(
         environment="strict",
         model=MODEL,
         version=1,
@@ -166,8 +166,11 @@ def test_a_live_version_whose_artifacts_are_lost_keeps_its_successor_measurable(
     client.set_registered_model_alias(MODEL, "quick", lost.version)
     asked = COSTS.replace(b"latency_p95_ms: {max: 100}", b"champion: {require: hold}\n  f1: {min: 0.1}")
     verdicts = judge(client, 1, asked.replace(b"  memory_mb: {max: 600}\n", b""), tmp_path).evidence.verdicts
-    assert {v.name: v.outcome for v in verdicts} == {"champion.accuracy": Outcome.INCONCLUSIVE, "f1": Outcome.PASS}
-    assert "are missing" in next(v.reason for v in verdicts if v.outcome is not Outcome.PASS)
+    assert {v.name: v.outcome for v in verdicts} == {
+        "champion.accuracy": CheckOutcome.INCONCLUSIVE,
+        "f1": CheckOutcome.PASS,
+    }
+    assert "are missing" in next(v.reason for v in verdicts if v.outcome is not CheckOutcome.PASS)
 
 
 def test_a_model_with_a_gate_of_its_own_is_not_asked_for_the_environments(client: Any, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ml.environment.file import parse_environment
 from ml.environment.gate_schema import AtLeast, AtMost, Gate
-from ml.evidence import Outcome
+from ml.evidence import CheckOutcome
 from ml.gates import CHECKS
 from ml.gates.subject import Served
 from serving.model.predictions import Predictions
@@ -40,7 +40,7 @@ def test_a_check_measures_one_thing_and_says_it_in_a_sentence(name: str, value: 
 
 def test_f1_is_zero_where_the_positive_class_is_never_found() -> None:
     subject = make_subject({"p": [0.1, 0.2]}, [0, 1], Plain(lambda r: r["p"]))
-    assert CHECKS["f1"](subject, AtLeast(min=0.1))[0].outcome is Outcome.FAIL
+    assert CHECKS["f1"](subject, AtLeast(min=0.1))[0].outcome is CheckOutcome.FAIL
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "log_loss", "calibration_error"])

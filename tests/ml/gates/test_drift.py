@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.environment.gate_schema import AtMost, AtMostShare, DriftLimits
-from ml.evidence import Outcome
+from ml.evidence import CheckOutcome
 from ml.gates.drift import check, columns
 from ml.gates.subject import Subject
 from ml.reference import Reference, describe
@@ -31,8 +31,8 @@ def against(features: pd.DataFrame) -> Subject:
 
 def test_rows_of_the_same_kind_do_not_drift() -> None:
     assert [v.outcome for v in check(against(TRAINED.sample(1000, random_state=1)), LIMITS)] == [
-        Outcome.PASS,
-        Outcome.PASS,
+        CheckOutcome.PASS,
+        CheckOutcome.PASS,
     ]
 
 
@@ -48,13 +48,13 @@ def test_rows_of_the_same_kind_do_not_drift() -> None:
 def test_a_column_that_moved_is_named_first(column: str, change: object, fails: list[str]) -> None:
     assert callable(change)
     verdicts = check(against(TRAINED.assign(**{column: change(TRAINED[column])})), LIMITS)
-    assert [v.name for v in verdicts if v.outcome is Outcome.FAIL] == fails
+    assert [v.name for v in verdicts if v.outcome is CheckOutcome.FAIL] == fails
     assert verdicts[0].reason.startswith(f"furthest: {column} ")
 
 
 def test_a_version_that_records_nothing_of_its_training_data_is_inconclusive() -> None:
     subject = make_subject({"plan": ["a"]}, [0], Plain(lambda _: 0.1))
-    assert {v.outcome for v in check(subject, LIMITS)} == {Outcome.INCONCLUSIVE}
+    assert {v.outcome for v in check(subject, LIMITS)} == {CheckOutcome.INCONCLUSIVE}
     assert "records nothing of its training data" in check(subject, LIMITS)[0].reason
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from ml.environment.gate_schema import AtMostShare, FairnessLimits
-from ml.evidence import Outcome
+from ml.evidence import CheckOutcome
 from ml.gates.fairness import check, groups
 from tests.support.subjects import Plain, make_subject
 
@@ -18,7 +18,7 @@ def test_each_column_is_measured_by_itself_with_its_group_sizes() -> None:
     assert values["fairness.group.demographic_parity"] == pytest.approx(0.5)
     assert values["fairness.group.equalized_odds"] == pytest.approx(1.0)
     assert values["fairness.coin.demographic_parity"] == pytest.approx(0.5)
-    assert verdicts[0].outcome is Outcome.FAIL
+    assert verdicts[0].outcome is CheckOutcome.FAIL
     assert verdicts[0].reason == "0: 50% of 40 decided positive, 1: 100% of 40 decided positive"
 
 
@@ -32,7 +32,7 @@ def test_a_group_too_small_to_tell_is_inconclusive_either_way() -> None:
     columns = {"group": [0] * 75 + [1] * 5, "score": [0.9] * 80}
     subject = make_subject(columns, [0, 1] * 40, Plain(lambda r: r["score"]))
     (verdict,) = check(subject, FairnessLimits(("group",), demographic_parity=AtMostShare(max=0.3)))
-    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.outcome is CheckOutcome.INCONCLUSIVE
     assert "only 5 rows of 1: 30 are needed to tell" in verdict.reason
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from ml.environment.gate_schema import AtLeast, AtMost, AtMostShare, Threshold
-from ml.evidence import Outcome
+from ml.evidence import CheckOutcome
 from ml.gates.judge import judge
 
 
@@ -28,4 +28,4 @@ def test_the_line_says_the_relation_that_holds(value: float, limit: Threshold, s
 
 @pytest.mark.parametrize("limit", [AtLeast(min=0), AtMost(max=1)])
 def test_what_is_no_number_fails(limit: Threshold) -> None:
-    assert judge("roc_auc", math.nan, limit, "").outcome is Outcome.FAIL
+    assert judge("roc_auc", math.nan, limit, "").outcome is CheckOutcome.FAIL

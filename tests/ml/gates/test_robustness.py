@@ -1,5 +1,5 @@
 from ml.environment.gate_schema import AtMostShare, RobustnessLimits
-from ml.evidence import Outcome
+from ml.evidence import CheckOutcome
 from ml.gates.robustness import UNSEEN, check
 from ml.gates.subject import Record
 from tests.support.subjects import Plain, make_subject
@@ -13,11 +13,11 @@ def test_a_model_that_balances_on_an_edge_flips_under_noise_and_a_steady_one_doe
     steady = make_subject({"x": NUMBERS}, [0, 1] * 50, Plain(lambda r: float(r["x"] > 49.5)))
     limits = RobustnessLimits(noise=AtMostShare(max=0.05))
     (verdict,) = check(brittle, limits)
-    assert verdict.outcome is Outcome.FAIL
+    assert verdict.outcome is CheckOutcome.FAIL
     assert verdict.value > 0.9
     assert "a little noise on x" in verdict.reason
     assert "worst at row" in verdict.reason
-    assert check(steady, limits)[0].outcome is Outcome.PASS
+    assert check(steady, limits)[0].outcome is CheckOutcome.PASS
 
 
 def test_a_field_that_may_be_missing_is_left_out_and_one_that_may_not_is_not() -> None:
@@ -33,7 +33,7 @@ def test_a_field_that_may_be_missing_is_left_out_and_one_that_may_not_is_not() -
 
 def test_where_nothing_may_be_missing_nothing_flips() -> None:
     subject = make_subject({"x": NUMBERS}, [0, 1] * 50, Plain(lambda r: 0.1))
-    assert check(subject, RobustnessLimits(missing=NONE))[0].outcome is Outcome.PASS
+    assert check(subject, RobustnessLimits(missing=NONE))[0].outcome is CheckOutcome.PASS
 
 
 def test_the_worst_text_column_counts_and_the_row_is_named() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from ml.environment.gate_schema import AtMostCount
-from ml.evidence import Outcome
+from ml.evidence import CheckOutcome
 from ml.gates.schema import breaks, check
 from ml.gates.subject import Champion
 from serving.model.model_dir import Column
@@ -45,9 +45,9 @@ def test_what_refuses_a_request_that_was_fine_is_named_field_by_field(
 def test_breaking_the_live_versions_callers_fails_and_a_first_version_breaks_nobody() -> None:
     subject = make_subject({"age": [1, 2]}, [0, 1], Plain(lambda _: 0.1))
     (first,) = check(subject, AtMostCount(max=0))
-    assert first.outcome is Outcome.PASS
+    assert first.outcome is CheckOutcome.PASS
     unknown = replace(subject, champion=Champion("m v1", (), "", None, "m v1 can't be compared with"))
-    assert check(unknown, AtMostCount(max=0))[0].outcome is Outcome.INCONCLUSIVE
+    assert check(unknown, AtMostCount(max=0))[0].outcome is CheckOutcome.INCONCLUSIVE
     live = replace(subject, champion=Champion("m v1", BEFORE, "int64 [-1]", None))
     (verdict,) = check(live, AtMostCount(max=0))
     assert str(verdict) == "FAIL: schema=3 > 0"

@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ml.errors import EvidenceError, RegistryError
-from ml.evidence import Evidence, Outcome, Verdict
+from ml.evidence import CheckOutcome, Evidence, Verdict
 from ml.registry import versions as registry
 from tests.support.evidence import EVIDENCE
 from tests.support.mlflow_server import register_version
@@ -45,7 +45,7 @@ def test_what_was_written_is_read_again_per_environment(client: Any, evidence: E
 
 
 def test_a_value_that_nobody_knows_survives_the_registry(client: Any, evidence: Evidence) -> None:
-    unknown = Verdict("drift.psi", Outcome.INCONCLUSIVE, math.nan, "not known to be <=", 0.2)
+    unknown = Verdict("drift.psi", CheckOutcome.INCONCLUSIVE, math.nan, "not known to be <=", 0.2)
     registry.write_evidence(client, replace(evidence, verdicts=(unknown,)))
     found = registry.read_evidence(client, MODEL, evidence.version, "staging")
     assert found is not None

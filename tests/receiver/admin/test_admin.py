@@ -20,11 +20,10 @@ from receiver.adapters.sqlite.journal import Journal, Quarantine
 from receiver.adapters.sqlite.outbox import Outbox
 from receiver.adapters.sqlite.queue import Queue
 from receiver.admin.app import admin_config
-from receiver.core.delivery import Delivery, Kind, Verdict
+from receiver.core.delivery import Classification, Delivery, DeliveryKind
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.errors import Rejected, Retryable
-from receiver.core.plan import Action
-from receiver.core.plan import Kind as Act
+from receiver.core.plan import Action, ActionKind
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.daemon.listener import Listener
@@ -68,7 +67,7 @@ class Admin:
 
     def deploy(self, outcome: Outcome | None, reason: str = "", *, results: tuple[str | None, ...] = ()) -> int:
         journal = Journal(self.database)
-        actions = [Action(Act.SWITCH, f"v{place}", "v5", "v6") for place, _ in enumerate(results)]
+        actions = [Action(ActionKind.SWITCH, f"v{place}", "v5", "v6") for place, _ in enumerate(results)]
         number = journal.open(Draft(SLOT, 5, 6, "sha256:" + "ab" * 32, COMMIT, "push", None, actions))
         for place, (action, result) in enumerate(zip(actions, results, strict=True)):
             journal.intend(number, place, action)
@@ -78,9 +77,9 @@ class Admin:
             journal.close(number, outcome, reason)
         return number
 
-    def deliver(self, name: str, note: str = "main moved", kind: Kind = Kind.ACCEPTED) -> None:
+    def deliver(self, name: str, note: str = "main moved", kind: DeliveryKind = DeliveryKind.ACCEPTED) -> None:
         inbox = Inbox(self.database, Queue(self.database))
-        asyncio.run(inbox.accept(Delivery(name, "github", "push", b"{}", Verdict(kind, note), "push")))
+        asyncio.run(inbox.accept(Delivery(name, "github", "push", b"{}", Classification(kind, note), "push")))
         inbox.close()
 
 
@@ -208,7 +207,7 @@ def test_deployments_can_be_narrowed_down(admin: Admin) -> None:
 def test_deliveries_are_found_by_the_job_that_they_joined(admin: Admin) -> None:
     admin.deliver("d-1")
     admin.deliver("d-2")
-    admin.deliver("d-3", "push to refs/heads/x, which is not the watched branch", Kind.IGNORED)
+    admin.deliver("d-3", "push to refs/heads/x, which is not the watched branch", DeliveryKind.IGNORED)
     rows = admin.json("/api/deliveries")["deliveries"]
     assert [(row["id"], row["verdict"], row["job"], row["job_state"]) for row in rows] == [
         ("d-3", "ignored", None, None),

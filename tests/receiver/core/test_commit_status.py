@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.core.commit_status import DRIFT, Standing, left_behind, standings, sum_up
+from receiver.core.commit_status import DRIFT, PinStatus, aggregate, pin_statuses, superseded
 from receiver.core.deployment import Deployment, Draft, Outcome
 from receiver.core.state import Slot
 
@@ -28,45 +28,48 @@ def deployment(
     ],
 )
 def test_each_outcome_is_a_state_and_a_sentence(outcome: Outcome, state: str, said: str) -> None:
-    assert sum_up(standings([deployment(outcome)], {})) == (state, said)
+    assert aggregate(pin_statuses([deployment(outcome)], {})) == (state, said)
 
 
 def test_every_outcome_has_a_state_and_a_sentence() -> None:
     for outcome in Outcome:
-        assert sum_up([Standing(CHURN, 6, outcome)])
+        assert aggregate([PinStatus(CHURN, 6, outcome)])
 
 
 def test_one_model_that_is_live_hides_no_other_that_failed() -> None:
-    found = standings([deployment(Outcome.ROLLED_BACK), deployment(Outcome.LIVE, 2, FRAUD)], {})
-    assert sum_up(found) == ("failure", "churn v6 was rolled back: because; fraud v2 is live")
+    found = pin_statuses([deployment(Outcome.ROLLED_BACK), deployment(Outcome.LIVE, 2, FRAUD)], {})
+    assert aggregate(found) == ("failure", "churn v6 was rolled back: because; fraud v2 is live")
 
 
 def test_the_last_attempt_counts() -> None:
     attempts = [deployment(Outcome.INTERRUPTED), deployment(Outcome.RUNNING), deployment(Outcome.LIVE)]
-    assert sum_up(standings(attempts, {}))[0] == "success"
+    assert aggregate(pin_statuses(attempts, {}))[0] == "success"
 
 
 def test_what_is_held_is_never_a_success() -> None:
-    held = {CHURN: Standing(CHURN, 6, Outcome.ROLLED_BACK, "500")}
-    assert sum_up(standings([deployment(Outcome.LIVE, 4)], held)) == ("failure", "churn v6 was rolled back: 500")
+    held = {CHURN: PinStatus(CHURN, 6, Outcome.ROLLED_BACK, "500")}
+    assert aggregate(pin_statuses([deployment(Outcome.LIVE, 4)], held)) == (
+        "failure",
+        "churn v6 was rolled back: 500",
+    )
 
 
 def test_healing_the_version_before_says_nothing_about_the_pin_unless_it_fails() -> None:
     refused, healed = deployment(Outcome.REFUSED), deployment(Outcome.LIVE, 4, cause=DRIFT)
     lost = deployment(Outcome.NEEDS_HUMAN, 4, cause=DRIFT)
-    assert sum_up(standings([refused, healed], {}))[0] == "failure"
-    assert sum_up(standings([refused, lost], {}))[0] == "error"
-    assert sum_up(standings([refused, lost, healed], {}))[0] == "failure"
-    assert sum_up(standings([healed], {})) == ("success", "churn v4 is live")
+    assert aggregate(pin_statuses([refused, healed], {}))[0] == "failure"
+    assert aggregate(pin_statuses([refused, lost], {}))[0] == "error"
+    assert aggregate(pin_statuses([refused, lost, healed], {}))[0] == "failure"
+    assert aggregate(pin_statuses([healed], {})) == ("success", "churn v4 is live")
 
 
 def test_a_pin_that_was_removed_is_a_success() -> None:
-    assert sum_up(standings([deployment(Outcome.LIVE, None)], {})) == ("success", "churn is served no more")
+    assert aggregate(pin_statuses([deployment(Outcome.LIVE, None)], {})) == ("success", "churn is served no more")
 
 
 def test_no_reason_acts_on_who_reads_it() -> None:
-    hostile = Standing(CHURN, 6, Outcome.REFUSED, "\x1b[31m::set-output name=x::y\u202e")
-    assert sum_up([hostile])[1] == "churn v6 was refused: : :set-output name=x::y"
+    hostile = PinStatus(CHURN, 6, Outcome.REFUSED, "\x1b[31m::set-output name=x::y\u202e")
+    assert aggregate([hostile])[1] == "churn v6 was refused: : :set-output name=x::y"
 
 
 def test_unfinished_attempts_at_earlier_commits_are_found_once_each_up_to_one_that_ended() -> None:
@@ -78,4 +81,4 @@ def test_unfinished_attempts_at_earlier_commits_are_found_once_each_up_to_one_th
         deployment(Outcome.WAITING, 6, revision="e"),
         deployment(Outcome.RUNNING, 6),
     ]
-    assert [d.draft.revision for d in left_behind(history, NOW)] == ["e", "d"]
+    assert [d.draft.revision for d in superseded(history, NOW)] == ["e", "d"]

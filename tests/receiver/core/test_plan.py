@@ -6,11 +6,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.core.plan import Action, Goal, Kind, Rung, World, fitting, plan
+from receiver.core.plan import Action, ActionKind, EnvironmentSlot, Goal, World, fitting, plan
 from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
 
-STAGING = Rung("staging", "staging", "Staging")
-PRODUCTION = Rung("production", "production", "Production")
+STAGING = EnvironmentSlot("staging", "staging", "Staging")
+PRODUCTION = EnvironmentSlot("production", "production", "Production")
 LADDER = (STAGING, PRODUCTION)
 SLOT = Slot("production", "churn-model")
 
@@ -23,9 +23,11 @@ def server(version: int, role: Role, port: int = 8001) -> Server:
     return Server(f"s{version}-{port}-{role}", spec(version, port), role, "http://127.0.0.1:1")
 
 
-def seen(servers: Sequence[Server], view: RegistryView | None, ladder: Sequence[Rung] = LADDER) -> World:
+def seen(
+    servers: Sequence[Server], view: RegistryView | None, environments: Sequence[EnvironmentSlot] = LADDER
+) -> World:
     """A world in which every environment holds what its alias says."""
-    held = [replace(r, holder=view.aliases.get(r.alias) if view else None) for r in ladder]
+    held = [replace(r, pinned_version=view.aliases.get(r.alias) if view else None) for r in environments]
     return World(servers, view, held)
 
 
@@ -41,33 +43,33 @@ def perform(world: World, wanted: Goal, action: Action) -> World:
     """What the real handlers do, on plain data."""
     servers, view = list(world.servers), world.registry
     match action.kind:
-        case Kind.START:
+        case ActionKind.START:
             assert wanted.spec is not None
             servers.append(Server(f"new{wanted.spec.version}", wanted.spec, Role.CANDIDATE, "http://127.0.0.1:2"))
-        case Kind.SWITCH:
+        case ActionKind.SWITCH:
             chosen = fitting(wanted, servers)
             servers = [
                 replace(s, role=Role.LIVE if s is chosen else Role.STANDBY if s.role is Role.LIVE else s.role)
                 for s in servers
             ]
-        case Kind.RETIRE:
+        case ActionKind.RETIRE:
             servers = [s for s in servers if s.id != action.subject]
-        case Kind.STAGE:
+        case ActionKind.STAGE:
             assert view is not None
             version = int(action.subject[1:])
             assert view.stages.get(version) == action.before
             rest = {v: s for v, s in view.stages.items() if v != version}
             view = replace(view, stages=rest | ({version: action.after} if action.after else {}))
-        case Kind.ALIAS:
+        case ActionKind.ALIAS:
             assert view is not None
             rest = {a: v for a, v in view.aliases.items() if a != action.subject}
             view = replace(view, aliases=rest | ({action.subject: int(action.after[1:])} if action.after else {}))
-        case Kind.PROVE | Kind.WATCH:
+        case ActionKind.PROVE | ActionKind.WATCH:
             pass
     return replace(world, servers=servers, registry=view)
 
 
-def kinds(actions: tuple[Action, ...]) -> list[Kind]:
+def kinds(actions: tuple[Action, ...]) -> list[ActionKind]:
     return [action.kind for action in actions]
 
 
@@ -119,7 +121,7 @@ def test_somebody_has_the_traffic_at_every_moment_of_a_swap(world: World, versio
     had_traffic = bool(live(world))
     for action in plan(wanted, world):
         world = perform(world, wanted, action)
-        assert len(live(world)) == 1 or not had_traffic or action.kind is Kind.RETIRE
+        assert len(live(world)) == 1 or not had_traffic or action.kind is ActionKind.RETIRE
         assert not had_traffic or live(world)
 
 
@@ -136,7 +138,7 @@ def test_no_stage_is_held_twice_once_the_plan_is_done(world: World, wanted: Goal
 @given(views)
 def test_aliases_that_are_not_ours_are_left_alone(view: RegistryView) -> None:
     actions = plan(goal(1), seen((), view))
-    assert {a.subject for a in actions if a.kind is Kind.ALIAS} <= {"production"}
+    assert {a.subject for a in actions if a.kind is ActionKind.ALIAS} <= {"production"}
 
 
 def test_a_promotion_proves_then_registers_then_switches_then_watches_then_retires() -> None:
@@ -163,9 +165,9 @@ def test_putting_back_gives_traffic_to_the_warm_server_before_it_touches_the_reg
         LADDER,
     )
     order = kinds(plan(goal(4, verified=True), world))
-    assert Kind.START not in order
-    assert order.index(Kind.SWITCH) < order.index(Kind.STAGE)
-    assert order.index(Kind.SWITCH) < order.index(Kind.ALIAS)
+    assert ActionKind.START not in order
+    assert order.index(ActionKind.SWITCH) < order.index(ActionKind.STAGE)
+    assert order.index(ActionKind.SWITCH) < order.index(ActionKind.ALIAS)
 
 
 def test_a_version_in_both_environments_is_in_production_and_nothing_flaps() -> None:
@@ -192,18 +194,18 @@ def test_an_alias_moved_by_hand_is_named_and_moved_back() -> None:
 def test_a_live_server_that_was_never_verified_is_proven_and_watched_not_restarted() -> None:
     view = registry({"production": 6}, {6: "Production"})
     world = seen([server(6, Role.LIVE), server(4, Role.STANDBY)], view)
-    assert kinds(plan(goal(6), world)) == [Kind.PROVE, Kind.WATCH, Kind.RETIRE]
+    assert kinds(plan(goal(6), world)) == [ActionKind.PROVE, ActionKind.WATCH, ActionKind.RETIRE]
 
 
 def test_a_changed_port_is_a_swap_of_the_same_version() -> None:
     view = registry({"production": 6}, {6: "Production"})
     world = seen([server(6, Role.LIVE, port=8002)], view)
     assert kinds(plan(goal(6, verified=True), world)) == [
-        Kind.START,
-        Kind.PROVE,
-        Kind.SWITCH,
-        Kind.WATCH,
-        Kind.RETIRE,
+        ActionKind.START,
+        ActionKind.PROVE,
+        ActionKind.SWITCH,
+        ActionKind.WATCH,
+        ActionKind.RETIRE,
     ]
 
 
@@ -219,10 +221,10 @@ def test_a_removed_pin_gives_up_alias_and_stage_and_ends_the_server() -> None:
 
 def test_with_the_registry_down_servers_are_healed_and_the_registry_is_left_alone() -> None:
     assert kinds(plan(goal(5, verified=True), seen((), None))) == [
-        Kind.START,
-        Kind.PROVE,
-        Kind.SWITCH,
-        Kind.WATCH,
+        ActionKind.START,
+        ActionKind.PROVE,
+        ActionKind.SWITCH,
+        ActionKind.WATCH,
     ]
 
 
@@ -240,7 +242,7 @@ def test_a_slot_that_never_worked_gets_its_registry_back_as_it_was_found() -> No
 
 
 def test_what_somebody_set_after_us_is_not_taken_back() -> None:
-    done = [Action(Kind.STAGE, "v6", None, "Staging"), Action(Kind.ALIAS, "staging", None, "v6")]
+    done = [Action(ActionKind.STAGE, "v6", None, "Staging"), Action(ActionKind.ALIAS, "staging", None, "v6")]
     undo = Goal(SLOT, None, verified=True, undo=done)
     since = seen([], registry({"staging": 6}, {6: "Production"}))
     assert [str(a) for a in plan(undo, since)] == ["alias staging: v6 -> -"]
@@ -253,8 +255,8 @@ def test_the_same_bytes_on_the_same_port_in_another_slot_are_another_server() ->
 
 
 def test_an_environment_without_a_stage_moves_only_its_alias() -> None:
-    ladder = (replace(PRODUCTION, stage=None),)
+    environments = (replace(PRODUCTION, stage=None),)
     wanted = Goal(SLOT, replace(spec(6), stage=None), verified=False)
-    actions = plan(wanted, seen((), registry({}, {6: "Staging"}), ladder))
-    assert Kind.STAGE not in kinds(actions)
-    assert Kind.ALIAS in kinds(actions)
+    actions = plan(wanted, seen((), registry({}, {6: "Staging"}), environments))
+    assert ActionKind.STAGE not in kinds(actions)
+    assert ActionKind.ALIAS in kinds(actions)

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ml.evidence import Evidence, Verdict, gate_digest
-from ml.evidence import Outcome as CheckOutcome
+from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from receiver.core.deployment import Deployment, Draft, Outcome
-from receiver.core.policy import Request, decide, duration
+from receiver.core.policy import PromotionRequest, decide, duration
 from receiver.core.state import Slot
 
 NOW = 10_000.0
@@ -27,7 +26,7 @@ def accuracy(outcome: CheckOutcome = CheckOutcome.PASS) -> Verdict:
 EVIDENCE = Evidence(
     "churn-model", 6, "production", "sha256:six", "sha256:rows", gate_digest(GATE), (accuracy(),), measured_at=1.0
 )
-ASKED = Request(
+ASKED = PromotionRequest(
     environment="production",
     model="churn-model",
     version=6,
@@ -43,7 +42,7 @@ ASKED = Request(
 )
 
 
-def refusal(request: Request) -> str:
+def refusal(request: PromotionRequest) -> str:
     hold = decide(request)
     assert hold is not None
     assert hold.state is Outcome.REFUSED

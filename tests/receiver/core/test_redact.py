@@ -12,7 +12,7 @@ from receiver.core.deployment import Outcome
 from receiver.core.policy import Hold
 from receiver.core.redact import Redactor, plain, plain_lines
 from receiver.core.state import Slot
-from receiver.pull_requests.promotion_body import Case, Side
+from receiver.pull_requests.promotion_body import VersionComparison, VersionFacts
 
 anything = st.text(st.characters(codec=None), max_size=80)
 # Tokens as people have them: no spaces, and not made of our mask.
@@ -111,18 +111,18 @@ def test_lines_stay_lines_where_they_are_wanted_and_command_none_of_them() -> No
 
 
 def test_a_secret_is_found_at_any_depth_of_a_value_and_the_rest_stays_as_it_is() -> None:
-    case = Case(
+    case = VersionComparison(
         Slot("staging", "m"),
-        Side(1, {"hunter2hunter2": 0.5}, {"run": "by hunter2hunter2"}),
-        Side(2, unknown="https://me:pw@host/x"),
+        VersionFacts(1, {"hunter2hunter2": 0.5}, {"run": "by hunter2hunter2"}),
+        VersionFacts(2, unknown="https://me:pw@host/x"),
         notes=["hunter2hunter2\nsays", "nothing"],
     )
     hold = Hold(Outcome.WAITING, "hunter2hunter2", 3.0)
     shown, held = Redactor(["hunter2hunter2"]).within((case, hold))
     assert shown == replace(
         case,
-        old=Side(1, {"***": 0.5}, {"run": "by ***"}),
-        new=Side(2, unknown="https://***@host/x"),
+        old=VersionFacts(1, {"***": 0.5}, {"run": "by ***"}),
+        new=VersionFacts(2, unknown="https://***@host/x"),
         notes=["***\nsays", "nothing"],
     )
     assert held == Hold(Outcome.WAITING, "***", 3.0)

@@ -6,7 +6,7 @@ import pytest
 
 from receiver.core.errors import Rejected
 from receiver.daemon import ingress as module
-from receiver.daemon.ingress import Ingress, Reached, tunnel_options
+from receiver.daemon.ingress import Ingress, IngressStatus, tunnel_options
 from receiver.settings import Settings
 from tests.support.github_server import TOKEN, FakeGitHub, Fault, serving
 from tests.support.github_spec import require_description
@@ -28,7 +28,7 @@ def settings(tmp_path: Path, **more: object) -> Settings:
     )
 
 
-def said(ingress: Ingress, told: list[Reached]) -> Reached:
+def said(ingress: Ingress, told: list[IngressStatus]) -> IngressStatus:
     ingress.start()
     try:
         eventually(lambda: told, 20)
@@ -47,7 +47,7 @@ def test_while_secrets_rotate_the_receiver_alone_checks_signatures(tmp_path: Pat
 
 
 def test_without_a_tunnel_of_ours_nothing_is_registered(tmp_path: Path) -> None:
-    told: list[Reached] = []
+    told: list[IngressStatus] = []
     reached = said(Ingress(settings(tmp_path), tunnel=False, told=told.append), told)
     assert "--tunnel none" in reached.public_url
     assert "polling" in reached.webhook
@@ -58,7 +58,7 @@ def test_without_a_token_for_github_the_url_to_set_by_hand_is_told(
 ) -> None:
     program = install_ngrok(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    told: list[Reached] = []
+    told: list[IngressStatus] = []
     reached = said(Ingress(settings(tmp_path), tunnel=True, told=told.append), told)
     assert reached.public_url.startswith("http://127.0.0.1:")
     assert f"GITHUB_TOKEN, or let a hook deliver to {reached.public_url}/webhooks/github" in reached.webhook
@@ -76,7 +76,7 @@ def test_a_github_that_limits_the_rate_is_not_asked_again_sooner_than_it_says(
     program = install_ngrok(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(module, "FIRST_BACKOFF_SECONDS", 0.01)
-    github, told = FakeGitHub("owner/models"), list[Reached]()
+    github, told = FakeGitHub("owner/models"), list[IngressStatus]()
     github.faults.append(Fault(403, {"Retry-After": "1"}))
     with serving(github) as url:
         ingress = Ingress(settings(tmp_path, github_token=TOKEN, github_api_url=url), tunnel=True, told=told.append)

@@ -7,12 +7,12 @@ import pytest
 
 PROGRAM = """
 import signal, sys, threading
-from receiver.daemon.signals import Ending
-ending = Ending()
+from receiver.daemon.signals import ShutdownSignal
+shutdown = ShutdownSignal()
 threading.Thread(target=threading.Event().wait, name="other", daemon=True).start()
 other = next(thread for thread in threading.enumerate() if thread.name == "other")
 {tell}
-ending.wait()
+shutdown.wait()
 print("told")
 """
 AT_ONCE = "signal.pthread_kill({thread}.ident, signal.{number})"

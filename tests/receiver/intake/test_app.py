@@ -18,7 +18,7 @@ from receiver.adapters.sqlite.queue import Queue
 from receiver.intake import server
 from receiver.intake.app import Senders
 from receiver.intake.github import Watched
-from serving.http.body import Limits
+from serving.http.body import BodyLimits
 from tests.receiver.intake.test_mlflow import BODY as MLFLOW_BODY
 from tests.receiver.intake.test_mlflow import SECRET as MLFLOW_SECRET_TEXT
 from tests.receiver.intake.test_mlflow import signed as mlflow_signed
@@ -56,7 +56,7 @@ def intake(running: Intake) -> Intake:
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Intake]:
     """One that takes little and waits briefly."""
-    limits = Limits(body_bytes=1_000_000, body_seconds=0.5, budget_bytes=1_500_000, linger_bytes=8_000_000)
+    limits = BodyLimits(body_bytes=1_000_000, body_seconds=0.5, budget_bytes=1_500_000, linger_bytes=8_000_000)
     with running_intake(tmp_path, limits) as running:
         yield running
 

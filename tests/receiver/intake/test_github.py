@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.core.delivery import Kind
+from receiver.core.delivery import DeliveryKind
 from receiver.intake.github import Watched, identify, parse, verify
 from tests.support.intake import SECRET, push, sign
 
@@ -71,12 +71,12 @@ def test_a_body_changed_anywhere_is_refused(body: bytes, place: int, change: int
 
 
 def test_a_push_to_the_watched_branch_is_accepted_whatever_the_case_of_the_repository() -> None:
-    assert parse("push", push(), WATCHED).kind is Kind.ACCEPTED
-    assert parse("push", push(repository={"full_name": "Owner/Models"}), WATCHED).kind is Kind.ACCEPTED
+    assert parse("push", push(), WATCHED).kind is DeliveryKind.ACCEPTED
+    assert parse("push", push(repository={"full_name": "Owner/Models"}), WATCHED).kind is DeliveryKind.ACCEPTED
 
 
 def test_where_the_url_does_not_name_a_repository_any_push_to_the_branch_is_a_hint() -> None:
-    assert parse("push", push(), Watched(None, "main")).kind is Kind.ACCEPTED
+    assert parse("push", push(), Watched(None, "main")).kind is DeliveryKind.ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_where_the_url_does_not_name_a_repository_any_push_to_the_branch_is_a_hi
 )
 def test_a_push_elsewhere_is_ignored_with_a_reason(changes: dict[str, object], why: str) -> None:
     verdict = parse("push", push(**changes), WATCHED)
-    assert (verdict.kind, why in verdict.note) == (Kind.IGNORED, True)
+    assert (verdict.kind, why in verdict.note) == (DeliveryKind.IGNORED, True)
 
 
 @pytest.mark.parametrize(
@@ -125,26 +125,26 @@ def test_a_push_elsewhere_is_ignored_with_a_reason(changes: dict[str, object], w
     ],
 )
 def test_a_signed_push_that_github_would_not_send_is_malformed(body: bytes) -> None:
-    assert parse("push", body, WATCHED).kind is Kind.MALFORMED
+    assert parse("push", body, WATCHED).kind is DeliveryKind.MALFORMED
 
 
 def test_duplicate_keys_are_malformed_at_any_depth_and_named() -> None:
     verdict = parse("push", push().replace(b'"full_name"', b'"full_name": "a/b", "full_name"'), WATCHED)
-    assert verdict.kind is Kind.MALFORMED
+    assert verdict.kind is DeliveryKind.MALFORMED
     assert "'full_name' appears twice" in verdict.note
 
 
 def test_half_a_character_in_a_field_makes_no_note_that_cannot_be_stored() -> None:
-    assert parse("push", push(after="\ud800", pusher={"name": "\ud800"}), WATCHED).kind is Kind.ACCEPTED
+    assert parse("push", push(after="\ud800", pusher={"name": "\ud800"}), WATCHED).kind is DeliveryKind.ACCEPTED
     verdict = parse("push", push(ref="refs/heads/\ud800\x1b[31m<b>"), WATCHED)
-    assert verdict.kind is Kind.IGNORED
+    assert verdict.kind is DeliveryKind.IGNORED
     assert verdict.note.encode().startswith(b"push to refs/heads/<b>,")
     verdict.note.encode()
 
 
 @pytest.mark.parametrize("event", ["ping", "star", "issues", "status"])
 def test_other_events_ask_for_nothing(event: str) -> None:
-    assert parse(event, b"{}", WATCHED).kind is Kind.IGNORED
+    assert parse(event, b"{}", WATCHED).kind is DeliveryKind.IGNORED
 
 
 @settings(max_examples=150)

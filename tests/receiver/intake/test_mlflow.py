@@ -13,7 +13,7 @@ from mlflow.webhooks.constants import (
 from mlflow.webhooks.delivery import _generate_hmac_signature
 from mlflow.webhooks.types import get_example_payload_for_event
 
-from receiver.core.delivery import Kind
+from receiver.core.delivery import DeliveryKind
 from receiver.intake.mlflow import identify, parse, verify
 
 SECRET = "an mlflow webhook secret"
@@ -42,7 +42,7 @@ def test_what_mlflow_signs_is_accepted_and_asks_for_a_look() -> None:
     assert verify(SECRET.encode(), signed(BODY), BODY, NOW)
     assert identify(signed(BODY)) == "an-id-1"
     event, verdict = parse(BODY)
-    assert (event, verdict.kind) == ("model_version_alias.created", Kind.ACCEPTED)
+    assert (event, verdict.kind) == ("model_version_alias.created", DeliveryKind.ACCEPTED)
 
 
 def test_another_secret_another_body_or_another_id_is_refused() -> None:
@@ -72,9 +72,9 @@ def test_without_a_secret_nothing_is_verified() -> None:
 
 def test_events_that_say_nothing_about_versions_are_ignored() -> None:
     prompt = body_of(WebhookEvent(WebhookEntity.PROMPT, WebhookAction.CREATED))
-    assert parse(prompt)[1].kind is Kind.IGNORED
+    assert parse(prompt)[1].kind is DeliveryKind.IGNORED
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"entity": 5, "action": "created"}', b"[" * 100_000])
 def test_a_signed_body_that_mlflow_would_not_send_is_malformed(body: bytes) -> None:
-    assert parse(body)[1].kind is Kind.MALFORMED
+    assert parse(body)[1].kind is DeliveryKind.MALFORMED

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from receiver.planning.observe import look
-from receiver.planning.status import Board, statuses
+from receiver.planning.status import StatusBoard, statuses
 from tests.support.flow import Flow
 
 
@@ -17,8 +17,8 @@ def test_an_engine_that_hangs_while_somebody_looks_does_not_hold_the_worker_up(
     flow.register(1)
     flow.pin(staging=1)
     seen = flow.run().seen
-    board = Board(flow.services)
-    board.update(seen)
+    status_board = StatusBoard(flow.services)
+    status_board.update(seen)
     asked, goes_on, observe = threading.Event(), threading.Event(), flow.target.observe
 
     def hangs() -> object:
@@ -27,10 +27,10 @@ def test_an_engine_that_hangs_while_somebody_looks_does_not_hold_the_worker_up(
         return observe()
 
     monkeypatch.setattr(flow.target, "observe", hangs)
-    looking = threading.Thread(target=board.rows)
+    looking = threading.Thread(target=status_board.rows)
     looking.start()
     assert asked.wait(10)
-    working = threading.Thread(target=board.update, args=(seen,))
+    working = threading.Thread(target=status_board.update, args=(seen,))
     working.start()
     working.join(5)
     waits = working.is_alive()
@@ -38,7 +38,7 @@ def test_an_engine_that_hangs_while_somebody_looks_does_not_hold_the_worker_up(
     looking.join()
     working.join()
     assert not waits
-    assert [row.state for row in board.rows()] == ["in sync"]
+    assert [row.state for row in status_board.rows()] == ["in sync"]
 
 
 def test_nothing_is_called_in_sync_while_the_registry_cannot_be_asked(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from receiver.adapters.git.command import parse_remote
 from receiver.core.pins import read_pins
-from receiver.pull_requests.promotion import Author, Change, promote
+from receiver.pull_requests.promotion import Author, PinChange, promote
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
 from tests.support.github_server import Fault
@@ -18,7 +18,7 @@ from tests.support.review import Review, reviewing
 require_description()
 
 STAGING_FILE, PRODUCTION_FILE = "environments/staging.yaml", "environments/production.yaml"
-TWO = Change(MODEL, 2, "staging")
+TWO = PinChange(MODEL, 2, "staging")
 MERGE = "PUT /repos/{owner}/{repo}/pulls/{pull_number}/merge"
 
 
@@ -34,7 +34,7 @@ def review(tmp_path: Path) -> Iterator[Review]:
         yield review
 
 
-def propose(review: Review, change: Change) -> int:
+def propose(review: Review, change: PinChange) -> int:
     """A promotion as `pinrail promote` makes it."""
     promotion = promote(parse_remote(review.origin.url), "main", change, Author("Ada", "ada@example.invalid"))
     number = review.hosted.open_pull(promotion.branch, title="whatever somebody calls it")
@@ -89,7 +89,7 @@ def test_a_promotion_is_merged_once_its_plan_is_green(review: Review, *, rolling
 
 def test_an_environment_without_the_policy_waits_for_people(review: Review) -> None:
     review.merge(automatic(review, 2, 1))
-    number = propose(review, Change(MODEL, 2, "production"))
+    number = propose(review, PinChange(MODEL, 2, "production"))
     review.look()
     assert review.status(number)[0] == "success"
     assert merges(review) == 0
@@ -97,7 +97,7 @@ def test_an_environment_without_the_policy_waits_for_people(review: Review) -> N
 
 def test_what_is_not_green_is_not_merged(review: Review) -> None:
     review.flow.register(4, passing=False)
-    number = propose(review, Change(MODEL, 4, "staging"))
+    number = propose(review, PinChange(MODEL, 4, "staging"))
     review.look()
     assert review.status(number)[0] == "failure"
     assert merges(review) == 0

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from ml.environment.file import parse_environment
-from ml.evidence import Evidence, Outcome, Verdict
+from ml.evidence import CheckOutcome, Evidence, Verdict
 from receiver.adapters.git.command import parse_remote
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
 from receiver.core.state import Slot
 from receiver.pull_requests.candidates import MOST, Candidates, rank
-from receiver.pull_requests.promotion import Change, promote
+from receiver.pull_requests.promotion import PinChange, promote
 from receiver.pull_requests.proposal import Forge, propose
 from tests.support.flow import MODEL, Flow
 from tests.support.github_server import Fault
@@ -41,13 +41,13 @@ class FakeGate:
         if version in self.broken:
             raise Rejected(f"v{version} cannot be loaded")
         value = self.accuracy.get(version, 0.81)
-        outcome, op = (Outcome.PASS, ">=") if value >= 0.8 else (Outcome.FAIL, "<")
+        outcome, op = (CheckOutcome.PASS, ">=") if value >= 0.8 else (CheckOutcome.FAIL, "<")
         for path, raw in files.items():
             evidence = self.flow.evidence(version, parse_environment(raw, path))
             self.flow.registry.record(replace(evidence, verdicts=(Verdict("accuracy", outcome, value, op, 0.8),)))
 
 
-class Road:
+class PromotionScenario:
     """A review whose candidates are looked for as well."""
 
     def __init__(self, review: Review) -> None:
@@ -80,198 +80,201 @@ class Road:
 
 
 @pytest.fixture
-def road(tmp_path: Path) -> Iterator[Road]:
+def road(tmp_path: Path) -> Iterator[PromotionScenario]:
     """Version 3 is pinned and live in staging."""
     with reviewing(tmp_path) as review:
         review.merge(review.flow.files(3, 1))
-        yield Road(review)
+        yield PromotionScenario(review)
 
 
-def test_without_a_new_version_nothing_is_measured_and_github_is_not_asked(road: Road) -> None:
-    road.look()
-    assert (road.gate.runs, road.review.hosted.calls) == ([], [])
+def test_without_a_new_version_nothing_is_measured_and_github_is_not_asked(scenario: PromotionScenario) -> None:
+    scenario.look()
+    assert (scenario.gate.runs, scenario.review.hosted.calls) == ([], [])
 
 
-def test_a_new_version_that_passes_is_proposed_for_the_first_environment(road: Road) -> None:
-    road.register()
-    road.look()
-    assert road.titles() == ["Promote churn-model v4 to staging (was v3)"]
-    (pull,) = road.review.hosted.pulls.values()
+def test_a_new_version_that_passes_is_proposed_for_the_first_environment(scenario: PromotionScenario) -> None:
+    scenario.register()
+    scenario.look()
+    assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
+    (pull,) = scenario.review.hosted.pulls.values()
     assert pull["head"] == BRANCH
     assert "| accuracy | ✅ pass |" in pull["body"]
-    files = {path: road.review.origin.text(BRANCH, path).encode() for path in road.flow.files(1, 1)}
+    files = {path: scenario.review.origin.text(BRANCH, path).encode() for path in scenario.flow.files(1, 1)}
     assert [read_pins(files).pin(e, MODEL).version for e in ("staging", "production")] == [4, 1]
 
 
-def test_the_best_of_several_is_proposed_and_of_equals_the_newer(road: Road) -> None:
+def test_the_best_of_several_is_proposed_and_of_equals_the_newer(scenario: PromotionScenario) -> None:
     for accuracy in (0.85, 0.9, 0.9, 0.82):
-        road.register(accuracy)
-    road.look()
-    assert road.titles() == ["Promote churn-model v6 to staging (was v3)"]
+        scenario.register(accuracy)
+    scenario.look()
+    assert scenario.titles() == ["Promote churn-model v6 to staging (was v3)"]
 
 
-def test_a_better_one_updates_the_pull_request_in_place(road: Road) -> None:
-    road.register(0.82)
-    road.look()
-    first = dict(road.review.hosted.pulls)
-    road.register(0.84)
-    road.look()
-    assert list(road.review.hosted.pulls) == list(first)
-    assert road.titles() == ["Promote churn-model v5 to staging (was v3)"]
-    assert "version: 5" in road.review.origin.text(BRANCH, STAGING_FILE)
+def test_a_better_one_updates_the_pull_request_in_place(scenario: PromotionScenario) -> None:
+    scenario.register(0.82)
+    scenario.look()
+    first = dict(scenario.review.hosted.pulls)
+    scenario.register(0.84)
+    scenario.look()
+    assert list(scenario.review.hosted.pulls) == list(first)
+    assert scenario.titles() == ["Promote churn-model v5 to staging (was v3)"]
+    assert "version: 5" in scenario.review.origin.text(BRANCH, STAGING_FILE)
 
 
-def test_a_worse_one_changes_nothing(road: Road) -> None:
-    road.register(0.84)
-    road.look()
-    road.register(0.82)
-    road.look()
-    assert road.titles() == ["Promote churn-model v4 to staging (was v3)"]
+def test_a_worse_one_changes_nothing(scenario: PromotionScenario) -> None:
+    scenario.register(0.84)
+    scenario.look()
+    scenario.register(0.82)
+    scenario.look()
+    assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
 
-def test_one_that_fails_goes_nowhere_and_is_measured_once(road: Road) -> None:
-    version = road.register(0.7)
+def test_one_that_fails_goes_nowhere_and_is_measured_once(scenario: PromotionScenario) -> None:
+    version = scenario.register(0.7)
     for _ in range(3):
-        road.look()
-    road.restart()
-    road.look()
-    assert road.gate.runs == [version]
-    assert road.titles() == []
-    assert version in road.flow.registry.versions(MODEL)
+        scenario.look()
+    scenario.restart()
+    scenario.look()
+    assert scenario.gate.runs == [version]
+    assert scenario.titles() == []
+    assert version in scenario.flow.registry.versions(MODEL)
 
 
-def test_one_that_cannot_be_measured_is_not_tried_at_every_look(road: Road) -> None:
-    broken, good = road.register(0.9), road.register(0.82)
-    road.gate.broken.add(broken)
+def test_one_that_cannot_be_measured_is_not_tried_at_every_look(scenario: PromotionScenario) -> None:
+    broken, good = scenario.register(0.9), scenario.register(0.82)
+    scenario.gate.broken.add(broken)
     for _ in range(3):
-        road.look()
-    assert sorted(road.gate.runs) == [broken, good]
-    assert road.titles() == ["Promote churn-model v5 to staging (was v3)"]
-    road.gate.broken.clear()
-    road.restart()
-    road.look()
-    assert road.titles() == ["Promote churn-model v4 to staging (was v3)"]
+        scenario.look()
+    assert sorted(scenario.gate.runs) == [broken, good]
+    assert scenario.titles() == ["Promote churn-model v5 to staging (was v3)"]
+    scenario.gate.broken.clear()
+    scenario.restart()
+    scenario.look()
+    assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
 
-def test_a_version_that_ci_has_measured_already_is_not_measured_again(road: Road) -> None:
-    road.flow.register(4)
-    road.look()
-    assert road.gate.runs == []
-    assert road.titles() == ["Promote churn-model v4 to staging (was v3)"]
+def test_a_version_that_ci_has_measured_already_is_not_measured_again(scenario: PromotionScenario) -> None:
+    scenario.flow.register(4)
+    scenario.look()
+    assert scenario.gate.runs == []
+    assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
 
-def test_another_gate_is_another_question(road: Road) -> None:
-    version = road.register()
-    road.look()
-    files = {name: raw.replace(b"min: 0.8}", b"min: 0.805}") for name, raw in road.flow.files(3, 1).items()}
-    road.review.merge(files)
-    road.look()
-    assert road.gate.runs == [version, version]
+def test_another_gate_is_another_question(scenario: PromotionScenario) -> None:
+    version = scenario.register()
+    scenario.look()
+    files = {name: raw.replace(b"min: 0.8}", b"min: 0.805}") for name, raw in scenario.flow.files(3, 1).items()}
+    scenario.review.merge(files)
+    scenario.look()
+    assert scenario.gate.runs == [version, version]
 
 
-def test_a_look_at_what_stayed_the_same_asks_github_nothing(road: Road) -> None:
-    road.register()
-    road.look()
-    before = len(road.review.hosted.calls)
-    road.look()
-    assert road.review.hosted.calls[before:] == []
-    road.restart()
-    road.look()
-    assert len(road.review.hosted.pulls) == 1
-    assert road.titles() == ["Promote churn-model v4 to staging (was v3)"]
+def test_a_look_at_what_stayed_the_same_asks_github_nothing(scenario: PromotionScenario) -> None:
+    scenario.register()
+    scenario.look()
+    before = len(scenario.review.hosted.calls)
+    scenario.look()
+    assert scenario.review.hosted.calls[before:] == []
+    scenario.restart()
+    scenario.look()
+    assert len(scenario.review.hosted.pulls) == 1
+    assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
 
-def test_a_proposal_that_a_person_closed_is_not_opened_again_but_a_newer_version_is(road: Road) -> None:
-    road.register(0.9)
-    road.look()
-    (number,) = road.review.hosted.pulls
-    road.review.hosted.pulls[number]["state"] = "closed"
-    road.restart()
-    road.look()
-    assert road.titles() == []
-    road.register(0.82)
-    road.look()
-    assert road.titles() == ["Promote churn-model v5 to staging (was v3)"]
+def test_a_proposal_that_a_person_closed_is_not_opened_again_but_a_newer_version_is(
+    scenario: PromotionScenario,
+) -> None:
+    scenario.register(0.9)
+    scenario.look()
+    (number,) = scenario.review.hosted.pulls
+    scenario.review.hosted.pulls[number]["state"] = "closed"
+    scenario.restart()
+    scenario.look()
+    assert scenario.titles() == []
+    scenario.register(0.82)
+    scenario.look()
+    assert scenario.titles() == ["Promote churn-model v5 to staging (was v3)"]
 
 
-def test_a_version_that_was_rolled_back_is_not_proposed_again(road: Road) -> None:
-    version = road.register()
-    road.look()
-    road.flow.prober.tired.add(version)
-    road.review.merge(road.flow.files(version, 1))
-    road.review.merge(road.flow.files(3, 1))
-    road.review.hosted.pulls.clear()
-    road.restart()
-    road.look()
-    assert road.titles() == []
+def test_a_version_that_was_rolled_back_is_not_proposed_again(scenario: PromotionScenario) -> None:
+    version = scenario.register()
+    scenario.look()
+    scenario.flow.prober.tired.add(version)
+    scenario.review.merge(scenario.flow.files(version, 1))
+    scenario.review.merge(scenario.flow.files(3, 1))
+    scenario.review.hosted.pulls.clear()
+    scenario.restart()
+    scenario.look()
+    assert scenario.titles() == []
 
 
-def test_a_persons_own_promotion_of_the_same_pin_goes_first(road: Road) -> None:
-    number = road.review.open(road.flow.files(2, 1), branch=f"promote/{MODEL}-v2-to-staging")
-    road.register()
-    road.look()
-    assert road.titles() == ["A change"]
-    road.review.hosted.pulls[number]["state"] = "closed"
-    road.look()
-    assert road.titles() == ["Promote churn-model v4 to staging (was v3)"]
+def test_a_persons_own_promotion_of_the_same_pin_goes_first(scenario: PromotionScenario) -> None:
+    number = scenario.review.open(scenario.flow.files(2, 1), branch=f"promote/{MODEL}-v2-to-staging")
+    scenario.register()
+    scenario.look()
+    assert scenario.titles() == ["A change"]
+    scenario.review.hosted.pulls[number]["state"] = "closed"
+    scenario.look()
+    assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
 
-def test_a_proposal_that_gave_way_to_a_persons_comes_again_after_it(road: Road) -> None:
-    lesser, best = road.register(0.82), road.register(0.9)
-    road.look()
-    promotion = promote(parse_remote(road.review.origin.url), "main", Change(MODEL, lesser, "staging"))
-    propose(road.review.github.pulls, promotion, "main", "I know why.")
-    assert road.titles() == [promotion.title]
-    road.review.merge(road.flow.files(lesser, 1))
-    (number,) = (n for n, pull in road.review.hosted.pulls.items() if pull["state"] == "open")
-    road.review.hosted.pulls[number] |= {"state": "closed", "merged": True}
-    road.look()
-    assert road.titles() == [f"Promote churn-model v{best} to staging (was v{lesser})"]
+def test_a_proposal_that_gave_way_to_a_persons_comes_again_after_it(scenario: PromotionScenario) -> None:
+    lesser, best = scenario.register(0.82), scenario.register(0.9)
+    scenario.look()
+    promotion = promote(parse_remote(scenario.review.origin.url), "main", PinChange(MODEL, lesser, "staging"))
+    propose(scenario.review.github.pulls, promotion, "main", "I know why.")
+    assert scenario.titles() == [promotion.title]
+    scenario.review.merge(scenario.flow.files(lesser, 1))
+    (number,) = (n for n, pull in scenario.review.hosted.pulls.items() if pull["state"] == "open")
+    scenario.review.hosted.pulls[number] |= {"state": "closed", "merged": True}
+    scenario.look()
+    assert scenario.titles() == [f"Promote churn-model v{best} to staging (was v{lesser})"]
 
 
-def test_only_the_newest_of_very_many_are_measured(road: Road) -> None:
-    versions = [road.register(0.7) for _ in range(MOST + 3)]
-    road.look()
-    assert sorted(road.gate.runs) == versions[3:]
+def test_only_the_newest_of_very_many_are_measured(scenario: PromotionScenario) -> None:
+    versions = [scenario.register(0.7) for _ in range(MOST + 3)]
+    scenario.look()
+    assert sorted(scenario.gate.runs) == versions[3:]
 
 
-def test_an_environment_without_a_gate_gets_no_proposals(road: Road) -> None:
+def test_an_environment_without_a_gate_gets_no_proposals(scenario: PromotionScenario) -> None:
     files = {
-        name: raw.replace(b"gate: {accuracy: {min: 0.8}}", b"gate: {}") for name, raw in road.flow.files(3, 1).items()
+        name: raw.replace(b"gate: {accuracy: {min: 0.8}}", b"gate: {}")
+        for name, raw in scenario.flow.files(3, 1).items()
     }
-    road.review.merge(files)
-    road.register()
-    road.look()
-    assert (road.gate.runs, road.titles()) == ([], [])
+    scenario.review.merge(files)
+    scenario.register()
+    scenario.look()
+    assert (scenario.gate.runs, scenario.titles()) == ([], [])
 
 
-def test_a_github_that_is_down_is_told_later(road: Road) -> None:
-    version = road.register()
-    road.review.hosted.faults.append(Fault(503))
+def test_a_github_that_is_down_is_told_later(scenario: PromotionScenario) -> None:
+    version = scenario.register()
+    scenario.review.hosted.faults.append(Fault(503))
     with pytest.raises(Retryable):
-        road.look()
-    road.look()
-    assert road.titles() == ["Promote churn-model v4 to staging (was v3)"]
-    assert road.gate.runs == [version]
+        scenario.look()
+    scenario.look()
+    assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
+    assert scenario.gate.runs == [version]
 
 
-def test_a_refusal_of_github_is_not_repeated_at_every_look(road: Road) -> None:
-    road.register()
-    road.review.hosted.faults += [None, None, None, Fault(403)]
-    road.look()
-    before = len(road.review.hosted.calls)
-    road.look()
-    assert road.review.hosted.calls[before:] == []
+def test_a_refusal_of_github_is_not_repeated_at_every_look(scenario: PromotionScenario) -> None:
+    scenario.register()
+    scenario.review.hosted.faults += [None, None, None, Fault(403)]
+    scenario.look()
+    before = len(scenario.review.hosted.calls)
+    scenario.look()
+    assert scenario.review.hosted.calls[before:] == []
 
 
-def test_a_registry_that_is_away_is_asked_later(road: Road) -> None:
-    road.register()
-    road.flow.registry.reachable = False
+def test_a_registry_that_is_away_is_asked_later(scenario: PromotionScenario) -> None:
+    scenario.register()
+    scenario.flow.registry.reachable = False
     with pytest.raises(Retryable):
-        road.look()
-    road.flow.registry.reachable = True
-    road.look()
-    assert len(road.titles()) == 1
+        scenario.look()
+    scenario.flow.registry.reachable = True
+    scenario.look()
+    assert len(scenario.titles()) == 1
 
 
 def _evidence(version: int, *verdicts: Verdict) -> Evidence:
@@ -280,10 +283,10 @@ def _evidence(version: int, *verdicts: Verdict) -> Evidence:
 
 def test_less_is_better_where_the_check_says_so_and_accuracy_counts_before_what_stands_first() -> None:
     def loss(value: float) -> Verdict:
-        return Verdict("log_loss", Outcome.PASS, value, "<=", 0.5)
+        return Verdict("log_loss", CheckOutcome.PASS, value, "<=", 0.5)
 
     def accuracy(value: float) -> Verdict:
-        return Verdict("accuracy", Outcome.PASS, value, ">=", 0.5)
+        return Verdict("accuracy", CheckOutcome.PASS, value, ">=", 0.5)
 
     assert rank(_evidence(1, loss(0.3))) > rank(_evidence(2, loss(0.4)))
     assert rank(_evidence(1, loss(0.4), accuracy(0.9))) > rank(_evidence(2, loss(0.3), accuracy(0.8)))

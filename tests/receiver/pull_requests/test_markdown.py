@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.evidence import Outcome, Verdict
+from ml.evidence import CheckOutcome, Verdict
 from receiver.pull_requests.markdown import (
     MAX_BLOCK,
     MAX_LINES,
@@ -92,8 +92,8 @@ def test_metrics_of_both_are_compared() -> None:
 
 def test_each_check_says_what_it_found_and_what_it_takes() -> None:
     verdicts = [
-        Verdict("accuracy", Outcome.PASS, 0.8013, ">=", 0.8, "1,128 of 1,408 rows are decided right"),
-        Verdict("fairness.sex|x", Outcome.FAIL, 0.2, ">", 0.1, "<b>women</b> are told no\n| more often"),
+        Verdict("accuracy", CheckOutcome.PASS, 0.8013, ">=", 0.8, "1,128 of 1,408 rows are decided right"),
+        Verdict("fairness.sex|x", CheckOutcome.FAIL, 0.2, ">", 0.1, "<b>women</b> are told no\n| more often"),
     ]
     assert gate_table(verdicts).split("\n")[2:] == [
         "| accuracy | ✅ pass | 0.8013 | &gt;= 0.8 | 1,128 of 1,408 rows are decided right |",

@@ -2,33 +2,33 @@
 
 import math
 
-from ml.evidence import Evidence, Outcome, Verdict
-from receiver.core.deployment import Outcome as Deployed
+from ml.evidence import CheckOutcome, Evidence, Verdict
+from receiver.core.deployment import Outcome
 from receiver.core.policy import Hold
 from receiver.core.state import Slot
 from receiver.pull_requests.markdown import Signature
-from receiver.pull_requests.preview_text import Change, Comparison, Preview, Soak, dependency_changes, margins
-from receiver.pull_requests.promotion_body import Case, Side
+from receiver.pull_requests.preview_text import Comparison, PlannedChange, Preview, Soak, dependency_changes, margins
+from receiver.pull_requests.promotion_body import VersionComparison, VersionFacts
 from serving.model.model_dir import Column
 
 SLOT = Slot("production", "churn-model")
 
 
 def evidence(version: int, accuracy: float, rows: int = 1000, data: str = "sha256:rows") -> Evidence:
-    verdict = Verdict("accuracy", Outcome.PASS, accuracy, ">=", 0.7)
+    verdict = Verdict("accuracy", CheckOutcome.PASS, accuracy, ">=", 0.7)
     return Evidence("churn-model", version, "production", "sha256:m", data, "sha256:g", (verdict,), 1.0, rows)
 
 
-def change(**fields: object) -> Change:
+def change(**fields: object) -> PlannedChange:
     given = {"slot": SLOT, "port": 8001, "old": 4, "new": 6, "actions": ("start v6: - -> candidate",), **fields}
-    return Change(**given)  # type: ignore[arg-type]
+    return PlannedChange(**given)  # type: ignore[arg-type]
 
 
 def compared(was: Evidence | None, now: Evidence | None) -> Comparison:
-    old = Side(4, {"accuracy": 0.1, "f1": 0.5}, {}, Signature((Column("tenure", "long"),), "int64"))
-    new = Side(6, {"accuracy": 0.2, "f1": 0.6}, {}, Signature((Column("tenure", "double"),), "int64"))
+    old = VersionFacts(4, {"accuracy": 0.1, "f1": 0.5}, {}, Signature((Column("tenure", "long"),), "int64"))
+    new = VersionFacts(6, {"accuracy": 0.2, "f1": 0.6}, {}, Signature((Column("tenure", "double"),), "int64"))
     packages = ({"scikit-learn": "scikit-learn==1.6.1"}, {"scikit-learn": "scikit-learn==1.7.0", "onnx": "onnx==1"})
-    return Comparison(Case(SLOT, old, new, now), (was, now), packages)
+    return Comparison(VersionComparison(SLOT, old, new, now), (was, now), packages)
 
 
 def test_uncertainty_is_the_binomial_standard_error_and_says_so() -> None:
@@ -59,21 +59,21 @@ def test_signature_and_dependencies_are_compared() -> None:
 
 def test_the_worst_change_decides() -> None:
     fine = change()
-    waits = change(hold=Hold(Deployed.WAITING, "soaks", 100.0))
-    refused = change(hold=Hold(Deployed.REFUSED, "no evidence"))
+    waits = change(hold=Hold(Outcome.WAITING, "soaks", 100.0))
+    refused = change(hold=Hold(Outcome.REFUSED, "no evidence"))
     unknown = change(retry="the registry did not answer")
     assert Preview("c", (fine, fine)).state == "success"
     assert Preview("c", (fine, waits)).state == "pending"
     assert Preview("c", (fine, unknown)).state == "pending"
     assert Preview("c", (waits, refused, fine)).state == "failure"
     assert Preview("c", (waits, refused)).summary == "production/churn-model v4 -> v6: no evidence"
-    assert Preview("c", (waits, fine)).again_at == 100.0
-    assert Preview("c", (fine,)).again_at == math.inf
+    assert Preview("c", (waits, fine)).next_check_at == 100.0
+    assert Preview("c", (fine,)).next_check_at == math.inf
 
 
 def test_a_wait_is_told_as_a_point_in_time() -> None:
     waits = change(
-        hold=Hold(Deployed.WAITING, "soaks", 1_800_000_000.0), soak=Soak("staging", 1800, 1_799_998_200.0, done=False)
+        hold=Hold(Outcome.WAITING, "soaks", 1_800_000_000.0), soak=Soak("staging", 1800, 1_799_998_200.0, done=False)
     )
     assert "2027-01-15 08:00:00 UTC" in Preview("c", (waits,)).summary
     said = Preview("c", (waits,)).comment()
@@ -85,7 +85,7 @@ def test_a_wait_is_told_as_a_point_in_time() -> None:
 
 def test_strangers_text_stays_text() -> None:
     hostile = "`</code>@everyone fixes #1 <img src=x>\n# big\n::set-output name=x::y"
-    plan = Preview("c", (change(hold=Hold(Deployed.REFUSED, hostile), override=hostile),))
+    plan = Preview("c", (change(hold=Hold(Outcome.REFUSED, hostile), override=hostile),))
     for forbidden in ("@everyone", "#1", "<img", "\n# big", "\n::set"):
         assert forbidden not in plan.comment()
     fenced = Preview("c", problem="environments/x.yaml:1: found '```\n@everyone'").comment()

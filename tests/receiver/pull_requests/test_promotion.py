@@ -6,12 +6,20 @@ import pytest
 from receiver.adapters.git.command import Remote, parse_remote
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
-from receiver.pull_requests.promotion import Author, Change, Outdated, Promotion, compare_link, local_author, promote
+from receiver.pull_requests.promotion import (
+    Author,
+    Outdated,
+    PinChange,
+    Promotion,
+    compare_link,
+    local_author,
+    promote,
+)
 from tests.support.git_repos import FILES, PRODUCTION, Origin, git, pinned
 
 PATH = "environments/production.yaml"
 BRANCH = "promote/churn-model-v6-to-production"
-SIX = Change("churn-model", 6, "production")
+SIX = PinChange("churn-model", 6, "production")
 ADA = Author("Ada", "ada@example.invalid")
 
 
@@ -27,7 +35,7 @@ def remote(origin: Origin) -> Remote:
     return parse_remote(origin.url)
 
 
-def proposed(remote: Remote, change: Change = SIX) -> Promotion:
+def proposed(remote: Remote, change: PinChange = SIX) -> Promotion:
     return promote(remote, "main", change, ADA)
 
 
@@ -106,21 +114,21 @@ def test_a_branch_with_somebody_elses_commits_is_left_alone(origin: Origin, remo
 
 def test_a_version_that_is_pinned_already_is_refused(remote: Remote) -> None:
     with pytest.raises(Rejected, match="production pins churn-model v4 already"):
-        proposed(remote, Change("churn-model", 4, "production"))
+        proposed(remote, PinChange("churn-model", 4, "production"))
 
 
 def test_a_change_that_was_asked_for_in_place_of_another_pin_is_outdated(origin: Origin, remote: Remote) -> None:
     with pytest.raises(Outdated, match="production pins churn-model v4 by now, not v5"):
-        proposed(remote, Change("churn-model", 3, "production", back=True, instead_of=5))
+        proposed(remote, PinChange("churn-model", 3, "production", back=True, instead_of=5))
     assert origin.branches() == ["main"]
-    assert proposed(remote, Change("churn-model", 3, "production", back=True, instead_of=4)).was == 4
+    assert proposed(remote, PinChange("churn-model", 3, "production", back=True, instead_of=4)).was == 4
 
 
 def test_a_model_or_environment_that_is_not_there_is_refused_with_what_was_meant(remote: Remote) -> None:
     with pytest.raises(Rejected, match=r"no pin for 'churn-modle': did you mean churn-model\?"):
-        proposed(remote, Change("churn-modle", 6, "production"))
+        proposed(remote, PinChange("churn-modle", 6, "production"))
     with pytest.raises(Rejected, match="no environment 'prod': known are staging, production"):
-        proposed(remote, Change("churn-model", 6, "prod"))
+        proposed(remote, PinChange("churn-model", 6, "prod"))
 
 
 def test_nothing_is_proposed_on_top_of_files_that_are_not_valid(origin: Origin, remote: Remote) -> None:
@@ -153,11 +161,11 @@ def test_a_push_that_the_remote_refuses_is_said_with_its_words(origin: Origin, r
     ],
 )
 def test_names_that_no_branch_may_have_are_bent_into_one(model: str, environment: str, branch: str) -> None:
-    assert Change(model, 6, environment).branch == branch
+    assert PinChange(model, 6, environment).branch == branch
 
 
 def test_going_back_is_proposed_in_its_own_words(origin: Origin, remote: Remote) -> None:
-    promotion = proposed(remote, Change("churn-model", 3, "production", back=True))
+    promotion = proposed(remote, PinChange("churn-model", 3, "production", back=True))
     assert promotion.branch == "rollback/churn-model-v3-in-production"
     assert promotion.title == "Roll churn-model back to v3 in production (was v4)"
     assert "version: 3 # pinned" in origin.text(promotion.branch, PATH)
@@ -214,7 +222,7 @@ def test_the_history_of_the_promoted_branch_is_whole(origin: Origin, remote: Rem
 
 
 def test_a_rolling_promotion_keeps_its_branch_from_version_to_version(origin: Origin) -> None:
-    five, six = (Change("churn-model", version, "production", rolling=True) for version in (5, 6))
+    five, six = (PinChange("churn-model", version, "production", rolling=True) for version in (5, 6))
     first = promote(parse_remote(origin.url), "main", five, ADA)
     second = promote(parse_remote(origin.url), "main", six, ADA)
     assert first.branch == second.branch == "promote/churn-model-candidate-to-production"
@@ -226,12 +234,12 @@ def test_a_rolling_promotion_leaves_somebodys_own_commits_alone(origin: Origin) 
     origin.branch = "promote/churn-model-candidate-to-production"
     origin.commit({PATH: pinned(PRODUCTION, 5), "README.md": "mine"})
     with pytest.raises(Rejected, match="holds other changes"):
-        promote(parse_remote(origin.url), "main", Change("churn-model", 6, "production", rolling=True), ADA)
+        promote(parse_remote(origin.url), "main", PinChange("churn-model", 6, "production", rolling=True), ADA)
 
 
 def test_a_promotion_of_one_version_takes_the_place_of_a_rolling_one_and_the_other_way_round() -> None:
-    six = Change("churn-model", 6, "production")
-    rolling = Change("churn-model", 6, "production", rolling=True)
+    six = PinChange("churn-model", 6, "production")
+    rolling = PinChange("churn-model", 6, "production", rolling=True)
     assert six.replaces(rolling.branch)
     assert rolling.replaces(six.branch)
     assert not rolling.replaces(rolling.branch)

@@ -2,23 +2,25 @@
 
 import re
 
-from ml.evidence import Evidence, Outcome, Verdict
+from ml.evidence import CheckOutcome, Evidence, Verdict
 from receiver.core.state import Slot
 from receiver.pull_requests.markdown import Signature
-from receiver.pull_requests.promotion_body import Case, Side, promotion_body, rollback_body
+from receiver.pull_requests.promotion_body import VersionComparison, VersionFacts, promotion_body, rollback_body
 from serving.model.model_dir import Column
 
 PRODUCTION = Slot("production", "churn-model")
-OLD = Side(4, {"accuracy": 0.79}, {"run": "r4", "data version": "telco-1"}, Signature((Column("tenure", "long"),)))
-NEW = Side(6, {"accuracy": 0.81}, {"run": "r6", "param C": "1.0"}, Signature((Column("tenure", "double"),)))
+OLD = VersionFacts(
+    4, {"accuracy": 0.79}, {"run": "r4", "data version": "telco-1"}, Signature((Column("tenure", "long"),))
+)
+NEW = VersionFacts(6, {"accuracy": 0.81}, {"run": "r6", "param C": "1.0"}, Signature((Column("tenure", "double"),)))
 EVIDENCE = Evidence(
     "churn-model", 6, "production", "sha256:aa", "sha256:bb", "sha256:cc",
-    (Verdict("accuracy", Outcome.PASS, 0.81, ">=", 0.8, "of 1,408 rows"),), 0.0,
+    (Verdict("accuracy", CheckOutcome.PASS, 0.81, ">=", 0.8, "of 1,408 rows"),), 0.0,
 )  # fmt: skip
 
 
 def test_a_promotion_shows_metrics_signature_gate_and_lineage_of_both() -> None:
-    body = promotion_body(Case(PRODUCTION, OLD, NEW, EVIDENCE, ("live in staging since noon",)))
+    body = promotion_body(VersionComparison(PRODUCTION, OLD, NEW, EVIDENCE, ("live in staging since noon",)))
     assert "promotes **churn-model v6** to **production** (now: v4)" in body
     assert "> live in staging since noon" in body
     assert "| accuracy | 0.79 | 0.81 | +0.02 |" in body
@@ -30,7 +32,7 @@ def test_a_promotion_shows_metrics_signature_gate_and_lineage_of_both() -> None:
 
 
 def test_what_is_not_known_is_said_and_not_invented() -> None:
-    body = promotion_body(Case(PRODUCTION, Side(4, unknown="MLflow has no_v4"), NEW))
+    body = promotion_body(VersionComparison(PRODUCTION, VersionFacts(4, unknown="MLflow has no_v4"), NEW))
     assert "No evidence is recorded for production." in body
     assert "Not known of both." in body
     assert "> v4: MLflow has no\\_v4" in body
@@ -38,7 +40,7 @@ def test_what_is_not_known_is_said_and_not_invented() -> None:
 
 def test_a_rollback_says_why_with_the_servers_last_words() -> None:
     reason = "churn-model v6 answered 500\nTraceback ```\n::error::@octocat <b>boom</b>"
-    body = rollback_body(Case(PRODUCTION, NEW, OLD), reason)
+    body = rollback_body(VersionComparison(PRODUCTION, NEW, OLD), reason)
     assert "pins **churn-model v4** in **production** again, in place of v6" in body
     assert "**Why**: churn-model v6 answered 500" in body
     assert "````text\nTraceback ```\n: :error::@octocat <b>boom</b>\n````" in body
@@ -46,9 +48,9 @@ def test_a_rollback_says_why_with_the_servers_last_words() -> None:
 
 def test_nothing_from_outside_gets_out_of_its_place() -> None:
     hostile = "</code>| @octocat <img src=x> `x` fixes #1\n# Big"
-    side = Side(4, {hostile: 1.0}, {hostile: hostile}, Signature((Column(hostile, "long"),)), hostile)
-    verdicts = (Verdict(hostile, Outcome.FAIL, 1.0, hostile, 2.0, hostile),)
+    side = VersionFacts(4, {hostile: 1.0}, {hostile: hostile}, Signature((Column(hostile, "long"),)), hostile)
+    verdicts = (Verdict(hostile, CheckOutcome.FAIL, 1.0, hostile, 2.0, hostile),)
     evidence = Evidence(hostile, 1, "x", hostile, hostile, "x", verdicts, 0.0)
-    body = promotion_body(Case(Slot(hostile, hostile), side, side, evidence, (hostile,)))
+    body = promotion_body(VersionComparison(Slot(hostile, hostile), side, side, evidence, (hostile,)))
     assert not re.search(r"<img|@octocat|#1|^# Big|(?<!\\)`x", body, re.MULTILINE)
     assert body.count("</code>") == body.count("<code>")

@@ -6,7 +6,7 @@ from receiver.adapters.git.command import parse_remote
 from receiver.adapters.github.client import GitHubClient
 from receiver.adapters.github.pulls import Pulls
 from receiver.core.pins import read_pins
-from receiver.pull_requests.promotion import Author, Change, Promotion, promote
+from receiver.pull_requests.promotion import Author, PinChange, Promotion, promote
 from receiver.pull_requests.proposal import propose
 from tests.support.git_repos import FILES, Origin
 from tests.support.github_server import TOKEN, FakeGitHub, serving
@@ -14,7 +14,7 @@ from tests.support.github_spec import require_description
 
 require_description()
 
-SIX = Change("churn-model", 6, "production")
+SIX = PinChange("churn-model", 6, "production")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def pulls(github: FakeGitHub) -> Iterator[Pulls]:
         yield Pulls(GitHubClient(github.repository, TOKEN, url))
 
 
-def pushed(origin: Origin, change: Change) -> Promotion:
+def pushed(origin: Origin, change: PinChange) -> Promotion:
     return promote(parse_remote(origin.url), "main", change, Author("Ada", "ada@example.invalid"))
 
 
@@ -46,8 +46,8 @@ def test_a_promotion_becomes_one_pull_request_however_often_it_is_asked_for(
 def test_an_older_promotion_of_the_same_pin_is_closed_with_a_comment(
     origin: Origin, github: FakeGitHub, pulls: Pulls
 ) -> None:
-    older = propose(pulls, pushed(origin, Change("churn-model", 5, "production")), "main", "body")
-    other = propose(pulls, pushed(origin, Change("churn-model", 5, "staging")), "main", "body")
+    older = propose(pulls, pushed(origin, PinChange("churn-model", 5, "production")), "main", "body")
+    other = propose(pulls, pushed(origin, PinChange("churn-model", 5, "staging")), "main", "body")
     newer = propose(pulls, pushed(origin, SIX), "main", "body")
     assert [pull.number for pull in pulls.opened("main")] == [other.number, newer.number]
     (comment,) = github.comments.values()
@@ -58,7 +58,7 @@ def test_an_older_promotion_of_the_same_pin_is_closed_with_a_comment(
 def test_a_forks_pull_request_with_a_clashing_branch_is_left_alone(
     origin: Origin, github: FakeGitHub, pulls: Pulls
 ) -> None:
-    pushed(origin, Change("churn-model", 5, "production"))
+    pushed(origin, PinChange("churn-model", 5, "production"))
     strangers = github.open_pull("promote/churn-model-v5-to-production")
     github.pulls[strangers]["fork"] = "stranger/pins"
     propose(pulls, pushed(origin, SIX), "main", "body")

@@ -11,19 +11,19 @@ from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.github.statuses import Statuses
 from receiver.core.redact import Redactor
 from receiver.ports import Snapshot
-from receiver.pull_requests.promotion import Change, promote
+from receiver.pull_requests.promotion import PinChange, promote
 from receiver.pull_requests.proposal import propose
 from receiver.pull_requests.reviewer import GitHub, Reviewer
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
+from tests.support.github_scenario import GitHubScenario
 from tests.support.github_server import FakeGitHub, Fault
 from tests.support.github_spec import require_description
-from tests.support.told import Told
 
 require_description()
 
 
-class Reverting(Told):
+class Reverting(GitHubScenario):
     """Version 2 did not hold in staging, and its revert is open."""
 
     reviewer: Reviewer
@@ -45,105 +45,105 @@ class Reverting(Told):
 
 @pytest.fixture
 def road(tmp_path: Path, github: FakeGitHub, url: str) -> Reverting:
-    road = Reverting(tmp_path, url, github)
-    proposals = GitSource(road.origin.url, "main", tmp_path / "proposals.git")
-    there = GitHub(proposals, Pulls(road.client), Statuses(road.client), "main", Redactor())
-    road.reviewer = Reviewer(road.services, there)
-    road.register("long", "long", "long")
-    road.pin(1, 1)
-    road.run()
-    road.flow.prober.rude.add(2)
-    road.pin(2, 1)
-    road.run()
-    road.deliver()
+    scenario = Reverting(tmp_path, url, github)
+    proposals = GitSource(scenario.origin.url, "main", tmp_path / "proposals.git")
+    there = GitHub(proposals, Pulls(scenario.client), Statuses(scenario.client), "main", Redactor())
+    scenario.reviewer = Reviewer(scenario.services, there)
+    scenario.register("long", "long", "long")
+    scenario.pin(1, 1)
+    scenario.run()
+    scenario.flow.prober.rude.add(2)
+    scenario.pin(2, 1)
+    scenario.run()
+    scenario.deliver()
     return road
 
 
-def test_a_revert_stays_open_while_what_failed_is_pinned(road: Reverting) -> None:
-    road.look()
-    road.origin.commit({"README.md": "news"})
-    road.look()
-    assert road.revert()["state"] == "open"
-    assert road.said() == []
+def test_a_revert_stays_open_while_what_failed_is_pinned(scenario: Reverting) -> None:
+    scenario.look()
+    scenario.origin.commit({"README.md": "news"})
+    scenario.look()
+    assert scenario.revert()["state"] == "open"
+    assert scenario.said() == []
 
 
-def test_a_revert_is_closed_once_something_else_is_pinned_and_says_what(road: Reverting) -> None:
-    road.pin(3, 1)
-    road.look()
-    road.look()
-    assert road.revert()["state"] == "closed"
-    assert road.said() == ["staging pins churn-model v3 by now, not v2: there is nothing left to take back."]
+def test_a_revert_is_closed_once_something_else_is_pinned_and_says_what(scenario: Reverting) -> None:
+    scenario.pin(3, 1)
+    scenario.look()
+    scenario.look()
+    assert scenario.revert()["state"] == "closed"
+    assert scenario.said() == ["staging pins churn-model v3 by now, not v2: there is nothing left to take back."]
 
 
-def test_a_revert_is_closed_once_the_model_is_not_pinned_any_more(road: Reverting) -> None:
-    road.origin.commit(dict(road.flow.files(None, 1)))
-    road.look()
-    assert road.said() == ["staging does not pin churn-model any more, so there is nothing left to take back."]
+def test_a_revert_is_closed_once_the_model_is_not_pinned_any_more(scenario: Reverting) -> None:
+    scenario.origin.commit(dict(scenario.flow.files(None, 1)))
+    scenario.look()
+    assert scenario.said() == ["staging does not pin churn-model any more, so there is nothing left to take back."]
 
 
-def test_a_revert_that_a_person_has_opened_again_stays_open(road: Reverting) -> None:
-    road.pin(3, 1)
-    road.look()
-    road.revert()["state"] = "open"
-    road.look()
-    assert road.revert()["state"] == "open"
+def test_a_revert_that_a_person_has_opened_again_stays_open(scenario: Reverting) -> None:
+    scenario.pin(3, 1)
+    scenario.look()
+    scenario.revert()["state"] = "open"
+    scenario.look()
+    assert scenario.revert()["state"] == "open"
 
 
 @pytest.mark.parametrize("field", ["title", "body"])
-def test_a_revert_that_a_person_has_edited_is_left_alone(road: Reverting, field: str) -> None:
-    road.revert()[field] += " (wait for me)"
-    road.pin(3, 1)
-    road.look()
-    assert road.revert()["state"] == "open"
+def test_a_revert_that_a_person_has_edited_is_left_alone(scenario: Reverting, field: str) -> None:
+    scenario.revert()[field] += " (wait for me)"
+    scenario.pin(3, 1)
+    scenario.look()
+    assert scenario.revert()["state"] == "open"
 
 
-def test_a_revert_that_a_person_has_pushed_to_is_left_alone(road: Reverting) -> None:
-    branch = road.revert()["head"]
-    road.origin.branch = branch
-    git(road.origin.work, "fetch", "--quiet", str(road.origin.path), branch)
-    git(road.origin.work, "reset", "--hard", "--quiet", "FETCH_HEAD")
-    road.origin.commit({"README.md": "one more thing"})
-    road.origin.branch = "main"
-    git(road.origin.work, "fetch", "--quiet", str(road.origin.path), "main")
-    git(road.origin.work, "reset", "--hard", "--quiet", "FETCH_HEAD")
-    road.pin(3, 1)
-    road.look()
-    assert road.revert()["state"] == "open"
+def test_a_revert_that_a_person_has_pushed_to_is_left_alone(scenario: Reverting) -> None:
+    branch = scenario.revert()["head"]
+    scenario.origin.branch = branch
+    git(scenario.origin.work, "fetch", "--quiet", str(scenario.origin.path), branch)
+    git(scenario.origin.work, "reset", "--hard", "--quiet", "FETCH_HEAD")
+    scenario.origin.commit({"README.md": "one more thing"})
+    scenario.origin.branch = "main"
+    git(scenario.origin.work, "fetch", "--quiet", str(scenario.origin.path), "main")
+    git(scenario.origin.work, "reset", "--hard", "--quiet", "FETCH_HEAD")
+    scenario.pin(3, 1)
+    scenario.look()
+    assert scenario.revert()["state"] == "open"
 
 
-def test_other_line_ends_are_no_change_of_a_persons(road: Reverting) -> None:
-    road.revert()["body"] = road.revert()["body"].replace("\n", "\r\n").rstrip()
-    road.pin(3, 1)
-    road.look()
-    assert road.revert()["state"] == "closed"
+def test_other_line_ends_are_no_change_of_a_persons(scenario: Reverting) -> None:
+    scenario.revert()["body"] = scenario.revert()["body"].replace("\n", "\r\n").rstrip()
+    scenario.pin(3, 1)
+    scenario.look()
+    assert scenario.revert()["state"] == "closed"
 
 
-def test_a_revert_is_closed_with_one_comment_though_an_answer_was_lost(road: Reverting) -> None:
-    road.look()
-    road.pin(3, 1)
+def test_a_revert_is_closed_with_one_comment_though_an_answer_was_lost(scenario: Reverting) -> None:
+    scenario.look()
+    scenario.pin(3, 1)
     for lost in (1, 2, 3):
-        road.github.faults = [*([None] * lost), Fault(lost=True)]
+        scenario.github.faults = [*([None] * lost), Fault(lost=True)]
         with pytest.raises(Exception, match="GitHub could not be asked"):
-            road.look()
-    road.look()
-    assert road.revert()["state"] == "closed"
-    assert len(road.said()) == 1
+            scenario.look()
+    scenario.look()
+    assert scenario.revert()["state"] == "closed"
+    assert len(scenario.said()) == 1
 
 
-def test_a_branch_that_may_have_moved_on_closes_nothing(road: Reverting, monkeypatch: pytest.MonkeyPatch) -> None:
-    earlier = Snapshot("0" * 40, road.flow.files(1, 1), rewritten=False, stale="the remote cannot be reached")
-    monkeypatch.setattr(road.reviewer.github.proposals, "snapshot", lambda: earlier)
-    road.look()
-    assert road.revert()["state"] == "open"
+def test_a_branch_that_may_have_moved_on_closes_nothing(scenario: Reverting, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = Snapshot("0" * 40, scenario.flow.files(1, 1), rewritten=False, stale="the remote cannot be reached")
+    monkeypatch.setattr(scenario.reviewer.github.proposals, "snapshot", lambda: earlier)
+    scenario.look()
+    assert scenario.revert()["state"] == "open"
 
 
-def test_a_persons_own_rollback_is_not_superseded_by_the_receivers(road: Reverting) -> None:
-    assert road.forge.pulls is not None
-    road.pin(3, 1)
-    road.look()
-    change = Change(MODEL, 1, "staging", back=True)
-    own = propose(road.forge.pulls, promote(road.forge.remote, "main", change), "main", "I want v1 back.")
-    road.flow.prober.rude.add(3)
-    road.run()
-    road.deliver()
-    assert road.github.pulls[own.number]["state"] == "open"
+def test_a_persons_own_rollback_is_not_superseded_by_the_receivers(scenario: Reverting) -> None:
+    assert scenario.forge.pulls is not None
+    scenario.pin(3, 1)
+    scenario.look()
+    change = PinChange(MODEL, 1, "staging", back=True)
+    own = propose(scenario.forge.pulls, promote(scenario.forge.remote, "main", change), "main", "I want v1 back.")
+    scenario.flow.prober.rude.add(3)
+    scenario.run()
+    scenario.deliver()
+    assert scenario.github.pulls[own.number]["state"] == "open"

@@ -9,7 +9,7 @@ import pytest
 from receiver.adapters.prober import is_healthy
 from receiver.core.deployment import Draft
 from receiver.core.errors import Rejected
-from receiver.core.plan import Goal, Kind, World, plan
+from receiver.core.plan import ActionKind, Goal, World, plan
 from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.reconciler.apply import Run
 from tests.contracts.target import asked_version
@@ -44,7 +44,7 @@ def test_a_candidate_that_loads_while_its_receiver_dies_gets_its_time_from_the_n
 
     goal = Goal(SLOT, replace(spec, revision="d" * 40), verified=False)
     actions = plan(goal, World(target.observe(), None, ()))
-    assert [action.kind for action in actions] == [Kind.PROVE, Kind.SWITCH, Kind.WATCH]
+    assert [action.kind for action in actions] == [ActionKind.PROVE, ActionKind.SWITCH, ActionKind.WATCH]
     deployment = flow.journal.open(Draft(SLOT, None, spec.version, spec.digest, "d" * 40, "startup"))
     Run(replace(flow.services, target=target, prober=HealthProber()), deployment).apply(goal, actions)
 

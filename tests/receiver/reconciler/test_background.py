@@ -10,11 +10,11 @@ import pytest
 
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.errors import Rejected, Retryable
-from receiver.planning.status import Board
-from receiver.reconciler.background import FollowUp
+from receiver.planning.status import StatusBoard
+from receiver.reconciler.background import BackgroundTask
 from receiver.reconciler.worker import Worker
 from receiver.settings import Settings
-from receiver.wiring import build_follow_ups
+from receiver.wiring import build_background_tasks
 from tests.support.flow import Flow
 from tests.support.waiting import eventually
 
@@ -36,15 +36,15 @@ class Task:
 
 def test_it_is_done_when_woken_and_not_before() -> None:
     task = Task()
-    follow_up = FollowUp("task", task)
-    follow_up.start()
+    background = BackgroundTask("task", task)
+    background.start()
     assert task.times == []
-    follow_up.wake()
+    background.wake()
     eventually(lambda: len(task.times) == 1)
-    follow_up.wake()
+    background.wake()
     eventually(lambda: len(task.times) == 2)
-    follow_up.stop()
-    follow_up.wake()
+    background.stop()
+    background.wake()
     assert len(task.times) == 2
 
 
@@ -56,63 +56,63 @@ def test_waking_never_waits_for_the_task() -> None:
         go_on.wait(10)
         return math.inf
 
-    follow_up = FollowUp("hanging", hang)
-    follow_up.start()
-    follow_up.wake()
+    background = BackgroundTask("hanging", hang)
+    background.start()
+    background.wake()
     assert begun.wait(10)
     start = time.monotonic()
     for _ in range(1000):
-        follow_up.wake()
+        background.wake()
     assert time.monotonic() - start < 1
     go_on.set()
-    follow_up.stop()
+    background.stop()
 
 
 def test_it_is_done_again_at_the_time_that_it_named() -> None:
     task = Task()
     named = time.time() + 0.3
     task.answers.append(named)
-    follow_up = FollowUp("task", task)
-    follow_up.start()
-    follow_up.wake()
+    background = BackgroundTask("task", task)
+    background.start()
+    background.wake()
     eventually(lambda: len(task.times) == 2)
     assert time.time() >= named - 0.01
-    follow_up.stop()
+    background.stop()
 
 
 def test_being_told_to_wait_counts_more_than_being_woken() -> None:
     task = Task()
     task.answers.append(Retryable("rate limited", 0.3))
-    follow_up = FollowUp("task", task)
-    follow_up.start()
-    follow_up.wake()
+    background = BackgroundTask("task", task)
+    background.start()
+    background.wake()
     eventually(lambda: len(task.times) == 1)
-    follow_up.wake()
+    background.wake()
     eventually(lambda: len(task.times) == 2)
-    follow_up.stop()
+    background.stop()
     assert task.times[1] - task.times[0] >= 0.3
 
 
 def test_what_could_not_be_done_is_tried_again_unasked() -> None:
     task = Task()
     task.answers.append(Retryable("GitHub is away", 0.05))
-    follow_up = FollowUp("task", task)
-    follow_up.start()
-    follow_up.wake()
+    background = BackgroundTask("task", task)
+    background.start()
+    background.wake()
     eventually(lambda: len(task.times) == 2)
-    follow_up.stop()
+    background.stop()
 
 
 @pytest.mark.parametrize("error", [Rejected("no"), ValueError("a bug")])
 def test_no_error_ends_it(error: Exception) -> None:
     task = Task()
     task.answers += [error, error]
-    follow_up = FollowUp("task", task)
-    follow_up.start()
+    background = BackgroundTask("task", task)
+    background.start()
     for times in (1, 2, 3):
-        follow_up.wake()
+        background.wake()
         eventually(lambda times=times: len(task.times) == times)  # type: ignore[misc]
-    follow_up.stop()
+    background.stop()
 
 
 @pytest.mark.parametrize("valid", [True, False], ids=["after a look", "after one that failed"])
@@ -124,17 +124,17 @@ def test_the_worker_wakes_it_after_every_job(tmp_path: Path, *, valid: bool) -> 
     else:
         flow.source.commit({"environments/staging.yaml": b"environment: ["})
     task, queue = Task(), Queue(flow.database)
-    follow_up = FollowUp("task", task)
-    worker = Worker(flow.services, queue, Board(flow.services), 60, [follow_up])
+    background = BackgroundTask("task", task)
+    worker = Worker(flow.services, queue, StatusBoard(flow.services), 60, [background])
     running = threading.Thread(target=worker.run)
-    follow_up.start()
+    background.start()
     running.start()
     eventually(lambda: len(task.times) == 1)
     queue.enqueue("pull_request")
     eventually(lambda: len(task.times) == 2)
     worker.stop()
     running.join()
-    follow_up.stop()
+    background.stop()
     assert flow.serving()["staging"] == (1 if valid else None)
 
 
@@ -152,5 +152,5 @@ def test_without_a_token_or_a_repository_there_are_none_for_github(
 ) -> None:
     given = {"github_token": "t", "pinrail_repo_url": "https://github.com/octo/pins", **changes}
     settings = Settings(pinrail_state_dir=tmp_path, **given)
-    threads = [follow_up._thread.name for follow_up in build_follow_ups(settings, Flow(tmp_path).services)]
+    threads = [background._thread.name for background in build_background_tasks(settings, Flow(tmp_path).services)]
     assert threads == names

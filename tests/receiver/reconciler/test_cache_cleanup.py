@@ -5,7 +5,7 @@ import threading
 import time
 from pathlib import Path
 
-from receiver.reconciler.cache_cleanup import DAY, UNUSED_DAYS, Housekeeping
+from receiver.reconciler.cache_cleanup import DAY, UNUSED_DAYS, CacheCleanup
 from serving.model.digest import digest_tree
 from serving.model.loader import Cache
 from tests.support.flow import MODEL, Flow
@@ -33,7 +33,7 @@ def test_once_a_day_versions_go_that_neither_run_nor_were_verified(tmp_path: Pat
     live, digest = _entry(cache, settled.registry.models[MODEL][1].path)
     assert digest in {server.spec.digest for server in settled.target.observe()}
 
-    housekeeping = Housekeeping(settled.services, cache)
+    housekeeping = CacheCleanup(settled.services, cache)
     again = housekeeping.tidy(threading.Event())
     assert (unused.exists(), live.exists()) == (False, True)
     assert again > time.time() + DAY / 2

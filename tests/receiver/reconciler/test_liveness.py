@@ -6,7 +6,7 @@ import pytest
 
 from receiver.core.errors import Retryable
 from receiver.core.state import Slot
-from receiver.reconciler.liveness import PULSE_SECONDS, Pulse
+from receiver.reconciler.liveness import PULSE_SECONDS, LivenessMonitor
 from tests.support.flow import MODEL, Flow
 
 STAGING, PRODUCTION = Slot("staging", MODEL), Slot("production", MODEL)
@@ -22,12 +22,12 @@ def flow(tmp_path: Path) -> Flow:
 
 
 @pytest.fixture
-def pulse(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> Pulse:
+def liveness(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> LivenessMonitor:
     now = iter(range(0, 1_000, int(PULSE_SECONDS) + 1))
     monkeypatch.setattr("receiver.reconciler.liveness.time.monotonic", lambda: float(next(now)))
-    pulse = Pulse(flow.target)
-    pulse.expect([STAGING, PRODUCTION])
-    return pulse
+    liveness = LivenessMonitor(flow.target)
+    liveness.expect([STAGING, PRODUCTION])
+    return liveness
 
 
 def die(flow: Flow, slot: Slot) -> None:
@@ -35,33 +35,35 @@ def die(flow: Flow, slot: Slot) -> None:
 
 
 def test_a_live_server_that_ended_is_told_once_also_right_after_the_job_that_started_it(
-    flow: Flow, pulse: Pulse
+    flow: Flow, liveness: LivenessMonitor
 ) -> None:
     die(flow, STAGING)
-    assert set(pulse.ended()) == {STAGING}
-    assert not pulse.ended()
+    assert set(liveness.ended()) == {STAGING}
+    assert not liveness.ended()
 
 
-def test_one_that_came_back_and_ended_again_is_told_again(flow: Flow, pulse: Pulse) -> None:
+def test_one_that_came_back_and_ended_again_is_told_again(flow: Flow, liveness: LivenessMonitor) -> None:
     die(flow, STAGING)
-    assert pulse.ended()
+    assert liveness.ended()
     flow.run("server ended")
-    assert not pulse.ended()
+    assert not liveness.ended()
     die(flow, STAGING)
-    assert set(pulse.ended()) == {STAGING}
+    assert set(liveness.ended()) == {STAGING}
 
 
-def test_a_slot_that_is_to_be_empty_is_not_missed(flow: Flow, pulse: Pulse) -> None:
+def test_a_slot_that_is_to_be_empty_is_not_missed(flow: Flow, liveness: LivenessMonitor) -> None:
     die(flow, PRODUCTION)
-    pulse.expect([STAGING])
-    assert not pulse.ended()
+    liveness.expect([STAGING])
+    assert not liveness.ended()
 
 
-def test_an_engine_that_cannot_be_asked_is_no_news(flow: Flow, pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_cannot_be_asked_is_no_news(
+    flow: Flow, liveness: LivenessMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away() -> None:
         raise Retryable("the engine is down")
 
     with monkeypatch.context() as patched:
         patched.setattr(flow.target, "observe", away)
-        assert not pulse.ended()
-    assert not pulse.ended()
+        assert not liveness.ended()
+    assert not liveness.ended()

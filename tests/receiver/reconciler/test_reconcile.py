@@ -10,7 +10,7 @@ import pytest
 from receiver.adapters.sqlite.journal import Quarantine
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
-from receiver.core.plan import Action, Kind
+from receiver.core.plan import Action, ActionKind
 from receiver.core.state import Server, ServerSpec, Slot
 from receiver.ports import Snapshot
 from tests.support.flow import MODEL, Flow
@@ -118,9 +118,9 @@ def test_a_version_that_fails_under_watch_is_put_back_traffic_first(settled: Flo
     assert settled.serving()["staging"] == 1
     assert settled.aliases()["staging"] == 1
     kinds = [step.action.kind for step in settled.journal.steps(settled.journal.history(STAGING)[-1].id)]
-    back = kinds[kinds.index(Kind.WATCH) + 1 :]
-    assert back.index(Kind.SWITCH) < back.index(Kind.ALIAS)
-    assert Kind.START not in back, "the old server was warm"
+    back = kinds[kinds.index(ActionKind.WATCH) + 1 :]
+    assert back.index(ActionKind.SWITCH) < back.index(ActionKind.ALIAS)
+    assert ActionKind.START not in back, "the old server was warm"
 
 
 def test_what_failed_is_not_tried_again_at_the_same_commit_but_at_the_next(settled: Flow) -> None:
@@ -160,7 +160,7 @@ def test_what_was_done_before_a_version_was_verified_is_not_to_be_undone(settled
     settled.prober.rude.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
-    assert [action.kind for action in settled.journal.touched(STAGING)][:2] == [Kind.START, Kind.PROVE]
+    assert [action.kind for action in settled.journal.touched(STAGING)][:2] == [ActionKind.START, ActionKind.PROVE]
 
 
 def test_lifting_one_slots_quarantine_leaves_the_others(flow: Flow) -> None:
@@ -258,7 +258,7 @@ def test_a_soak_makes_production_wait_and_says_when_to_look_again(tmp_path: Path
     assert flow.serving() == {"staging": 1, "production": None}
     assert outcomes(flow, PRODUCTION) == [Outcome.WAITING]
     verified = flow.journal.verified()[STAGING].at
-    assert report.again_at == pytest.approx(verified + 3600)
+    assert report.next_check_at == pytest.approx(verified + 3600)
 
 
 def test_an_override_waives_gate_and_soak_for_its_version_only_and_is_recorded(settled: Flow) -> None:
@@ -312,7 +312,7 @@ def test_with_the_registry_down_servers_are_healed_and_news_wait(settled: Flow) 
     settled.pin(staging=2, production=1)
     report = settled.run()
     assert settled.serving() == {"staging": 1, "production": 1}
-    assert report.put_off
+    assert report.deferred
     settled.registry.reachable = True
     settled.run()
     assert settled.serving() == {"staging": 2, "production": 1}
@@ -323,7 +323,7 @@ def test_with_git_down_the_last_fetched_head_is_held(settled: Flow) -> None:
     settled.target.die(settled.target.observe()[0])
     report = settled.run("timer")
     assert settled.serving() == {"staging": 1, "production": 1}
-    assert report.put_off
+    assert report.deferred
 
 
 def test_pins_that_are_not_valid_change_nothing_anywhere(settled: Flow) -> None:
@@ -399,7 +399,7 @@ def test_a_removed_pin_of_which_nothing_is_left_is_over_and_its_file_may_go(sett
 def test_with_the_registry_down_a_removal_waits_or_its_alias_would_stay_for_ever(settled: Flow) -> None:
     settled.pin(staging=1, production=None)
     settled.registry.reachable = False
-    assert settled.run().put_off
+    assert settled.run().deferred
     assert settled.serving()["production"] == 1
     settled.registry.reachable = True
     settled.run()
@@ -416,7 +416,7 @@ def test_a_model_that_is_renamed_takes_the_port_over_from_its_old_name(settled: 
     settled.source.commit(files)
     for _ in range(2):
         report = settled.run()
-    assert not report.put_off
+    assert not report.deferred
     assert [s.spec.slot.model for s in settled.target.observe() if s.spec.port == 8001] == [name]
     assert settled.serving()["production"] == 1
     assert outcomes(settled, Slot("production", name)) == [Outcome.LIVE]
@@ -496,7 +496,7 @@ def test_a_registry_that_goes_away_in_the_middle_is_retried_not_rolled_back(
         report = settled.run()
     assert outcomes(settled, STAGING)[-1] is Outcome.INTERRUPTED
     assert settled.serving()["staging"] == 1
-    assert report.put_off == ["503"]
+    assert report.deferred == ["503"]
     settled.run()
     assert settled.serving()["staging"] == 2
 
@@ -550,8 +550,8 @@ def test_killed_at_any_journal_write_it_converges_after_a_restart(tmp_path: Path
 def test_every_kind_of_action_has_a_handler() -> None:
     from receiver.reconciler.apply import HANDLERS
 
-    assert set(HANDLERS) == set(Kind)
+    assert set(HANDLERS) == set(ActionKind)
 
 
 def test_an_action_reads_as_what_it_does() -> None:
-    assert str(Action(Kind.ALIAS, "production", "v4", "v6")) == "alias production: v4 -> v6"
+    assert str(Action(ActionKind.ALIAS, "production", "v4", "v6")) == "alias production: v4 -> v6"

@@ -13,7 +13,7 @@ from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.state import Server
-from receiver.planning.status import Board
+from receiver.planning.status import StatusBoard
 from receiver.ports import Snapshot
 from receiver.reconciler.worker import Worker
 from tests.support.flow import Flow
@@ -41,7 +41,7 @@ def other(flow: Flow) -> Iterator[sqlite3.Connection]:
 @pytest.fixture
 def thread(flow: Flow) -> Iterator[threading.Thread]:
     """A worker at work, whose first look is over."""
-    worker = Worker(flow.services, Queue(flow.database), Board(flow.services), poll_seconds=0.05)
+    worker = Worker(flow.services, Queue(flow.database), StatusBoard(flow.services), poll_seconds=0.05)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:

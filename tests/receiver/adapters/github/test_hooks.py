@@ -1,7 +1,7 @@
 import pytest
 
 from receiver.adapters.github.client import GitHubClient, NotFound
-from receiver.adapters.github.hooks import Delivery, Hooks
+from receiver.adapters.github.hooks import HookDelivery, Hooks
 from receiver.core.errors import Rejected
 from tests.support.github_server import FakeGitHub, Fault
 from tests.support.github_spec import require_description
@@ -70,7 +70,7 @@ def test_the_newest_delivery_tells_whether_github_reaches_us(github: FakeGitHub,
     guid = "0b989ba4-242f-11e5-81e1-c7b6966d2516"
     newest = {"guid": guid, "event": "push", "status": "Invalid HTTP Response: 404", "status_code": 404}
     github.deliveries[known] = [newest | {"delivered_at": "2026-01-02T03:04:05Z"}, {"status": "OK"}]
-    assert hooks.last_delivery(known) == Delivery(
+    assert hooks.last_delivery(known) == HookDelivery(
         guid, "push", "2026-01-02T03:04:05Z", "Invalid HTTP Response: 404", 404
     )
 

@@ -7,7 +7,7 @@ import pytest
 from receiver.adapters.github.client import GitHubClient
 from receiver.adapters.github.sender import (
     CHANNEL,
-    DeploymentNews,
+    DeploymentUpdate,
     GitHubSender,
     deployment_message,
     status_message,
@@ -23,7 +23,7 @@ require_description()
 
 STATUS = CommitStatus("a" * 40, "pinrail/production", "success", "churn-model v6 is live")
 OF = DeploymentOf("a" * 40, "production", "deploy:churn-model", "churn-model v6", production=True)
-LIVE = DeploymentNews(OF, "success", "live and verified", "http://127.0.0.1:8001")
+LIVE = DeploymentUpdate(OF, "success", "live and verified", "http://127.0.0.1:8001")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_whatever_answer_is_lost_delivering_again_shows_it_once(
 
 def test_a_deployment_that_went_live_ends_the_one_before(github: FakeGitHub, sender: GitHubSender) -> None:
     before = DeploymentOf("b" * 40, "production", "deploy:churn-model", "churn-model v4", production=True)
-    sender(deployment_message(DeploymentNews(before, "success", "live")))
+    sender(deployment_message(DeploymentUpdate(before, "success", "live")))
     sender(deployment_message(LIVE))
     states = [[s["state"] for s in told] for told in github.deployment_statuses.values()]
     assert states == [["success", "inactive"], ["success"]]
@@ -67,10 +67,10 @@ def test_an_end_that_nothing_follows_ends_what_was_there_and_one_that_is_superse
     github: FakeGitHub, sender: GitHubSender
 ) -> None:
     before = DeploymentOf("b" * 40, "production", "deploy:churn-model", "churn-model v4", production=True)
-    sender(deployment_message(DeploymentNews(before, "success", "live")))
-    sender(deployment_message(DeploymentNews(OF, "inactive", "superseded")))
+    sender(deployment_message(DeploymentUpdate(before, "success", "live")))
+    sender(deployment_message(DeploymentUpdate(OF, "inactive", "superseded")))
     assert [told[-1]["state"] for told in github.deployment_statuses.values()] == ["success", "inactive"]
-    sender(deployment_message(DeploymentNews(OF, "inactive", "removed", ends_others=True)))
+    sender(deployment_message(DeploymentUpdate(OF, "inactive", "removed", ends_others=True)))
     assert [told[-1]["state"] for told in github.deployment_statuses.values()] == ["inactive", "inactive"]
 
 
@@ -84,7 +84,7 @@ def test_news_wait_in_the_outbox_while_github_is_down_and_go_out_in_order(
 ) -> None:
     outbox = Outbox(Database(tmp_path / "pinrail.db"))
     for state in ("queued", "in_progress", "success"):
-        outbox.put(CHANNEL, deployment_message(DeploymentNews(OF, state, "churn-model v6")))
+        outbox.put(CHANNEL, deployment_message(DeploymentUpdate(OF, state, "churn-model v6")))
     github.faults.append(Fault(503))
     assert outbox.deliver_due({CHANNEL: sender}) == 0
     later = time.time() + 3600

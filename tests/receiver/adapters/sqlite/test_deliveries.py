@@ -11,7 +11,7 @@ from receiver.adapters.sqlite import deliveries as module
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.deliveries import Inbox
 from receiver.adapters.sqlite.queue import Queue
-from receiver.core.delivery import Delivery, Kind, Verdict
+from receiver.core.delivery import Classification, Delivery, DeliveryKind
 from receiver.core.errors import Retryable
 
 
@@ -22,8 +22,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-def delivery(name: str, kind: Kind = Kind.ACCEPTED, note: str = "main moved") -> Delivery:
-    return Delivery(name, "github", "push", b"{}", Verdict(kind, note), "push")
+def delivery(name: str, kind: DeliveryKind = DeliveryKind.ACCEPTED, note: str = "main moved") -> Delivery:
+    return Delivery(name, "github", "push", b"{}", Classification(kind, note), "push")
 
 
 async def accept_all(inbox: Inbox, deliveries: list[Delivery]) -> list[object]:
@@ -60,7 +60,7 @@ def test_many_at_once_cost_few_commits(database: Database) -> None:
 def test_an_ignored_delivery_asks_for_no_job(database: Database) -> None:
     queue = Queue(database)
     inbox = Inbox(database, queue)
-    asyncio.run(accept_all(inbox, [delivery("d-1", Kind.IGNORED)]))
+    asyncio.run(accept_all(inbox, [delivery("d-1", DeliveryKind.IGNORED)]))
     inbox.close()
     assert queue.claim() is None
 
@@ -104,6 +104,6 @@ def test_deliveries_of_long_ago_are_forgotten(database: Database, monkeypatch: p
     inbox = Inbox(database, Queue(database))
     asyncio.run(accept_all(inbox, [delivery("old")]))
     monkeypatch.setattr(module, "KEEP_SECONDS", -1.0)
-    asyncio.run(accept_all(inbox, [delivery("new", Kind.IGNORED)]))
+    asyncio.run(accept_all(inbox, [delivery("new", DeliveryKind.IGNORED)]))
     inbox.close()
     assert database.connection().execute("SELECT count(*) FROM deliveries").fetchone()[0] == 0

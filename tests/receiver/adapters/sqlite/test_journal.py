@@ -5,7 +5,7 @@ from pathlib import Path
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import Journal, Quarantine
 from receiver.core.deployment import Draft, Outcome
-from receiver.core.plan import Action, Kind
+from receiver.core.plan import Action, ActionKind
 from receiver.core.policy import Hold
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
@@ -19,7 +19,7 @@ def test_a_secret_in_a_servers_last_words_is_in_no_row(tmp_path: Path) -> None:
     journal = Journal(database, Redactor(["hunter2hunter2"]))
     draft = Draft(SLOT, 1, 2, None, "c" * 40, "push")
     number = journal.open(draft)
-    journal.intend(number, 1, Action(Kind.START, "v2", None, "candidate"))
+    journal.intend(number, 1, Action(ActionKind.START, "v2", None, "candidate"))
     journal.result(number, 1, LAST_WORDS)
     journal.quarantine(Quarantine(SLOT, 2, "c" * 40, LAST_WORDS, needs_human=False, since=1.0))
     journal.close(number, Outcome.ROLLED_BACK, LAST_WORDS)

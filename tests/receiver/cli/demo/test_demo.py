@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from receiver.adapters.sqlite.state_lock import exclusive
-from receiver.cli.demo.environment import SECRET, Stage, clear
+from receiver.cli.demo.environment import SECRET, DemoEnvironment, clear
 from receiver.cli.demo.ports import USUAL, Ports
 from receiver.core.errors import Rejected
 from receiver.settings import load_settings
@@ -21,7 +21,7 @@ def test_a_second_demo_leaves_the_first_alone(tmp_path: Path) -> None:
 
 
 def test_commands_started_beside_the_demo_find_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(tmp_path, Ports(dict(USUAL), {}))
+    stage = DemoEnvironment(tmp_path, Ports(dict(USUAL), {}))
     stage.write_settings()
     monkeypatch.chdir(tmp_path)
     settings = load_settings("pinrail_repo_url", "pinrail_webhook_secret")

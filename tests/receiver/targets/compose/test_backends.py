@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from receiver.core.state import ServerSpec, Slot
 from receiver.targets.compose import labels as names
-from receiver.targets.compose.backends import Berths, orders, read_berths, write_berths
+from receiver.targets.compose.backends import BackendPair, orders, read_berths, write_berths
 from tests.contracts.target import spec
 
 ANSWER = """
@@ -28,7 +28,7 @@ SERVICES = st.from_regex(r"\Av[1-9][0-9]?-[0-9a-f]{4}\Z")
 def test_what_a_proxy_says_is_understood() -> None:
     said = read_berths(ANSWER)
     assert said is not None
-    assert (said.live, said.spare, said.at) == ("v7-90aa", "v6-3f2a", "two")
+    assert (said.live, said.standby, said.at) == ("v7-90aa", "v6-3f2a", "two")
 
 
 @pytest.mark.parametrize("answer", ["", "Permission denied", ANSWER.replace("live two", "live none"), ANSWER[:200]])
@@ -39,24 +39,24 @@ def test_what_makes_no_sense_is_no_answer(answer: str) -> None:
 @settings(max_examples=50)
 @given(st.lists(SERVICES, min_size=1, max_size=6))
 def test_after_any_switches_the_last_has_the_traffic_and_the_one_before_steps_in(switched: list[str]) -> None:
-    berths = Berths(("v1-0000", "v1-0000"), "one")
+    backends = BackendPair(("v1-0000", "v1-0000"), "one")
     for service in switched:
-        before = berths
-        berths = berths.moved_to(service)
-        assert (berths.live, berths.spare) == (service, before.live)
-        assert berths.named[before.at] == before.live  # its connections are not touched
+        before = backends
+        backends = backends.switched_to(service)
+        assert (backends.live, backends.standby) == (service, before.live)
+        assert backends.named[before.at] == before.live  # its connections are not touched
 
 
 def test_the_proxy_is_told_about_the_one_with_the_traffic_last() -> None:
-    line = orders(Berths(("v6-3f2a", "v7-90aa"), "two"), {"v6-3f2a": "172.18.0.2", "v7-90aa": "172.18.0.4"})
+    line = orders(BackendPair(("v6-3f2a", "v7-90aa"), "two"), {"v6-3f2a": "172.18.0.2", "v7-90aa": "172.18.0.4"})
     assert line.count("\n") == 1
     assert line.index("fqdn v6-3f2a") < line.index("fqdn v7-90aa") < line.index("set map /front/live.map live two")
 
 
 def test_a_proxy_that_starts_between_the_two_files_finds_the_traffic_where_it_was(tmp_path: Path) -> None:
-    write_berths(tmp_path, Berths(("v6-3f2a", "v6-3f2a"), "one"))
+    write_berths(tmp_path, BackendPair(("v6-3f2a", "v6-3f2a"), "one"))
     (tmp_path / "live.map").chmod(0o444)
-    write_berths(tmp_path, Berths(("v6-3f2a", "v7-90aa"), "two"))
+    write_berths(tmp_path, BackendPair(("v6-3f2a", "v7-90aa"), "two"))
     assert "setenv ONE v6-3f2a\n" in (tmp_path / "berths.cfg").read_text()
     assert (tmp_path / "live.map").read_text() == "live two\n"
     assert (tmp_path / "live.map").stat().st_mode & 0o777 == 0o644

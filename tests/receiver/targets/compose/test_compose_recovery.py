@@ -196,8 +196,8 @@ def test_a_server_that_keeps_crashing_says_so_and_its_place_can_be_taken(docker:
     port, target = free_port(), compose_target(docker, place)
     looping = target.start(spec(flawed.DIES_SOON, port))
     target.switch(looping)
-    eventually(lambda: "was restarted (exit status 9)" in target.last_words(looping), 60)
-    assert "the model lost its mind" in target.last_words(looping)
+    eventually(lambda: "was restarted (exit status 9)" in target.log_tail(looping), 60)
+    assert "the model lost its mind" in target.log_tail(looping)
     good = target.start(spec(1, port))
     target.switch(good)
     assert asked_version(port) == 1

@@ -8,7 +8,7 @@ from receiver.adapters.docker import Docker
 from receiver.core.state import Role
 from receiver.targets.compose import containers as compose_roster
 from receiver.targets.compose import target as compose
-from receiver.targets.compose.containers import Roster, ServerContainer
+from receiver.targets.compose.containers import ContainerDiscovery, ServerContainer
 from receiver.targets.compose.project import Place
 from receiver.targets.compose.target import ComposeTarget
 from tests.contracts.target import spec
@@ -18,7 +18,7 @@ def test_a_server_that_is_busy_for_a_moment_while_it_is_looked_at_has_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     container = ServerContainer("v1-abcd", "v1-abcd", "p", spec(1, 8000), "running", "http://127.0.0.1:1")
-    monkeypatch.setattr(compose_roster, "look", lambda *_: Roster([container], []))
+    monkeypatch.setattr(compose_roster, "look", lambda *_: ContainerDiscovery([container], []))
     monkeypatch.setattr(compose, "is_healthy", lambda _: True)
     answers = iter([False, True])
     monkeypatch.setattr(compose_roster, "is_healthy", lambda *_: next(answers))

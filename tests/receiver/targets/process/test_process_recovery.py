@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from receiver.core.state import Role
-from receiver.targets.process.records import Records
+from receiver.targets.process.records import ServerRecords
 from receiver.targets.process.target import ProcessTarget
 from tests.contracts.target import asked_version, spec
 from tests.support import doomed_receiver
@@ -87,7 +87,7 @@ def test_the_next_receiver_adopts_servers_with_their_port_and_their_connections(
         target.retire(live)
         connection.request("GET", "/health")
         assert json.loads(connection.getresponse().read())["version"] == 5000
-    assert "an earlier receiver started it" in target.last_words(live)
+    assert "an earlier receiver started it" in target.log_tail(live)
 
 
 def test_a_second_target_returns_the_server_that_the_first_started(state: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_server_that_is_retired_while_it_loads_is_gone(state: Path) -> None:
 
 def test_a_server_whose_process_id_was_never_noted_tells_it(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as killed_in_between:
-        killed_in_between.setattr(Records, "note_pid", lambda _self, record, _pid: record)
+        killed_in_between.setattr(ServerRecords, "note_pid", lambda _self, record, _pid: record)
         process_target(state)._spawn(spec(1, free_port()))
     target = process_target(state)
     (server,) = target.observe()
@@ -122,7 +122,7 @@ def test_a_server_whose_process_id_was_never_noted_tells_it(state: Path, monkeyp
 
 
 def test_a_record_of_a_server_that_never_started_is_dropped(state: Path) -> None:
-    records = Records(state)
+    records = ServerRecords(state)
     with records.create(spec(1, free_port())) as (record, _lock):
         pass  # the receiver dies before it starts the server
     (records.directory / "torn.jsonl").write_text('{"spec": {"slo')
@@ -131,14 +131,14 @@ def test_a_record_of_a_server_that_never_started_is_dropped(state: Path) -> None
 
 
 def test_another_process_that_looks_while_a_server_is_started_does_not_lose_it(state: Path) -> None:
-    records = Records(state)
+    records = ServerRecords(state)
     with records.create(spec(1, free_port())) as (record, _lock):
         assert records.alive(record)
-        assert Records(state).get(record.id) is not None
+        assert ServerRecords(state).get(record.id) is not None
 
 
 def test_records_are_read_back_as_they_were_written(state: Path) -> None:
-    records = Records(state)
+    records = ServerRecords(state)
     written = []
     for version in range(1, 20):
         with records.create(spec(version, 8000)) as (record, _lock):

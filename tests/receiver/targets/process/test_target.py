@@ -178,7 +178,7 @@ def test_a_live_server_that_is_killed_leaves_callers_waiting_for_the_standby_not
         connection.request("GET", "/health")
         target.switch(old)
         assert json.loads(connection.getresponse().read())["version"] == 1
-    assert "SIGKILL" in target.last_words(new)
+    assert "SIGKILL" in target.log_tail(new)
 
 
 def test_traffic_moves_even_if_the_new_server_dies_while_clients_ask(state: Path, target: ProcessTarget) -> None:
@@ -299,7 +299,7 @@ def test_sigterm_answers_what_is_in_flight_and_ends(state: Path, target: Process
         send_signal(state, server, signal.SIGTERM)
         assert json.loads(connection.getresponse().read())["version"] == 1
     eventually(lambda: not is_running(state, server))
-    assert "exit status 0" in target.last_words(server)
+    assert "exit status 0" in target.log_tail(server)
 
 
 def test_model_servers_see_no_secrets(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

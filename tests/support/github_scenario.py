@@ -1,4 +1,4 @@
-"""A road whose news reach GitHub."""
+"""A scenario whose news reach GitHub."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 from receiver.adapters.github.sender import CHANNEL, GitHubSender
 from receiver.adapters.github.statuses import Statuses
 from receiver.core.redact import Redactor
-from receiver.notifications.dispatcher import Courier
+from receiver.notifications.dispatcher import Dispatcher
 from receiver.pull_requests.revert import Reverter
 from receiver.services import Services
-from tests.support.road import Road
+from tests.support.promotion_scenario import PromotionScenario
 
 SECRET = "hunter2hunter2"
 
 
-class Told(Road):
+class GitHubScenario(PromotionScenario):
     """What GitHub shows, in the words of tests."""
 
     def deliver(self) -> int:
         """Deliver what is due."""
         reverter = Reverter(self.services.registry, self.forge)
-        courier = Courier(GitHubSender(Statuses(self.client)), reverter, Redactor([SECRET]))
+        courier = Dispatcher(GitHubSender(Statuses(self.client)), reverter, Redactor([SECRET]))
         return self.services.outbox.deliver_due({CHANNEL: courier})
 
     def status(self, commit: str, environment: str) -> tuple[str, str] | None:

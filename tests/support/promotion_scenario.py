@@ -25,7 +25,7 @@ flavors: {{}}
 """
 
 
-class Road:
+class PromotionScenario:
     """Everything between a candidate and production. ``url``: where the GitHub answers."""
 
     def __init__(self, directory: Path, url: str, github: FakeGitHub, *, soak: str = "0s") -> None:
