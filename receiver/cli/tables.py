@@ -11,7 +11,8 @@ from receiver.cli.output import ago, clock, first_line, print_json, print_table,
 from receiver.core.deployment import verified_at
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.redact import Redactor, plain, plain_lines
-from receiver.planning.observe import Assessment, Observation, assess, look
+from receiver.planning.assess import Assessment, assess
+from receiver.planning.observe import Observation, look
 from receiver.planning.status import reason_of, state_of, statuses
 from receiver.pull_requests.proposal import Proposed
 from receiver.pull_requests.rollback import RollbackPlan

@@ -19,7 +19,8 @@ from receiver.core.deployment import Outcome
 from receiver.core.errors import InvalidPins
 from receiver.core.pins import environment_of, path_of
 from receiver.notifications.progress import context_of, end_superseded_deployments, end_superseded_statuses, held_at
-from receiver.planning.observe import Assessment, Observation
+from receiver.planning.assess import Assessment
+from receiver.planning.observe import Observation
 from receiver.services import Services
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ import time
 from dataclasses import dataclass
 
 from receiver.core.state import Role
-from receiver.planning.observe import Assessment, Observation, assess, refresh
+from receiver.planning.assess import Assessment, assess
+from receiver.planning.observe import Observation, refresh
 from receiver.services import Services
 
 

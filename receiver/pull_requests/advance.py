@@ -10,7 +10,8 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import path_of, read_pins
 from receiver.core.policy import Hold
 from receiver.core.state import Slot
-from receiver.planning.observe import Assessment, Observation, assess, observe_at
+from receiver.planning.assess import Assessment, assess
+from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Snapshot
 from receiver.pull_requests.comparison import compare
 from receiver.pull_requests.promotion import PinChange, promote

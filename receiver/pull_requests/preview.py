@@ -13,7 +13,8 @@ from receiver.core.deployment import longest_live
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import Desired
 from receiver.core.state import Slot
-from receiver.planning.observe import Assessment, Observation, assess, observe_at
+from receiver.planning.assess import Assessment, assess
+from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Registry, Snapshot
 from receiver.pull_requests.comparison import compare
 from receiver.pull_requests.preview_text import Comparison, PlannedChange, Preview, Soak

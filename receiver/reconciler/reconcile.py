@@ -18,7 +18,8 @@ from receiver.core.state import Role, Slot
 from receiver.notifications.announce import tell
 from receiver.notifications.heads import tell_head, tell_invalid
 from receiver.notifications.progress import tell_progress
-from receiver.planning.observe import Assessment, Observation, assess, look, observe_at, refresh
+from receiver.planning.assess import Assessment, assess
+from receiver.planning.observe import Observation, look, observe_at, refresh
 from receiver.pull_requests.revert import Revert, revert_message
 from receiver.reconciler.apply import Run
 from receiver.services import Services

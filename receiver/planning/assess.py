@@ -1,0 +1,148 @@
+"""Deciding without changing anything: from one observation, what is to be done about each slot, and why not more.
+
+``reconcile.py`` acts on this; ``pinrail plan``, ``pinrail status`` and the dashboard show it.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ml.environment.file import Environment, Pin
+from receiver.core.deployment import Outcome, Verified, last_verified
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.plan import Action, Goal, plan
+from receiver.core.policy import Hold, PromotionRequest, decide
+from receiver.core.state import Role, ServerSpec, Slot
+from receiver.planning.observe import Observation
+from receiver.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What is to be done about one slot, and why not more."""
+
+    slot: Slot
+    pinned: int | None
+    verified: Verified | None
+    goal: Goal | None  # None: hands off
+    actions: Sequence[Action]
+    hold: Hold | None = None  # why the pinned version is not the goal
+    override: str | None = None
+    retry: str | None = None  # why this assessment is provisional: the outside could not be asked
+
+    @property
+    def drift(self) -> bool:
+        """The goal was reached before, and the world has moved away from it since."""
+        reached = self.goal is not None and self.goal.verified
+        return reached and (self.hold is None or self.hold.state is not Outcome.ROLLED_BACK)
+
+    @property
+    def in_sync(self) -> bool:
+        """Nothing is to be done; nor to be recorded, such as that a slot whose pin was removed is empty already."""
+        return not self.actions and (self.goal is None or self.goal.verified)
+
+
+def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
+    """Decide what one slot's goal is, and plan the way there."""
+    environment, pin = seen.pin(slot)
+    verified = seen.verified.get(slot)
+    if pin is None or environment is None:
+        return _with_plan(seen, _removed(seen, slot))
+    incumbent = _incumbent(seen, slot, environment, pin, _trusted(services, seen, slot))
+    in_sync = Assessment(slot, pin.version, verified, incumbent, ())
+    held = next((q for q in seen.quarantined if q.slot == slot and (q.needs_human or q.version == pin.version)), None)
+    if held is not None and held.needs_human:
+        return replace(in_sync, goal=None, hold=Hold(Outcome.NEEDS_HUMAN, held.reason))
+    if held is not None:
+        empty = Goal(slot, None, verified=True, undo=services.journal.touched(slot))
+        goal = _where_it_was(seen, incumbent) if incumbent else empty
+        return _with_plan(seen, replace(in_sync, goal=goal, hold=Hold(Outcome.ROLLED_BACK, held.reason)))
+    if verified is not None and verified.version == pin.version:
+        return _with_plan(seen, in_sync)
+    if seen.registry_down is not None:
+        return _with_plan(seen, replace(in_sync, retry=seen.registry_down))
+    return _with_plan(seen, _new_version(services, seen, in_sync, environment, pin))
+
+
+def _removed(seen: Observation, slot: Slot) -> Assessment:
+    """Nothing is to run without a pin. With the registry down that waits: nobody would come back for the alias."""
+    verified = seen.verified.get(slot)
+    empty = verified is not None and verified.version is None
+    if seen.registry_down is not None and not empty:
+        return Assessment(slot, None, verified, None, (), retry=seen.registry_down)
+    return Assessment(slot, None, verified, Goal(slot, None, verified=empty), ())
+
+
+def _new_version(
+    services: Services, seen: Observation, in_sync: Assessment, environment: Environment, pin: Pin
+) -> Assessment:
+    """A version that is not the verified one: gather the facts, ask policy."""
+    override = pin.override.reason if pin.override and pin.override.version == pin.version else None
+    try:
+        fetched = services.registry.fetch(pin.model, pin.version)
+        evidence = None if override else services.registry.evidence(pin.model, pin.version, environment.name)
+    except Rejected as error:
+        return replace(in_sync, hold=Hold(Outcome.REFUSED, str(error)))
+    except Retryable as error:
+        return replace(in_sync, retry=str(error))
+    slot = in_sync.slot
+    before = Slot(environment.after, slot.model) if environment.after else None
+    hold = decide(
+        PromotionRequest(
+            environment=environment.name,
+            model=pin.model,
+            version=pin.version,
+            digest=fetched.digest,
+            gate=environment.gate_for(pin.model),
+            override=override,
+            evidence=evidence,
+            here=services.journal.history(slot),
+            follows=environment.after,
+            there=services.journal.history(before) if before else (),
+            soak_seconds=environment.soak_seconds,
+            now=time.time(),
+        )
+    )
+    if hold is not None:
+        return replace(in_sync, hold=hold)
+    spec = ServerSpec(slot, pin.version, fetched.digest, environment.stage, pin.port, seen.snapshot.commit)
+    return replace(in_sync, goal=Goal(slot, spec, verified=False), override=override)
+
+
+def _trusted(services: Services, seen: Observation, slot: Slot) -> Verified | None:
+    """The last verified state. Versions that a person has sent into quarantine at this commit do not count."""
+    verified = seen.verified.get(slot)
+    distrusted = {q.version for q in seen.quarantined if q.slot == slot}
+    if verified is None or verified.version not in distrusted:
+        return verified
+    return last_verified(services.journal.history(slot), distrusted)
+
+
+def _incumbent(
+    seen: Observation, slot: Slot, environment: Environment, pin: Pin, verified: Verified | None
+) -> Goal | None:
+    """What to hold on to: the last verified version or, where our record is lost, another one that had traffic."""
+    if verified is not None and verified.version is not None and verified.digest is not None:
+        spec = ServerSpec(slot, verified.version, verified.digest, environment.stage, pin.port, verified.revision)
+        return Goal(slot, spec, verified=True)
+    if verified is not None:
+        return None
+    others = (s for s in seen.servers if s.spec.slot == slot and s.spec.version != pin.version)
+    serving = next((s for s in others if s.role is not Role.CANDIDATE), None)
+    return Goal(slot, serving.spec, verified=True) if serving else None
+
+
+def _where_it_was(seen: Observation, incumbent: Goal) -> Goal:
+    """What is put back keeps the port at which it runs: the pinned one may be what failed."""
+    spec = incumbent.spec
+    for server in seen.servers:
+        same = spec is not None and replace(spec, port=server.spec.port, revision=server.spec.revision) == server.spec
+        if same and server.role is not Role.CANDIDATE:
+            return replace(incumbent, spec=server.spec)
+    return incumbent
+
+
+def _with_plan(seen: Observation, assessment: Assessment) -> Assessment:
+    if assessment.goal is None:
+        return assessment
+    return replace(assessment, actions=plan(assessment.goal, seen.world(assessment.slot)))
