@@ -1,6 +1,7 @@
 """The one place that builds real I/O: from settings to :class:`Services`."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from receiver.adapters.docker import Docker
 from receiver.adapters.gate_runner import GateRunner
@@ -16,6 +17,7 @@ from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import Journal
 from receiver.adapters.sqlite.outbox import Outbox, Sender
 from receiver.adapters.sqlite.queue import Queue
+from receiver.adapters.sqlite.schema import migrate
 from receiver.core.redact import Redactor
 from receiver.notifications.dispatcher import Dispatcher
 from receiver.ports import Target
@@ -37,8 +39,13 @@ REMEMBERED = "target"  # in the state directory
 
 
 def open_database(settings: Settings) -> Database:
-    """The receiver's memory, made where it is not there yet."""
-    return Database(settings.pinrail_state_dir / "pinrail.db")
+    """The receiver's memory, created where it is not there yet. Rejected: its schema is not this Pinrail's."""
+    return Database(_state_file(settings))
+
+
+def migrate_state(settings: Settings) -> None:
+    """Bring the state file to this Pinrail's schema; for the receiver, which holds the state lock."""
+    migrate(_state_file(settings))
 
 
 def build(settings: Settings, database: Database) -> Services:
@@ -145,6 +152,10 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
         candidates = Candidates(replace(services, source=proposals), build_forge(settings), pulls, gate)
         found.append(BackgroundTask("candidates", candidates.look))
     return found
+
+
+def _state_file(settings: Settings) -> Path:
+    return settings.pinrail_state_dir / "pinrail.db"
 
 
 def _token(settings: Settings) -> str | None:

@@ -31,7 +31,14 @@ from receiver.intake.server import server_config
 from receiver.planning.status import StatusBoard
 from receiver.reconciler.worker import Worker
 from receiver.settings import Settings
-from receiver.wiring import build, build_background_tasks, build_dispatcher, open_database, remember_target
+from receiver.wiring import (
+    build,
+    build_background_tasks,
+    build_dispatcher,
+    migrate_state,
+    open_database,
+    remember_target,
+)
 from serving.http.bounded import allow_open_files
 
 log = logging.getLogger(__name__)
@@ -63,6 +70,7 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
 
 def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: bool) -> None:
     """Start everything; ``cleanup`` stops it in reverse, so that nothing is taken in that nobody would keep."""
+    migrate_state(settings)
     database = open_database(settings)
     services = build(settings, database)
     remember_target(settings, services.target)

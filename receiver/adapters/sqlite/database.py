@@ -4,17 +4,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import resources
 from pathlib import Path
 
-from receiver.core.errors import PinrailError, Retryable
+from receiver.adapters.sqlite.schema import create_or_require, state_errors
+from receiver.core.errors import Retryable
 
 BUSY_SECONDS = 5.0
 SETTINGS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-
-
-class StateUnusable(PinrailError):  # noqa: N818 - the name says what is wrong
-    """The state file cannot be opened as Pinrail's database."""
 
 
 class Database:
@@ -30,18 +26,9 @@ class Database:
         # SQLite lets whoever finds the file locked sleep for up to a tenth of a second, and ask again: our threads
         # wait for each other here, so that only other processes can make them sleep.
         self._turn = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._create()
-        except (sqlite3.Error, OSError) as error:
-            raise StateUnusable(
-                f"{path}: {error}. Free some disk space or make it writable; if the file is damaged, move it "
-                "away and start again: what runs is read from registry and servers, not from it."
-            ) from error
-
-    def _create(self) -> None:
-        schema = resources.files("receiver.adapters.sqlite").joinpath("schema.sql")
-        self.connection().executescript(schema.read_text(encoding="utf-8"))
+        create_or_require(path)
+        with state_errors(path):
+            self.connection()
 
     def connection(self) -> sqlite3.Connection:
         """This thread's connection; rows are addressed by name."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from receiver.adapters.sqlite.queue import Queue
+from receiver.adapters.sqlite.schema import create_or_require
 from receiver.intake import server
 from receiver.intake.app import Senders
 from receiver.intake.github import Watched
@@ -513,11 +514,7 @@ def test_a_full_or_read_only_database_is_503_and_never_202(
     monkeypatch.setattr(
         "receiver.adapters.sqlite.database.SETTINGS", ("journal_mode=WAL", "synchronous=FULL", pragma)
     )
-    monkeypatch.setattr("receiver.adapters.sqlite.database.Database._create", lambda _: None)
-    database = sqlite3.connect(tmp_path / "pinrail.db")
-    schema = Path(server.__file__).parents[1] / "adapters" / "sqlite" / "schema.sql"
-    database.executescript(schema.read_text())
-    database.close()
+    create_or_require(tmp_path / "pinrail.db")
     with running_intake(tmp_path) as intake:
         reply = intake.deliver(push(padding="x" * 100_000))
         assert reply.status == 503

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver.adapters.sqlite.database import Database, StateUnusable
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.schema import StateUnusable
 from receiver.core.errors import Retryable
 
 JOB = "INSERT INTO jobs (state, cause, queued_at, not_before) VALUES ('done', 'push', 0, 0)"

@@ -1,5 +1,12 @@
--- The receiver's own memory. Times are seconds since the epoch (UTC). Nothing here says what is running:
--- that is asked of registry and servers each time.
+-- Version 1. Times are seconds since the epoch (UTC). Nothing here says what is running: registry and servers are
+-- asked that each time. IF NOT EXISTS, because files from before versions have some or all of these tables.
+CREATE TABLE IF NOT EXISTS schema_history (
+  version     INTEGER PRIMARY KEY,        -- PRAGMA user_version after this migration
+  name        TEXT NOT NULL,
+  pinrail     TEXT NOT NULL,              -- the release that applied it, which an older one names when it refuses
+  applied_at  REAL NOT NULL
+) STRICT;
+
 CREATE TABLE IF NOT EXISTS deliveries (
   id          TEXT PRIMARY KEY,           -- X-GitHub-Delivery, or the other senders' equivalent
   sender      TEXT NOT NULL,              -- github | mlflow
@@ -61,9 +68,9 @@ CREATE TABLE IF NOT EXISTS quarantine (
   environment TEXT NOT NULL,
   model       TEXT NOT NULL,
   version     INTEGER NOT NULL,
-  revision    TEXT NOT NULL,              -- a new commit is a new chance
+  revision    TEXT NOT NULL,              -- the commit that pinned it
   reason      TEXT NOT NULL,
-  needs_human INTEGER NOT NULL DEFAULT 0, -- putting back failed too: hold everything of this slot
+  needs_human INTEGER NOT NULL DEFAULT 0, -- the rollback failed too: the whole slot is held
   since       REAL NOT NULL,
   PRIMARY KEY (environment, model, version, revision)
 ) STRICT;
@@ -75,12 +82,12 @@ CREATE TABLE IF NOT EXISTS valid_pins (
   files       TEXT NOT NULL               -- JSON: path -> text
 ) STRICT;
 
--- What GitHub was told last of an environment's pins, so that each commit which changes them is spoken of once.
+-- The commit status published last per environment, so that each commit which changes its pins gets one.
 CREATE TABLE IF NOT EXISTS told_pins (
   environment TEXT PRIMARY KEY,
-  revision    TEXT NOT NULL,              -- the commit that was spoken of
+  revision    TEXT NOT NULL,              -- the commit with that status
   pins        TEXT NOT NULL,              -- a digest of them, or of what is wrong with them
-  pending     TEXT NOT NULL               -- a digest of what they wait for; empty: nothing more is to be said
+  pending     TEXT NOT NULL               -- a digest of what they wait for; empty: the status is final
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS outbox (
