@@ -6,7 +6,7 @@ Every method raises :class:`~receiver.core.errors.Retryable` when the outside is
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -39,8 +39,18 @@ class ModelVersion:
     model: str
     version: int
     run_id: str | None
-    digest: str  # recomputed from the artifacts, never read from a tag
+    digest: str  # computed from the artifacts when they were downloaded, never read from a tag
     path: Path  # the artifacts in the content-addressed cache
+    fetched_at: float = field(compare=False)  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A registered version as it was when it was fetched, and its evidence for one environment."""
+
+    version: ModelVersion
+    evidence: Evidence | None  # None: none is recorded, none was asked for, or it is unread
+    unread: bool = False  # evidence is recorded, and was not downloaded yet
 
 
 class Registry(Protocol):
@@ -54,19 +64,30 @@ class Registry(Protocol):
         """The numbers of the READY versions, ascending; none where the model is not registered."""
         ...
 
+    def resolve(self, model: str, version: int, environment: str | None = None) -> Resolved | None:
+        """What was fetched of this version, with its evidence for ``environment`` if one is named. Cheap.
+
+        The registry is asked how it describes the version; no artifact is read or downloaded. None: the artifacts of
+        this registration are not here. Rejected: the version is missing, failed or pending.
+        """
+        ...
+
     def fetch(self, model: str, version: int) -> ModelVersion:
-        """Require READY, bring the artifacts into the cache and digest them. Rejected: missing, failed, pending."""
+        """Require READY, download the artifacts into the cache and digest them, whatever was fetched before.
+
+        Rejected: missing, failed, pending.
+        """
         ...
 
     def artifacts(self, model: str, version: int, digest: str) -> Path:
-        """The directory with exactly these bytes: from the cache (works with the registry down), else fetched.
+        """The directory with exactly these bytes, verified just now: from the cache, else downloaded.
 
-        Rejected: the registry now holds other bytes under this version.
+        From the cache it works with the registry down. ArtifactsChanged: the registry now holds other bytes.
         """
         ...
 
     def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
-        """The gate's evidence recorded for this environment, or None where none was recorded."""
+        """The gate's evidence recorded for this environment, downloaded if need be; None: none was recorded."""
         ...
 
     def metrics(self, model: str, version: int) -> Mapping[str, float]:

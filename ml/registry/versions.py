@@ -101,11 +101,25 @@ def read_evidence(client: Any, model: str, version: int, environment: str) -> Ev
     """
     with registry_errors():
         found = client.get_model_version(model, str(version))
-    vouched = found.tags.get(EVIDENCE_TAG + environment)
+    vouched = vouched_text(found, environment)
     if vouched is None:
         return None
+    return parse_evidence(read_evidence_text(client, found, environment), vouched, (model, version, environment))
+
+
+def vouched_text(version: Any, environment: str) -> str | None:
+    """Return the SHA-256 of the evidence's text, from a tag of an MLflow ``ModelVersion``; None: none is recorded."""
+    found = version.tags.get(EVIDENCE_TAG + environment)
+    return None if found is None else str(found)
+
+
+def parse_evidence(text: str, vouched: str, about: tuple[str, int, str]) -> Evidence:
+    """Return the evidence that a text is; ``about``: model, version and environment that it has to speak of.
+
+    EvidenceError: it is not the text that the tag vouches for, or it is evidence of something else.
+    """
+    model, version, environment = about
     what = f"the evidence of {model} version {version} for {environment}"
-    text = _read_text(client, found, environment)
     if sha256(text) != vouched:
         raise EvidenceError(f"{what} is not what its tag vouches for; run ml.evaluate again")
     try:
@@ -120,9 +134,16 @@ def read_evidence(client: Any, model: str, version: int, environment: str) -> Ev
     return evidence
 
 
-def _read_text(client: Any, version: Any, environment: str) -> str:
-    if not version.run_id:
-        return str(version.tags.get(_text_tag(environment), ""))
+def tagged_text(version: Any, environment: str) -> str | None:
+    """Return the evidence's text where it lies in a tag, because the version has no run that could keep it."""
+    return None if version.run_id else str(version.tags.get(_text_tag(environment), ""))
+
+
+def read_evidence_text(client: Any, version: Any, environment: str) -> str:
+    """Return the evidence's text as it lies beside an MLflow ``ModelVersion``, whatever the tag says of it."""
+    tagged = tagged_text(version, environment)
+    if tagged is not None:
+        return tagged
     path = _artifact(version.name, int(version.version), f"{environment}.json")
     with registry_errors(), tempfile.TemporaryDirectory() as directory:
         found = Path(client.download_artifacts(version.run_id, path, directory))

@@ -27,6 +27,7 @@ TONES = {
     "running": "busy",
     "leased": "busy",
     "promote": "busy",
+    "unfetched": "busy",
     "drift": "warn",
     "waiting": "warn",
     "retry": "warn",

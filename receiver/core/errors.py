@@ -21,6 +21,10 @@ class Rejected(PinrailError):  # noqa: N818 - the name says what to do next
     """What was asked for is wrong, and trying again will not help: ``reason`` says what to change."""
 
 
+class ArtifactsChanged(Rejected):
+    """The registry holds other bytes under a version than those that were fetched and judged."""
+
+
 class InvalidPins(Rejected):
     """The environment files at a commit are not valid, so nothing of it is deployed."""
 

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ml.environment.file import Environment, Pin
-from receiver.core.deployment import Outcome, Verified, last_verified
+from receiver.core.deployment import Deployment, Outcome, Verified, last_verified
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.plan import Action, Goal, plan
 from receiver.core.policy import Hold, PromotionRequest, decide
 from receiver.core.state import Role, ServerSpec, Slot
 from receiver.planning.observe import Observation
 from receiver.services import Services
+
+# A version whose bytes are not the ones that the gate measured is downloaded again this often: somebody who changed
+# the artifacts in the registry's store may have put them back, and nothing that can be asked for would say so.
+REFETCH_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Assessment:
     hold: Hold | None = None  # why the pinned version is not the goal
     override: str | None = None
     retry: str | None = None  # why this assessment is provisional: the outside could not be asked
+    unfetched: str | None = None  # what has to be downloaded before the version can be judged: see fetch.py
 
     @property
     def drift(self) -> bool:
@@ -77,36 +82,58 @@ def _new_version(
     services: Services, seen: Observation, in_sync: Assessment, environment: Environment, pin: Pin
 ) -> Assessment:
     """A version that is not the verified one: gather the facts, ask policy."""
-    override = pin.override.reason if pin.override and pin.override.version == pin.version else None
+    override = override_of(pin)
+    slot, history = in_sync.slot, services.journal.history(in_sync.slot)
     try:
-        fetched = services.registry.fetch(pin.model, pin.version)
-        evidence = None if override else services.registry.evidence(pin.model, pin.version, environment.name)
+        resolved = services.registry.resolve(pin.model, pin.version, None if override else environment.name)
     except Rejected as error:
         return replace(in_sync, hold=Hold(Outcome.REFUSED, str(error)))
     except Retryable as error:
         return replace(in_sync, retry=str(error))
-    slot = in_sync.slot
+    if resolved is None:
+        return replace(
+            in_sync, hold=_refused_before(history, pin.version), unfetched="its artifacts are not here yet"
+        )
+    if resolved.unread:
+        return replace(in_sync, unfetched="its evidence has not been read yet")
+    evidence, digest, now = resolved.evidence, resolved.version.digest, time.time()
     before = Slot(environment.after, slot.model) if environment.after else None
     hold = decide(
         PromotionRequest(
             environment=environment.name,
             model=pin.model,
             version=pin.version,
-            digest=fetched.digest,
+            digest=digest,
             gate=environment.gate_for(pin.model),
             override=override,
             evidence=evidence,
-            here=services.journal.history(slot),
+            here=history,
             follows=environment.after,
             there=services.journal.history(before) if before else (),
             soak_seconds=environment.soak_seconds,
-            now=time.time(),
+            now=now,
         )
     )
     if hold is not None:
-        return replace(in_sync, hold=hold)
-    spec = ServerSpec(slot, pin.version, fetched.digest, environment.stage, pin.port, seen.snapshot.commit)
+        differs = evidence is not None and evidence.model_digest != digest
+        old = abs(now - resolved.version.fetched_at) > REFETCH_SECONDS  # either way: clocks are set back too
+        return replace(
+            in_sync, hold=hold, unfetched="its artifacts may have been put back" if differs and old else None
+        )
+    spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, seen.snapshot.commit)
     return replace(in_sync, goal=Goal(slot, spec, verified=False), override=override)
+
+
+def override_of(pin: Pin) -> str | None:
+    """The reason to let exactly the pinned version in without gate and soak; None: they apply."""
+    return pin.override.reason if pin.override and pin.override.version == pin.version else None
+
+
+def _refused_before(history: Sequence[Deployment], version: int) -> Hold | None:
+    """How the last attempt to fetch the version ended, such as that its artifacts are missing."""
+    last = history[-1] if history else None
+    refused = last is not None and (last.state, last.draft.to_version) == (Outcome.REFUSED, version)
+    return Hold(Outcome.REFUSED, f"when it was last fetched: {last.reason}") if last is not None and refused else None
 
 
 def _trusted(services: Services, seen: Observation, slot: Slot) -> Verified | None:

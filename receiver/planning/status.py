@@ -20,7 +20,7 @@ class SlotStatus:
     alias_version: int | None  # the version that the environment's alias points at
     stage_version: int | None  # the version that has the environment's stage
     serving_version: int | None
-    state: str  # in sync | drift | promote | remove | refused | waiting | rolled-back | needs-human | unknown
+    state: str  # see state_of()
     reason: str
     url: str | None
     since: float | None  # when the verified state was verified; seconds since the epoch
@@ -64,11 +64,16 @@ def statuses(services: Services, seen: Observation) -> list[SlotStatus]:
 
 
 def state_of(seen: Observation, assessment: Assessment) -> str:
-    """One word for what would be done about a slot."""
+    """One word for what would be done about a slot.
+
+    in sync | drift | promote | remove | refused | waiting | rolled-back | needs-human | unfetched | unknown
+    """
     if assessment.retry or _unasked(seen, assessment):
         return "unknown"
     if assessment.hold:
         return str(assessment.hold.state)
+    if assessment.unfetched:
+        return "unfetched"
     if not assessment.actions:
         return "drift" if _unregistered(seen, assessment) else "in sync"
     if assessment.pinned is None:
@@ -80,10 +85,10 @@ def reason_of(seen: Observation, assessment: Assessment) -> str:
     """Why a slot is not simply in sync, or what is special about it."""
     if _unasked(seen, assessment):
         return str(seen.registry_down)
-    if assessment.hold:
-        return assessment.hold.reason
-    if assessment.retry:
-        return assessment.retry
+    if assessment.hold or assessment.retry:
+        return assessment.hold.reason if assessment.hold else str(assessment.retry)
+    if assessment.unfetched:
+        return f"{assessment.unfetched}: the receiver downloads what is missing at its next look, and then decides"
     if assessment.override:
         return f"override, gate and soak are waived: {assessment.override}"
     if _unregistered(seen, assessment):

@@ -10,7 +10,8 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import path_of, read_pins
 from receiver.core.policy import Hold
 from receiver.core.state import Slot
-from receiver.planning.assess import Assessment, assess
+from receiver.planning.assess import Assessment
+from receiver.planning.fetch import fetch_and_assess, fetched
 from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Snapshot
 from receiver.pull_requests.comparison import compare
@@ -48,11 +49,11 @@ def check(services: Services, snapshot: Snapshot, change: PinChange) -> Sequence
     slot = Slot(change.environment, change.model)
     path = path_of(read_pins(snapshot.files).environment(change.environment).name)
     edited = edit_pin(snapshot.files[path], change.model, change.version, path)
-    services.registry.fetch(change.model, change.version)  # READY, with its artifacts
+    fetched(services.registry, change.model, change.version)  # READY, with its artifacts
     # No commit has these pins yet, so what is in quarantine at one does not count.
     seen = observe_at(services, replace(snapshot, commit="", files={**snapshot.files, path: edited}))
     seen, unjudged = _without_soak(services, seen, slot)
-    assessment = assess(services, seen, slot)
+    assessment = fetch_and_assess(services, seen, slot)
     if assessment.retry is not None:
         raise Retryable(assessment.retry)
     if assessment.hold is not None and assessment.hold.state is Outcome.REFUSED:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ml.evidence import Evidence
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.state import Slot
+from receiver.planning.fetch import fetched
 from receiver.ports import Registry
 from receiver.pull_requests.markdown import Signature
 from receiver.pull_requests.promotion_body import VersionComparison, VersionFacts
@@ -39,7 +40,7 @@ def look_up(registry: Registry, model: str, version: int | None) -> VersionFacts
 
 
 def _signature(registry: Registry, model: str, version: int) -> Signature | None:
-    path = registry.fetch(model, version).path
+    path = fetched(registry, model, version).path
     try:
         return Signature(read(path).columns, describe_outputs(path))
     except ServingError:  # it has none; that nobody can serve it then is said elsewhere

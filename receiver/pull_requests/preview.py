@@ -13,7 +13,8 @@ from receiver.core.deployment import longest_live
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import Desired
 from receiver.core.state import Slot
-from receiver.planning.assess import Assessment, assess
+from receiver.planning.assess import Assessment
+from receiver.planning.fetch import fetch_and_assess, fetched
 from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Registry, Snapshot
 from receiver.pull_requests.comparison import compare
@@ -55,7 +56,7 @@ def _environment(desired: Desired, slot: Slot) -> Environment | None:
 
 
 def _change(services: Services, before: Desired, seen: Observation, slot: Slot) -> PlannedChange:
-    assessment = assess(services, seen, slot)
+    assessment = fetch_and_assess(services, seen, slot)
     environment, pin = seen.pin(slot)
     was = _environment(before, slot)
     verified = assessment.verified.version if assessment.verified else None  # where what is pinned now is not valid
@@ -96,7 +97,7 @@ def _packages(registry: Registry, slot: Slot, version: int | None) -> dict[str, 
     if version is None:
         return {}
     try:
-        return read_packages(registry.fetch(slot.model, version).path)
+        return read_packages(fetched(registry, slot.model, version).path)
     except PinrailError:
         return {}
 
@@ -119,7 +120,7 @@ def _soak(services: Services, environment: Environment | None, assessment: Asses
     if verified is not None and verified.version == version:
         return None
     try:
-        digest = services.registry.fetch(assessment.slot.model, version).digest
+        digest = fetched(services.registry, assessment.slot.model, version).digest
     except PinrailError:  # the finding says why
         return None
     there = services.journal.history(Slot(environment.after, assessment.slot.model))

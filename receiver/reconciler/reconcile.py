@@ -13,12 +13,13 @@ from receiver.adapters.github.sender import CHANNEL
 from receiver.adapters.sqlite.journal import Also, Quarantine
 from receiver.core.commit_status import DRIFT
 from receiver.core.deployment import Deployment, Draft, Outcome
-from receiver.core.errors import InvalidPins, PinrailError, Retryable
+from receiver.core.errors import ArtifactsChanged, InvalidPins, PinrailError, Retryable
 from receiver.core.state import Role, Slot
 from receiver.notifications.announce import tell
 from receiver.notifications.heads import tell_head, tell_invalid
 from receiver.notifications.progress import tell_progress
 from receiver.planning.assess import Assessment, assess
+from receiver.planning.fetch import fetch_and_assess
 from receiver.planning.observe import Observation, look, observe_at, refresh
 from receiver.pull_requests.revert import Revert, revert_message
 from receiver.reconciler.apply import Run
@@ -57,7 +58,7 @@ def reconcile(services: Services, cause: str) -> Report:
     snapshot = report.seen.snapshot
     cause = f"{cause} (history rewritten)" if snapshot.rewritten else cause
     for slot in report.seen.slots():
-        assessment = assess(services, report.seen, slot)
+        assessment = fetch_and_assess(services, report.seen, slot)
         report.assessments.append(assessment)
         _note_hold(services, assessment, report)
         if assessment.retry:
@@ -148,6 +149,8 @@ def _carry_out(run: Run, seen: Observation, assessment: Assessment) -> tuple[Out
     except Retryable as error:
         return Outcome.INTERRUPTED, str(error)
     except Exception as error:
+        if isinstance(error, ArtifactsChanged) and not assessment.goal.verified and run.server is None:
+            return Outcome.REFUSED, str(error)  # nothing was started or written; what is there now is judged anew
         if not isinstance(error, PinrailError):
             log.exception("deployment %d: a bug, putting back", run.deployment)
         reason = str(error) or type(error).__name__

@@ -1,9 +1,8 @@
 """Model versions on this machine, each under the digest of its bytes.
 
-``<root>/<64 hex>/`` holds a version's artifacts, ``<root>/index/<model>/<version>`` the digest that this version had
-when it was fetched, and ``<version>.metrics.json`` beside it what its run had measured. A directory appears under its
-name whole or not at all, so any number of processes may share a cache. Nothing here unpickles or runs what it
-fetches, and MLflow is imported only to fetch.
+``<root>/<64 hex>/`` holds a version's artifacts, and ``<root>/index/<model>/<version>.metrics.json`` what its run had
+measured when it was fetched. A directory appears under its name whole or not at all, so any number of processes may
+share a cache. Nothing here unpickles or runs what it fetches, and MLflow is imported only to fetch.
 """
 
 import contextlib
@@ -61,7 +60,7 @@ class Cache:
 
         DigestDiffersError: that is no digest.
         """
-        path = self._place(digest)
+        path = self.path_of(digest)
         if not path.is_dir():
             return None
         if digest_tree(path) == digest:
@@ -73,18 +72,20 @@ class Cache:
         self._sweep()
         return None
 
-    def digest_of(self, model: str, version: int) -> str | None:
-        """The digest that this version had when it was last fetched, without asking the registry."""
-        try:
-            text = self._index(model, version).read_text("ascii", "replace").strip()
-        except FileNotFoundError:
-            return None
-        return text if DIGEST.fullmatch(text) else None
+    def path_of(self, digest: str) -> Path:
+        """Where artifacts with this digest lie once they are here. Nothing is read: :meth:`find` verifies them.
+
+        DigestDiffersError: that is no digest.
+        """
+        match = DIGEST.fullmatch(digest)
+        if match is None:
+            raise DigestDiffersError(f"a digest looks like sha256:<64 hexadecimal digits>, not like {digest[:80]!r}")
+        return self.root / match[1]
 
     def metrics_of(self, model: str, version: int) -> Mapping[str, float]:
         """What the version's run had measured when it was last fetched; empty where that is not known."""
         try:
-            raw = json.loads(self._index(model, version).with_suffix(METRICS).read_bytes())
+            raw = json.loads(self._metrics_path(model, version).read_bytes())
             return {str(name): float(value) for name, value in raw.items()}
         except (OSError, ValueError, TypeError, AttributeError, ModelMissingError):
             return {}
@@ -97,7 +98,7 @@ class Cache:
             DigestDiffersError: what the registry has is not ``expected``; the cache keeps nothing of it.
             RegistryUnavailableError: no sensible answer within the deadline.
         """
-        index = self._index(model, version)
+        metrics = self._metrics_path(model, version)
         place = self._temporary()
         try:
             source = self._downloaded(model, version, place)
@@ -111,9 +112,8 @@ class Cache:
             path = self._keep(source, digest)
         finally:
             shutil.rmtree(place, ignore_errors=True)
-        index.parent.mkdir(parents=True, exist_ok=True)
-        self._note_metrics(model, version, index.with_suffix(METRICS))
-        _write_whole(index, f"{digest}\n")
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        self._note_metrics(model, version, metrics)
         return CachedModel(path, digest)
 
     def obtain(self, model: str, version: int, digest: str) -> Path:
@@ -140,7 +140,7 @@ class Cache:
         return gone
 
     def _keep(self, source: Path, digest: str) -> Path:
-        path = self._place(digest)
+        path = self.path_of(digest)
         while True:
             try:
                 source.rename(path)
@@ -168,21 +168,19 @@ class Cache:
         except Exception as error:  # noqa: BLE001 - whatever MLflow says here, the version itself is complete
             log.info("%s version %d is kept without its metrics: %s", model, version, type(error).__name__)
         else:
-            _write_whole(path, json.dumps(found))
+            write_whole(path, json.dumps(found))
 
-    def _place(self, digest: str) -> Path:
-        match = DIGEST.fullmatch(digest)
-        if match is None:
-            raise DigestDiffersError(f"a digest looks like sha256:<64 hexadecimal digits>, not like {digest[:80]!r}")
-        return self.root / match[1]
-
-    def _index(self, model: str, version: int) -> Path:
+    def index(self, model: str, version: int) -> Path:
+        """Where notes on a version lie: files whose names begin with this path. ModelMissingError: a bad name."""
         if NAME.fullmatch(model) is None:
             raise ModelMissingError(
                 f"{model[:80]!r} is no name for a model to serve: letters, digits, dot, hyphen and underscore, "
                 f"at most 64, the first a letter or digit"
             )
         return self.root / "index" / model / str(int(version))
+
+    def _metrics_path(self, model: str, version: int) -> Path:
+        return self.index(model, version).with_name(f"{version}{METRICS}")
 
     def _temporary(self) -> Path:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -210,7 +208,8 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
     return future.result(seconds)
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Replace the file in one step: whoever reads it sees the old text or the new one."""
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     with os.fdopen(handle, "w") as file:
         file.write(text)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from ml.evidence import CheckOutcome, Evidence, Verdict
-from receiver.core.errors import Rejected, Retryable
-from receiver.ports import Registry
+from receiver.core.errors import ArtifactsChanged, Rejected, Retryable
+from receiver.ports import Registry, Resolved
 from serving.model.digest import digest_tree
 
 FILES: Mapping[str, str | bytes] = {"MLmodel": "flavors: {}\n", "data/weights.bin": b"\x00\xff\x01"}
@@ -105,8 +105,42 @@ class RegistryContract:
         assert fetched.digest == digest_tree(fetched.path)
         assert (fetched.model, fetched.version) == (model, first)
         assert fetched.run_id
-        assert rig.registry.fetch(model, first) == fetched
+        assert rig.registry.fetch(model, first) == fetched, "downloaded again, and the same"
         assert rig.registry.fetch(model, second).digest != fetched.digest
+
+    def test_a_version_is_resolved_once_it_was_fetched(self, rig: Rig, model: str) -> None:
+        assert rig.registry.resolve(model, 1) is None
+        assert rig.registry.resolve(model, 1, "staging") is None
+        fetched = rig.registry.fetch(model, 1)
+        assert rig.registry.resolve(model, 1) == Resolved(fetched, None)
+        assert rig.registry.resolve(model, 2) is None, "of other versions that says nothing"
+
+    def test_evidence_is_resolved_once_it_was_read_and_again_when_it_is_replaced(self, rig: Rig, model: str) -> None:
+        fetched = rig.registry.fetch(model, 1)
+        assert rig.registry.resolve(model, 1, "staging") == Resolved(fetched, None), "none is recorded"
+        for value in (0.81, 0.82):
+            evidence = replace(EVIDENCE, model=model, verdicts=(replace(EVIDENCE.verdicts[0], value=value),))
+            rig.record(evidence)
+            assert rig.registry.resolve(model, 1, "staging") == Resolved(fetched, None, unread=True)
+            assert rig.registry.evidence(model, 1, "staging") == evidence
+            assert rig.registry.resolve(model, 1, "staging") == Resolved(fetched, evidence)
+            assert rig.registry.resolve(model, 1, "production") == Resolved(fetched, None)
+
+    def test_evidence_that_is_damaged_stays_unread(self, rig: Rig, model: str) -> None:
+        fetched = rig.registry.fetch(model, 1)
+        rig.record(replace(EVIDENCE, model=model))
+        rig.damage(model, 1, "staging")
+        with pytest.raises(Rejected):
+            rig.registry.evidence(model, 1, "staging")
+        assert rig.registry.resolve(model, 1, "staging") == Resolved(fetched, None, unread=True)
+
+    def test_what_was_fetched_is_not_resolved_while_the_version_is_not_ready(self, rig: Rig, model: str) -> None:
+        rig.registry.fetch(model, 1)
+        rig.set_status(model, 1, "FAILED_REGISTRATION")
+        with pytest.raises(Rejected, match="FAILED_REGISTRATION"):
+            rig.registry.resolve(model, 1)
+        with pytest.raises(Rejected, match=r"1.*3"):
+            rig.registry.resolve(model, 7)
 
     def test_a_missing_version_is_refused_by_name_with_what_there_is(self, rig: Rig, model: str) -> None:
         with pytest.raises(Rejected, match=rf"{model}.*1.*3"):
@@ -131,7 +165,7 @@ class RegistryContract:
         assert rig.registry.artifacts(model, 1, fetched.digest) == fetched.path
 
     def test_other_bytes_than_asked_for_are_refused(self, rig: Rig, model: str) -> None:
-        with pytest.raises(Rejected, match="other artifacts"):
+        with pytest.raises(ArtifactsChanged, match="other artifacts"):
             rig.registry.artifacts(model, 1, "sha256:" + "0" * 64)
 
     def test_evidence_is_read_as_it_was_recorded(self, rig: Rig, model: str) -> None:
@@ -153,6 +187,7 @@ class RegistryContract:
         for ask in (
             lambda: rig.registry.observe([model]),
             lambda: rig.registry.versions(model),
+            lambda: rig.registry.resolve(model, 1),
             lambda: rig.registry.fetch(model, 1),
             lambda: rig.registry.artifacts(model, 1, "sha256:" + "0" * 64),
             lambda: rig.registry.evidence(model, 1, "staging"),

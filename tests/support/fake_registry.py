@@ -1,13 +1,14 @@
 """A model registry in memory, for tests of the flow. Keeps the contract in ``tests/contracts/registry.py``."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml.evidence import Evidence
-from receiver.core.errors import Rejected, Retryable
+from receiver.core.errors import ArtifactsChanged, Rejected, Retryable
 from receiver.core.state import RegistryView
-from receiver.ports import ModelVersion
+from receiver.ports import ModelVersion, Resolved
 from serving.model.digest import digest_tree
 
 STAGES = ("None", "Staging", "Production", "Archived")
@@ -35,6 +36,9 @@ class FakeRegistry:
         self.models: dict[str, dict[int, FakeVersion]] = {}
         self.aliases: dict[str, dict[str, int]] = {}
         self.writes: list[tuple[str, str, object]] = []
+        self.fetches: list[tuple[str, int]] = []  # downloads, in order
+        self._fetched: dict[tuple[str, int], tuple[FakeVersion, ModelVersion]] = {}
+        self._read: dict[tuple[str, int, str], Evidence] = {}
 
     def register(self, model: str, files: Mapping[str, str | bytes]) -> int:
         """Add a READY version whose artifacts are ``files``; returns its number."""
@@ -68,25 +72,43 @@ class FakeRegistry:
         self._reach()
         return sorted(number for number, v in self.models.get(model, {}).items() if v.status == "READY")
 
+    def resolve(self, model: str, version: int, environment: str | None = None) -> Resolved | None:
+        found = self._ready(model, version)
+        registration, fetched = self._fetched.get((model, version), (None, None))
+        if fetched is None or registration is not found:
+            return None
+        recorded = found.evidence.get(environment or "")
+        known = self._read.get((model, version, environment or ""))
+        if recorded is None or recorded != known:
+            return Resolved(fetched, None, unread=recorded is not None)
+        return Resolved(fetched, known)
+
     def fetch(self, model: str, version: int) -> ModelVersion:
-        found = self._version(model, version)
-        if found.status != "READY":
-            raise Rejected(f"{model} version {version} is {found.status}, not READY")
+        found = self._ready(model, version)
+        self.fetches.append((model, version))
         if not found.path.is_dir():
             raise Rejected(f"the artifacts of {model} version {version} are missing")
-        return ModelVersion(model, version, f"run-{version}", found.digest, found.path)
+        fetched = ModelVersion(model, version, f"run-{version}", found.digest, found.path, time.time())
+        self._fetched[model, version] = (found, fetched)
+        return fetched
 
     def artifacts(self, model: str, version: int, digest: str) -> Path:
-        found = self.models.get(model, {}).get(version)
-        if found is not None and found.digest == digest:
-            return found.path
+        _, fetched = self._fetched.get((model, version), (None, None))
+        if fetched is not None and fetched.digest == digest:
+            return fetched.path
         found = self._version(model, version)
-        raise Rejected(f"{model} version {version} has other artifacts: found {found.digest}, expected {digest}")
+        if found.digest == digest:
+            return found.path
+        raise ArtifactsChanged(
+            f"{model} version {version} has other artifacts: found {found.digest}, expected {digest}"
+        )
 
     def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
         found = self._version(model, version).evidence.get(environment)
         if isinstance(found, str):
             raise Rejected(found)
+        if found is not None:
+            self._read[model, version, environment] = found
         return found
 
     def metrics(self, model: str, version: int) -> Mapping[str, float]:
@@ -113,6 +135,12 @@ class FakeRegistry:
         if found.stage != stage:
             found.stage = stage
             self.writes.append((model, str(version), stage))
+
+    def _ready(self, model: str, version: int) -> FakeVersion:
+        found = self._version(model, version)
+        if found.status != "READY":
+            raise Rejected(f"{model} version {version} is {found.status}, not READY")
+        return found
 
     def _reach(self) -> None:
         if not self.reachable:

@@ -10,15 +10,16 @@ from typing import Any, TypeVar
 
 from ml.errors import EvidenceError
 from ml.evidence import Evidence
-from ml.registry.versions import provenance, read_evidence
+from ml.registry.versions import parse_evidence, provenance, read_evidence_text, tagged_text, vouched_text
 from receiver.adapters.mlflow import calls as mlflow_call
 from receiver.adapters.mlflow.calls import CALL_SECONDS, LIST_SECONDS, Missing, Unsupported
+from receiver.adapters.mlflow.fetched import Fetched, FetchRecords, Registration
 from receiver.adapters.mlflow.views import ModelViews
-from receiver.core.errors import Rejected, Retryable
+from receiver.core.errors import ArtifactsChanged, Rejected, Retryable
 from receiver.core.state import RegistryView
-from receiver.ports import ModelVersion
+from receiver.ports import ModelVersion, Resolved
 from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError
-from serving.model.loader import Cache
+from serving.model.loader import Cache, CachedModel
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class MlflowRegistry:
         self._uri = uri
         self._cache = cache
         self._views = ModelViews(self._client, uri, self._read, self._list)
-        self._fetched: dict[tuple[str, int], tuple[object, str]] = {}  # what a version was when fetched, its digest
+        self._records = FetchRecords(cache)
 
     def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
         """Aliases and stages of the named models; a model that is not registered is left out."""
@@ -62,24 +63,35 @@ class MlflowRegistry:
         found = self._list(lambda: self._client.search_model_versions(f"name = '{model}'"))
         return sorted(int(v.version) for v in found if v.status == "READY")
 
+    def resolve(self, model: str, version: int, environment: str | None = None) -> Resolved | None:
+        """Take digest and evidence from what :meth:`fetch` and :meth:`evidence` left on this machine. One request."""
+        found = self._ready(model, version)
+        record = self._cached(model, version, lambda: self._records.version(model, version, Registration.of(found)))
+        if record is None:
+            return None
+        path = self._cache.path_of(record.digest)
+        fetched = ModelVersion(model, version, found.run_id or None, record.digest, path, record.at)
+        vouched = vouched_text(found, environment) if environment is not None else None
+        if vouched is None or environment is None:
+            return Resolved(fetched, None)
+        text = self._known_evidence(found, environment, vouched)
+        evidence = None if text is None else _parsed(text, vouched, (model, version, environment))
+        return Resolved(fetched, evidence, unread=text is None)
+
     def fetch(self, model: str, version: int) -> ModelVersion:
-        """Require READY and bring the artifacts into the cache; what this process fetched before is only checked.
+        """Require READY, download the artifacts into the cache, and remember their digest.
 
         Rejected: missing, failed or pending. MLflow hands out aliases and stages to such versions all the same, and
         READY does not mean that the artifacts exist: hence the download.
         """
-        found = self._version(model, version)
-        if found.status != "READY":
-            why = f" ({mlflow_call.shown(found.status_message)})" if found.status_message else ""
-            raise Rejected(f"{model} version {version} is {found.status}{why}, not READY: register it again")
-        mark = (found.creation_timestamp, found.source)  # a model that was deleted and made anew counts from 1 again
-        known, digest = self._fetched.get((model, version), (None, ""))
-        path = self._cache.find(digest) if known == mark else None
-        if path is None:
-            cached = self._cached(model, version, lambda: self._cache.fetch(model, version))
-            path, digest = cached.path, cached.digest
-            self._fetched[model, version] = (mark, digest)
-        return ModelVersion(model, version, found.run_id or None, digest, path)
+        found = self._ready(model, version)  # before the download: registered anew meanwhile, it is fetched again
+
+        def download() -> tuple[CachedModel, Fetched]:
+            cached = self._cache.fetch(model, version)
+            return cached, self._records.remember_version(model, version, Registration.of(found), cached.digest)
+
+        cached, record = self._cached(model, version, download)
+        return ModelVersion(model, version, found.run_id or None, cached.digest, cached.path, record.at)
 
     def artifacts(self, model: str, version: int, digest: str) -> Path:
         """The directory with exactly these bytes: from the cache (works with the registry down), else fetched."""
@@ -87,21 +99,24 @@ class MlflowRegistry:
 
     def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
         """The gate's evidence recorded for this environment, or None. Rejected: what is recorded is damaged."""
-
-        def look() -> Evidence | None:
-            try:
-                return read_evidence(self._client, model, version, environment)
-            except EvidenceError as error:
-                raise Rejected(str(error)) from error
-
-        self._version(model, version)
+        found = self._version(model, version)
+        vouched = vouched_text(found, environment)
+        if vouched is None:
+            return None
+        about = (model, version, environment)
+        known = self._known_evidence(found, environment, vouched)
+        if known is not None:
+            return _parsed(known, vouched, about)
         try:
-            return self._read(look)
+            text = self._read(lambda: read_evidence_text(self._client, found, environment))
         except Missing as error:
             raise Rejected(
                 f"the evidence of {model} version {version} for {environment} is gone, though its tag is there: "
                 f"run ml.evaluate again ({error})"
             ) from error
+        evidence = _parsed(text, vouched, about)
+        self._cached(model, version, lambda: self._records.remember_evidence(model, version, environment, text))
+        return evidence
 
     def metrics(self, model: str, version: int) -> Mapping[str, float]:
         """What the version's run measured, by name; nothing where it has no run, or the run is gone."""
@@ -184,6 +199,21 @@ class MlflowRegistry:
         if not holds():
             raise failed
 
+    def _known_evidence(self, found: Any, environment: str, vouched: str) -> str | None:
+        """The evidence's text where that takes no download."""
+        tagged = tagged_text(found, environment)
+        if tagged is not None:
+            return tagged
+        model, version = found.name, int(found.version)
+        return self._cached(model, version, lambda: self._records.evidence(model, version, environment, vouched))
+
+    def _ready(self, model: str, version: int) -> Any:
+        found = self._version(model, version)
+        if found.status != "READY":
+            why = f" ({mlflow_call.shown(found.status_message)})" if found.status_message else ""
+            raise Rejected(f"{model} version {version} is {found.status}{why}, not READY: register it again")
+        return found
+
     def _version(self, model: str, version: int) -> Any:
         return self._or_explain(
             model, lambda: self._read(lambda: self._client.get_model_version(model, str(version)))
@@ -199,8 +229,10 @@ class MlflowRegistry:
         """Use the cache, with its errors in our words. It keeps a deadline of its own, for downloads."""
         try:
             return call()
-        except (ModelMissingError, DigestDiffersError) as error:
+        except ModelMissingError as error:
             raise Rejected(str(error)) from error
+        except DigestDiffersError as error:
+            raise ArtifactsChanged(str(error)) from error
         except RegistryUnavailableError as error:
             # Where MLflow refused us, or lists what it does not have, trying again would not help.
             why = mlflow_call.translate(error.__cause__ or error, self._uri)
@@ -224,6 +256,13 @@ class MlflowRegistry:
             return f"{model} has version{'s' if len(found) > 1 else ''} {_ranges(int(v.version) for v in found)}"
         names = [m.name for m in self._read(lambda: self._client.search_registered_models(max_results=NAMES_SHOWN))]
         return f"{model} has no versions; registered models: {', '.join(names) or 'none'}"
+
+
+def _parsed(text: str, vouched: str, about: tuple[str, int, str]) -> Evidence:
+    try:
+        return parse_evidence(text, vouched, about)
+    except EvidenceError as error:
+        raise Rejected(str(error)) from error
 
 
 def _ranges(numbers: Iterable[int]) -> str:

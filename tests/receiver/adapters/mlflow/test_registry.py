@@ -1,29 +1,34 @@
 import inspect
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from ml.registry.versions import write_evidence
 from receiver.adapters.mlflow import calls as mlflow_call
 from receiver.adapters.mlflow import views as registry_view
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.state import Slot
+from receiver.ports import Resolved
 from receiver.pull_requests.comparison import compare
+from serving.model.digest import digest_tree
 from serving.model.loader import Cache
-from tests.contracts.registry import FILES, new_name
+from tests.contracts.registry import EVIDENCE, FILES, new_name
 from tests.support.fault_proxy import HTML, UNAVAILABLE, Answer, Drip, Drop, DropAfter, FaultProxy, Hang, fault_proxy
 from tests.support.mlflow_server import AuthServer, register_version
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 FOREVER = float("inf")
 ALIAS = "POST /api/2.0/mlflow/registered-models/alias"
@@ -247,20 +252,93 @@ def test_artifacts_that_we_may_not_have_are_a_matter_of_credentials(
         registry.fetch(model, 1)
 
 
-def test_a_version_is_downloaded_once_and_again_only_when_its_model_was_made_anew(
-    mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry, model: str
-) -> None:
-    def downloads() -> int:
-        return sum("mlflow-artifacts" in line for line in proxy.seen)
+def downloads(proxy: FaultProxy) -> int:
+    return sum("artifact" in line for line in proxy.seen)
 
-    old = registry.fetch(model, 1)
-    once = downloads()
-    assert registry.fetch(model, 1) == old
-    assert downloads() == once
-    client = MlflowClient(mlflow_server)
+
+def test_a_version_that_was_fetched_is_resolved_without_a_download_also_after_a_restart(
+    proxy: FaultProxy, registry: MlflowRegistry, model: str, tmp_path: Path
+) -> None:
+    fetched = registry.fetch(model, 1)
+    once = downloads(proxy)
+    restarted = MlflowRegistry(proxy.url, Cache(tmp_path / "cache", proxy.url))
+    assert [registry.resolve(model, 1), restarted.resolve(model, 1)] == [Resolved(fetched, None)] * 2
+    assert downloads(proxy) == once
+    assert restarted.resolve(model, 2) is None, "of the same artifacts, which nobody knows yet"
+
+
+def test_a_version_that_was_registered_anew_under_its_number_is_not_taken_for_the_old_one(
+    mlflow_server: str, registry: MlflowRegistry, model: str
+) -> None:
+    old, client = registry.fetch(model, 1), MlflowClient(mlflow_server)
     client.delete_registered_model(model)
     register_version(client, model, {**FILES, "data/weights.bin": b"anew"})
+    assert registry.resolve(model, 1) is None
     assert registry.fetch(model, 1).digest != old.digest
+
+
+def test_a_stage_a_tag_or_a_description_does_not_make_it_another_version(
+    mlflow_server: str, registry: MlflowRegistry, model: str
+) -> None:
+    fetched, client = registry.fetch(model, 1), MlflowClient(mlflow_server)
+    registry.set_stage(model, 1, "Staging")
+    client.set_model_version_tag(model, "1", "owner", "somebody")
+    client.update_model_version(model, "1", "better than the last one")
+    assert registry.resolve(model, 1) == Resolved(fetched, None)
+
+
+def test_a_version_that_was_pruned_or_found_damaged_is_to_be_fetched_again(
+    registry: MlflowRegistry, model: str
+) -> None:
+    fetched = registry.fetch(model, 1)
+    (fetched.path / "MLmodel").write_text("damaged")
+    assert registry.resolve(model, 1) is not None, "looking reads no byte"
+    assert registry.artifacts(model, 1, fetched.digest) == fetched.path
+    assert digest_tree(fetched.path) == fetched.digest, "verified, so downloaded again"
+    shutil.rmtree(fetched.path)
+    assert registry.resolve(model, 1) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": "sha256:1"}', "\x00", '{"registration": {"a": 1}}'])
+def test_a_record_that_is_damaged_counts_as_none(registry: MlflowRegistry, model: str, text: str) -> None:
+    fetched = registry.fetch(model, 1)
+    record = fetched.path.parent / "index" / model / "1.fetched.json"
+    whole = record.read_text()
+    for damaged in (text, whole.replace(fetched.digest, "sha256:../.."), whole.replace('"at"', '"when"')):
+        record.write_text(damaged)
+        assert registry.resolve(model, 1) is None
+
+
+def test_evidence_is_downloaded_once(mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry) -> None:
+    client, name = MlflowClient(mlflow_server), new_name()
+    register_version(client, name, FILES)
+    write_evidence(client, replace(EVIDENCE, model=name))
+    found = registry.evidence(name, 1, "staging")
+    once = downloads(proxy)
+    assert found is not None
+    assert once > 0
+    assert registry.evidence(name, 1, "staging") == found
+    assert downloads(proxy) == once
+
+
+def test_a_receiver_that_is_killed_while_it_downloads_has_fetched_nothing(
+    proxy: FaultProxy, registry: MlflowRegistry, model: str, tmp_path: Path
+) -> None:
+    proxy.plan(Hang(), "weights.bin")
+    code = (
+        "import sys; from pathlib import Path; from receiver.adapters.mlflow.registry import MlflowRegistry;"
+        "from serving.model.loader import Cache; url, cache, model = sys.argv[1:];"
+        "MlflowRegistry(url, Cache(Path(cache), url)).fetch(model, 1)"
+    )
+    cache = tmp_path / "cache"
+    with subprocess.Popen([sys.executable, "-c", code, proxy.url, str(cache), model]) as receiver:
+        eventually(lambda: any("weights.bin" in line for line in proxy.seen), seconds=60)
+        receiver.kill()
+    assert registry.resolve(model, 1) is None
+    assert [path.name for path in cache.iterdir() if not path.name.startswith(".new-")] == []
+    fetched = registry.fetch(model, 1)
+    assert registry.resolve(model, 1) == Resolved(fetched, None)
+    assert digest_tree(fetched.path) == fetched.digest
 
 
 def test_a_cache_that_takes_nothing_is_a_reason_to_wait_and_named(

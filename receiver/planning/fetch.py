@@ -1,0 +1,50 @@
+"""Fetching what has to be judged: the one step before a decision that downloads artifacts, and so takes its time.
+
+Whoever only looks calls :func:`receiver.planning.assess.assess`, which never gets here. The reconciler, and who
+proposes or previews a change, need a digest and evidence to decide on.
+"""
+
+from dataclasses import replace
+
+from ml.environment.file import Pin
+from receiver.core.deployment import Outcome
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.policy import Hold
+from receiver.core.state import Slot
+from receiver.planning.assess import Assessment, assess, override_of
+from receiver.planning.observe import Observation
+from receiver.ports import ModelVersion, Registry
+from receiver.services import Services
+
+
+def fetch_and_assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
+    """Assess a slot and, where that takes a version that is not here, fetch it and assess again."""
+    found = assess(services, seen, slot)
+    environment, pin = seen.pin(slot)
+    if found.unfetched is None or environment is None or pin is None:
+        return found
+    try:
+        _fetch(services.registry, pin, None if override_of(pin) else environment.name)
+    except Rejected as error:
+        return replace(found, hold=Hold(Outcome.REFUSED, str(error)), unfetched=None)
+    except Retryable as error:
+        return replace(found, hold=None, retry=str(error), unfetched=None)
+    found = assess(services, seen, slot)
+    if found.unfetched is not None:
+        changed = f"{pin.model} v{pin.version} changed in the registry while it was downloaded"
+        return replace(found, hold=None, retry=changed, unfetched=None)
+    return found
+
+
+def fetched(registry: Registry, model: str, version: int) -> ModelVersion:
+    """The version as it was fetched before, else fetched now. Raises as :meth:`Registry.fetch` does."""
+    resolved = registry.resolve(model, version)
+    return resolved.version if resolved is not None else registry.fetch(model, version)
+
+
+def _fetch(registry: Registry, pin: Pin, environment: str | None) -> None:
+    evidence = registry.evidence(pin.model, pin.version, environment) if environment is not None else None
+    resolved = registry.resolve(pin.model, pin.version)
+    # The gate may have measured later than we fetched: the artifacts may be others by now.
+    if resolved is None or (evidence is not None and evidence.model_digest != resolved.version.digest):
+        registry.fetch(pin.model, pin.version)

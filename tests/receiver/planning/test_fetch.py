@@ -1,0 +1,172 @@
+"""A version is downloaded by the reconciler, once, before it is judged; whoever only looks says what is missing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from receiver.core.deployment import Outcome
+from receiver.core.errors import ArtifactsChanged
+from receiver.planning.observe import look
+from receiver.planning.status import SlotStatus, statuses
+from tests.support.flow import MODEL, Flow
+
+STAGING = "its artifacts are not here yet: the receiver downloads what is missing at its next look, and then decides"
+
+
+@pytest.fixture
+def flow(tmp_path: Path) -> Flow:
+    flow = Flow(tmp_path, soak="30m")
+    flow.register(1)
+    return flow
+
+
+def status(flow: Flow, environment: str = "staging") -> SlotStatus:
+    return next(row for row in statuses(flow.services, look(flow.services)) if row.environment == environment)
+
+
+def outcomes(flow: Flow) -> list[Outcome]:
+    return list(flow.run("timer").outcomes.values())
+
+
+def test_a_status_downloads_nothing_and_says_that_the_version_is_not_here(flow: Flow) -> None:
+    flow.pin(staging=1)
+    found = status(flow)
+    assert (found.state, found.reason) == ("unfetched", STAGING)
+    assert flow.registry.fetches == []
+    assert outcomes(flow) == [Outcome.LIVE]
+    assert flow.registry.fetches == [(MODEL, 1)]
+    assert status(flow).state == "in sync"
+
+
+def test_a_version_that_waits_for_its_soak_is_downloaded_once(flow: Flow) -> None:
+    flow.pin(staging=1)
+    flow.run()
+    flow.pin(staging=1, production=1)
+    for _ in range(3):
+        flow.run("timer")
+        assert status(flow, "production").state == "waiting"
+    assert flow.registry.fetches == [(MODEL, 1)]
+
+
+def test_evidence_that_was_recorded_since_is_read_before_it_is_judged(flow: Flow) -> None:
+    evidence = flow.registry.models[MODEL][1].evidence
+    recorded = dict(evidence)
+    evidence.clear()
+    flow.pin(staging=1)
+    assert outcomes(flow) == [Outcome.REFUSED]
+    evidence.update(recorded)
+    found = status(flow)
+    assert (found.state, found.reason.partition(":")[0]) == ("unfetched", "its evidence has not been read yet")
+    assert outcomes(flow) == [Outcome.LIVE]
+    assert flow.registry.fetches == [(MODEL, 1)], "the artifacts are here"
+
+
+def test_artifacts_that_were_changed_and_put_back_are_downloaded_again_after_a_while(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = flow.registry.models[MODEL][1]
+    good, version.digest = version.digest, "sha256:" + "e" * 64
+    flow.pin(staging=1)
+    assert outcomes(flow) == [Outcome.REFUSED]
+    version.digest = good
+    seen = len(flow.registry.fetches)
+    assert outcomes(flow) == []
+    assert len(flow.registry.fetches) == seen, "not at every look"
+    assert (status(flow).state, "the model has changed" in status(flow).reason) == ("refused", True)
+    monkeypatch.setattr("receiver.planning.assess.REFETCH_SECONDS", -1.0)
+    assert status(flow).state == "refused", "looking downloads nothing"
+    assert outcomes(flow) == [Outcome.LIVE]
+    assert flow.registry.writes
+
+
+def test_artifacts_that_the_gate_measured_after_we_had_fetched_others_are_downloaded_at_once(flow: Flow) -> None:
+    version = flow.registry.models[MODEL][1]
+    version.evidence.clear()
+    flow.pin(staging=1)
+    assert outcomes(flow) == [Outcome.REFUSED]
+    version.digest = "sha256:" + "e" * 64
+    flow.record(1)
+    assert outcomes(flow) == [Outcome.LIVE]
+    (live,) = flow.target.servers.values()
+    assert live.spec.digest == version.digest
+
+
+def test_artifacts_that_change_after_they_were_fetched_change_nothing_of_what_is_started(flow: Flow) -> None:
+    flow.pin(staging=1)
+    flow.run()
+    good = flow.registry.models[MODEL][1].digest
+    flow.registry.models[MODEL][1].digest = "sha256:" + "e" * 64
+    flow.soak = "0s"
+    flow.record(1)
+    evidence = flow.registry.models[MODEL][1].evidence
+    for name, recorded in evidence.items():
+        assert not isinstance(recorded, str)
+        evidence[name] = replace(recorded, model_digest=good)
+    flow.pin(staging=1, production=1)
+    assert outcomes(flow) == [Outcome.LIVE]
+    assert {server.spec.digest for server in flow.target.servers.values()} == {good}
+
+
+def test_missing_artifacts_are_shown_as_the_reason_that_the_last_attempt_gave(flow: Flow) -> None:
+    version = flow.registry.models[MODEL][1]
+    path, version.path = version.path, Path("/nowhere")
+    flow.pin(staging=1)
+    assert outcomes(flow) == [Outcome.REFUSED]
+    found = status(flow)
+    assert found.state == "refused"
+    assert found.reason == f"when it was last fetched: the artifacts of {MODEL} version 1 are missing"
+    assert outcomes(flow) == [], "the same again is no news"
+    version.path = path
+    assert outcomes(flow) == [Outcome.LIVE]
+
+
+def test_a_version_that_is_registered_anew_while_it_soaks_is_judged_by_its_new_bytes(flow: Flow) -> None:
+    flow.pin(staging=1)
+    flow.run()
+    flow.pin(staging=1, production=1)
+    assert outcomes(flow) == [Outcome.WAITING]
+    old = flow.registry.models[MODEL][1]
+    flow.registry.models[MODEL][1] = replace(old, digest="sha256:" + "e" * 64)
+    assert status(flow, "production").state == "unfetched"
+    assert outcomes(flow) == [Outcome.REFUSED]
+    assert "the model has changed" in status(flow, "production").reason
+
+
+def test_other_bytes_found_before_the_start_are_refused_with_nothing_written_and_judged_anew(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(model: str, version: int, digest: str) -> Path:
+        monkeypatch.undo()
+        raise ArtifactsChanged(f"{model} version {version} has other artifacts than it should")
+
+    monkeypatch.setattr(flow.registry, "artifacts", other)
+    flow.pin(staging=1)
+    report = flow.run()
+    (deployment,) = flow.journal.history(report.seen.slots()[0])
+    assert (deployment.state, "other artifacts" in deployment.reason) == (Outcome.REFUSED, True)
+    assert (flow.registry.writes, flow.target.servers, flow.journal.quarantined(deployment.draft.revision)) == (
+        [],
+        {},
+        [],
+    )
+    assert outcomes(flow) == [Outcome.LIVE], "what is there now is as it was measured"
+
+
+def test_an_override_needs_no_evidence_not_even_a_sound_one(flow: Flow) -> None:
+    flow.registry.models[MODEL][1].evidence["staging"] = "the evidence is damaged"
+    files = flow.files(1, None)
+    path = "environments/staging.yaml"
+    files[path] = files[path].replace(b"port: 8000", b'port: 8000, override: {version: 1, reason: "tried by hand"}')
+    flow.source.commit(files)
+    assert outcomes(flow) == [Outcome.LIVE]
+
+
+def test_a_registry_that_goes_away_before_the_download_is_asked_again_later(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow.pin(staging=1)
+    seen = look(flow.services)
+    flow.registry.reachable = False
+    assert {row.state for row in statuses(flow.services, seen)} == {"unknown"}
+    assert set(flow.run("timer").deferred) == {"the registry did not answer"}
