@@ -41,11 +41,18 @@ def _reconcile(options: argparse.Namespace) -> str:
     return reconcile_section.render(reconcile_section.measure(1000, 2 if options.quick else 10))
 
 
+def _waiting(options: argparse.Namespace) -> str:
+    from tests.bench import waiting_section
+
+    return waiting_section.render(waiting_section.measure(5 if options.quick else 30))
+
+
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
     "serving": _serving,
     "profile": _profile,
     "swap": _swap,
     "reconcile": _reconcile,
+    "waiting": _waiting,
 }
 
 

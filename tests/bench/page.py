@@ -11,6 +11,7 @@ TITLES = {
     "profile": "Profile: where a request's time goes",
     "swap": "Swap: promotions under load",
     "reconcile": "Reconcile: 1,000 pins in sync",
+    "waiting": "Looking: a version of 2 GB that waits for its soak",
 }
 
 HEAD = """# Benchmarks
