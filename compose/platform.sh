@@ -1,8 +1,8 @@
 #!/bin/sh
 # The platform stack as one command: up, down, backup DIRECTORY, restore DIRECTORY.
 #
-# Credentials stand in $PLATFORM_ENV, which `up` makes at the first start and git never sees. Who has another engine,
-# another place or another name for it sets DOCKER_HOST, PLATFORM_ENV or PLATFORM_PROJECT.
+# Credentials are in $PLATFORM_ENV, which `up` generates at the first start and git ignores. Set DOCKER_HOST for another
+# engine, PLATFORM_ENV for another file, PLATFORM_PROJECT for another project name.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 env=${PLATFORM_ENV:-.pinrail/platform.env}
@@ -41,11 +41,11 @@ up)
   [ -e "$env" ] || make_env
   platform up --detach --build --wait --wait-timeout 300
   ;;
-down) # data stays: it is in volumes
+down) # the data stays, in volumes
   platform down
   ;;
 backup)
-  # Databases first: an artifact is stored before its version is, so the later copy has all that they speak of.
+  # Databases first: an artifact is stored before its version, so the later copy has every artifact they refer to.
   mkdir -p "${2:?backup needs a directory}"
   for database in mlflow mlflow_auth; do
     in_postgres pg_dump -Fc "$database" >"$2/$database.dump"

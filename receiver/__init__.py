@@ -1,19 +1,22 @@
-"""The receiver: makes registry and model servers match the pins in git, proves it, and puts everything back.
+"""The receiver: makes registry and model servers match the pins in git, verifies the result, or rolls back.
 
 What happens when a pull request that bumps a pin is merged:
 
 1. ``intake/`` checks GitHub's signature over the raw bytes, stores the delivery, commits, answers 202.
-2. ``worker.py`` claims the job that the delivery joined. The push is only a hint.
-3. ``reconcile.py`` is the flow. It fetches the branch head (``adapters/git.py``), reads the pins
-   (``core/pins.py``), asks the registry and the servers what is true (``adapters/registry.py``,
-   ``targets/``), lets policy decide (``core/policy.py``) and plans the difference (``core/plan.py``).
-4. ``apply.py`` carries the plan out, one journaled action after another: start a candidate, prove it, move
-   stage and alias, switch traffic, watch, retire the old server.
-5. What fails is put back by the same planner, aimed at the last verified state.
+2. ``reconciler/worker.py`` claims the job that the delivery joined. The push is only a hint.
+3. ``reconciler/reconcile.py`` is the flow. ``planning/observe.py`` fetches the branch head
+   (``adapters/git/mirror.py``), reads the pins (``core/pins.py``) and asks registry and servers for their state
+   (``adapters/mlflow/registry.py``, ``targets/``). ``planning/fetch.py`` downloads a version that is new, and
+   ``planning/assess.py`` sets the goal of each slot: policy allows, refuses or defers the pin (``core/policy.py``),
+   and the difference becomes a plan (``core/plan.py``).
+4. ``reconciler/apply.py`` carries the plan out, one journaled action after another: start a candidate, prove it,
+   set stage and alias, switch traffic, watch, retire the old server.
+5. What fails is rolled back by the same planner, with the last verified state as its goal.
+6. ``notifications/`` reports the outcome to GitHub and chats, through the outbox (``adapters/sqlite/outbox.py``).
 
-After each look, on threads of their own (``follow_up.py``), ``proposals/reviewer.py`` plans the open pull requests
-with the same survey, and ``proposals/candidates.py`` has new versions measured and proposes the best.
+After each reconciliation, on threads of their own (``reconciler/background.py``), ``pull_requests/reviewer.py`` plans
+the open pull requests and ``pull_requests/candidates.py`` has new versions measured and proposes the best.
 
-``core/`` does no I/O. Everything outside is behind a Protocol in ``ports.py``; ``wiring.py`` is the one place
-that builds the real ones. Imports run one way: receiver, ml, serving.
+``core/`` does no I/O. Everything outside is behind a Protocol in ``ports.py``; ``wiring.py`` is the one place that
+builds the real ones. Imports run one way: receiver, ml, serving. docs/architecture.md has the same in more words.
 """

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     """Required. Git URL of the repository with ``environments/``: https, ssh or file. Never taken from a webhook."""
 
     pinrail_branch: str = "main"
-    """The branch whose head is the truth."""
+    """The branch to watch; its head says what should run."""
 
     pinrail_webhook_secret: SecretStr | None = None
     """Required by ``pinrail up``. The secret set in GitHub's webhook; while rotating: old and new, with a comma."""
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     """Where queue, journal, git mirror, artifact cache and logs live. One receiver per directory."""
 
     pinrail_target: Literal["auto", "process", "compose"] = "auto"
-    """Where model servers run; ``auto`` is compose where a docker engine and its serving image are, else process."""
+    """Where model servers run; ``auto`` is compose if a docker engine has the serving image, else process."""
 
     pinrail_project: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "pinrail"
     """First part of the names of compose projects; a second receiver on one docker engine needs another."""
@@ -56,13 +56,13 @@ class Settings(BaseSettings):
     """The model servers' image, by digest (``registry/name@sha256:...``); default: what ``pinrail build`` makes."""
 
     pinrail_poll_seconds: Annotated[float, Field(gt=0)] = 60
-    """How often to look at branch, registry and servers without being told."""
+    """How often to poll branch, registry and servers."""
 
     pinrail_stabilise_seconds: Annotated[float, Field(ge=0)] = 10
     """How long a new version is watched under traffic, with the old one warm, before it counts as verified."""
 
     pinrail_heal: bool = True
-    """Put drift right (a moved alias, a dead server); ``false`` only reports it."""
+    """Correct drift (a moved alias, a dead server); ``false`` only reports it."""
 
     pinrail_candidates: bool = True
     """With a ``GITHUB_TOKEN``: run the gate on new versions and propose the best; ``false`` leaves that to CI."""
@@ -77,10 +77,10 @@ class Settings(BaseSettings):
     """The public listener: webhooks, and nothing else. This is what the tunnel exposes."""
 
     pinrail_admin_port: Port = 9001
-    """The admin listener: dashboard, API, health and metrics. Keep it to yourself."""
+    """The admin listener: dashboard, API, health and metrics. Do not expose it."""
 
     pinrail_notify_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Apprise URLs to tell about outcomes, separated by spaces."""
+    """Apprise URLs to notify of outcomes, separated by spaces."""
 
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     """The MLflow server; its credentials are MLflow's own variables (``MLFLOW_TRACKING_TOKEN`` and others)."""

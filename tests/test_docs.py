@@ -1,8 +1,10 @@
 """Docs, settings, command line and examples agree."""
 
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from receiver.settings import Settings
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = r"receiver|ml|serving|tests|compose|environments|docs|requirements|\.github|\.ci"
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 
@@ -48,6 +51,35 @@ def test_every_link_between_pages_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def files_below(*tops: str) -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z", *tops], capture_output=True, text=True, check=True, cwd=ROOT)
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
+
+
+def comments_and_docstrings(file: Path) -> str:
+    tokens = tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline)
+    return "\n".join(t.string for t in tokens if t.type == tokenize.COMMENT or t.string.startswith(('"""', 'r"""')))
+
+
+def test_every_path_that_the_docs_name_exists() -> None:
+    named = rf"(?<![\w./-])(?:{FOLDERS})/[\w./*-]*"
+    pages = files_below("*.md", "environments", "compose", ".github", ".ci", "Makefile")
+    found = [(page.name, path) for page in pages for path in re.findall(named, page.read_text(encoding="utf-8"))]
+    assert len(found) > len(pages), "the pattern no longer finds paths"
+    assert [(page, path) for page, path in found if not list(ROOT.glob(path.rstrip("./")))] == []
+
+
+def test_every_python_file_that_a_comment_or_docstring_names_exists() -> None:
+    code = files_below("receiver/*.py", "ml/*.py", "serving/*.py", "tests/*.py")
+    known = [f"/{file.relative_to(ROOT)}" for file in code]
+    found = [
+        (str(file.relative_to(ROOT)), path)
+        for file in code
+        for path in re.findall(r"(?<![\w./*-])[\w/]+\.py\b", comments_and_docstrings(file))
+    ]
+    assert [(file, path) for file, path in found if not any(name.endswith(f"/{path}") for name in known)] == []
 
 
 def test_the_example_settings_are_settings() -> None:
