@@ -23,32 +23,32 @@ REFETCH_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What is to be done about one slot, and why not more."""
+    """What is to be done about one slot, and what holds it back."""
 
     slot: Slot
     pinned: int | None
     verified: Verified | None
-    goal: Goal | None  # None: hands off
+    goal: Goal | None  # None: nothing is to be changed
     actions: Sequence[Action]
     hold: Hold | None = None  # why the pinned version is not the goal
     override: str | None = None
-    retry: str | None = None  # why this assessment is provisional: the outside could not be asked
+    retry: str | None = None  # why this assessment is provisional: something could not be read
     unfetched: str | None = None  # what has to be downloaded before the version can be judged: see fetch.py
 
     @property
     def drift(self) -> bool:
-        """The goal was reached before, and the world has moved away from it since."""
+        """The goal was verified before, and registry or servers have changed since."""
         reached = self.goal is not None and self.goal.verified
         return reached and (self.hold is None or self.hold.state is not Outcome.ROLLED_BACK)
 
     @property
     def in_sync(self) -> bool:
-        """Nothing is to be done; nor to be recorded, such as that a slot whose pin was removed is empty already."""
+        """Nothing is to be done or recorded; that a slot without a pin is empty is recorded once."""
         return not self.actions and (self.goal is None or self.goal.verified)
 
 
 def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
-    """Decide what one slot's goal is, and plan the way there."""
+    """Decide one slot's goal, and plan the actions that reach it."""
     environment, pin = seen.pin(slot)
     verified = seen.verified.get(slot)
     if pin is None or environment is None:
@@ -60,7 +60,7 @@ def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
         return replace(in_sync, goal=None, hold=Hold(Outcome.NEEDS_HUMAN, held.reason))
     if held is not None:
         empty = Goal(slot, None, verified=True, undo=services.journal.touched(slot))
-        goal = _where_it_was(seen, incumbent) if incumbent else empty
+        goal = _at_its_present_port(seen, incumbent) if incumbent else empty
         return _with_plan(seen, replace(in_sync, goal=goal, hold=Hold(Outcome.ROLLED_BACK, held.reason)))
     if verified is not None and verified.version == pin.version:
         return _with_plan(seen, in_sync)
@@ -70,7 +70,7 @@ def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
 
 
 def _removed(seen: Observation, slot: Slot) -> Assessment:
-    """Nothing is to run without a pin. With the registry down that waits: nobody would come back for the alias."""
+    """Empty a slot without a pin. That waits for the registry: later, nothing would remove the alias."""
     verified = seen.verified.get(slot)
     empty = verified is not None and verified.version is None
     if seen.registry_down is not None and not empty:
@@ -81,7 +81,7 @@ def _removed(seen: Observation, slot: Slot) -> Assessment:
 def _new_version(
     services: Services, seen: Observation, in_sync: Assessment, environment: Environment, pin: Pin
 ) -> Assessment:
-    """A version that is not the verified one: gather the facts, ask policy."""
+    """Ask policy about a version that is not the verified one."""
     override = override_of(pin)
     slot, history = in_sync.slot, services.journal.history(in_sync.slot)
     try:
@@ -137,7 +137,7 @@ def _refused_before(history: Sequence[Deployment], version: int) -> Hold | None:
 
 
 def _trusted(services: Services, seen: Observation, slot: Slot) -> Verified | None:
-    """The last verified state. Versions that a person has sent into quarantine at this commit do not count."""
+    """The last verified state, without versions that a person has put into quarantine at this commit."""
     verified = seen.verified.get(slot)
     distrusted = {q.version for q in seen.quarantined if q.slot == slot}
     if verified is None or verified.version not in distrusted:
@@ -148,7 +148,7 @@ def _trusted(services: Services, seen: Observation, slot: Slot) -> Verified | No
 def _incumbent(
     seen: Observation, slot: Slot, environment: Environment, pin: Pin, verified: Verified | None
 ) -> Goal | None:
-    """What to hold on to: the last verified version or, where our record is lost, another one that had traffic."""
+    """The version to keep: the last verified one or, without a record of it, another one that has traffic."""
     if verified is not None and verified.version is not None and verified.digest is not None:
         spec = ServerSpec(slot, verified.version, verified.digest, environment.stage, pin.port, verified.revision)
         return Goal(slot, spec, verified=True)
@@ -159,8 +159,8 @@ def _incumbent(
     return Goal(slot, serving.spec, verified=True) if serving else None
 
 
-def _where_it_was(seen: Observation, incumbent: Goal) -> Goal:
-    """What is put back keeps the port at which it runs: the pinned one may be what failed."""
+def _at_its_present_port(seen: Observation, incumbent: Goal) -> Goal:
+    """A rollback keeps the port of the running server: the pinned port may be what failed."""
     spec = incumbent.spec
     for server in seen.servers:
         same = spec is not None and replace(spec, port=server.spec.port, revision=server.spec.revision) == server.spec

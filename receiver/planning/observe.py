@@ -19,18 +19,18 @@ from receiver.services import Services
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at git, registry, servers and our own record of what was verified."""
+    """Git, registry and servers at one moment, and our own record of what was verified."""
 
     snapshot: Snapshot
     desired: Desired
     servers: Sequence[Server]
     registry: dict[str, RegistryView]
-    registry_down: str | None  # why the registry could not be asked
+    registry_down: str | None  # why the registry could not be read
     verified: dict[Slot, Verified]
     quarantined: Sequence[Quarantine]  # at this commit
 
     def slots(self) -> list[Slot]:
-        """Every slot that is pinned, running or was verified; lower environments first."""
+        """Every slot that is pinned, running or verified; lower environments first."""
         order = {environment.name: place for place, environment in enumerate(self.desired.environments)}
         pinned = {Slot(e.name, model) for e in self.desired.environments for model in e.models}
         running = {server.spec.slot for server in self.servers}
@@ -52,7 +52,7 @@ class Observation:
         return World([s for s in self.servers if s.spec.slot == slot], view, environments)
 
     def _pinned_version(self, slot: Slot, alias: str, view: RegistryView | None) -> int | None:
-        """The version that belongs in a slot: its alias only where we know no better, for a person may move it."""
+        """The verified version; without one, the alias's. Anybody may move an alias, so it comes second."""
         verified = self.verified.get(slot)
         if verified is not None:
             return verified.version
@@ -60,18 +60,18 @@ class Observation:
 
 
 def look(services: Services) -> Observation:
-    """Fetch the branch head and observe everything that it, or we, know of. InvalidPins: the head's are not."""
+    """Fetch the branch head and observe every slot. InvalidPins: the head's environment files are invalid."""
     return observe_at(services, services.source.snapshot())
 
 
 def observe_at(services: Services, snapshot: Snapshot) -> Observation:
-    """Observe everything for the pins of one snapshot, also a proposed one. InvalidPins: they are not."""
+    """Observe every slot for the pins of one snapshot, which may be a proposed one. Raises as :func:`look` does."""
     desired = read_desired(services, snapshot)
     return refresh(services, Observation(snapshot, desired, (), {}, None, services.journal.verified(), ()))
 
 
 def read_desired(services: Services, snapshot: Snapshot) -> Desired:
-    """What a snapshot pins. InvalidPins: nothing, for one file is wrong or, though it serves something, gone."""
+    """The pins of a snapshot. InvalidPins: a file is invalid, or that of an environment that serves is missing."""
     known = {slot.environment for slot, was in services.journal.verified().items() if was.version is not None}
     try:
         return read_pins(snapshot.files, known)
@@ -80,7 +80,7 @@ def read_desired(services: Services, snapshot: Snapshot) -> Desired:
 
 
 def refresh(services: Services, before: Observation) -> Observation:
-    """Observe registry and servers anew for the commit that ``before`` looked at."""
+    """Observe registry and servers again, for the commit of ``before``."""
     servers = services.target.observe()
     seen = replace(
         before,
@@ -90,6 +90,6 @@ def refresh(services: Services, before: Observation) -> Observation:
     )
     try:
         views = services.registry.observe(sorted({slot.model for slot in seen.slots()}))
-    except (Retryable, Rejected) as error:  # away, or it knows us not: servers are looked after all the same
+    except (Retryable, Rejected) as error:  # servers are healed without the registry
         return replace(seen, registry={}, registry_down=str(error))
     return replace(seen, registry=views, registry_down=None)

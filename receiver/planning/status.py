@@ -26,11 +26,11 @@ class SlotStatus:
     since: float | None  # when the verified state was verified; seconds since the epoch
 
 
-FRESH_SECONDS = 2.0  # a dashboard that many people watch asks registry and servers this often at most
+FRESH_SECONDS = 2.0  # the dashboard reads registry and servers at most this often
 
 
 class StatusBoard:
-    """The latest statuses for the admin listener. Safe to ask from several threads."""
+    """The latest statuses for the admin listener. Thread-safe."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -41,14 +41,14 @@ class StatusBoard:
         self._asking = threading.Lock()
 
     def update(self, seen: Observation) -> None:
-        """Remember what the worker has just looked at, git included. Waits for nobody who looks at it."""
+        """Store the worker's latest observation. Never waits for readers."""
         self._seen = seen
 
     def rows(self) -> list[SlotStatus]:
-        """What is true now of the pins that the worker saw last; empty before its first look.
+        """Present statuses for the pins that the worker saw last; empty before its first look.
 
         Raises:
-            Retryable: the servers can't be asked.
+            Retryable: the servers cannot be observed.
         """
         with self._asking:
             seen = self._seen
@@ -59,7 +59,7 @@ class StatusBoard:
 
 
 def statuses(services: Services, seen: Observation) -> list[SlotStatus]:
-    """Every slot's status at one look."""
+    """The status of every slot in one observation."""
     return [_status(seen, assess(services, seen, slot)) for slot in seen.slots()]
 
 
@@ -68,7 +68,7 @@ def state_of(seen: Observation, assessment: Assessment) -> str:
 
     in sync | drift | promote | remove | refused | waiting | rolled-back | needs-human | unfetched | unknown
     """
-    if assessment.retry or _unasked(seen, assessment):
+    if assessment.retry or _registry_unknown(seen, assessment):
         return "unknown"
     if assessment.hold:
         return str(assessment.hold.state)
@@ -82,8 +82,8 @@ def state_of(seen: Observation, assessment: Assessment) -> str:
 
 
 def reason_of(seen: Observation, assessment: Assessment) -> str:
-    """Why a slot is not simply in sync, or what is special about it."""
-    if _unasked(seen, assessment):
+    """Why a slot is not in sync, or what is special about it."""
+    if _registry_unknown(seen, assessment):
         return str(seen.registry_down)
     if assessment.hold or assessment.retry:
         return assessment.hold.reason if assessment.hold else str(assessment.retry)
@@ -96,13 +96,13 @@ def reason_of(seen: Observation, assessment: Assessment) -> str:
     return "; ".join(str(action) for action in assessment.actions) if assessment.drift else ""
 
 
-def _unasked(seen: Observation, assessment: Assessment) -> bool:
-    """The server is right; but whether the registry is, nobody could say."""
+def _registry_unknown(seen: Observation, assessment: Assessment) -> bool:
+    """The server is as pinned, and the registry could not be read."""
     return seen.registry_down is not None and not assessment.hold and not assessment.actions
 
 
 def _unregistered(seen: Observation, assessment: Assessment) -> bool:
-    """The server is right, and the registry knows nothing of its model, which was renamed or deleted."""
+    """The server is as pinned, and its model was renamed or deleted in the registry."""
     known = assessment.pinned is None or assessment.slot.model in seen.registry
     return not known and seen.registry_down is None and not assessment.actions
 

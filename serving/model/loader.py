@@ -12,26 +12,23 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError, ServingError
+from serving.model.deadline import within
 from serving.model.digest import NOT_CONTENT, digest_tree
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 DEADLINE_SECONDS = 120.0
 LITTLE_BYTES = 1 << 20
-LEFT_SECONDS = 86_400.0  # no download takes so long: it was killed
+ABANDONED_SECONDS = 86_400.0  # no download takes so long: its process was killed
 METRICS_SECONDS = 5.0  # they are only shown: a version does not wait long for them
-# The names that pins may have: MLflow itself takes anything, a path must not.
+# The names that pins may have. MLflow takes any name; a path must not.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 TEMPORARY = ".new-"
@@ -50,13 +47,13 @@ class Cache:
     """A content-addressed directory of model versions."""
 
     def __init__(self, root: Path, tracking_uri: str | None = None, deadline: float = DEADLINE_SECONDS) -> None:
-        """``tracking_uri``: MLflow's, its own settings if None. ``deadline``: seconds for one fetch, all in all."""
+        """``tracking_uri``: None leaves it to MLflow's own settings. ``deadline``: seconds for one whole download."""
         self.root = root
         self._tracking_uri = tracking_uri
         self._deadline = deadline
 
     def find(self, digest: str) -> Path | None:
-        """The artifacts with this digest, whose every byte was verified just now; a damaged entry is discarded.
+        """The artifacts with this digest, or None. Every byte is verified now, and a damaged entry is discarded.
 
         DigestDiffersError: that is no digest.
         """
@@ -64,10 +61,10 @@ class Cache:
         if not path.is_dir():
             return None
         if digest_tree(path) == digest:
-            with contextlib.suppress(OSError):  # a container may only read
-                os.utime(path)  # see prune()
+            with contextlib.suppress(OSError):  # in a container the cache is read-only
+                os.utime(path)  # prune() goes by it
             return path
-        with contextlib.suppress(FileNotFoundError):  # somebody else discarded it first
+        with contextlib.suppress(FileNotFoundError):  # another process discarded it first
             path.rename(self._temporary() / "damaged")
         self._sweep()
         return None
@@ -91,12 +88,12 @@ class Cache:
             return {}
 
     def fetch(self, model: str, version: int, expected: str | None = None) -> CachedModel:
-        """Bring exactly this version from the registry into the cache; aliases and stages are never resolved.
+        """Download exactly this version into the cache; aliases and stages are never resolved.
 
         Raises:
             ModelMissingError: no such version, or one without artifacts.
-            DigestDiffersError: what the registry has is not ``expected``; the cache keeps nothing of it.
-            RegistryUnavailableError: no sensible answer within the deadline.
+            DigestDiffersError: the registry's artifacts are not ``expected``; none of them is kept.
+            RegistryUnavailableError: not downloaded within the deadline.
         """
         metrics = self._metrics_path(model, version)
         place = self._temporary()
@@ -106,7 +103,7 @@ class Cache:
             if expected is not None and digest != expected:
                 raise DigestDiffersError(
                     f"{model} version {version} has other artifacts than it should: found {digest}, expected "
-                    f"{expected}. Somebody changed them in the registry's artifact store; register them as a new "
+                    f"{expected}. They were changed in the registry's artifact store: register them as a new "
                     f"version, or put the old ones back"
                 )
             path = self._keep(source, digest)
@@ -121,9 +118,9 @@ class Cache:
         return self.find(digest) or self.fetch(model, version, digest).path
 
     def prune(self, in_use: Collection[str], unused_seconds: float) -> int:
-        """Remove what nobody asked for in so long, but for these digests, and what killed downloads left.
+        """Remove versions that were not used for ``unused_seconds``, except ``in_use``, and unfinished downloads.
 
-        Returns how many versions went. Whoever wants one of them again fetches it from the registry.
+        Returns how many versions were removed. A removed version is downloaded again when it is needed.
         """
         now, gone = time.time(), 0
         keep = {digest.removeprefix("sha256:") for digest in in_use}
@@ -131,8 +128,8 @@ class Cache:
             entry = re.fullmatch("[0-9a-f]{64}", path.name) is not None
             if path.name in keep or not (entry or path.name.startswith(TEMPORARY)):
                 continue
-            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
-                if now - path.stat().st_mtime > (unused_seconds if entry else LEFT_SECONDS):
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                if now - path.stat().st_mtime > (unused_seconds if entry else ABANDONED_SECONDS):
                     place = self._temporary()
                     path.rename(place / "pruned")  # whole or not at all
                     shutil.rmtree(place, ignore_errors=True)
@@ -147,14 +144,15 @@ class Cache:
             except OSError:
                 if not path.is_dir():
                     raise
-                # Already there; if it is sound, both are the same.
+                # Already there: the same bytes, unless it is damaged.
                 if self.find(digest) is None:
                     continue
             return path
 
     def _downloaded(self, model: str, version: int, place: Path) -> Path:
         try:
-            return _within(self._deadline, lambda: _download(model, version, place, self._tracking_uri))
+            # MLflow's time limits are per request, and a slow drip passes them all.
+            return within(self._deadline, lambda: _download(model, version, place, self._tracking_uri), "download")
         except TimeoutError:
             raise RegistryUnavailableError(
                 f"{model} version {version} could not be downloaded within {self._deadline:g} s: "
@@ -162,11 +160,11 @@ class Cache:
             ) from None
 
     def _note_metrics(self, model: str, version: int, path: Path) -> None:
-        """Keep what the run measured, for the server's page: it must not need the registry. Without, all works."""
+        """Keep the run's metrics for the server's page, which must not need the registry. They are optional."""
         try:
-            found = _within(METRICS_SECONDS, lambda: _metrics(model, version, self._tracking_uri))
+            found = within(METRICS_SECONDS, lambda: _metrics(model, version, self._tracking_uri), "metrics")
         except Exception as error:  # noqa: BLE001 - whatever MLflow says here, the version itself is complete
-            log.info("%s version %d is kept without its metrics: %s", model, version, type(error).__name__)
+            log.info("%s version %d is cached without its metrics: %s", model, version, type(error).__name__)
         else:
             write_whole(path, json.dumps(found))
 
@@ -174,7 +172,7 @@ class Cache:
         """Where notes on a version lie: files whose names begin with this path. ModelMissingError: a bad name."""
         if NAME.fullmatch(model) is None:
             raise ModelMissingError(
-                f"{model[:80]!r} is no name for a model to serve: letters, digits, dot, hyphen and underscore, "
+                f"{model[:80]!r} is no name for a model to serve: use letters, digits, dot, hyphen and underscore, "
                 f"at most 64, the first a letter or digit"
             )
         return self.root / "index" / model / str(int(version))
@@ -189,23 +187,6 @@ class Cache:
     def _sweep(self) -> None:
         for path in self.root.glob(f"{TEMPORARY}*/damaged"):
             shutil.rmtree(path.parent, ignore_errors=True)
-
-
-def _within(seconds: float, work: Callable[[], T]) -> T:
-    """Work in a thread of its own: MLflow's time limits are per request and a slow drip passes them all.
-
-    Raises what ``work`` does, or TimeoutError.
-    """
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - it is raised again where somebody waits for it
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="fetch", daemon=True).start()
-    return future.result(seconds)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -232,8 +213,8 @@ def _download(model: str, version: int, place: Path, tracking_uri: str | None) -
     except Exception as error:
         if (free := shutil.disk_usage(place).free) < LITTLE_BYTES:  # MLflow calls a full disk a missing file
             raise RegistryUnavailableError(
-                f"the artifacts of {model} version {version} could not be kept: the disk of {place.parent} is full "
-                f"({free >> 10} KiB free). Make room, and it is tried again"
+                f"the artifacts of {model} version {version} could not be stored: the disk of {place.parent} is full "
+                f"({free >> 10} KiB free). Free some space; the download is tried again"
             ) from error
         raise _explained(error, f"the artifacts of {model} version {version}", "are missing") from error
     for name in NOT_CONTENT:
@@ -241,13 +222,13 @@ def _download(model: str, version: int, place: Path, tracking_uri: str | None) -
     if not (path / "MLmodel").is_file():
         raise ModelMissingError(
             f"the artifacts of {model} version {version} are missing: there is no MLmodel file where the registry "
-            f"says that they are. Register the model anew"
+            f"says that they are. Register the model again"
         )
     return path
 
 
 def _metrics(model: str, version: int, tracking_uri: str | None) -> dict[str, float]:
-    """What the version's run measured, without what MLflow measures of the machine."""
+    """The metrics of the version's run, without MLflow's system metrics."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri)
@@ -257,10 +238,10 @@ def _metrics(model: str, version: int, tracking_uri: str | None) -> dict[str, fl
 
 
 def _explained(error: Exception, what: str, if_missing: str) -> ServingError:
-    """MLflow's many errors, sorted into gone for good and not now."""
+    """Map MLflow's many errors to two: missing for good, or not available now."""
     reason = re.sub(r"(?<=//)[^/@\s]+@", "", " ".join(str(error).split()))[:300]  # no credentials of a URL
     code: Any = getattr(error, "error_code", "")
     gone = isinstance(error, FileNotFoundError) or code == "RESOURCE_DOES_NOT_EXIST"
     if gone or "No such file" in reason or "404 Client Error" in reason:  # of one file among many: only in the text
         return ModelMissingError(f"{what} {if_missing}: {reason}")
-    return RegistryUnavailableError(f"{what} could not be had from MLflow: {type(error).__name__}: {reason}")
+    return RegistryUnavailableError(f"{what} could not be read from MLflow: {type(error).__name__}: {reason}")

@@ -52,11 +52,11 @@ class ModelDir:
     tensor: str | None = None  # the numpy type, where the signature is one [N, columns] tensor and has no names
 
 
-def _or_say_what_is_odd(look: Callable[[Path], T]) -> Callable[[Path], T]:
-    """Anybody may register a model that no MLflow wrote: what that leads to is no bug of ours."""
+def malformed_as_unsupported(look: Callable[[Path], T]) -> Callable[[Path], T]:
+    """Report an MLmodel file that MLflow did not write as an unsupported model, not as a bug."""
 
     @functools.wraps(look)
-    def understood(path: Path) -> T:
+    def checked(path: Path) -> T:
         try:
             return look(path)
         except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
@@ -64,10 +64,10 @@ def _or_say_what_is_odd(look: Callable[[Path], T]) -> Callable[[Path], T]:
                 f"the MLmodel of {path.name} is not as MLflow writes it: {error!r}"
             ) from error
 
-    return understood
+    return checked
 
 
-@_or_say_what_is_odd
+@malformed_as_unsupported
 def read(path: Path) -> ModelDir:
     """Read a model directory. UnsupportedModelError: not a model, or none whose requests could be checked."""
     raw = _mlmodel(path)
@@ -93,14 +93,14 @@ def read(path: Path) -> ModelDir:
     )
 
 
-@_or_say_what_is_odd
+@malformed_as_unsupported
 def describe_outputs(path: Path) -> str:
     """Return the signature's outputs in words that only depend on what callers see; empty without any."""
     signature = _mlmodel(path).get("signature") or {}
     return ", ".join(_describe(output) for output in json.loads(signature.get("outputs") or "[]"))
 
 
-@_or_say_what_is_odd
+@malformed_as_unsupported
 def input_example(path: Path) -> list[dict[str, Any]]:
     """The example rows that the model was logged with, as records; empty where it was logged without.
 

@@ -1,6 +1,6 @@
 """MLflow's model registry: aliases and stages, versions by content, and the gate's evidence.
 
-MLflow is imported when the first registry is made, not with this module: ``pinrail --help`` must be quick.
+MLflow is imported when the first registry is created, not with this module: ``pinrail --help`` must be quick.
 """
 
 import inspect
@@ -30,11 +30,11 @@ NAMES_SHOWN = 8
 class MlflowRegistry:
     """``ports.Registry`` on an MLflow server; credentials are MLflow's own variables.
 
-    Stages are optional: a registry without them serves environments that name only an alias.
+    Stages are optional: a registry without them is enough for environments that name only an alias.
     """
 
     def __init__(self, uri: str, cache: Cache) -> None:
-        """Take the server's base URL and the cache that :meth:`fetch` fills. Rejected: no address for MLflow."""
+        """``uri``: the server's base URL. ``cache``: for :meth:`fetch`. Rejected: the URL cannot be used."""
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
@@ -42,9 +42,7 @@ class MlflowRegistry:
         try:
             self._client = MlflowClient(tracking_uri=uri)  # MLFLOW_REGISTRY_URI may name another registry
         except MlflowException as error:
-            raise Rejected(
-                f"MLFLOW_TRACKING_URI is no address for MLflow: {mlflow_call.shown(str(error))}"
-            ) from error
+            raise Rejected(f"MLFLOW_TRACKING_URI cannot be used: {mlflow_call.shown(str(error))}") from error
         self._uri = uri
         self._cache = cache
         self._views = ModelViews(self._client, uri, self._read, self._list)
@@ -54,8 +52,8 @@ class MlflowRegistry:
         """Aliases and stages of the named models; a model that is not registered is left out."""
         try:
             return self._views.observe(models)
-        except (LookupError, TypeError, ValueError) as error:  # an alias of "NaN": something else than MLflow answers
-            said = mlflow_call.shown(f"MLflow at {self._uri} answers what makes no sense: {error!r}")
+        except (LookupError, TypeError, ValueError) as error:  # e.g. an alias of "NaN": no MLflow server
+            said = mlflow_call.shown(f"MLflow at {self._uri} sent an answer that makes no sense: {error!r}")
             raise Retryable(said) from error
 
     def versions(self, model: str) -> Sequence[int]:
@@ -64,7 +62,7 @@ class MlflowRegistry:
         return sorted(int(v.version) for v in found if v.status == "READY")
 
     def resolve(self, model: str, version: int, environment: str | None = None) -> Resolved | None:
-        """Take digest and evidence from what :meth:`fetch` and :meth:`evidence` left on this machine. One request."""
+        """See :meth:`receiver.ports.Registry.resolve`. One request; the rest is what :meth:`fetch` has recorded."""
         found = self._ready(model, version)
         record = self._cached(model, version, lambda: self._records.version(model, version, Registration.of(found)))
         if record is None:
@@ -81,10 +79,10 @@ class MlflowRegistry:
     def fetch(self, model: str, version: int) -> ModelVersion:
         """Require READY, download the artifacts into the cache, and remember their digest.
 
-        Rejected: missing, failed or pending. MLflow hands out aliases and stages to such versions all the same, and
-        READY does not mean that the artifacts exist: hence the download.
+        Rejected: missing, failed or pending. MLflow gives aliases and stages to such versions too, and READY does not
+        mean that the artifacts exist: only the download shows that.
         """
-        found = self._ready(model, version)  # before the download: registered anew meanwhile, it is fetched again
+        found = self._ready(model, version)  # read first: if it is registered again meanwhile, the record is void
 
         def download() -> tuple[CachedModel, Fetched]:
             cached = self._cache.fetch(model, version)
@@ -94,11 +92,11 @@ class MlflowRegistry:
         return ModelVersion(model, version, found.run_id or None, cached.digest, cached.path, record.at)
 
     def artifacts(self, model: str, version: int, digest: str) -> Path:
-        """The directory with exactly these bytes: from the cache (works with the registry down), else fetched."""
+        """The directory with exactly these bytes: from the cache (works with the registry down), else downloaded."""
         return self._cached(model, version, lambda: self._cache.obtain(model, version, digest))
 
     def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
-        """The gate's evidence recorded for this environment, or None. Rejected: what is recorded is damaged."""
+        """The gate's evidence for this environment; None: there is none. Rejected: it is damaged."""
         found = self._version(model, version)
         vouched = vouched_text(found, environment)
         if vouched is None:
@@ -119,7 +117,7 @@ class MlflowRegistry:
         return evidence
 
     def metrics(self, model: str, version: int) -> Mapping[str, float]:
-        """What the version's run measured, by name; nothing where it has no run, or the run is gone."""
+        """The metrics of the version's run, by name; empty without a run, or where it was deleted."""
         run_id = self._version(model, version).run_id
         if not run_id:
             return {}
@@ -130,16 +128,16 @@ class MlflowRegistry:
         return dict(run.data.metrics)
 
     def lineage(self, model: str, version: int) -> Mapping[str, str]:
-        """What the version's tags and its run say of data, code and parameters; nothing where the run is gone."""
+        """Data, code and parameters, from the version's tags and its run; empty where the run was deleted."""
 
-        def look() -> dict[str, str]:
+        def ask() -> dict[str, str]:
             found = provenance(self._client, model, version)
             run = self._client.get_run(found["run"]) if "run" in found else None
             return found | {f"param {name}": value for name, value in (run.data.params if run else {}).items()}
 
         self._version(model, version)
         try:
-            return self._read(look)
+            return self._read(ask)
         except Missing:
             return {}
 
@@ -148,7 +146,9 @@ class MlflowRegistry:
 
         def holds() -> bool:
             try:
-                found = self._or_explain(model, lambda: self._read(lambda: self._client.get_registered_model(model)))
+                found = self._or_list_versions(
+                    model, lambda: self._read(lambda: self._client.get_registered_model(model))
+                )
             except Missing:
                 if version is None:
                     return True
@@ -165,16 +165,13 @@ class MlflowRegistry:
         self._write(what, model, holds, act)
 
     def set_stage(self, model: str, version: int, stage: str) -> None:
-        """Move one version to Staging, Production, Archived or None, and no other version with it.
-
-        Rejected: this registry has no stages; the message says what to do about it.
-        """
+        """Move this version alone to Staging, Production, Archived or None. Rejected: the registry has no stages."""
 
         def holds() -> bool:
             return bool((self._version(model, version).current_stage or "None") == stage)
 
         def act() -> None:
-            # Unwrapped: stages are deprecated, which we know, and silencing a warning is not safe between threads.
+            # Unwrapped: the method warns that stages are deprecated, and silencing a warning is not thread-safe.
             move = inspect.unwrap(type(self._client).transition_model_version_stage)
             move(self._client, model, str(version), stage, archive_existing_versions=False)
 
@@ -187,13 +184,13 @@ class MlflowRegistry:
             ) from error
 
     def _write(self, what: str, model: str, holds: Callable[[], bool], act: Callable[[], None]) -> None:
-        """Act until it holds. After a timeout it may hold already, so each try begins by reading, as does the end."""
+        """Write until the registry shows it. A write that timed out may have taken effect: read before each try."""
         failed = Retryable(f"the registry accepted {what}, but does not show it")
         for _ in range(WRITE_TRIES):
             if holds():
                 return
             try:
-                self._or_explain(model, lambda: mlflow_call.once(act, self._uri, CALL_SECONDS))
+                self._or_list_versions(model, lambda: mlflow_call.once(act, self._uri, CALL_SECONDS))
             except Retryable as error:
                 failed = Retryable(f"{what}: {error}", error.after)
         if not holds():
@@ -215,7 +212,7 @@ class MlflowRegistry:
         return found
 
     def _version(self, model: str, version: int) -> Any:
-        return self._or_explain(
+        return self._or_list_versions(
             model, lambda: self._read(lambda: self._client.get_model_version(model, str(version)))
         )
 
@@ -226,7 +223,7 @@ class MlflowRegistry:
         return mlflow_call.read(call, self._uri, LIST_SECONDS)
 
     def _cached(self, model: str, version: int, call: Callable[[], T]) -> T:
-        """Use the cache, with its errors in our words. It keeps a deadline of its own, for downloads."""
+        """Use the cache, and map its errors to ours. Downloads have the cache's own deadline."""
         try:
             return call()
         except ModelMissingError as error:
@@ -234,23 +231,23 @@ class MlflowRegistry:
         except DigestDiffersError as error:
             raise ArtifactsChanged(str(error)) from error
         except RegistryUnavailableError as error:
-            # Where MLflow refused us, or lists what it does not have, trying again would not help.
+            # Rejected credentials and missing files are no outage: trying again would not help.
             why = mlflow_call.translate(error.__cause__ or error, self._uri)
             raise type(why)(f"the artifacts of {model} version {version}: {why}") from error
         except OSError as error:
             raise Retryable(
-                f"the artifacts of {model} version {version} cannot be kept in {self._cache.root}: {error}: "
+                f"the artifacts of {model} version {version} cannot be stored in {self._cache.root}: {error}: "
                 "free some disk space or make it writable"
             ) from error
 
-    def _or_explain(self, model: str, call: Callable[[], T]) -> T:
-        """Make the call; where something is missing, say what is there instead."""
+    def _or_list_versions(self, model: str, call: Callable[[], T]) -> T:
+        """Make the call; where a version is missing, add which versions exist."""
         try:
             return call()
         except Missing as error:
-            raise Missing(f"{mlflow_call.shown(str(error))}; {self._there_is(model)}") from error
+            raise Missing(f"{mlflow_call.shown(str(error))}; {self._existing_versions(model)}") from error
 
-    def _there_is(self, model: str) -> str:
+    def _existing_versions(self, model: str) -> str:
         found = self._list(lambda: self._client.search_model_versions(f"name = '{model}'"))
         if found:
             return f"{model} has version{'s' if len(found) > 1 else ''} {_ranges(int(v.version) for v in found)}"

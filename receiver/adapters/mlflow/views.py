@@ -1,8 +1,8 @@
-"""Looking at many registered models at once: as few requests as the registry's API allows.
+"""Aliases and stages of many registered models, with as few requests as the registry's API allows.
 
-Aliases have to be asked for at every look, because nothing that can be asked for says that one has moved. Stages are
-asked for again only where the model says that it has changed: transitions, new versions and deletions all move its
-timestamp. (What a model lists as its latest versions is not enough: it hides the lower of two in one stage.)
+Aliases are read at every look: MLflow has no timestamp that changes when one is moved. Stages are read again only
+when the model's timestamp has changed, as transitions, new versions and deletions change it. (A model's list of
+latest versions is not enough: of two versions in one stage it shows only the higher.)
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ class _Version:
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """As much of MLflow's ``RegisteredModel`` as is needed here."""
+    """The fields of MLflow's ``RegisteredModel`` that are used here."""
 
     name: str
     aliases: Mapping[str, str]
@@ -44,7 +44,7 @@ class _Model:
 
 
 class _Page(list[_Model]):
-    """Models, and what to ask the next page with."""
+    """One page of models; ``token`` asks for the next one."""
 
     token: str | None = None
 
@@ -56,17 +56,17 @@ class ModelViews:
     """Reads views, and remembers the stages of models that have not changed since."""
 
     def __init__(self, client: Any, uri: str, read: Read, read_list: Read) -> None:
-        """Args: an ``MlflowClient``, the server's base URL, and how a call is made: for one model, for very many."""
+        """``client``: an ``MlflowClient``. ``read`` and ``read_list`` make a call, for one model and for many."""
         self._client = client
         self._uri = uri
         self._read = read
         self._read_list = read_list
-        self._stages: dict[str, tuple[object, dict[int, str]]] = {}  # model -> what it was when read, its stages
+        self._stages: dict[str, tuple[object, dict[int, str]]] = {}  # model -> its mark when read, its stages
 
     def observe(self, names: Sequence[str]) -> dict[str, RegistryView]:
         """Views of the named models; one that is not registered is left out."""
         found = dict(self._models(names))
-        # Looked up once: another thread that looks meanwhile may remember something newer.
+        # Read from memory once: another thread may meanwhile store something newer.
         stages = {
             name: known for name, model in found.items() if (known := self._remembered(name, model)) is not None
         }
@@ -97,7 +97,7 @@ class ModelViews:
                 yield model.name, model
 
     def _search_quickly(self, _: str | None, max_results: int, page_token: str | None) -> "_Page":
-        """Search as MLflow's client does, without the objects that take it half as long as the server's answer."""
+        """Search as MLflow's client does, without building its entities: that takes half as long as the answer."""
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request, verify_rest_response
 
@@ -128,6 +128,6 @@ class ModelViews:
 
 
 def _mark(model: Any) -> object:
-    """What changes whenever a version of the model comes, goes or changes its stage."""
+    """A value that changes whenever a version is registered, deleted or moved to another stage."""
     latest = sorted((int(v.version), v.current_stage) for v in model.latest_versions or ())
     return model.last_updated_timestamp, latest

@@ -1,11 +1,11 @@
 """A check's answer, and asking many at once: each within a deadline, and none able to spoil the others."""
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from receiver.core.errors import PinrailError
+from serving.model.deadline import begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +29,8 @@ class Question:
 
 def answer(questions: Sequence[Question], seconds: float) -> list[Check]:
     """Ask all at once and wait for each up to ``seconds``; the answers are in the order of the questions."""
-    asked = [(question, _begin(question)) for question in questions]
+    asked = [(question, begin(question.ask, f"doctor {question.name}")) for question in questions]
     return [_finish(question, future, seconds) for question, future in asked]
-
-
-def _begin(question: Question) -> "Future[Check]":
-    future: Future[Check] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(question.ask())
-        except BaseException as error:  # noqa: BLE001 - whoever waits is told
-            future.set_exception(error)
-
-    # A daemon: an answer that never comes must not keep the command from ending.
-    threading.Thread(target=work, daemon=True, name=f"doctor {question.name}").start()
-    return future
 
 
 def _finish(question: Question, future: "Future[Check]", seconds: float) -> Check:

@@ -162,7 +162,7 @@ def test_a_registry_that_is_down_is_told_from_a_missing_model(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     cache = Cache(tmp_path, f"http://user:secret@127.0.0.1:{free_port()}")
-    with pytest.raises(RegistryUnavailableError, match="could not be had from MLflow") as raised:
+    with pytest.raises(RegistryUnavailableError, match="could not be read from MLflow") as raised:
         cache.fetch("loader-down", 1)
     assert "secret" not in str(raised.value)
 
@@ -246,5 +246,5 @@ def test_a_full_disk_is_told_from_missing_artifacts(
 
     monkeypatch.setattr("mlflow.artifacts.download_artifacts", full)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 30, 1 << 30, 4096))
-    with pytest.raises(RegistryUnavailableError, match=r"is full \(4 KiB free\). Make room"):
+    with pytest.raises(RegistryUnavailableError, match=r"is full \(4 KiB free\). Free some space"):
         cache.fetch("loader-full", version)

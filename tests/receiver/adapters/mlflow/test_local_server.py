@@ -15,6 +15,6 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     assert not (tmp_path / "mlflow.log").exists()
 
 
-def test_a_server_that_ends_at_once_shows_its_last_words(tmp_path: Path) -> None:
+def test_a_server_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="no_such_module"), running_mlflow(tmp_path, app="no_such_module:app"):
         pass

@@ -346,7 +346,9 @@ def test_a_cache_that_takes_nothing_is_a_reason_to_wait_and_named(
 ) -> None:
     (tmp_path / "a-file").touch()
     registry = MlflowRegistry(proxy.url, Cache(tmp_path / "a-file" / "cache", proxy.url))
-    with pytest.raises(Retryable, match=r"cannot be kept in .*a-file/cache: .*Not a directory.*free some disk space"):
+    with pytest.raises(
+        Retryable, match=r"cannot be stored in .*a-file/cache: .*Not a directory.*free some disk space"
+    ):
         registry.fetch(model, 1)
 
 
@@ -446,10 +448,10 @@ def test_an_address_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_questions_that_never_end_do_not_collect_threads_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr(mlflow_call, "_stuck", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(mlflow_call, "abandoned_calls", threading.BoundedSemaphore(1))
     with pytest.raises(Retryable, match="did not answer"):
         mlflow_call.once(release.wait, "http://127.0.0.1:1", 0.01)
-    with pytest.raises(Retryable, match="still owes"):
+    with pytest.raises(Retryable, match="has not answered many earlier requests"):
         mlflow_call.once(release.wait, "http://127.0.0.1:1", 0.01)
     release.set()
 
