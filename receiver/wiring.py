@@ -16,7 +16,6 @@ from receiver.adapters.prober import HttpProber
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import Journal
 from receiver.adapters.sqlite.outbox import Outbox, Sender
-from receiver.adapters.sqlite.queue import Queue
 from receiver.adapters.sqlite.schema import migrate
 from receiver.core.redact import Redactor
 from receiver.notifications.dispatcher import Dispatcher
@@ -28,7 +27,7 @@ from receiver.pull_requests.reviewer import GitHub, Reviewer
 from receiver.reconciler.background import BackgroundTask
 from receiver.reconciler.cache_cleanup import CacheCleanup
 from receiver.services import Services
-from receiver.settings import Settings, load_settings
+from receiver.settings import Settings
 from receiver.targets.compose.build import image_name
 from receiver.targets.compose.project import COMPOSE, Place
 from receiver.targets.compose.target import ComposeTarget
@@ -89,22 +88,6 @@ def remember_target(settings: Settings, target: Target) -> None:
     )
 
 
-def open_services() -> Services:
-    """For commands that look and do not act."""
-    settings = load_settings("pinrail_repo_url")
-    return build(settings, open_database(settings))
-
-
-def open_journal() -> Journal:
-    """For commands that only read the record."""
-    return Journal(open_database(load_settings()))
-
-
-def open_queue() -> Queue:
-    """For commands that have the receiver look again."""
-    return Queue(open_database(load_settings()))
-
-
 def build_github(settings: Settings) -> GitHubClient | None:
     """The repository's API; None without a token, or where the URL names no repository."""
     token = _token(settings)
@@ -127,11 +110,6 @@ def build_dispatcher(settings: Settings, services: Services) -> dict[str, Sender
         return {CHANNEL: lambda _: None}
     reverter = Reverter(services.registry, build_forge(settings))
     return {CHANNEL: Dispatcher(GitHubSender(Statuses(github)), reverter, Redactor(settings.secrets))}
-
-
-def open_forge() -> Forge:
-    """For commands that propose."""
-    return build_forge(load_settings("pinrail_repo_url"))
 
 
 def build_background_tasks(settings: Settings, services: Services) -> list[BackgroundTask]:

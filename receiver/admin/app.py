@@ -1,11 +1,9 @@
 """The admin listener: dashboard, JSON, health and metrics. Every route only reads."""
 
-import json
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI, Query, Request, Response
@@ -20,8 +18,9 @@ from receiver.adapters.sqlite.queries import StateQueries
 from receiver.admin.metrics import Exposition, StateCollector
 from receiver.admin.page import render
 from receiver.admin.queries import AdminQueries
+from receiver.admin.views import as_json
 from receiver.core.redact import Redactor
-from receiver.planning.status import SlotStatus
+from receiver.planning.status import StatusReport
 
 STATIC = Path(__file__).parent / "static"
 SHOWN = 20  # rows of each table on the page
@@ -42,11 +41,11 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 def admin_config(
-    database: Database, rows: Callable[[], Sequence[SlotStatus]], port: int, redact: Redactor | None = None
+    database: Database, report: Callable[[], StatusReport], port: int, redact: Redactor | None = None
 ) -> uvicorn.Config:
     """How the admin listener is run, on ``127.0.0.1`` alone: it knows no passwords."""
     return uvicorn.Config(
-        admin_app(database, rows, redact or Redactor()),
+        admin_app(database, report, redact or Redactor()),
         host="127.0.0.1",
         port=port,
         ws="none",
@@ -59,10 +58,10 @@ def admin_config(
     )
 
 
-def admin_app(database: Database, rows: Callable[[], Sequence[SlotStatus]], redact: Redactor) -> FastAPI:
-    """The app; ``rows`` asks registry and servers, and raises PinrailError where it cannot."""
+def admin_app(database: Database, report: Callable[[], StatusReport], redact: Redactor) -> FastAPI:
+    """The app; ``report`` asks registry and servers, and raises PinrailError where it cannot."""
     records = StateQueries(database)
-    queries = AdminQueries(Journal(database), records, rows, redact)
+    queries = AdminQueries(Journal(database), records, report, redact)
     metrics = Exposition(StateCollector(records, queries))
     app = FastAPI(title="Pinrail", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
@@ -76,18 +75,16 @@ def admin_app(database: Database, rows: Callable[[], Sequence[SlotStatus]], reda
 
     @app.get("/api/environments")
     def environments() -> JSONResponse:
-        truth = queries.truth()
-        return _json(
-            {"environments": truth.environments, "problem": truth.problem}, status=503 if truth.problem else 200
-        )
+        view = queries.environments()
+        return JSONResponse(as_json(view), 503 if view.problem else 200)
 
     @app.get("/api/deployments")
     def deployments(limit: Limit = 50, environment: str | None = None, model: str | None = None) -> JSONResponse:
-        return _json({"deployments": queries.deployments(limit, environment, model)})
+        return JSONResponse(as_json(queries.deployments(limit, environment, model)))
 
     @app.get("/api/deliveries")
     def deliveries(limit: Limit = 50, job: int | None = None) -> JSONResponse:
-        return _json({"deliveries": queries.deliveries(limit, job)})
+        return JSONResponse(as_json(queries.deliveries(limit, job)))
 
     @app.get("/healthz")
     async def healthz() -> JSONResponse:
@@ -116,13 +113,9 @@ def readiness(records: StateQueries, queries: AdminQueries) -> dict[str, str]:
     worker = "ok" if looked else "has not looked at the branch yet"
     if overdue > OVERDUE_SECONDS:
         worker = f"a job has been due for {overdue:.0f} s and nobody has begun it"
-    truth = queries.truth()
-    unknown = next((row.reason for row in truth.environments if row.state == "unknown"), None)
-    return {"state": "ok", "worker": worker, "world": truth.problem or unknown or "ok"}
-
-
-def _json(content: dict[str, Any], status: int = 200) -> JSONResponse:
-    return JSONResponse(json.loads(json.dumps(content, default=asdict)), status)
+    view = queries.environments()
+    unknown = next((row.reason for row in view.environments if row.state == "unknown"), None)
+    return {"state": "ok", "worker": worker, "world": view.problem or unknown or "ok"}
 
 
 async def _guarded(request: Request, call_next: RequestResponseEndpoint) -> Response:

@@ -15,7 +15,7 @@ class StateCollector(Collector):
 
     def __init__(self, records: StateQueries, queries: AdminQueries) -> None:
         self._records = records
-        self._desk = queries
+        self._queries = queries
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not scrape."""
@@ -47,26 +47,26 @@ class StateCollector(Collector):
         yield GaugeMetricFamily("pinrail_job_overdue_seconds", "How long a due job has not been begun.", overdue)
         unsent = self._records.unsent()
         yield GaugeMetricFamily("pinrail_outbox_unsent", "Messages that are still to be delivered.", unsent)
-        held = len(self._desk.quarantined())
+        held = len(self._queries.quarantined())
         yield GaugeMetricFamily("pinrail_quarantined", "Versions in quarantine.", held)
 
     def _environments(self) -> Iterable[Metric]:
-        truth = self._desk.truth()
+        view = self._queries.environments()
         slot = ("environment", "model")
         versions = GaugeMetricFamily(
             "pinrail_version", "The version that each source of truth names; 0: none.", labels=(*slot, "source")
         )
         in_sync = GaugeMetricFamily("pinrail_in_sync", "1 where pin, registry and server agree.", labels=slot)
-        for row in truth.environments:
+        for row in view.environments:
             names = (row.environment, row.model)
             sources = {"pin": row.pinned, "registry": row.alias_version, "server": row.serving_version}
             for source, version in sources.items():
                 versions.add_metric((*names, source), version or 0)
-            in_sync.add_metric(names, float(row.state == "in sync" and truth.problem is None))
+            in_sync.add_metric(names, float(row.state == "in sync" and view.problem is None))
         yield versions
         yield in_sync
         yield GaugeMetricFamily(
-            "pinrail_truth_known", "1 where registry and servers could be asked.", float(truth.problem is None)
+            "pinrail_truth_known", "1 where registry and servers could be asked.", float(view.problem is None)
         )
 
 

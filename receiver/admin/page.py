@@ -1,5 +1,6 @@
 """Renders the dashboard. Autoescaping is on: what somebody wrote is text here, whatever it looks like."""
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from receiver.admin.queries import AdminQueries
-from receiver.admin.views import EnvironmentView
-from receiver.cli.output import ago
+from receiver.core.times import ago
+from receiver.planning.status import SlotStatus
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -43,18 +44,19 @@ TONES = {
 
 def render(queries: AdminQueries, shown: int) -> str:
     """The whole page; tables have ``shown`` rows at most."""
-    truth = queries.truth()
+    view = queries.environments()
     return _TEMPLATES.get_template("dashboard.html").render(
-        truth=truth,
-        summary=summary(truth.environments, truth.problem),
-        deployments=queries.deployments(shown),
-        deliveries=queries.deliveries(shown),
+        problem=view.problem,
+        environments=view.environments,
+        summary=summary(view.environments, view.problem),
+        deployments=queries.deployments(shown).deployments,
+        deliveries=queries.deliveries(shown).deliveries,
         quarantined=queries.quarantined(),
         jobs=queries.jobs(),
     )
 
 
-def summary(rows: Sequence[EnvironmentView], problem: str | None) -> tuple[str, str]:
+def summary(rows: Sequence[SlotStatus], problem: str | None) -> tuple[str, str]:
     """The whole in one tone and one phrase, the worst first."""
     states = [row.state for row in rows]
     if "needs-human" in states:
@@ -75,7 +77,7 @@ def _ago(moment: str | float | None) -> str:
     if moment is None:
         return "never"
     then = moment if isinstance(moment, float) else datetime.fromisoformat(moment).timestamp()
-    return ago(then)
+    return ago(then, time.time())
 
 
 def _took(seconds: float | None) -> str:

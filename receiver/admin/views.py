@@ -1,130 +1,149 @@
-"""What people and programs are shown, as plain data: the same for page, API and command line."""
+"""What people and programs are shown of the state, as plain data: one shape for the page, the API and ``--json``.
+
+``docs/schemas`` has a JSON schema of each answer, generated from these classes by ``receiver.cli.schemas``. Programs
+rely on the names: add fields, and rename or remove none.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from receiver.adapters.sqlite.journal import Journal, Step
-from receiver.core.deployment import Deployment
+from receiver.adapters.sqlite.queries import DeliveryRow
+from receiver.core.deployment import Deployment, Outcome
+from receiver.core.plan import ActionKind
 from receiver.core.redact import Redactor
+from receiver.core.times import iso
+from receiver.planning.status import SlotStatus, StatusReport
 
 
 @dataclass(frozen=True, slots=True)
 class StepView:
     """One action of a deployment."""
 
-    kind: str
+    kind: ActionKind
     subject: str
+    """What it acts on: a version, an alias or a server's id."""
     before: str | None
     after: str | None
-    result: str | None  # done | the error | None: begun, and nobody wrote down its end
+    result: str | None
+    """``done``, or the error; null: it was begun, and its end was not recorded."""
     started: str
+    """ISO 8601, UTC."""
     seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentView:
-    """One deployment with its steps. ``commit`` is the full object name; times are ISO 8601, UTC."""
+    """One deployment with its steps."""
 
     id: int
     environment: str
     model: str
     from_version: int | None
+    """The version that was verified before; null: none."""
     to_version: int | None
-    outcome: str
+    """The pinned version; null: the pin was removed."""
+    outcome: Outcome
     reason: str
     override: str | None
+    """The reason beside the pin, where gate and soak were waived."""
     cause: str
     commit: str
+    """The full object name."""
     digest: str | None
+    """Of the model's files."""
     started: str
+    """ISO 8601, UTC."""
     seconds: float | None
+    """How long it took; null: it is running."""
     steps: Sequence[StepView]
 
 
 @dataclass(frozen=True, slots=True)
-class EnvironmentView:
-    """The three-way truth of one (environment, model): git pin, registry, server."""
+class EnvironmentsView:
+    """Git pin, registry and server of every slot: ``pinrail status --json`` and ``/api/environments``."""
 
-    environment: str
-    model: str
-    pinned: int | None
-    alias_version: int | None
-    stage_version: int | None
-    serving_version: int | None
-    state: str
-    reason: str
-    url: str | None
-    verified: str | None  # since when; ISO 8601, UTC
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryView:
-    """One webhook delivery, and the job that it joined."""
-
-    id: str
-    sender: str
-    event: str
-    received: str
-    verdict: str
-    note: str
-    job: int | None
-    job_state: str | None
-    job_note: str | None
+    commit: str | None
+    """The commit whose pins these are; null: the receiver has not looked at the branch yet."""
+    stale: str | None
+    """Why this is the last fetched commit and not the branch head."""
+    problem: str | None
+    """Why registry and servers cannot be asked; what is shown is then the last answer."""
+    environments: Sequence[SlotStatus]
+    status: Sequence[SlotStatus]
+    """The same as ``environments``, whose earlier name this is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """The environments as they are now or, with ``problem``, as they were when they could last be asked."""
+class DeploymentsView:
+    """The last deployments, newest first: ``/api/deployments``. ``pinrail history --json`` is the list in it."""
 
-    environments: Sequence[EnvironmentView]
-    problem: str | None = None
+    deployments: Sequence[DeploymentView]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesView:
+    """The last webhook deliveries, newest first: ``/api/deliveries``."""
+
+    deliveries: Sequence[DeliveryRow]
+
+
+def as_json(view: Any) -> Any:
+    """A view as JSON values. A number that is not finite becomes null: JSON has none."""
+    return to_jsonable_python(view, inf_nan_mode="null")
+
+
+def environments_view(report: StatusReport, redact: Redactor, problem: str | None = None) -> EnvironmentsView:
+    """What is published of a look at the world."""
+    rows = [replace(row, reason=redact.lines(row.reason)) for row in report.slots]
+    stale = None if report.stale is None else redact.line(report.stale)
+    return EnvironmentsView(
+        report.commit, stale, None if problem is None else redact.line(problem), environments=rows, status=rows
+    )
 
 
 def deployment_views(
     journal: Journal, redact: Redactor, limit: int, environment: str | None = None, model: str | None = None
 ) -> list[DeploymentView]:
-    """The last deployments, newest first, without what nobody may see."""
+    """The last deployments, newest first, without secrets."""
     return [
         _deployment(found, journal.steps(found.id), redact) for found in journal.recent(limit, environment, model)
     ]
 
 
-def iso(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def _deployment(deployment: Deployment, steps: Sequence[Step], redact: Redactor) -> DeploymentView:
     draft = deployment.draft
     return DeploymentView(
-        deployment.id,
-        draft.slot.environment,
-        draft.slot.model,
-        draft.from_version,
-        draft.to_version,
-        deployment.state,
-        redact.lines(deployment.reason),
-        None if draft.override is None else redact.line(draft.override),
-        draft.cause,
-        draft.revision,
-        draft.digest,
-        iso(deployment.started_at),
-        _seconds(deployment.started_at, deployment.ended_at),
-        [_step(step, redact) for step in steps],
+        id=deployment.id,
+        environment=draft.slot.environment,
+        model=draft.slot.model,
+        from_version=draft.from_version,
+        to_version=draft.to_version,
+        outcome=deployment.state,
+        reason=redact.lines(deployment.reason),
+        override=None if draft.override is None else redact.line(draft.override),
+        cause=draft.cause,
+        commit=draft.revision,
+        digest=draft.digest,
+        started=iso(deployment.started_at),
+        seconds=_seconds(deployment.started_at, deployment.ended_at),
+        steps=[_step(step, redact) for step in steps],
     )
 
 
 def _step(step: Step, redact: Redactor) -> StepView:
     action = step.action
     return StepView(
-        action.kind,
-        redact.line(action.subject),
-        action.before,
-        action.after,
-        None if step.result is None else redact.lines(step.result),
-        iso(step.started_at),
-        _seconds(step.started_at, step.ended_at),
+        kind=action.kind,
+        subject=redact.line(action.subject),
+        before=action.before,
+        after=action.after,
+        result=None if step.result is None else redact.lines(step.result),
+        started=iso(step.started_at),
+        seconds=_seconds(step.started_at, step.ended_at),
     )
 
 

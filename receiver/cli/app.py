@@ -80,19 +80,17 @@ def plan(*, json: Json = False) -> None:
 
     Looks at the branch head, the registry and the servers; changes nothing.
     """
-    from receiver.cli.tables import show_plan
-    from receiver.wiring import open_services
+    from receiver.cli.commands.plan import show_plan
 
-    show_plan(open_services(), as_json=json)
+    show_plan(as_json=json)
 
 
 @app.command()
 def status(*, json: Json = False) -> None:
     """Pin, registry and server of every model, side by side."""
-    from receiver.cli.tables import show_status
-    from receiver.wiring import open_services
+    from receiver.cli.commands.status import show_status
 
-    show_status(open_services(), as_json=json)
+    show_status(as_json=json)
 
 
 @app.command()
@@ -104,10 +102,9 @@ def history(
     json: Json = False,
 ) -> None:
     """Every deployment: what, why, how it ended."""
-    from receiver.cli.tables import show_history
-    from receiver.wiring import open_journal
+    from receiver.cli.commands.history import show_history
 
-    show_history(open_journal(), environment, model, limit=limit, as_json=json)
+    show_history(environment, model, limit=limit, as_json=json)
 
 
 @app.command()
@@ -117,10 +114,9 @@ def live(
     json: Json = False,
 ) -> None:
     """Which versions were verified live at a time, or now."""
-    from receiver.cli.tables import show_live
-    from receiver.wiring import open_journal
+    from receiver.cli.commands.live import show_live
 
-    show_live(open_journal(), at, as_json=json)
+    show_live(at, as_json=json)
 
 
 @app.command()
@@ -136,12 +132,10 @@ def promote(
     Asks what the receiver would ask: gate, evidence, signature. Without GITHUB_TOKEN it pushes the branch and prints
     the link.
     """
-    from receiver.cli.tables import show_proposed
-    from receiver.pull_requests.advance import advance
+    from receiver.cli.commands.promote import show_promotion
     from receiver.pull_requests.promotion import PinChange
-    from receiver.wiring import open_forge, open_services
 
-    show_proposed(advance(open_services(), open_forge(), PinChange(model, version, to)), as_json=json)
+    show_promotion(PinChange(model, version, to), as_json=json)
 
 
 @app.command()
@@ -155,17 +149,10 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Open a pull request that pins an earlier version again."""
-    from receiver.cli.tables import show_proposed, show_restored
+    from receiver.cli.commands.rollback import RollbackRequest, roll_back
     from receiver.core.state import Slot
-    from receiver.pull_requests.rollback import await_restored, plan_rollback, propose_rollback, restore
-    from receiver.wiring import open_forge, open_queue, open_services
 
-    services = open_services()
-    way = plan_rollback(services, Slot(environment, model), to, now=now)
-    if now:
-        restore(services, open_queue(), way, reason)
-        show_restored(way, restored=await_restored(services, way), as_json=json)
-    show_proposed(propose_rollback(services, open_forge(), way, reason), as_json=json)
+    roll_back(RollbackRequest(Slot(environment, model), to, now, reason), as_json=json)
 
 
 @app.command()

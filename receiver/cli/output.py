@@ -1,83 +1,15 @@
-"""Tables for people and JSON for programs, on standard output."""
+"""A command's answer on standard output: JSON for programs or text for people, of the same view."""
 
 import json
-import shutil
 import sys
-import textwrap
-import time
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from itertools import accumulate, zip_longest
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
-from receiver.core.redact import plain_lines
+from receiver.admin.views import as_json
 
-GAP = "  "
-INDENT = "    "
+View = TypeVar("View")
 
 
-def print_json(value: Any) -> None:
-    """Print JSON, indented."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing yet") -> None:
-    """Print a table, or ``empty`` where it has no rows."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    sys.stdout.write(layout(header, rows, width) if rows else f"{empty}\n")
-
-
-def layout(header: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None) -> str:
-    """A table of at most ``width`` characters, as wide as it needs to be if None.
-
-    Columns that have no room stand beneath their row, the last one without its name.
-    """
-    cells = [["-" if cell is None else plain_lines(str(cell)) for cell in row] for row in rows]
-    wide = [
-        max(len(line) for row in (header, *cells) for line in (row[i].splitlines() or [""]))
-        for i in range(len(header))
-    ]
-    ends = accumulate(columns + len(GAP) for columns in wide)
-    room = len(header) if width is None else max(1, sum(end - len(GAP) <= width for end in ends))
-    lines = list(_beside(header[:room], wide))
-    for row in cells:
-        lines += _beside(row[:room], wide)
-        if width is not None and room < len(header):
-            named = ", ".join(f"{name} {cell}" for name, cell in zip(header[room:-1], row[room:-1], strict=True))
-            lines += _beneath(f"{named}\n{row[-1]}", width)
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _beside(row: Sequence[str], wide: Sequence[int]) -> Iterator[str]:
-    """A row's lines: several where a cell has several."""
-    for parts in zip_longest(*(cell.splitlines() for cell in row), fillvalue=""):
-        yield GAP.join(part.ljust(columns) for part, columns in zip(parts, wide, strict=False)).rstrip()
-
-
-def _beneath(text: str, width: int) -> Iterator[str]:
-    for line in text.splitlines():
-        yield from textwrap.wrap(line, max(width, 20), initial_indent=INDENT, subsequent_indent=INDENT)
-
-
-def version(number: int | None) -> str:
-    """A version as people write it."""
-    return "-" if number is None else f"v{number}"
-
-
-def ago(then: float) -> str:
-    """How long ago a time in seconds since the epoch was."""
-    seconds = max(0, int(time.time() - then))
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
-
-
-def clock(seconds: float) -> str:
-    """Seconds since the epoch as local time, for a table."""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def first_line(text: str) -> str:
-    """The first line; the rest is for those who ask for JSON."""
-    return text.partition("\n")[0]
+def answer(view: View, text: Callable[[View], str], *, json_wanted: bool) -> None:
+    """Print a view as indented JSON, or as ``text`` makes it."""
+    sys.stdout.write(json.dumps(as_json(view), indent=2) + "\n" if json_wanted else text(view))

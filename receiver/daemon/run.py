@@ -81,7 +81,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     status_board = StatusBoard(services)
     background_tasks = build_background_tasks(settings, services)
     worker = Worker(services, queue, status_board, settings.pinrail_poll_seconds, background_tasks)
-    admin = Listener(admin_config(database, status_board.rows, settings.pinrail_admin_port, redact), "admin")
+    admin = Listener(admin_config(database, status_board.report, settings.pinrail_admin_port, redact), "admin")
     cleanup.callback(admin.stop)
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
     # Bound before the first job: a receiver that can't have its ports must not deploy.

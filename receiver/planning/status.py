@@ -2,9 +2,11 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from receiver.core.state import Role
+from receiver.core.times import iso
 from receiver.planning.assess import Assessment, assess
 from receiver.planning.observe import Observation, refresh
 from receiver.services import Services
@@ -12,18 +14,37 @@ from receiver.services import Services
 
 @dataclass(frozen=True, slots=True)
 class SlotStatus:
-    """What git, registry and server say about one slot, and whether they agree."""
+    """What git, registry and server say about one slot, and whether they agree. Published as it is."""
 
     environment: str
     model: str
     pinned: int | None
-    alias_version: int | None  # the version that the environment's alias points at
-    stage_version: int | None  # the version that has the environment's stage
+    """The version in the environment's file; null: none."""
+    alias_version: int | None
+    """The version that the environment's alias points at."""
+    stage_version: int | None
+    """The version that has the environment's stage."""
     serving_version: int | None
-    state: str  # see state_of()
+    """The version that answers requests."""
+    state: str
+    """in sync, drift, promote, remove, refused, waiting, rolled-back, needs-human, unfetched, or unknown."""
     reason: str
+    """Why the slot is not simply in sync; else empty."""
     url: str | None
-    since: float | None  # when the verified state was verified; seconds since the epoch
+    """Where the model server answers."""
+    since: float | None
+    """When the last verified state was verified; seconds since the epoch."""
+    verified: str | None
+    """The same as ``since``, as ISO 8601 in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """Every slot at one look; ``commit`` None: there was none yet. ``stale``: why it is not the branch head."""
+
+    commit: str | None = None
+    stale: str | None = None
+    slots: Sequence[SlotStatus] = ()
 
 
 FRESH_SECONDS = 2.0  # the dashboard reads registry and servers at most this often
@@ -35,8 +56,8 @@ class StatusBoard:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._seen: Observation | None = None
-        self._shown: Observation | None = None  # what the rows are of
-        self._rows: list[SlotStatus] = []
+        self._shown: Observation | None = None  # what the report is of
+        self._report = StatusReport()
         self._at = 0.0  # monotonic
         self._asking = threading.Lock()
 
@@ -44,7 +65,7 @@ class StatusBoard:
         """Store the worker's latest observation. Never waits for readers."""
         self._seen = seen
 
-    def rows(self) -> list[SlotStatus]:
+    def report(self) -> StatusReport:
         """Present statuses for the pins that the worker saw last; empty before its first look.
 
         Raises:
@@ -53,14 +74,15 @@ class StatusBoard:
         with self._asking:
             seen = self._seen
             if seen is not None and (seen is not self._shown or time.monotonic() - self._at > FRESH_SECONDS):
-                self._rows = statuses(self._services, refresh(self._services, seen))
+                self._report = report(self._services, refresh(self._services, seen))
                 self._shown, self._at = seen, time.monotonic()
-            return self._rows
+            return self._report
 
 
-def statuses(services: Services, seen: Observation) -> list[SlotStatus]:
-    """The status of every slot in one observation."""
-    return [_status(seen, assess(services, seen, slot)) for slot in seen.slots()]
+def report(services: Services, seen: Observation) -> StatusReport:
+    """Every slot's status in one observation."""
+    slots = [_status(seen, assess(services, seen, slot)) for slot in seen.slots()]
+    return StatusReport(seen.snapshot.commit, seen.snapshot.stale, slots)
 
 
 def state_of(seen: Observation, assessment: Assessment) -> str:
@@ -113,6 +135,7 @@ def _status(seen: Observation, assessment: Assessment) -> SlotStatus:
     view = seen.registry.get(slot.model)
     live = next((s for s in seen.servers if s.spec.slot == slot and s.role is Role.LIVE), None)
     staged = [v for v, stage in view.stages.items() if environment and stage == environment.stage] if view else []
+    since = assessment.verified.at if assessment.verified else None
     return SlotStatus(
         environment=slot.environment,
         model=slot.model,
@@ -123,5 +146,6 @@ def _status(seen: Observation, assessment: Assessment) -> SlotStatus:
         state=state_of(seen, assessment),
         reason=reason_of(seen, assessment),
         url=f"http://127.0.0.1:{live.spec.port}" if live else None,
-        since=assessment.verified.at if assessment.verified else None,
+        since=since,
+        verified=None if since is None else iso(since),
     )

@@ -6,20 +6,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from receiver.adapters.sqlite.database import Database
+from receiver.core.times import iso
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """A delivery without its body, and how the job that it joined stands. Times are seconds since the epoch."""
+    """One webhook delivery without its body, and the state of the job that it joined. Published as it is."""
 
     id: str
+    """The sender's own."""
     sender: str
+    """github or mlflow."""
     event: str
-    received_at: float
+    received: str
+    """ISO 8601, UTC."""
     verdict: str
+    """accepted, ignored or malformed."""
     note: str
+    """Why."""
     job: int | None
     job_state: str | None
+    """queued, leased, retry, done, dead or superseded."""
     job_note: str | None
 
 
@@ -55,14 +62,14 @@ class StateQueries:
     def deliveries(self, limit: int, job: int | None = None) -> list[DeliveryRow]:
         """The last deliveries, newest first; with ``job``, those that joined it."""
         rows = self._all(
-            "SELECT deliveries.id, sender, event, received_at, verdict, deliveries.note, job,"
+            "SELECT deliveries.id, sender, event, received_at AS received, verdict, deliveries.note, job,"
             " jobs.state AS job_state, jobs.note AS job_note"
             " FROM deliveries LEFT JOIN jobs ON jobs.id = job"
             " WHERE ?1 IS NULL OR job = ?1 ORDER BY received_at DESC, deliveries.rowid DESC LIMIT ?2",
             job,
             limit,
         )
-        return [DeliveryRow(*row) for row in rows]
+        return [DeliveryRow(**{**row, "received": iso(row["received"])}) for row in rows]
 
     def jobs_at_hand(self) -> list[JobRow]:
         """The job that runs and the one that waits, if any."""

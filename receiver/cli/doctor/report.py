@@ -1,25 +1,33 @@
 """The report: a line per check, or the same as JSON."""
 
-import json
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from receiver.cli.doctor.check import Check
+from receiver.cli.output import answer
+
+
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """All checks of a set-up: ``pinrail doctor --json``."""
+
+    ok: bool
+    """Whether all of them are."""
+    checks: Sequence[Check]
 
 
 def report(checks: Sequence[Check], *, as_json: bool) -> int:
     """Print the checks. Returns the exit code: 0 where all is well, else 1."""
-    well = all(check.ok for check in checks)
-    if as_json:
-        text = json.dumps({"ok": well, "checks": [asdict(check) for check in checks]}, indent=2)
-    else:
-        text = "\n".join(line for check in checks for line in _lines(check))
-    sys.stdout.write(text + "\n")
-    return 0 if well else 1
+    view = ReportView(all(check.ok for check in checks), checks)
+    answer(view, _text, json_wanted=as_json)
+    return 0 if view.ok else 1
 
 
-def _lines(check: Check) -> Sequence[str]:
-    line = f"{'ok' if check.ok else 'NOT OK':<8}{check.name:<18}{check.found}"
-    advice = f"{'':<8}{'':<18}{'may' if check.ok else 'do'}: {check.todo}"
-    return (line, advice) if check.todo else (line,)
+def _text(view: ReportView) -> str:
+    return "".join(f"{line}\n" for check in view.checks for line in _lines(check))
+
+
+def _lines(check: Check) -> Iterator[str]:
+    yield f"{'ok' if check.ok else 'NOT OK':<8}{check.name:<18}{check.found}"
+    if check.todo:
+        yield f"{'':<8}{'':<18}{'may' if check.ok else 'do'}: {check.todo}"

@@ -27,7 +27,7 @@ from receiver.core.plan import Action, ActionKind
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.daemon.listener import Listener
-from receiver.planning.status import SlotStatus
+from receiver.planning.status import SlotStatus, StatusReport
 
 SLOT = Slot("production", "churn-model")
 COMMIT = "1f" * 20
@@ -44,10 +44,10 @@ class Admin:
     error: Exception | None = None
     client: httpx.Client = field(default_factory=httpx.Client)
 
-    def ask(self) -> list[SlotStatus]:
+    def ask(self) -> StatusReport:
         if self.error is not None:
             raise self.error
-        return self.rows
+        return StatusReport(COMMIT, None, self.rows)
 
     def get(self, path: str) -> httpx.Response:
         return self.client.get(path)
@@ -86,7 +86,14 @@ class Admin:
 def status(state: str = "in sync", reason: str = "", **changes: Any) -> SlotStatus:
     values = {"pinned": 6, "alias_version": 6, "stage_version": 6, "serving_version": 6, **changes}
     return SlotStatus(
-        "production", "churn-model", **values, state=state, reason=reason, url="http://127.0.0.1:8001", since=0.0
+        "production",
+        "churn-model",
+        **values,
+        state=state,
+        reason=reason,
+        url="http://127.0.0.1:8001",
+        since=0.0,
+        verified="1970-01-01T00:00:00Z",
     )
 
 
@@ -152,9 +159,11 @@ def test_the_three_way_truth_is_shown_and_told(admin: Admin) -> None:
             "state": "drift",
             "reason": "switch v6: v5 -> v6",
             "url": "http://127.0.0.1:8001",
+            "since": 0.0,
             "verified": "1970-01-01T00:00:00Z",
         }
     ]
+    assert (told["commit"], told["stale"]) == (COMMIT, None)
 
 
 @pytest.mark.parametrize(
@@ -328,5 +337,5 @@ def test_a_port_that_is_taken_is_refused_by_its_name(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(Rejected, match="PINRAIL_ADMIN_PORT"):
-            Listener(admin_config(database, list, other.getsockname()[1]), "admin")
+            Listener(admin_config(database, StatusReport, other.getsockname()[1]), "admin")
     database.close()

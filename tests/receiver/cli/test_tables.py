@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.cli.output import layout
+from receiver.cli.tables import layout
 
 HEADER = ("environment", "state", "pin", "reason")
 ROWS = [

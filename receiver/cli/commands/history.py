@@ -1,0 +1,53 @@
+"""``pinrail history``: every deployment and how it ended, from the journal alone."""
+
+import sys
+from collections.abc import Sequence
+
+from receiver.adapters.sqlite.journal import Journal
+from receiver.admin.views import DeploymentView, deployment_views
+from receiver.cli.output import answer
+from receiver.cli.tables import change, first_line, table
+from receiver.core.redact import Redactor
+from receiver.core.times import local
+from receiver.settings import load_settings
+from receiver.wiring import open_database
+
+
+def show_history(environment: str | None, model: str | None, *, limit: int, as_json: bool) -> None:
+    """Print the last deployments, newest first."""
+    settings = load_settings()
+    journal, redact = Journal(open_database(settings)), Redactor(settings.secrets)
+    views = deployment_views(journal, redact, limit, environment, model)
+    empty = "" if views else f"nothing to show: {_known(journal)}"
+    answer(views, lambda found: _text(found, empty), json_wanted=as_json)
+
+
+def _known(journal: Journal) -> str:
+    slots = sorted({str(deployment.draft.slot) for deployment in journal.recent(sys.maxsize)})
+    return f"on record are {', '.join(slots)}" if slots else f"no deployment is on record in {journal.place}"
+
+
+def _text(deployments: Sequence[DeploymentView], empty: str) -> str:
+    return table(
+        ("#", "started", "environment", "model", "from -> to", "outcome", "seconds", "cause", "commit", "reason"),
+        [
+            (
+                deployment.id,
+                local(deployment.started),
+                deployment.environment,
+                deployment.model,
+                change(deployment.from_version, deployment.to_version),
+                deployment.outcome,
+                deployment.seconds,
+                deployment.cause,
+                deployment.commit[:7],
+                first_line(deployment.reason or _override(deployment)),
+            )
+            for deployment in deployments
+        ],
+        empty=empty,
+    )
+
+
+def _override(deployment: DeploymentView) -> str:
+    return f"override: {deployment.override}" if deployment.override else ""

@@ -1,0 +1,110 @@
+"""``pinrail plan``: what would be done for the pins at the branch head, and why not more."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from receiver.cli.output import answer
+from receiver.cli.tables import change, table
+from receiver.core.errors import PinrailError
+from receiver.core.redact import Redactor
+from receiver.planning.assess import Assessment, assess
+from receiver.planning.observe import Observation, look
+from receiver.planning.status import reason_of, state_of
+from receiver.services import Services
+from receiver.settings import load_settings
+from receiver.wiring import build, open_database
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPlanView:
+    """What would be done about one slot."""
+
+    environment: str
+    model: str
+    old: int | None
+    """The last verified version."""
+    new: int | None
+    """The pinned version."""
+    verdict: str
+    """As ``state`` of ``pinrail status``."""
+    reason: str
+    """Why it is refused or waits, or what is special about it."""
+    actions: Sequence[str]
+    """In order; empty: nothing would be done."""
+    metrics_old: Mapping[str, float | None]
+    metrics_new: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """The plan of every slot: ``pinrail plan --json``."""
+
+    commit: str
+    """The commit whose pins are planned."""
+    stale: str | None
+    """Why this is the last fetched commit and not the branch head."""
+    plan: Sequence[SlotPlanView]
+
+
+def show_plan(*, as_json: bool) -> None:
+    """Print old and new version per slot, the metrics of both, the actions, and the reason for a refusal."""
+    settings = load_settings("pinrail_repo_url")
+    services = build(settings, open_database(settings))
+    seen = look(services)
+    slots = [_slot_plan(services, seen, assess(services, seen, slot)) for slot in seen.slots()]
+    view = PlanView(seen.snapshot.commit, seen.snapshot.stale, slots)
+    answer(Redactor(settings.secrets).within(view), _text, json_wanted=as_json)
+
+
+def _slot_plan(services: Services, seen: Observation, assessment: Assessment) -> SlotPlanView:
+    old = assessment.verified.version if assessment.verified else None
+    metrics = {version: _measured(services, assessment.slot.model, version) for version in {old, assessment.pinned}}
+    return SlotPlanView(
+        environment=assessment.slot.environment,
+        model=assessment.slot.model,
+        old=old,
+        new=assessment.pinned,
+        verdict=state_of(seen, assessment),
+        reason=reason_of(seen, assessment),
+        actions=[str(action) for action in assessment.actions],
+        metrics_old=metrics[old],
+        metrics_new=metrics[assessment.pinned],
+    )
+
+
+def _measured(services: Services, model: str, version: int | None) -> Mapping[str, float | None]:
+    """A version's metrics; a registry that cannot say is no reason to show nothing else."""
+    if version is None:
+        return {}
+    try:
+        return services.registry.metrics(model, version)
+    except PinrailError:
+        return {}
+
+
+def _text(view: PlanView) -> str:
+    stale = f" (stale: {view.stale})" if view.stale else ""
+    slots = table(
+        ("environment", "model", "old -> new", "verdict", "metrics old -> new"),
+        [
+            (slot.environment, slot.model, change(slot.old, slot.new), slot.verdict, _metrics(slot))
+            for slot in view.plan
+        ],
+    )
+    details = "\n".join(line for slot in view.plan for line in _details(slot))
+    return f"pins at {view.commit[:12]}{stale}\n{slots}" + (f"{details}\n" if details else "")
+
+
+def _details(slot: SlotPlanView) -> Iterator[str]:
+    if slot.reason or slot.actions:
+        yield f"\n{slot.environment}/{slot.model}: {slot.verdict}"
+    yield from (f"  {line}" for line in slot.reason.splitlines())
+    yield from (f"  {place}. {action}" for place, action in enumerate(slot.actions, 1))
+
+
+def _metrics(slot: SlotPlanView) -> str:
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4g}"
+
+    old, new = slot.metrics_old, slot.metrics_new
+    return "\n".join(f"{name} {number(old.get(name))} -> {number(new.get(name))}" for name in sorted({*old, *new}))
