@@ -74,12 +74,12 @@ class StatusBoard:
         with self._asking:
             seen = self._seen
             if seen is not None and (seen is not self._shown or time.monotonic() - self._at > FRESH_SECONDS):
-                self._report = report(self._services, refresh(self._services, seen))
+                self._report = status_report(self._services, refresh(self._services, seen))
                 self._shown, self._at = seen, time.monotonic()
             return self._report
 
 
-def report(services: Services, seen: Observation) -> StatusReport:
+def status_report(services: Services, seen: Observation) -> StatusReport:
     """Every slot's status in one observation."""
     slots = [_status(seen, assess(services, seen, slot)) for slot in seen.slots()]
     return StatusReport(seen.snapshot.commit, seen.snapshot.stale, slots)

@@ -12,7 +12,7 @@ from receiver.adapters.mlflow.local_server import running_mlflow
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.core.deployment import Outcome
 from receiver.planning.observe import look
-from receiver.planning.status import statuses
+from receiver.planning.status import status_report
 from receiver.reconciler.reconcile import reconcile
 from receiver.services import Services
 from serving.model.digest import digest_tree
@@ -86,7 +86,7 @@ def _look(services: Services) -> float:
 
 def _status(services: Services) -> float:
     began = time.perf_counter()
-    found = [row.state for row in statuses(services, look(services))]
+    found = [row.state for row in status_report(services, look(services)).slots]
     seconds = time.perf_counter() - began
     if found != ["in sync", "waiting"]:
         raise BenchError(f"staging and production are {found}")

@@ -76,31 +76,18 @@ def test_deliveries_say_which_job_they_joined_and_how_it_ended(world: World) -> 
 def test_plan_has_the_metrics_of_both_versions_and_says_the_same_in_a_table(world: World, versions: Versions) -> None:
     said = command(world, "plan", "plan")
     (slot,) = said["plan"]
-    assert (slot["old"], slot["new"], slot["verdict"], slot["actions"]) == (
-        versions.better,
-        versions.better,
-        "in sync",
-        [],
-    )
+    assert (slot["old"], slot["new"]) == (versions.better, versions.better)
+    assert (slot["verdict"], slot["actions"]) == ("in sync", [])
     assert slot["metrics_new"]["accuracy"] == slot["metrics_old"]["accuracy"]
     table = world.command("plan").stdout
     assert f"pins at {said['commit'][:12]}" in table
-    assert f"v{versions.better} -> v{versions.better}  in sync" in table
+    version = f"v{versions.better}"
+    assert f"{version} -> {version} in sync" in " ".join(table.split())
 
 
 def test_status_as_a_table_has_the_same_versions(world: World, versions: Versions) -> None:
     header, row = world.command("status").stdout.splitlines()
-    assert header.split() == [
-        "environment",
-        "model",
-        "pin",
-        "alias",
-        "stage",
-        "server",
-        "state",
-        "verified",
-        "reason",
-    ]
+    assert header.split()[:4] == ["environment", "model", "pin", "alias"]
     version = f"v{versions.better}"
     assert row.split()[:8] == ["staging", world.model, version, version, version, version, "in", "sync"]
 

@@ -49,11 +49,15 @@ class PlanView:
 def show_plan(*, as_json: bool) -> None:
     """Print old and new version per slot, the metrics of both, the actions, and the reason for a refusal."""
     settings = load_settings("pinrail_repo_url")
-    services = build(settings, open_database(settings))
+    view = plan_view(build(settings, open_database(settings)))
+    answer(Redactor(settings.secrets).within(view), _text, json_wanted=as_json)
+
+
+def plan_view(services: Services) -> PlanView:
+    """Look at the branch head, the registry and the servers, and plan every slot."""
     seen = look(services)
     slots = [_slot_plan(services, seen, assess(services, seen, slot)) for slot in seen.slots()]
-    view = PlanView(seen.snapshot.commit, seen.snapshot.stale, slots)
-    answer(Redactor(settings.secrets).within(view), _text, json_wanted=as_json)
+    return PlanView(seen.snapshot.commit, seen.snapshot.stale, slots)
 
 
 def _slot_plan(services: Services, seen: Observation, assessment: Assessment) -> SlotPlanView:

@@ -101,3 +101,13 @@ def test_the_list_of_commands_is_whole(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("COLUMNS", "80")
     assert pinrail(monkeypatch, "--help") == 0
     assert "..." not in capsys.readouterr().out.partition("Commands:")[2]
+
+
+def test_a_bug_exits_with_3_and_asks_for_a_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Journal, "recent", lambda *_: 1 / 0)
+    assert pinrail(monkeypatch, "history") == 3
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError" in said
+    assert "this is a bug in Pinrail; please report the lines above" in said

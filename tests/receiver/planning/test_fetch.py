@@ -8,7 +8,7 @@ import pytest
 from receiver.core.deployment import Outcome
 from receiver.core.errors import ArtifactsChanged
 from receiver.planning.observe import look
-from receiver.planning.status import SlotStatus, statuses
+from receiver.planning.status import SlotStatus, status_report
 from tests.support.flow import MODEL, Flow
 
 STAGING = "its artifacts are not here yet: the receiver downloads what is missing at its next look, and then decides"
@@ -22,7 +22,9 @@ def flow(tmp_path: Path) -> Flow:
 
 
 def status(flow: Flow, environment: str = "staging") -> SlotStatus:
-    return next(row for row in statuses(flow.services, look(flow.services)) if row.environment == environment)
+    return next(
+        row for row in status_report(flow.services, look(flow.services)).slots if row.environment == environment
+    )
 
 
 def outcomes(flow: Flow) -> list[Outcome]:
@@ -168,5 +170,5 @@ def test_a_registry_that_goes_away_before_the_download_is_asked_again_later(
     flow.pin(staging=1)
     seen = look(flow.services)
     flow.registry.reachable = False
-    assert {row.state for row in statuses(flow.services, seen)} == {"unknown"}
+    assert {row.state for row in status_report(flow.services, seen).slots} == {"unknown"}
     assert set(flow.run("timer").deferred) == {"the registry did not answer"}

@@ -15,10 +15,10 @@ from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from ml.registry.versions import write_evidence
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.admin.app import admin_app
-from receiver.cli.tables import show_plan, show_status
+from receiver.cli.commands.plan import plan_view
 from receiver.core.redact import Redactor
 from receiver.planning.observe import look
-from receiver.planning.status import StatusBoard, statuses
+from receiver.planning.status import StatusBoard, status_report
 from receiver.reconciler.reconcile import reconcile
 from receiver.services import Services
 from serving.model.loader import Cache
@@ -64,13 +64,12 @@ def register(url: str, model: str, files: Mapping[str, bytes], scratch: Path) ->
 
 
 def look_in_every_way(services: Services, flow: Flow) -> None:
-    """A table and JSON of plan and status, the dashboard, its data, metrics."""
-    for as_json in (False, True):
-        show_plan(services, as_json=as_json)
-        show_status(services, as_json=as_json)
+    """Plan and status, the dashboard, its data, metrics."""
+    plan_view(services)
+    status_report(services, look(services))
     board = StatusBoard(services)
     board.update(look(services))
-    app = admin_app(flow.database, board.rows, Redactor())
+    app = admin_app(flow.database, board.report, Redactor())
     asyncio.run(_open_pages(app))
 
 
@@ -107,6 +106,6 @@ def test_no_look_reads_or_downloads_an_artifact(fetched: bool, mlflow_server: st
             assert not reconcile(services, "timer").outcomes
         assert (downloads(proxy), artifacts_in(opened)) == ([], [])
         assert proxy.seen, "the registry was asked"
-        found = {row.environment: row.state for row in statuses(services, look(services))}
+        found = {row.environment: row.state for row in status_report(services, look(services)).slots}
     wanted = ("in sync", "waiting") if fetched else ("unfetched", "unfetched")
     assert (found["staging"], found["production"]) == wanted
