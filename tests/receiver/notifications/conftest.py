@@ -7,11 +7,11 @@ from tests.support.github_server import FakeGitHub
 
 
 @pytest.fixture
-def road(tmp_path: Path, github: FakeGitHub, url: str) -> GitHubScenario:
+def scenario(tmp_path: Path, github: FakeGitHub, url: str) -> GitHubScenario:
     """Version 1 is live in both environments, and GitHub knows."""
     scenario = GitHubScenario(tmp_path, url, github)
     scenario.register("long", "long", "long")
     scenario.pin(1, 1)
     scenario.run()
     scenario.deliver()
-    return road
+    return scenario

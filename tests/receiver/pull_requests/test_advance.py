@@ -21,7 +21,7 @@ SIX = PinChange(MODEL, 2, "production")
 
 
 @pytest.fixture
-def road(tmp_path: Path, github: FakeGitHub, url: str) -> PromotionScenario:
+def scenario(tmp_path: Path, github: FakeGitHub, url: str) -> PromotionScenario:
     """Version 1 is live everywhere, version 2 in staging."""
     scenario = PromotionScenario(tmp_path, url, github)
     scenario.register("long", "double")
@@ -29,7 +29,7 @@ def road(tmp_path: Path, github: FakeGitHub, url: str) -> PromotionScenario:
     scenario.run()
     scenario.pin(2, 1)
     scenario.run()
-    return road
+    return scenario
 
 
 def test_a_promotion_is_opened_with_everything_that_speaks_for_or_against_it(scenario: PromotionScenario) -> None:

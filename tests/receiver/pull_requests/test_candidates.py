@@ -80,7 +80,7 @@ class PromotionScenario:
 
 
 @pytest.fixture
-def road(tmp_path: Path) -> Iterator[PromotionScenario]:
+def scenario(tmp_path: Path) -> Iterator[PromotionScenario]:
     """Version 3 is pinned and live in staging."""
     with reviewing(tmp_path) as review:
         review.merge(review.flow.files(3, 1))

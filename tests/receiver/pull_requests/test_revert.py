@@ -44,7 +44,7 @@ class Reverting(GitHubScenario):
 
 
 @pytest.fixture
-def road(tmp_path: Path, github: FakeGitHub, url: str) -> Reverting:
+def scenario(tmp_path: Path, github: FakeGitHub, url: str) -> Reverting:
     scenario = Reverting(tmp_path, url, github)
     proposals = GitSource(scenario.origin.url, "main", tmp_path / "proposals.git")
     there = GitHub(proposals, Pulls(scenario.client), Statuses(scenario.client), "main", Redactor())
@@ -56,7 +56,7 @@ def road(tmp_path: Path, github: FakeGitHub, url: str) -> Reverting:
     scenario.pin(2, 1)
     scenario.run()
     scenario.deliver()
-    return road
+    return scenario
 
 
 def test_a_revert_stays_open_while_what_failed_is_pinned(scenario: Reverting) -> None:

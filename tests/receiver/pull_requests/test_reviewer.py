@@ -49,6 +49,16 @@ def test_a_look_at_what_stayed_the_same_costs_one_call(review: Review) -> None:
     assert review.hosted.calls[before:] == ["GET /repos/{owner}/{repo}/pulls"]
 
 
+def test_a_version_that_a_plan_needs_is_downloaded_once(review: Review) -> None:
+    before = list(review.flow.registry.fetches)
+    review.open(review.flow.files(2, 1))
+    review.open(review.flow.files(2, 2))
+    for _ in range(2):
+        review.look()
+        review.restart()
+    assert review.flow.registry.fetches[len(before) :] == [(MODEL, 2)]
+
+
 def test_a_receiver_that_starts_again_finds_its_comment_and_adds_none(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
     review.look()

@@ -18,14 +18,14 @@ require_description()
 
 
 @pytest.fixture
-def road(tmp_path: Path, github: FakeGitHub, url: str) -> PromotionScenario:
+def scenario(tmp_path: Path, github: FakeGitHub, url: str) -> PromotionScenario:
     """Versions 1, 2 and 3 were live in staging, one after another."""
     scenario = PromotionScenario(tmp_path, url, github)
     scenario.register("long", "long", "long")
     for version in (1, 2, 3):
         scenario.pin(version, 1)
         scenario.run()
-    return road
+    return scenario
 
 
 def test_the_default_is_the_version_verified_before_the_pinned_one(scenario: PromotionScenario) -> None:
