@@ -1,1 +1,1 @@
-"""The admin listener: dashboard, JSON, health and metrics, all read from the state. Nothing is changed here."""
+"""The admin listener: dashboard, JSON API, health and metrics. It only reads."""

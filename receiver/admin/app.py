@@ -1,4 +1,4 @@
-"""The admin listener: dashboard, JSON, health and metrics. Every route only reads."""
+"""The admin listener's routes: dashboard, JSON API, health and metrics. All of them only read."""
 
 import sqlite3
 from collections.abc import Callable
@@ -24,9 +24,9 @@ from receiver.planning.status import StatusReport
 
 STATIC = Path(__file__).parent / "static"
 SHOWN = 20  # rows of each table on the page
-OVERDUE_SECONDS = 60.0  # a due job that nobody has begun for so long means that the worker is gone or stuck
+OVERDUE_SECONDS = 60.0  # a job due for so long and not started means that the worker is dead or stuck
 
-# Only ourselves, whatever text might be smuggled into a page.
+# The browser loads nothing from elsewhere and runs no inline script, even if foreign text got into a page as markup.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
     " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -34,7 +34,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-# A name that a stranger's web site points at 127.0.0.1 must not read what is said here (DNS rebinding).
+# Only these host names: a foreign site's name that resolves to 127.0.0.1 must not read the answers (DNS rebinding).
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -43,7 +43,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 def admin_config(
     database: Database, report: Callable[[], StatusReport], port: int, redact: Redactor | None = None
 ) -> uvicorn.Config:
-    """How the admin listener is run, on ``127.0.0.1`` alone: it knows no passwords."""
+    """The listener's configuration, on ``127.0.0.1`` only: it has no authentication."""
     return uvicorn.Config(
         admin_app(database, report, redact or Redactor()),
         host="127.0.0.1",
@@ -59,7 +59,7 @@ def admin_config(
 
 
 def admin_app(database: Database, report: Callable[[], StatusReport], redact: Redactor) -> FastAPI:
-    """The app; ``report`` asks registry and servers, and raises PinrailError where it cannot."""
+    """The app. ``report`` observes registry and servers; it raises PinrailError if it cannot."""
     records = StateQueries(database)
     queries = AdminQueries(Journal(database), records, report, redact)
     metrics = Exposition(StateCollector(records, queries))
@@ -104,15 +104,15 @@ def admin_app(database: Database, report: Callable[[], StatusReport], redact: Re
 
 
 def readiness(records: StateQueries, queries: AdminQueries) -> dict[str, str]:
-    """What has to work before this receiver can deploy anything, each ``ok`` or why not."""
+    """What must work before this receiver can deploy: each check is ``ok`` or the reason why not."""
     try:
         overdue = records.overdue_seconds()
-        looked = records.last_job() is not None
+        has_run = records.last_job() is not None
     except sqlite3.Error as error:
         return {"state": f"the state file cannot be read: {error}"}
-    worker = "ok" if looked else "has not looked at the branch yet"
+    worker = "ok" if has_run else "has not looked at the branch yet"
     if overdue > OVERDUE_SECONDS:
-        worker = f"a job has been due for {overdue:.0f} s and nobody has begun it"
+        worker = f"a job has been due for {overdue:.0f} s and is not started"
     view = queries.environments()
     unknown = next((row.reason for row in view.environments if row.state == "unknown"), None)
     return {"state": "ok", "worker": worker, "world": view.problem or unknown or "ok"}

@@ -1,4 +1,4 @@
-"""Prometheus metrics, counted from the state file at each scrape: a restart of the receiver resets nothing."""
+"""Prometheus metrics, counted from the state file at each scrape, so a restart resets nothing."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,27 +11,27 @@ from receiver.admin.queries import AdminQueries
 
 
 class StateCollector(Collector):
-    """Turns what is recorded, and what is true now, into metric families."""
+    """Turns records and the present status into metric families."""
 
     def __init__(self, records: StateQueries, queries: AdminQueries) -> None:
         self._records = records
         self._queries = queries
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: registering must not scrape."""
+        """Nothing: registration must not scrape."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Read everything anew."""
+        """Read everything again."""
         yield _counter(
             "pinrail_deployments",
-            "Deployments, by how they ended.",
+            "Ended deployments, by outcome.",
             ("environment", "model", "outcome"),
             self._records.deployment_counts(),
         )
         yield _counter(
             "pinrail_deliveries",
-            "Webhook deliveries that were stored.",
+            "Stored webhook deliveries.",
             ("sender", "verdict"),
             self._records.delivery_counts(),
         )
@@ -44,19 +44,21 @@ class StateCollector(Collector):
             jobs.add_metric(count.labels, count.value)
         yield jobs
         overdue = self._records.overdue_seconds()
-        yield GaugeMetricFamily("pinrail_job_overdue_seconds", "How long a due job has not been begun.", overdue)
+        yield GaugeMetricFamily(
+            "pinrail_job_overdue_seconds", "How long a due job has waited to be started.", overdue
+        )
         unsent = self._records.unsent()
-        yield GaugeMetricFamily("pinrail_outbox_unsent", "Messages that are still to be delivered.", unsent)
-        held = len(self._queries.quarantined())
-        yield GaugeMetricFamily("pinrail_quarantined", "Versions in quarantine.", held)
+        yield GaugeMetricFamily("pinrail_outbox_unsent", "Messages not yet delivered.", unsent)
+        quarantined = len(self._queries.quarantined())
+        yield GaugeMetricFamily("pinrail_quarantined", "Versions in quarantine.", quarantined)
 
     def _environments(self) -> Iterable[Metric]:
         view = self._queries.environments()
         slot = ("environment", "model")
         versions = GaugeMetricFamily(
-            "pinrail_version", "The version that each source of truth names; 0: none.", labels=(*slot, "source")
+            "pinrail_version", "The version in each source of truth; 0: none.", labels=(*slot, "source")
         )
-        in_sync = GaugeMetricFamily("pinrail_in_sync", "1 where pin, registry and server agree.", labels=slot)
+        in_sync = GaugeMetricFamily("pinrail_in_sync", "1 if pin, registry and server agree.", labels=slot)
         for row in view.environments:
             names = (row.environment, row.model)
             sources = {"pin": row.pinned, "registry": row.alias_version, "server": row.serving_version}
@@ -66,7 +68,7 @@ class StateCollector(Collector):
         yield versions
         yield in_sync
         yield GaugeMetricFamily(
-            "pinrail_truth_known", "1 where registry and servers could be asked.", float(view.problem is None)
+            "pinrail_truth_known", "1 if registry and servers could be observed.", float(view.problem is None)
         )
 
 
@@ -79,7 +81,7 @@ class Exposition:
         ProcessCollector(registry=self._registry)
 
     def __call__(self) -> bytes:
-        """What a scrape gets."""
+        """The answer to a scrape."""
         return generate_latest(self._registry)
 
 

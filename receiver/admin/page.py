@@ -1,4 +1,4 @@
-"""Renders the dashboard. Autoescaping is on: what somebody wrote is text here, whatever it looks like."""
+"""Renders the dashboard. Autoescaping is on, so foreign text never becomes markup."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 
-# How a state looks; what is not named here is neutral.
+# The colour of each state; others are neutral.
 TONES = {
     "in sync": "good",
     "live": "good",
@@ -43,7 +43,7 @@ TONES = {
 
 
 def render(queries: AdminQueries, shown: int) -> str:
-    """The whole page; tables have ``shown`` rows at most."""
+    """The whole page, with at most ``shown`` rows per table."""
     view = queries.environments()
     return _TEMPLATES.get_template("dashboard.html").render(
         problem=view.problem,
@@ -57,20 +57,20 @@ def render(queries: AdminQueries, shown: int) -> str:
 
 
 def summary(rows: Sequence[SlotStatus], problem: str | None) -> tuple[str, str]:
-    """The whole in one tone and one phrase, the worst first."""
+    """The overall state as (tone, phrase): the worst slot decides."""
     states = [row.state for row in rows]
     if "needs-human" in states:
         return "alarm", "needs a human"
     if problem:
-        return "warn", "the world cannot be asked"
+        return "warn", "registry or servers cannot be observed"
     if not states:
         return "neutral", "nothing is pinned yet"
-    odd = [state for state in states if state != "in sync"]
-    if not odd:
+    off = [state for state in states if state != "in sync"]
+    if not off:
         return "good", "everything is in sync"
-    tones = [TONES.get(state, "neutral") for state in odd]
+    tones = [TONES.get(state, "neutral") for state in off]
     worst = next(tone for tone in ("bad", "warn", "busy", "neutral") if tone in tones)
-    return worst, f"{len(odd)} of {len(states)} not in sync"
+    return worst, f"{len(off)} of {len(states)} not in sync"
 
 
 def _ago(moment: str | float | None) -> str:

@@ -1,6 +1,6 @@
 """What the admin listener shows, gathered from the state file and from registry and servers.
 
-Everything that somebody outside may have written passes through the redactor on its way out.
+Text that may come from outside passes through the redactor.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from receiver.planning.status import StatusReport
 
 
 class AdminQueries:
-    """Answers the admin listener's questions. Safe to ask from several threads."""
+    """The admin listener's queries. Thread-safe."""
 
     def __init__(
         self, journal: Journal, records: StateQueries, report: Callable[[], StatusReport], redact: Redactor
@@ -33,7 +33,7 @@ class AdminQueries:
         self._last = StatusReport()
 
     def environments(self) -> EnvironmentsView:
-        """Every slot as it is now or, with ``problem``, as it was when registry and servers last answered."""
+        """The present status of every slot or, with ``problem``, the last one that could be observed."""
         try:
             self._last = self._report()
         except PinrailError as error:
@@ -53,11 +53,11 @@ class AdminQueries:
         return [replace(entry, reason=self._redact.lines(entry.reason)) for entry in self._journal.quarantined()]
 
     def jobs(self) -> list[JobRow]:
-        """The job that runs, the one that waits, and the last one if it failed."""
-        at_hand = self._records.jobs_at_hand()
+        """The running and the waiting job, and the last one if it failed."""
+        current = self._records.current_jobs()
         last = self._records.last_job()
         failed = [last] if last is not None and last.state == "dead" else []
-        return [replace(job, note=self._redact.line(job.note)) for job in [*at_hand, *failed]]
+        return [replace(job, note=self._redact.line(job.note)) for job in [*current, *failed]]
 
     def _delivery(self, row: DeliveryRow) -> DeliveryRow:
         job_note = None if row.job_note is None else self._redact.line(row.job_note)

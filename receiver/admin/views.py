@@ -71,7 +71,7 @@ class EnvironmentsView:
     stale: str | None
     """Why this is the last fetched commit and not the branch head."""
     problem: str | None
-    """Why registry and servers cannot be asked; what is shown is then the last answer."""
+    """Why registry and servers cannot be observed; the slots are then those of the last observation."""
     environments: Sequence[SlotStatus]
     status: Sequence[SlotStatus]
     """The same as ``environments``, whose earlier name this is."""

@@ -1,6 +1,6 @@
-"""The command line: one small function per command; the work is done elsewhere, and imported late.
+"""The command line: one small function per command.
 
-``pinrail --help`` must answer at once, so nothing heavy is imported at the top.
+What a command does is imported inside it: ``pinrail --help`` must answer at once.
 """
 
 from datetime import datetime
@@ -27,7 +27,7 @@ def demo(
     *,
     once: Annotated[bool, typer.Option("--once", help="Stop everything at the end instead of staying up.")] = False,
 ) -> None:
-    """The whole story on this machine, from training to a rollback."""
+    """Run the whole flow on this machine, from training to a rollback."""
     from receiver.cli.demo.story import tell
 
     tell(once=once)
@@ -53,9 +53,9 @@ def build(
     *,
     push: Annotated[str | None, typer.Option(help="Push to REGISTRY/NAME and print the name by digest.")] = None,
 ) -> None:
-    """Build the model servers' image, if it is not there yet.
+    """Build the model servers' image, unless it exists.
 
-    Prints its name, which says what is in it: this source tree's packages and code.
+    Prints its name, a digest of this source tree's packages and code.
     """
     from receiver.adapters.docker import Docker
     from receiver.targets.compose.build import build_image, push_image
@@ -67,18 +67,18 @@ def build(
 
 @app.command()
 def down() -> None:
-    """End every model server. Nothing is forgotten: the next ``up`` starts the same versions."""
-    from receiver.cli.commands.down import end_all
+    """Stop every model server. Records stay: the next ``up`` starts the same versions."""
+    from receiver.cli.commands.down import stop_servers
     from receiver.settings import load_settings
 
-    typer.echo(end_all(load_settings()))
+    typer.echo(stop_servers(load_settings()))
 
 
 @app.command()
 def plan(*, json: Json = False) -> None:
-    """What would be done for the pins, and why not more.
+    """Show what the receiver would do for the pins, and why not more.
 
-    Looks at the branch head, the registry and the servers; changes nothing.
+    Reads the branch head, the registry and the servers; changes nothing.
     """
     from receiver.cli.commands.plan import show_plan
 
@@ -87,7 +87,7 @@ def plan(*, json: Json = False) -> None:
 
 @app.command()
 def status(*, json: Json = False) -> None:
-    """Pin, registry and server of every model, side by side."""
+    """Compare pin, registry and server of every model."""
     from receiver.cli.commands.status import show_status
 
     show_status(as_json=json)
@@ -101,7 +101,7 @@ def history(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     json: Json = False,
 ) -> None:
-    """Every deployment: what, why, how it ended."""
+    """List deployments: what, why, and how each ended."""
     from receiver.cli.commands.history import show_history
 
     show_history(environment, model, limit=limit, as_json=json)
@@ -113,7 +113,7 @@ def live(
     at: Annotated[datetime | None, typer.Option(help="A time, e.g. 2026-11-23T14:00; local unless it says.")] = None,
     json: Json = False,
 ) -> None:
-    """Which versions were verified live at a time, or now."""
+    """Show which versions were verified live at a time, or now."""
     from receiver.cli.commands.live import show_live
 
     show_live(at, as_json=json)
@@ -129,8 +129,8 @@ def promote(
 ) -> None:
     """Open a pull request that pins a version, if it may go there.
 
-    Asks what the receiver would ask: gate, evidence, signature. Without GITHUB_TOKEN it pushes the branch and prints
-    the link.
+    Checks what the receiver would check: gate, evidence, signature. Without GITHUB_TOKEN it pushes the branch and
+    prints the link.
     """
     from receiver.cli.commands.promote import show_promotion
     from receiver.pull_requests.promotion import PinChange
@@ -145,10 +145,10 @@ def rollback(
     *,
     to: Annotated[int | None, typer.Option(min=1, help="The version; default: the one verified before.")] = None,
     now: Annotated[bool, typer.Option("--now", help="Put it back first, and hold what is pinned.")] = False,
-    reason: Annotated[str, typer.Option(help="Why, for those who review it.")] = "rolled back by hand",
+    reason: Annotated[str, typer.Option(help="Why, for the reviewers.")] = "rolled back by hand",
     json: Json = False,
 ) -> None:
-    """Open a pull request that pins an earlier version again."""
+    """Open a pull request that pins an earlier version."""
     from receiver.cli.commands.rollback import RollbackRequest, roll_back
     from receiver.core.state import Slot
 
@@ -161,7 +161,7 @@ def check(
         Path, typer.Argument(metavar="DIRECTORY", help="The folder that holds environments/.")
     ] = Path(),
 ) -> None:
-    """Read the pins of a work tree, and say what is wrong with them."""
+    """Validate the pins of a work tree."""
     from receiver.cli.commands.check import check_pins
 
     typer.echo(check_pins(directory))
@@ -169,7 +169,7 @@ def check(
 
 @app.command()
 def doctor(*, json: Json = False) -> None:
-    """What is missing for a working set-up, and what to do about it."""
+    """Check the set-up, and say what to do about what is missing."""
     from receiver.cli.doctor.examination import examine
     from receiver.cli.doctor.report import report
 
@@ -181,7 +181,7 @@ def retry(
     environment: Annotated[str | None, typer.Argument(metavar="ENVIRONMENT", help="Only this environment.")] = None,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
 ) -> None:
-    """Lift the quarantine of what failed, and look again."""
-    from receiver.cli.commands.retry import lift_and_look
+    """Lift the quarantine of what failed, and reconcile again."""
+    from receiver.cli.commands.retry import lift_quarantine
 
-    typer.echo(lift_and_look(environment, model))
+    typer.echo(lift_quarantine(environment, model))

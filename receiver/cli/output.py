@@ -1,4 +1,4 @@
-"""A command's answer on standard output: JSON for programs or text for people, of the same view."""
+"""A command's answer on standard output: one view, as JSON for programs or text for people."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Tables for people: whole at any width. What has no room beside stands beneath."""
+"""Text tables that lose nothing in a narrow terminal: columns that do not fit stand beneath their row."""
 
 import shutil
 import sys
@@ -14,15 +14,15 @@ INDENT = "    "
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing yet") -> str:
-    """A table as wide as the terminal at most, or ``empty`` where it has no rows."""
+    """A table no wider than the terminal, or ``empty`` without rows."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     return layout(header, rows, width) if rows else f"{empty}\n"
 
 
 def layout(header: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None) -> str:
-    """A table of at most ``width`` characters, as wide as it needs to be if None.
+    """A table of at most ``width`` characters; None: as wide as needed.
 
-    Columns that have no room stand beneath their row, the last one without its name.
+    Columns that do not fit stand beneath their row, the last one without its name.
     """
     cells = [["-" if cell is None else plain_lines(str(cell)) for cell in row] for row in rows]
     wide = [
@@ -52,7 +52,7 @@ def _beneath(text: str, width: int) -> Iterator[str]:
 
 
 def version(number: int | None) -> str:
-    """A version as people write it."""
+    """A version, such as v6."""
     return "-" if number is None else f"v{number}"
 
 
@@ -62,5 +62,5 @@ def change(old: int | None, new: int | None) -> str:
 
 
 def first_line(text: str) -> str:
-    """The first line; the rest is for those who ask for JSON."""
+    """The first line; ``--json`` has the rest."""
     return text.partition("\n")[0]

@@ -1,4 +1,4 @@
-"""One SQLite file for the receiver's memory: WAL, and on disk before anyone is told."""
+"""The receiver's state in one SQLite file: WAL mode, and each commit is on disk when it returns."""
 
 import sqlite3
 import threading
@@ -23,9 +23,9 @@ class Database:
         self.path = path
         self._local = threading.local()
         self._opened: dict[threading.Thread, sqlite3.Connection] = {}
-        # SQLite lets whoever finds the file locked sleep for up to a tenth of a second, and ask again: our threads
-        # wait for each other here, so that only other processes can make them sleep.
-        self._turn = threading.Lock()
+        # On a locked file SQLite sleeps for up to 0.1 s between attempts. Our threads wait for each other here
+        # instead, so only other processes can make them sleep.
+        self._write_lock = threading.Lock()
         create_or_require(path)
         with state_errors(path):
             self.connection()
@@ -35,15 +35,15 @@ class Database:
         existing: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if existing is not None:
             return existing
-        # Each thread keeps to its own; the check is off so that close() may close them all.
+        # Each thread uses only its own connection; the check is off so that close() may close them all.
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         for setting in SETTINGS:
             connection.execute(f"PRAGMA {setting}")
         self._local.connection = connection
         for ended in [thread for thread in list(self._opened) if not thread.is_alive()]:
-            with suppress(KeyError):  # another thread did it
-                self._opened.pop(ended).close()  # a listener's threads come and go
+            with suppress(KeyError):  # another thread has closed it
+                self._opened.pop(ended).close()  # listeners start and end threads
         self._opened[threading.current_thread()] = connection
         return connection
 
@@ -54,8 +54,10 @@ class Database:
         Raises:
             Retryable: the file is locked by another process, or the disk is full, read-only or damaged.
         """
-        if not self._turn.acquire(timeout=BUSY_SECONDS):
-            raise Retryable(f"the state database {self.path} cannot be written: a thread of ours holds it")
+        if not self._write_lock.acquire(timeout=BUSY_SECONDS):
+            raise Retryable(
+                f"the state database {self.path} cannot be written: another thread of this receiver holds it"
+            )
         try:
             connection = self.connection()
             connection.execute("BEGIN IMMEDIATE")
@@ -67,13 +69,13 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
-            raise  # a bug of ours
+            raise  # a bug, not the outside
         except sqlite3.Error as error:
             raise Retryable(f"the state database {self.path} cannot be written: {error}") from error
         finally:
-            self._turn.release()
+            self._write_lock.release()
 
     def close(self) -> None:
-        """Close the connections of all threads; none of them may use the database afterwards."""
+        """Close all threads' connections; none may use the database afterwards."""
         while self._opened:
             self._opened.popitem()[1].close()

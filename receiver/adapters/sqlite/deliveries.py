@@ -1,7 +1,7 @@
-"""Deliveries and the jobs that they ask for, in one transaction each batch, on disk before anybody is answered.
+"""Stores webhook deliveries and the jobs that they request. Both are on disk before the sender gets an answer.
 
-One thread writes. What arrives while it waits for the disk goes into the next transaction together, so a burst
-costs a few commits and not a thousand.
+One thread writes. Deliveries that arrive while it waits for the disk share the next transaction, so a burst of a
+thousand costs a few commits.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ from receiver.core.errors import Retryable
 log = logging.getLogger(__name__)
 
 BATCH = 256
-# Less than the 10 s that GitHub waits: it should hear from us that it has to be delivered again.
-PATIENCE_SECONDS = 7.0
-KEEP_SECONDS = 90 * 86_400.0  # GitHub delivers again for 3 days; the rest is for people who look back
-# A job in one of these states has looked, or will look, for this delivery.
+# Less than the 10 s that GitHub waits: our 503 tells it that the delivery failed.
+ACCEPT_SECONDS = 7.0
+KEEP_SECONDS = 90 * 86_400.0  # GitHub redelivers for 3 days; the rest is for people
+# A job in one of these states has served the delivery, or will.
 _SERVED: Final = ("queued", "leased", "done")
 
 _Entry = tuple[Delivery, "Future[None]"]
 
 
 class Inbox:
-    """Start it before the first delivery; :meth:`close` writes what has come in and ends the thread."""
+    """The writer of deliveries. Create it before the first delivery; :meth:`close` writes the rest and stops."""
 
     def __init__(self, database: Database, jobs: Queue) -> None:
         self._database = database
@@ -41,24 +41,25 @@ class Inbox:
         self._writer.start()
 
     async def accept(self, delivery: Delivery) -> None:
-        """Store a delivery, and the job that it asks for; both are on disk when this returns.
+        """Store a delivery and the job that it requests; both are on disk when this returns.
 
-        The same delivery again asks for nothing while its job waits, runs or is done, and asks again where its job
-        failed.
+        A repeated delivery requests nothing while its job waits, runs or is done, and a new job if its job failed.
 
         Raises:
-            Retryable: it is not stored, or nobody knows in time whether it is.
+            Retryable: it was not stored, or not confirmed in time.
         """
         written: Future[None] = Future()
         self._waiting.put((delivery, written))
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(ACCEPT_SECONDS):
                 await asyncio.wrap_future(written)
         except TimeoutError as error:
-            raise Retryable(f"the state database {self._database.path} did not take it in time") from error
+            raise Retryable(
+                f"the state database {self._database.path} did not store it within {ACCEPT_SECONDS:g} s"
+            ) from error
 
     def close(self) -> None:
-        """Write what has come in, then stop."""
+        """Write what has arrived, then stop."""
         self._waiting.put(None)
         self._writer.join()
 
@@ -68,7 +69,7 @@ class Inbox:
             entry = self._waiting.get()
             batch: list[_Entry] = []
             while entry is not None:
-                # Running or not: a caller that gave up waiting takes nothing back.
+                # Cancelled by a caller that has timed out: not stored. From here on it cannot be cancelled.
                 if entry[1].set_running_or_notify_cancel():
                     batch.append(entry)
                 if len(batch) == BATCH or self._waiting.empty():
@@ -82,35 +83,35 @@ class Inbox:
             return
         try:
             with self._database.transaction() as db:
-                news = [self._store(db, delivery) for delivery, _ in batch]
+                requested = [self._store(db, delivery) for delivery, _ in batch]
                 db.execute("DELETE FROM deliveries WHERE received_at < ?", (time.time() - KEEP_SECONDS,))
         except Retryable as error:
-            _tell(batch, error)
+            _resolve(batch, error)
         except Exception as error:
             if len(batch) == 1:
-                log.exception("delivery %s could not be stored: a bug", batch[0][0].id)
-                _tell(batch, Retryable(f"not stored: {type(error).__name__}"))
-            else:  # one that cannot be stored must not take the others with it
+                log.exception("delivery %s cannot be stored; this is a bug", batch[0][0].id)
+                _resolve(batch, Retryable(f"not stored: {type(error).__name__}"))
+            else:  # one bad delivery must not fail the others
                 for entry in batch:
                     self._write([entry])
         else:
-            if any(news):
+            if any(requested):
                 self._jobs.wake()
-            _tell(batch, None)
+            _resolve(batch, None)
 
     def _store(self, db: sqlite3.Connection, delivery: Delivery) -> bool:
-        """Whether the delivery asked for a job."""
+        """Whether the delivery requested a job."""
         known = db.execute(
             "SELECT jobs.state FROM deliveries LEFT JOIN jobs ON jobs.id = job WHERE deliveries.id = ?",
             (delivery.id,),
         ).fetchone()
         if known is not None and (known["state"] is None or known["state"] in _SERVED):
             return False
-        wanted = delivery.verdict.kind is DeliveryKind.ACCEPTED
-        job = self._jobs.join(db, delivery.cause) if wanted else None
+        accepted = delivery.verdict.kind is DeliveryKind.ACCEPTED
+        job = self._jobs.join(db, delivery.cause) if accepted else None
         if known is not None:
             db.execute("UPDATE deliveries SET job = ? WHERE id = ?", (job, delivery.id))
-            return wanted
+            return accepted
         db.execute(
             "INSERT INTO deliveries (id, sender, event, received_at, body, verdict, note, job)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -125,10 +126,10 @@ class Inbox:
                 job,
             ),
         )
-        return wanted
+        return accepted
 
 
-def _tell(batch: list[_Entry], error: Exception | None) -> None:
+def _resolve(batch: list[_Entry], error: Exception | None) -> None:
     for _, written in batch:
         if error is None:
             written.set_result(None)

@@ -1,4 +1,4 @@
-"""What intake, queue and outbox have recorded, for people and tools to look at. Nothing is written here."""
+"""Read-only queries on deliveries, jobs, outbox and deployments, for the dashboard, API and metrics."""
 
 import time
 from collections.abc import Sequence
@@ -47,14 +47,14 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many rows share these labels."""
+    """The number of rows with these labels."""
 
     labels: Sequence[str]
     value: int
 
 
 class StateQueries:
-    """Reads from any thread, beside whoever writes."""
+    """Reads from any thread, concurrently with writers."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -71,17 +71,17 @@ class StateQueries:
         )
         return [DeliveryRow(**{**row, "received": iso(row["received"])}) for row in rows]
 
-    def jobs_at_hand(self) -> list[JobRow]:
-        """The job that runs and the one that waits, if any."""
+    def current_jobs(self) -> list[JobRow]:
+        """The running and the waiting job, if any."""
         return self._jobs("state IN ('leased', 'queued', 'retry') ORDER BY id")
 
     def last_job(self) -> JobRow | None:
-        """The job that ended last, whichever way."""
+        """The job that ended last, in any state."""
         return next(iter(self._jobs("ended_at IS NOT NULL ORDER BY ended_at DESC, id DESC LIMIT 1")), None)
 
     def overdue_seconds(self) -> float:
-        """For how long a job has been due while none was running; 0 where the worker keeps up."""
-        jobs = self.jobs_at_hand()
+        """How long a job has been due with no other running; 0 while the worker keeps up."""
+        jobs = self.current_jobs()
         if not jobs or any(job.state == "leased" for job in jobs):
             return 0.0
         last = self.last_job()
@@ -97,13 +97,13 @@ class StateQueries:
         return self._counts("SELECT state, count(*) FROM jobs GROUP BY 1")
 
     def deployment_counts(self) -> list[Count]:
-        """Deployments that have ended, by environment, model and outcome."""
+        """Ended deployments by environment, model and outcome."""
         return self._counts(
             "SELECT environment, model, state, count(*) FROM deployments WHERE ended_at IS NOT NULL GROUP BY 1, 2, 3"
         )
 
     def unsent(self) -> int:
-        """Messages that are still to be delivered."""
+        """The number of messages not yet delivered or given up."""
         [row] = self._all("SELECT count(*) FROM outbox WHERE sent_at IS NULL AND given_up_at IS NULL")
         return int(row[0])
 

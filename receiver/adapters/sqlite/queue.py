@@ -1,7 +1,7 @@
-"""The queue in SQLite: at most one job waits and at most one runs.
+"""The job queue in SQLite: at most one job waits and at most one runs.
 
-Every job is the same job, "look at the branch head and make it so". One that has not begun therefore serves everybody
-who asks meanwhile, and whoever asks while one runs gets one that begins later.
+Every job is the same: reconcile with the branch head. A job that waits therefore serves every request that arrives
+meanwhile; a request that arrives while a job runs gets a new job.
 """
 
 import sqlite3
@@ -13,9 +13,9 @@ from receiver.adapters.sqlite.database import Database
 from receiver.core.redact import Redactor
 
 MAX_CRASHES = 3
-# The longest retry. A job that says it must wait longer has met a clock that jumped: it is due.
+# The longest retry delay. A job with a later time is due at once: the clock has jumped.
 MAX_DELAY_SECONDS = 3600.0
-# A timer's look may wait for a retry that is due later; whoever else asks has news.
+# A timer does not bring a waiting retry forward; every other cause may have changed what the retry waits for.
 PATIENT_CAUSES = frozenset({"timer"})
 NOTE_CHARACTERS = 1000
 KEEP_SECONDS = 7 * 86_400.0  # a timer alone makes 1,440 jobs a day
@@ -25,16 +25,16 @@ _WAITING = "state IN ('queued', 'retry')"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A leased job. Whoever claimed it ends it with exactly one of done, retry and bury."""
+    """A leased job. Its holder ends it with exactly one of done, retry and bury."""
 
     id: int
-    causes: tuple[str, ...]  # of everybody who joined it, the first one first
-    attempts: int  # how often it was begun, this time included
-    crashes: int  # how often the receiver died at it
+    causes: tuple[str, ...]  # of all requests that joined it, in order
+    attempts: int  # started this many times, this time included
+    crashes: int  # the receiver died this many times while it ran
 
     @property
     def cause(self) -> str:
-        """All causes as one text."""
+        """All causes, joined by commas."""
         return ",".join(self.causes)
 
 
@@ -44,10 +44,10 @@ class Queue:
     def __init__(self, database: Database, redact: Redactor | None = None) -> None:
         self._database = database
         self._redact = redact or Redactor()
-        self._news = threading.Event()
+        self._woken = threading.Event()
 
     def enqueue(self, cause: str) -> int:
-        """Ask for a look; returns the id of the job that will take it."""
+        """Request a reconciliation; returns the id of the job that will do it."""
         with self._database.transaction() as db:
             job = self.join(db, cause)
         self.wake()
@@ -75,8 +75,8 @@ class Queue:
         return int(waiting["id"])
 
     def claim(self) -> Job | None:
-        """Lease the job that waits, if it is due and no other runs."""
-        if self._seconds_until_due() > 0:  # a look without the write lock, which most calls need not take
+        """Lease the waiting job, if it is due and no other runs."""
+        if self._seconds_until_due() > 0:  # read first: most calls need no write lock
             return None
         now = time.time()
         with self._database.transaction() as db:
@@ -90,25 +90,25 @@ class Queue:
         return Job(row["id"], tuple(row["cause"].split(",")), row["attempts"], row["crashes"]) if row else None
 
     def done(self, job: Job, note: str = "") -> None:
-        """The job was carried out; what came of it stands in the deployments."""
+        """End a job that has run; the deployments record its outcomes."""
         self._end(job, "done", note)
 
     def bury(self, job: Job, note: str) -> None:
-        """The job cannot be carried out, and trying again will not help."""
+        """End a job that cannot succeed by a retry."""
         self._end(job, "dead", note)
 
     def retry(self, job: Job, after_seconds: float, note: str) -> None:
-        """Let the job wait and be tried again; where a newer one waits already, that one serves instead."""
+        """Let the job wait for another attempt; if a newer job already waits, that one supersedes it."""
         with self._database.transaction() as db:
             newer = db.execute(f"SELECT id FROM jobs WHERE {_WAITING}").fetchone()  # noqa: S608 - a constant
             if newer is not None:
                 _finish(db, job, "superseded", f"job {newer['id']} takes over: {self._note(note)}")
             else:
                 due = time.time() + min(max(after_seconds, 0.0), MAX_DELAY_SECONDS)
-                _leave(db, job, "state = 'retry', not_before = ?, note = ?", (due, self._note(note)))
+                _end_lease(db, job, "state = 'retry', not_before = ?, note = ?", (due, self._note(note)))
 
     def recover(self, max_crashes: int = MAX_CRASHES) -> Job | None:
-        """At start: what a receiver that died had leased waits again; after ``max_crashes`` it is buried."""
+        """At start: queue again the job that a dead receiver had leased; bury it after ``max_crashes``."""
         with self._database.transaction() as db:
             row = db.execute(
                 "UPDATE jobs SET crashes = crashes + 1 WHERE state = 'leased' RETURNING id, cause, attempts, crashes"
@@ -118,22 +118,22 @@ class Queue:
             job = Job(row["id"], tuple(row["cause"].split(",")), row["attempts"], row["crashes"])
             newer = db.execute(f"SELECT id FROM jobs WHERE {_WAITING}").fetchone()  # noqa: S608 - a constant
             if job.crashes >= max_crashes:
-                _finish(db, job, "dead", f"the receiver died {job.crashes} times while it worked on this")
+                _finish(db, job, "dead", f"the receiver died {job.crashes} times while it ran this job")
             elif newer is not None:
                 _finish(db, job, "superseded", f"job {newer['id']} takes over: the receiver died")
             else:
-                note = f"queued again: the receiver died while it worked on this ({job.crashes} of {max_crashes})"
-                _leave(db, job, "state = 'queued', not_before = ?, note = ?", (time.time(), note))
+                note = f"queued again: the receiver died while it ran this job ({job.crashes} of {max_crashes})"
+                _end_lease(db, job, "state = 'queued', not_before = ?, note = ?", (time.time(), note))
         return job
 
     def wait(self, seconds: float) -> None:
-        """Return when there is news, a job is due or ``seconds`` (monotonic) have passed, whichever is first."""
-        self._news.wait(max(0.0, min(seconds, self._seconds_until_due())))
-        self._news.clear()
+        """Return on :meth:`wake`, when a job is due or after ``seconds`` (monotonic), whichever comes first."""
+        self._woken.wait(max(0.0, min(seconds, self._seconds_until_due())))
+        self._woken.clear()
 
     def wake(self) -> None:
-        """End a :meth:`wait`, also one that is about to begin."""
-        self._news.set()
+        """End the current :meth:`wait`, or the next one."""
+        self._woken.set()
 
     def _seconds_until_due(self) -> float:
         row = self._database.connection().execute(
@@ -158,13 +158,13 @@ class Queue:
 
 
 def _finish(db: sqlite3.Connection, job: Job, state: str, note: str) -> None:
-    _leave(db, job, "state = ?, ended_at = ?, note = ?", (state, time.time(), note))
+    _end_lease(db, job, "state = ?, ended_at = ?, note = ?", (state, time.time(), note))
 
 
-def _leave(db: sqlite3.Connection, job: Job, changes: str, values: tuple[object, ...]) -> None:
+def _end_lease(db: sqlite3.Connection, job: Job, changes: str, values: tuple[object, ...]) -> None:
     changed = db.execute(
         f"UPDATE jobs SET {changes} WHERE id = ? AND state = 'leased'",  # noqa: S608 - constants of this module
         (*values, job.id),
     ).rowcount
     if changed != 1:
-        raise RuntimeError(f"job {job.id} is not leased: it was ended twice, or never claimed")
+        raise RuntimeError(f"job {job.id} is not leased: ended twice, or never claimed")

@@ -1,4 +1,4 @@
-"""One receiver per state directory: a lock that the kernel gives back when its holder dies, however it dies."""
+"""One receiver per state directory: a file lock, which the kernel releases when its holder dies."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from receiver.core.errors import Rejected
 
 @contextmanager
 def exclusive(state: Path) -> Iterator[None]:
-    """Hold ``<state>/lock``. Rejected: another receiver holds it and is named, or it cannot be written."""
+    """Hold ``<state>/lock``. Rejected: another process holds it (named), or the file cannot be written."""
     path = state / "lock"
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -35,11 +35,11 @@ def exclusive(state: Path) -> Iterator[None]:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
-        os.close(descriptor)  # the file stays: removing it would let two hold "the" lock
+        os.close(descriptor)  # keep the file: after its removal two processes could each lock one of that name
 
 
 def holder(state: Path) -> int | None:
-    """The process that holds ``<state>/lock`` now, 0 where it has not said, or None where nobody does."""
+    """The id of the process that holds ``<state>/lock``; 0: not recorded yet; None: nobody holds it."""
     try:
         descriptor = os.open(state / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -47,8 +47,8 @@ def holder(state: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        said = os.read(descriptor, 32).decode("ascii", "replace").strip()
-        return int(said) if said.isdigit() else 0
+        recorded = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        return int(recorded) if recorded.isdigit() else 0
     else:
         return None
     finally:

@@ -1,15 +1,15 @@
-// Keeps the page current without a flicker, and leaves open what the reader has opened.
+// Refreshes the page in place; sections that the reader has opened stay open.
 "use strict";
 
 const SECONDS = 5;
 
-// A slot or a deployment that has the keyboard keeps it when the page around it is replaced.
+// The slot or deployment with keyboard focus keeps it when the content is replaced.
 function focused() {
   return document.activeElement.closest("#content [id]")?.id;
 }
 
 async function refresh() {
-  if (document.hidden || !getSelection().isCollapsed) return; // nobody copies from a page that moves
+  if (document.hidden || !getSelection().isCollapsed) return; // do not replace text that is being selected
   const response = await fetch("/", { cache: "no-store" });
   if (!response.ok) throw new Error(`status ${response.status}`);
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -21,19 +21,19 @@ async function refresh() {
   document.getElementById("content").replaceWith(fresh.getElementById("content"));
   if (kept) document.getElementById(kept)?.querySelector("summary, a")?.focus({ preventScroll: true });
   const { textContent, className } = fresh.getElementById("summary");
-  say(textContent, className);
+  showSummary(textContent, className);
   document.title = fresh.title;
 }
 
-// Set only where it changes: a screen reader says it each time.
-function say(text, look) {
+// Set only on change: a screen reader announces every assignment.
+function showSummary(text, look) {
   const summary = document.getElementById("summary");
   if (summary.textContent !== text) summary.textContent = text;
   summary.className = look;
 }
 
 function unreachable() {
-  say("the receiver does not answer", "badge alarm");
+  showSummary("the receiver does not answer", "badge alarm");
 }
 
 setInterval(() => refresh().catch(unreachable), SECONDS * 1000);

@@ -1,1 +1,1 @@
-"""Commands with more to do than to print: one file each."""
+"""What the commands do, one file each: gather a view, then print it. No decisions: those are the flow's."""

@@ -1,4 +1,4 @@
-"""``pinrail check``: the pins of a work tree, judged as the receiver will judge them. No settings, no secrets."""
+"""``pinrail check``: validate the pins of a work tree as the receiver will. Needs no settings or secrets."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from receiver.core.pins import FOLDER, is_environment_file, read_pins
 
 
 def check_pins(directory: Path) -> str:
-    """Return what is pinned, a line per pin. Rejected lists everything that is wrong, a line per error."""
+    """The pins, one per line. Rejected: lists all errors, one per line."""
     desired = read_pins(_read(directory))
     return "\n".join(
         f"{environment.name}: {pin.model} v{pin.version} on port {pin.port}"

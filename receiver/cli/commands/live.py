@@ -40,7 +40,7 @@ class LiveView:
 
 
 def show_live(at: datetime | None, *, as_json: bool) -> None:
-    """Print what was verified live at a time, or now. Rejected: that is still to come, or out of all time."""
+    """Print what was verified live at a time, or now. Rejected: the time is in the future, or out of range."""
     when = _past(at)
     journal = Journal(open_database(load_settings()))
     slots = sorted({deployment.draft.slot for deployment in journal.recent(sys.maxsize)})

@@ -1,4 +1,4 @@
-"""``pinrail plan``: what would be done for the pins at the branch head, and why not more."""
+"""``pinrail plan``: what the receiver would do for the pins at the branch head, and why not more."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def show_plan(*, as_json: bool) -> None:
 
 
 def plan_view(services: Services) -> PlanView:
-    """Look at the branch head, the registry and the servers, and plan every slot."""
+    """Observe the branch head, the registry and the servers, and plan every slot."""
     seen = look(services)
     slots = [_slot_plan(services, seen, assess(services, seen, slot)) for slot in seen.slots()]
     return PlanView(seen.snapshot.commit, seen.snapshot.stale, slots)
@@ -77,7 +77,7 @@ def _slot_plan(services: Services, seen: Observation, assessment: Assessment) ->
 
 
 def _measured(services: Services, model: str, version: int | None) -> Mapping[str, float | None]:
-    """A version's metrics; a registry that cannot say is no reason to show nothing else."""
+    """A version's metrics; if the registry does not answer, the plan is shown without them."""
     if version is None:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""``pinrail promote``, and what it and ``pinrail rollback`` print: a change that waits to be merged."""
+"""``pinrail promote``, and the answer that it shares with ``pinrail rollback``: a change to be merged."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -14,7 +14,7 @@ from receiver.wiring import build, build_forge, open_database
 
 @dataclass(frozen=True, slots=True)
 class ProposalView(Promotion):
-    """A change that waits to be merged: ``pinrail promote --json`` and ``pinrail rollback --json``."""
+    """A change to be merged: ``pinrail promote --json`` and ``pinrail rollback --json``."""
 
     pull_request: str | None
     """Its URL; null: without a token only the branch was pushed."""
@@ -23,14 +23,14 @@ class ProposalView(Promotion):
 
 
 def show_promotion(change: PinChange, *, as_json: bool) -> None:
-    """Propose a pin, if the receiver would accept it, and print where it waits to be merged."""
+    """Propose a pin, if the receiver would accept it, and print the proposal."""
     settings = load_settings("pinrail_repo_url")
     services = build(settings, open_database(settings))
     show_proposed(advance(services, build_forge(settings), change), as_json=as_json)
 
 
 def show_proposed(proposed: Proposed, *, as_json: bool) -> None:
-    """Print what waits to be merged, where, and what to know before."""
+    """Print the change, its branch and pull request, and what to know before the merge."""
     promotion = {field.name: getattr(proposed.promotion, field.name) for field in fields(proposed.promotion)}
     view = ProposalView(**promotion, pull_request=proposed.pull.url if proposed.pull else None, notes=proposed.notes)
     answer(view, lambda found: "".join(f"{line}\n" for line in _lines(found)), json_wanted=as_json)
@@ -38,7 +38,7 @@ def show_proposed(proposed: Proposed, *, as_json: bool) -> None:
 
 def _lines(view: ProposalView) -> Iterator[str]:
     yield view.title
-    yield f"{'is there already' if view.existing else 'pushed'}: {view.branch} at {view.commit[:12]}"
+    yield f"{'already pushed' if view.existing else 'pushed'}: {view.branch} at {view.commit[:12]}"
     yield from (f"note: {plain(note)}" for note in view.notes)
     if view.pull_request is not None:
         yield f"pull request: {view.pull_request}"

@@ -1,4 +1,4 @@
-"""``pinrail retry``: a person says that what failed may be tried again."""
+"""``pinrail retry``: a person allows another attempt at what failed."""
 
 from receiver.adapters.sqlite.journal import Journal
 from receiver.adapters.sqlite.queue import Queue
@@ -8,18 +8,18 @@ from receiver.settings import load_settings
 from receiver.wiring import open_database
 
 
-def lift_and_look(environment: str | None, model: str | None) -> str:
-    """Lift the matching quarantine and enqueue a look. Returns what was done, for a person.
+def lift_quarantine(environment: str | None, model: str | None) -> str:
+    """Lift the matching quarantines and enqueue a job. Returns what was done.
 
-    Rejected: nothing of that name is in quarantine.
+    Rejected: nothing by that name is in quarantine.
     """
     settings = load_settings()
     database = open_database(settings)
     journal = Journal(database)
-    held = {entry.slot for entry in journal.quarantined()}
-    chosen = sorted(s for s in held if environment in (None, s.environment) and model in (None, s.model))
+    quarantined = {entry.slot for entry in journal.quarantined()}
+    chosen = sorted(s for s in quarantined if environment in (None, s.environment) and model in (None, s.model))
     if environment is not None and not chosen:
-        names = ", ".join(map(str, sorted(held))) or "nothing"
+        names = ", ".join(map(str, sorted(quarantined))) or "nothing"
         raise Rejected(f"{environment}/{model or '*'} is not in quarantine; in quarantine: {names}")
     for slot in chosen:
         journal.lift(slot)
@@ -27,4 +27,4 @@ def lift_and_look(environment: str | None, model: str | None) -> str:
     lifted = f"lifted: {', '.join(map(str, chosen))}" if chosen else "nothing was in quarantine"
     if holder(settings.pinrail_state_dir) is None:
         return f"{lifted}; no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it"
-    return f"{lifted}; the receiver looks again"
+    return f"{lifted}; the receiver tries again"

@@ -1,4 +1,4 @@
-"""``pinrail rollback``: propose an earlier version, and with ``--now`` have the receiver go back to it first."""
+"""``pinrail rollback``: propose an earlier version; with ``--now`` the receiver first rolls back to it."""
 
 import sys
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from receiver.wiring import build, build_forge, open_database
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest:
-    """What was asked for. ``to`` None: the version that was verified before."""
+    """The command's arguments. ``to`` None: the version verified before."""
 
     slot: Slot
     to: int | None
@@ -30,8 +30,10 @@ def roll_back(request: RollbackRequest, *, as_json: bool) -> None:
     if request.now:
         restore(services, Queue(database), plan, request.reason)
         restored = await_restored(services, plan)
-        said = "serves again" if restored else "is not verified yet; a running receiver goes on, see pinrail status"
-        # Beside the answer, where a program reads that one.
+        result = (
+            "serves again" if restored else "is not verified yet; a running receiver continues: see `pinrail status`"
+        )
+        # With --json, standard output holds the answer alone.
         stream = sys.stderr if as_json else sys.stdout
-        stream.write(f"{plan.slot}: v{plan.pinned} is held, v{plan.target} {said}\n")
+        stream.write(f"{plan.slot}: v{plan.pinned} is held, v{plan.target} {result}\n")
     show_proposed(propose_rollback(services, build_forge(settings), plan, request.reason), as_json=as_json)

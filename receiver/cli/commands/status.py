@@ -1,4 +1,4 @@
-"""``pinrail status``: what git, registry and server say of every slot, asked now."""
+"""``pinrail status``: git pin, registry and server of every slot, observed now."""
 
 import time
 
@@ -14,7 +14,7 @@ from receiver.wiring import build, open_database
 
 
 def show_status(*, as_json: bool) -> None:
-    """Print pin, registry and server of every slot. Raises PinrailError where they cannot be asked."""
+    """Print pin, registry and server of every slot. PinrailError: they cannot be observed."""
     settings = load_settings("pinrail_repo_url")
     services = build(settings, open_database(settings))
     view = environments_view(status_report(services, look(services)), Redactor(settings.secrets))

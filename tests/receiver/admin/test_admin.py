@@ -196,7 +196,7 @@ def test_a_deployment_is_shown_with_its_steps_its_reason_and_what_was_not_writte
     admin.deploy(Outcome.ROLLED_BACK, "the input example is refused", results=("done", "Rejected: 500"))
     admin.deploy(None, results=("done", None))
     page = admin.page()
-    for text in ("rolled-back", "the input example is refused", "Rejected: 500", "running", "under way"):
+    for text in ("rolled-back", "the input example is refused", "Rejected: 500", "running"):
         assert text in page
     running, ended = admin.json("/api/deployments")["deployments"]
     assert (running["outcome"], running["seconds"], running["steps"][1]["result"]) == ("running", None, None)
@@ -233,7 +233,7 @@ def test_a_buried_job_is_visible_until_a_later_one_ends_well(admin: Admin) -> No
         job = queue.claim()
         assert job is not None
         getattr(queue, end)(job, "version: 010 is no version")
-        assert ("The last look failed" in admin.page()) is (end == "bury")
+        assert ("The last reconciliation failed" in admin.page()) is (end == "bury")
 
 
 def test_what_somebody_wrote_is_text_and_without_secrets_wherever_it_is_shown(admin: Admin) -> None:
@@ -298,7 +298,7 @@ def test_it_is_not_ready_when_nobody_works(admin: Admin) -> None:
     queue.enqueue("push")
     with admin.database.transaction() as db:
         db.execute("UPDATE jobs SET not_before = ?", (time.time() - 3600,))
-    assert "nobody has begun it" in admin.json("/readyz")["worker"]
+    assert "is not started" in admin.json("/readyz")["worker"]
     assert admin.metric("pinrail_job_overdue_seconds") == pytest.approx(3600, abs=60)
     assert queue.claim() is not None
     assert admin.metric("pinrail_job_overdue_seconds") == 0

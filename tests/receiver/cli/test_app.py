@@ -85,7 +85,7 @@ def test_retry_promises_no_look_where_no_receiver_runs(
     )
     with exclusive(state):
         assert pinrail(monkeypatch, "retry") == 0
-    assert capsys.readouterr().out == "nothing was in quarantine; the receiver looks again\n"
+    assert capsys.readouterr().out == "nothing was in quarantine; the receiver tries again\n"
 
 
 def test_a_state_directory_that_cannot_be_is_no_bug(

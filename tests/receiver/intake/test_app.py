@@ -495,7 +495,7 @@ def test_a_push_that_does_not_concern_us_is_recorded_and_deploys_nothing(
 def test_while_the_database_is_locked_a_delivery_is_503_and_afterwards_202(
     intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.adapters.sqlite.deliveries.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("receiver.adapters.sqlite.deliveries.ACCEPT_SECONDS", 0.3)
     other = sqlite3.connect(intake.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     began = time.monotonic()

@@ -8,13 +8,13 @@ CREATE TABLE IF NOT EXISTS schema_history (
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS deliveries (
-  id          TEXT PRIMARY KEY,           -- X-GitHub-Delivery, or the other senders' equivalent
+  id          TEXT PRIMARY KEY,           -- X-GitHub-Delivery, or MLflow's equivalent
   sender      TEXT NOT NULL,              -- github | mlflow
   event       TEXT NOT NULL,
   received_at REAL NOT NULL,
   body        BLOB NOT NULL,              -- the raw bytes that were signed
   verdict     TEXT NOT NULL,              -- accepted | ignored
-  note        TEXT NOT NULL,              -- why, for a person
+  note        TEXT NOT NULL,              -- why, in words
   job         INTEGER REFERENCES jobs(id)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS deliveries_by_job ON deliveries(job);
@@ -23,15 +23,15 @@ CREATE INDEX IF NOT EXISTS deliveries_by_time ON deliveries(received_at);
 CREATE TABLE IF NOT EXISTS jobs (
   id          INTEGER PRIMARY KEY,
   state       TEXT NOT NULL CHECK (state IN ('queued','leased','retry','done','dead','superseded')),
-  cause       TEXT NOT NULL,              -- push | timer | startup | retry | ...; several joined by commas
+  cause       TEXT NOT NULL,              -- push | timer | startup | retry | ...; joined by commas
   queued_at   REAL NOT NULL,
   not_before  REAL NOT NULL,
-  attempts    INTEGER NOT NULL DEFAULT 0, -- how often it was begun
-  crashes     INTEGER NOT NULL DEFAULT 0, -- how often the receiver died at it
+  attempts    INTEGER NOT NULL DEFAULT 0, -- started this many times
+  crashes     INTEGER NOT NULL DEFAULT 0, -- the receiver died this many times while it ran
   ended_at    REAL,
   note        TEXT NOT NULL DEFAULT ''
 ) STRICT;
--- At most one job waits and at most one runs: the branch head is the truth, so one look serves all pushes before it.
+-- At most one job waits and one runs: a job reads the branch head, so one serves all pushes before it.
 CREATE UNIQUE INDEX IF NOT EXISTS one_waiting_job ON jobs((1)) WHERE state IN ('queued','retry');
 CREATE UNIQUE INDEX IF NOT EXISTS one_leased_job ON jobs((1)) WHERE state = 'leased';
 
@@ -39,12 +39,12 @@ CREATE TABLE IF NOT EXISTS deployments (
   id           INTEGER PRIMARY KEY,
   environment  TEXT NOT NULL,
   model        TEXT NOT NULL,
-  from_version INTEGER,                   -- last verified before this one
+  from_version INTEGER,                   -- verified before this deployment
   to_version   INTEGER,                   -- NULL: the pin was removed
   digest       TEXT,
   revision     TEXT NOT NULL,             -- commit
   cause        TEXT NOT NULL,
-  override     TEXT,                      -- the reason given beside the pin, where gate and soak were waived
+  override     TEXT,                      -- the override's reason: gate and soak were waived
   plan         TEXT NOT NULL,             -- JSON list of actions
   state        TEXT NOT NULL,             -- running, or an outcome
   reason       TEXT NOT NULL DEFAULT '',
@@ -75,7 +75,7 @@ CREATE TABLE IF NOT EXISTS quarantine (
   PRIMARY KEY (environment, model, version, revision)
 ) STRICT;
 
--- The last pins that were valid: while those at the branch head are not, what runs is kept running by these.
+-- The last valid pins: while those at the branch head are invalid, healing uses these.
 CREATE TABLE IF NOT EXISTS valid_pins (
   one         INTEGER PRIMARY KEY CHECK (one = 1),
   revision    TEXT NOT NULL,
@@ -98,7 +98,7 @@ CREATE TABLE IF NOT EXISTS outbox (
   not_before  REAL NOT NULL,
   attempts    INTEGER NOT NULL DEFAULT 0,
   sent_at     REAL,
-  given_up_at REAL,                       -- will not be tried again; error says why
+  given_up_at REAL,                       -- not tried again; error says why
   error       TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox(not_before) WHERE sent_at IS NULL AND given_up_at IS NULL;

@@ -77,7 +77,7 @@ def test_one_that_cannot_be_stored_takes_no_other_with_it(database: Database) ->
 def test_a_database_that_stays_locked_is_an_error_in_time_for_the_sender_to_hear(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.adapters.sqlite.deliveries.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("receiver.adapters.sqlite.deliveries.ACCEPT_SECONDS", 0.1)
     inbox = Inbox(database, Queue(database))
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

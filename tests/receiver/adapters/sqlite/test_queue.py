@@ -117,7 +117,7 @@ def test_what_a_dead_receiver_had_leased_waits_again_and_the_third_crash_buries_
         assert (recovered.id, recovered.crashes) == (job, crash)
     claimed(queue)
     queue.recover()
-    assert state(database, job) == ("dead", "the receiver died 3 times while it worked on this")
+    assert state(database, job) == ("dead", "the receiver died 3 times while it ran this job")
     following = queue.enqueue("startup")
     assert claimed(queue).id == following
 
