@@ -12,7 +12,7 @@ from receiver.core.deployment import Outcome
 from receiver.core.plan import ActionKind
 from receiver.core.state import Role
 from tests.support.crashing import Crash, Moment
-from tests.support.models import Versions, register_hollow
+from tests.support.models import Versions, register_artifact_only
 from tests.support.process_target import COMMAND
 from tests.support.world import Watcher, World, wait_for_death
 
@@ -68,13 +68,13 @@ def test_killed_anywhere_while_putting_back_it_serves_the_last_good_version_afte
     half: int, tmp_path: Path, mlflow_server: str
 ) -> None:
     """With servers that are as real, but for the model in them: a broken one would load for seconds each time."""
-    versions = register_hollow(mlflow_server, f"crashes-{half}")
+    versions = register_artifact_only(mlflow_server, f"crashes-{half}")
     servers = (*COMMAND, f"--tiring={versions.tiring}")
     with World(tmp_path, versions, 0.2, servers) as world:
         world.bring_up(versions.good)
         with Watcher(world) as watcher:
             for kind, moment in BOUNDARIES_BACK[half::2]:
-                with world.receiver(Crash(kind, moment, versions.tiring, putting_back=True)) as process:
+                with world.receiver(Crash(kind, moment, versions.tiring, rolling_back=True)) as process:
                     settle(world, versions.good)
                     world.merge(versions.tiring)
                     wait_for_death(process)

@@ -30,13 +30,13 @@ class Moment(StrEnum):
 class Crash:
     """Die around the first action of ``kind`` in a deployment of ``version``; ``kind`` None: where it is closed.
 
-    With ``putting_back`` only once the deployment has failed, around what puts it back.
+    With ``rolling_back`` only once the deployment has failed, around what puts it back.
     """
 
     kind: ActionKind | None
     moment: Moment
     version: int
-    putting_back: bool = False
+    rolling_back: bool = False
 
 
 class CrashingJournal(Journal):
@@ -50,12 +50,12 @@ class CrashingJournal(Journal):
 
     def open(self, draft: Draft, also: Also | None = None) -> int:
         deployment = super().open(draft, also)
-        self.armed = draft.to_version == self.crash.version and not self.crash.putting_back
+        self.armed = draft.to_version == self.crash.version and not self.crash.rolling_back
         return deployment
 
     def quarantine(self, entry: Quarantine, also: Also | None = None) -> None:
         super().quarantine(entry, also)
-        self.armed = self.crash.putting_back
+        self.armed = self.crash.rolling_back
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
         super().intend(deployment, seq, action)

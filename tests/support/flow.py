@@ -20,20 +20,20 @@ MODEL = "churn-model"
 
 
 class FakeProber:
-    """Answers as told: versions in ``rude`` fail their smoke test, those in ``tired`` fail under watch."""
+    """Versions in ``failing_smoke`` fail their smoke test, those in ``slow_watch`` fail under watch."""
 
     def __init__(self) -> None:
-        self.rude: set[int] = set()
-        self.tired: set[int] = set()
+        self.failing_smoke: set[int] = set()
+        self.slow_watch: set[int] = set()
         self.watched: list[int] = []
 
     def prove(self, server: Server, artifacts: Path) -> None:
-        if server.spec.version in self.rude:
+        if server.spec.version in self.failing_smoke:
             raise Rejected(f"v{server.spec.version} answered 500")
 
     def watch(self, server: Server, seconds: float) -> None:
         self.watched.append(server.spec.version)
-        if server.spec.version in self.tired:
+        if server.spec.version in self.slow_watch:
             raise Rejected(f"v{server.spec.version} answered 500 after 3 s")
 
 

@@ -20,8 +20,8 @@ class GitHubScenario(PromotionScenario):
     def deliver(self) -> int:
         """Deliver what is due."""
         reverter = Reverter(self.services.registry, self.forge)
-        courier = Dispatcher(GitHubSender(Statuses(self.client)), reverter, Redactor([SECRET]))
-        return self.services.outbox.deliver_due({CHANNEL: courier})
+        dispatcher = Dispatcher(GitHubSender(Statuses(self.client)), reverter, Redactor([SECRET]))
+        return self.services.outbox.deliver_due({CHANNEL: dispatcher})
 
     def status(self, commit: str, environment: str) -> tuple[str, str] | None:
         """The state and description that a commit shows for an environment."""

@@ -1,4 +1,4 @@
-"""Versions of one model for end-to-end tests: two good ones and one that gets tired."""
+"""Versions of one model for end-to-end tests: two good ones and one that fails after some requests."""
 
 import json
 from dataclasses import dataclass, replace
@@ -43,17 +43,17 @@ def registered_again(versions: Versions, model: str) -> Versions:
     return replace(versions, model=model, good=good, better=better, tiring=tiring)
 
 
-def register_hollow(tracking_uri: str, model: str) -> Versions:
+def register_artifact_only(tracking_uri: str, model: str) -> Versions:
     """Three versions with all that a receiver wants to see of artifacts, for servers that need no model."""
     client = MlflowClient(tracking_uri)
     good, better, tiring = (
-        register_version(client, model, {**hollow_files(), "weights.txt": name})
+        register_version(client, model, {**artifact_only_files(), "weights.txt": name})
         for name in ("good", "better", "tiring")
     )
     return Versions(tracking_uri, model, good, better, tiring)
 
 
-def hollow_files() -> dict[str, str]:
+def artifact_only_files() -> dict[str, str]:
     """A model directory without a model: a signature, and an example of two rows."""
     signature = {"inputs": json.dumps([{"name": "tenure", "type": "long", "required": True}])}
     example = {"artifact_path": "input_example.json", "type": "dataframe", "pandas_orient": "split"}

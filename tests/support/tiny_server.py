@@ -64,8 +64,8 @@ class App:
         else:
             answer = self.health
         content = json.dumps(answer).encode()
-        tired = self.tiring and self.predictions > 1 and scope["path"] == "/predict"
-        status = 503 if self.version == SICK else 500 if tired else 200
+        worn_out = self.tiring and self.predictions > 1 and scope["path"] == "/predict"
+        status = 503 if self.version == SICK else 500 if worn_out else 200
         headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})

@@ -18,7 +18,7 @@ from receiver.core.state import Server
 from receiver.targets.process.target import ProcessTarget
 from tests.contracts.target import spec
 from tests.support import tiny_server
-from tests.support.models import hollow_files
+from tests.support.models import artifact_only_files
 from tests.support.ports import free_port
 from tests.support.process_target import cleaned_up, process_target, send_signal
 
@@ -39,7 +39,7 @@ def artifacts(tmp_path: Path) -> Path:
     """A model directory with an example of two rows."""
     directory = tmp_path / "model"
     directory.mkdir()
-    for name, content in hollow_files().items():
+    for name, content in artifact_only_files().items():
         (directory / name).write_text(content)
     return directory
 

@@ -29,7 +29,7 @@ def push_invalid(scenario: GitHubScenario, text: str | None = None) -> str:
 
 
 def test_the_merge_of_a_revert_is_a_success_though_nothing_is_left_to_deploy(scenario: GitHubScenario) -> None:
-    scenario.flow.prober.tired.add(2)
+    scenario.flow.prober.slow_watch.add(2)
     scenario.pin(2, 1)
     scenario.run()
     scenario.deliver()
@@ -218,7 +218,7 @@ def test_an_environment_without_models_is_in_sync(scenario: GitHubScenario) -> N
 def test_killed_before_it_is_told_a_head_is_told_after_the_restart(
     scenario: GitHubScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scenario.flow.prober.tired.add(2)
+    scenario.flow.prober.slow_watch.add(2)
     scenario.pin(2, 1)
     scenario.run()
     back = scenario.pin(1, 1)

@@ -78,7 +78,7 @@ def test_a_rollback_is_a_failure_with_a_revert_that_says_why_and_brings_the_last
 
 
 def test_merging_the_revert_ends_the_hold_and_all_agree(scenario: GitHubScenario) -> None:
-    scenario.flow.prober.tired.add(2)
+    scenario.flow.prober.slow_watch.add(2)
     scenario.pin(2, 1)
     scenario.run()
     scenario.deliver()
@@ -97,7 +97,7 @@ def test_the_first_version_ever_has_nothing_to_go_back_to_so_nothing_is_proposed
 ) -> None:
     scenario = GitHubScenario(tmp_path, url, github)
     scenario.register("long")
-    scenario.flow.prober.rude.add(1)
+    scenario.flow.prober.failing_smoke.add(1)
     commit = scenario.pin(1, 1)
     scenario.run()
     scenario.deliver()
@@ -108,7 +108,7 @@ def test_the_first_version_ever_has_nothing_to_go_back_to_so_nothing_is_proposed
 
 
 def test_a_pin_that_moved_on_is_not_taken_back(scenario: GitHubScenario) -> None:
-    scenario.flow.prober.rude.add(2)
+    scenario.flow.prober.failing_smoke.add(2)
     scenario.pin(2, 1)
     scenario.run()
     scenario.pin(3, 1)
@@ -274,7 +274,7 @@ def test_a_token_that_expired_keeps_the_news_until_there_is_another(
 
 def test_no_secret_gets_to_github(scenario: GitHubScenario) -> None:
     scenario.flow.target.log_tail = lambda _: f"cannot log in with {SECRET}"  # type: ignore[method-assign, assignment]
-    scenario.flow.prober.rude.add(2)
+    scenario.flow.prober.failing_smoke.add(2)
     scenario.pin(2, 1)
     scenario.run()
     scenario.deliver()
@@ -293,7 +293,7 @@ def test_killed_at_any_journal_write_a_rollback_is_told_and_its_revert_proposed_
         flow.register(1, 2)
         flow.pin(staging=1, production=1)
         flow.run()
-        flow.prober.tired.add(2)
+        flow.prober.slow_watch.add(2)
         commit = flow.pin(staging=2, production=1)
         killing(flow.journal, boundary)
         try:

@@ -149,7 +149,7 @@ def test_where_no_receiver_ever_worked_the_soak_is_left_to_the_one_that_does(
 
 def test_what_failed_here_before_is_said(scenario: PromotionScenario) -> None:
     scenario.register("double")
-    scenario.flow.prober.rude.add(3)
+    scenario.flow.prober.failing_smoke.add(3)
     scenario.pin(3, 1)
     scenario.run()
     scenario.pin(2, 1)

@@ -199,7 +199,7 @@ def test_a_proposal_that_a_person_closed_is_not_opened_again_but_a_newer_version
 def test_a_version_that_was_rolled_back_is_not_proposed_again(scenario: PromotionScenario) -> None:
     version = scenario.register()
     scenario.look()
-    scenario.flow.prober.tired.add(version)
+    scenario.flow.prober.slow_watch.add(version)
     scenario.review.merge(scenario.flow.files(version, 1))
     scenario.review.merge(scenario.flow.files(3, 1))
     scenario.review.hosted.pulls.clear()

@@ -52,7 +52,7 @@ def scenario(tmp_path: Path, github: FakeGitHub, url: str) -> Reverting:
     scenario.register("long", "long", "long")
     scenario.pin(1, 1)
     scenario.run()
-    scenario.flow.prober.rude.add(2)
+    scenario.flow.prober.failing_smoke.add(2)
     scenario.pin(2, 1)
     scenario.run()
     scenario.deliver()
@@ -143,7 +143,7 @@ def test_a_persons_own_rollback_is_not_superseded_by_the_receivers(scenario: Rev
     scenario.look()
     change = PinChange(MODEL, 1, "staging", back=True)
     own = propose(scenario.forge.pulls, promote(scenario.forge.remote, "main", change), "main", "I want v1 back.")
-    scenario.flow.prober.rude.add(3)
+    scenario.flow.prober.failing_smoke.add(3)
     scenario.run()
     scenario.deliver()
     assert scenario.github.pulls[own.number]["state"] == "open"

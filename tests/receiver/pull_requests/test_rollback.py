@@ -35,7 +35,7 @@ def test_the_default_is_the_version_verified_before_the_pinned_one(scenario: Pro
 
 def test_after_an_automatic_rollback_the_default_is_what_serves(scenario: PromotionScenario) -> None:
     scenario.register("long")
-    scenario.flow.prober.rude.add(4)
+    scenario.flow.prober.failing_smoke.add(4)
     scenario.pin(4, 1)
     scenario.run()
     assert plan_rollback(scenario.services, STAGING, None).target == 3

@@ -100,7 +100,7 @@ def test_a_git_revert_is_a_legitimate_downgrade_without_gate_or_soak(settled: Fl
 
 
 def test_a_version_that_fails_its_smoke_test_never_gets_traffic(settled: Flow) -> None:
-    settled.prober.rude.add(2)
+    settled.prober.failing_smoke.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
     assert settled.serving()["staging"] == 1
@@ -112,7 +112,7 @@ def test_a_version_that_fails_its_smoke_test_never_gets_traffic(settled: Flow) -
 
 
 def test_a_version_that_fails_under_watch_is_put_back_traffic_first(settled: Flow) -> None:
-    settled.prober.tired.add(2)
+    settled.prober.slow_watch.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
     assert settled.serving()["staging"] == 1
@@ -124,23 +124,23 @@ def test_a_version_that_fails_under_watch_is_put_back_traffic_first(settled: Flo
 
 
 def test_what_failed_is_not_tried_again_at_the_same_commit_but_at_the_next(settled: Flow) -> None:
-    settled.prober.tired.add(2)
+    settled.prober.slow_watch.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
     before = len(settled.journal.recent())
     settled.run("timer")
     assert len(settled.journal.recent()) == before
-    settled.prober.tired.clear()
+    settled.prober.slow_watch.clear()
     settled.source.commit({**settled.files(2, 1), "environments/notes.txt": b"again"})
     settled.run()
     assert settled.serving()["staging"] == 2
 
 
 def test_lifting_the_quarantine_tries_again(settled: Flow) -> None:
-    settled.prober.tired.add(2)
+    settled.prober.slow_watch.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
-    settled.prober.tired.clear()
+    settled.prober.slow_watch.clear()
     settled.journal.lift(STAGING)
     settled.run("retry")
     assert settled.serving()["staging"] == 2
@@ -149,7 +149,7 @@ def test_lifting_the_quarantine_tries_again(settled: Flow) -> None:
 def test_a_candidate_that_never_had_traffic_is_nothing_to_go_back_to(flow: Flow) -> None:
     digest = flow.registry.models[MODEL][1].digest
     flow.target.start(ServerSpec(STAGING, 1, digest, "Staging", 8000, "c" * 40))
-    flow.prober.tired.add(2)
+    flow.prober.slow_watch.add(2)
     flow.pin(staging=2)
     flow.run()
     assert flow.serving()["staging"] is None
@@ -157,7 +157,7 @@ def test_a_candidate_that_never_had_traffic_is_nothing_to_go_back_to(flow: Flow)
 
 def test_what_was_done_before_a_version_was_verified_is_not_to_be_undone(settled: Flow) -> None:
     assert settled.journal.touched(STAGING) == []
-    settled.prober.rude.add(2)
+    settled.prober.failing_smoke.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
     assert [action.kind for action in settled.journal.touched(STAGING)][:2] == [ActionKind.START, ActionKind.PROVE]
@@ -174,7 +174,7 @@ def test_lifting_one_slots_quarantine_leaves_the_others(flow: Flow) -> None:
 def test_a_first_version_that_fails_leaves_the_registry_as_it_was_found(flow: Flow) -> None:
     flow.registry.set_alias(MODEL, "staging", 3)
     flow.registry.set_stage(MODEL, 3, "Staging")
-    flow.prober.tired.add(1)
+    flow.prober.slow_watch.add(1)
     flow.pin(staging=1)
     flow.run()
     assert flow.aliases() == {"staging": 3}
@@ -184,7 +184,7 @@ def test_a_first_version_that_fails_leaves_the_registry_as_it_was_found(flow: Fl
 
 
 def test_when_putting_back_fails_too_the_slot_is_held_for_a_human(settled: Flow) -> None:
-    settled.prober.tired |= {1, 2}
+    settled.prober.slow_watch |= {1, 2}
     settled.pin(staging=2, production=1)
     settled.run()
     assert outcomes(settled, STAGING)[-1] is Outcome.NEEDS_HUMAN
@@ -206,7 +206,7 @@ def test_a_new_port_that_is_taken_puts_everything_back_where_it_was(settled: Flo
 
 
 def test_what_fails_on_a_new_port_gives_way_to_the_warm_server_on_the_old_one(settled: Flow) -> None:
-    settled.prober.tired.add(2)
+    settled.prober.slow_watch.add(2)
     settled.source.commit({p: raw.replace(b"port: 8000", b"port: 9000") for p, raw in settled.files(2, 1).items()})
     settled.run()
     assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
@@ -214,10 +214,10 @@ def test_what_fails_on_a_new_port_gives_way_to_the_warm_server_on_the_old_one(se
 
 
 def test_a_needs_human_slot_does_not_hold_up_the_others(settled: Flow) -> None:
-    settled.prober.tired |= {1, 2}
+    settled.prober.slow_watch |= {1, 2}
     settled.pin(staging=2, production=1)
     settled.run()
-    settled.prober.tired.clear()
+    settled.prober.slow_watch.clear()
     settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
     settled.run("timer")
     assert settled.serving()["production"] == 1
@@ -452,7 +452,7 @@ def test_what_cannot_be_healed_is_told_once_though_its_last_words_differ_and_a_r
 
 
 def test_a_version_that_fails_again_after_a_retry_is_told_again(settled: Flow) -> None:
-    settled.prober.tired.add(2)
+    settled.prober.slow_watch.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
     settled.journal.lift(STAGING)
@@ -509,14 +509,14 @@ def test_a_state_directory_that_was_lost_keeps_what_serves_and_proves_it_anew(se
     object.__setattr__(services, "registry", settled.registry)
     object.__setattr__(services, "target", settled.target)
     servers = settled.target.observe()
-    fresh.prober.tired.add(2)
+    fresh.prober.slow_watch.add(2)
     settled.pin(staging=2, production=1)
     fresh.run()
     assert fresh.serving() == {"staging": 1, "production": 1}
     assert [s.id for s in settled.target.observe()] == [s.id for s in servers]
 
 
-@pytest.mark.parametrize("bad", [None, "rude", "tired"])
+@pytest.mark.parametrize("bad", [None, "failing_smoke", "slow_watch"])
 def test_killed_at_any_journal_write_it_converges_after_a_restart(tmp_path: Path, bad: str | None) -> None:
     """In memory, so that every boundary can be tried; tests/e2e does the same with real processes and SIGKILL."""
     boundary, finished = 0, False

@@ -1,4 +1,4 @@
-"""The whole road as its users travel it: candidate, pull requests, plans, soak, merges, a bad version, its revert.
+"""The whole flow as users see it: candidate, pull requests, plans, soak, merges, a bad version, its revert.
 
 Receiver, registry, git, model servers and command line are real; GitHub is a local server that judges every call by
 GitHub's own description. Run with ``-s`` for a transcript with the time of each step.
@@ -67,23 +67,23 @@ class PromotionScenario:
 
 
 @contextmanager
-def on_the_road(directory: Path, mlflow: str) -> Iterator[tuple[PromotionScenario, Receiver, Pulls]]:
-    road = PromotionScenario(directory, mlflow)
-    with serving(road.github):
-        receiver = Receiver(directory, road.github, mlflow, poll_seconds=2, stabilise=1.5)
-        pulls = Pulls(GitHubClient(road.github.repository, TOKEN, road.github.url))
+def running_scenario(directory: Path, mlflow: str) -> Iterator[tuple[PromotionScenario, Receiver, Pulls]]:
+    scenario = PromotionScenario(directory, mlflow)
+    with serving(scenario.github):
+        receiver = Receiver(directory, scenario.github, mlflow, poll_seconds=2, stabilise=1.5)
+        pulls = Pulls(GitHubClient(scenario.github.repository, TOKEN, scenario.github.url))
         with receiver.running(directory):
-            yield road, receiver, pulls
+            yield scenario, receiver, pulls
 
 
-def first_version(road: PromotionScenario, directory: Path) -> None:
+def first_version(scenario: PromotionScenario, directory: Path) -> None:
     """Train, and gate for both environments, as ``python -m ml.train | python -m ml.evaluate`` does."""
     environments = directory / "work" / "environments"
     environments.mkdir(parents=True)
-    for name in road.ports:
-        (environments / f"{name}.yaml").write_text(road.text(name))
-    trained = train_into(road.mlflow, MODEL)
-    with mock.patch.dict(os.environ, MLFLOW_TRACKING_URI=road.mlflow):
+    for name in scenario.ports:
+        (environments / f"{name}.yaml").write_text(scenario.text(name))
+    trained = train_into(scenario.mlflow, MODEL)
+    with mock.patch.dict(os.environ, MLFLOW_TRACKING_URI=scenario.mlflow):
         evaluate(EvaluationRequest(Candidate(MODEL, 1, trained.run_id), "staging", environments))
 
 
@@ -113,19 +113,19 @@ def promote(receiver: Receiver, directory: Path, version: int, environment: str)
     return int(json.loads(done.stdout)["pull_request"].rpartition("/")[2])
 
 
-def merge(road: PromotionScenario, receiver: Receiver, pulls: Pulls, number: int) -> str:
+def merge(scenario: PromotionScenario, receiver: Receiver, pulls: Pulls, number: int) -> str:
     """The green button, and GitHub's push webhook; returns the merge commit."""
     pull = pulls.get(number)
     pulls.merge(pull, pull.title)
     receiver.github(
-        "push", {"ref": "refs/heads/main", "repository": {"full_name": road.github.repository}, "commits": []}
+        "push", {"ref": "refs/heads/main", "repository": {"full_name": scenario.github.repository}, "commits": []}
     )
-    return road.origin.head("refs/heads/main")
+    return scenario.origin.head("refs/heads/main")
 
 
-def opened(road: PromotionScenario) -> dict[str, Any]:
+def opened(scenario: PromotionScenario) -> dict[str, Any]:
     payload = copy.deepcopy(webhook_example("pull_request", "opened"))
-    payload["repository"]["full_name"] = road.github.repository
+    payload["repository"]["full_name"] = scenario.github.repository
     payload["pull_request"]["base"]["ref"] = "main"
     return payload
 
@@ -136,64 +136,64 @@ def states(receiver: Receiver) -> set[str]:
         return {row["state"] for row in json.load(answer)["environments"]}
 
 
-def plan_becomes(road: PromotionScenario, number: int, state: str) -> None:
-    head = road.origin.head(f"refs/heads/{road.github.pulls[number]['head']}")
-    eventually(lambda: road.statuses("pinrail/plan", head)[-1:] == [state], 60)
+def plan_becomes(scenario: PromotionScenario, number: int, state: str) -> None:
+    head = scenario.origin.head(f"refs/heads/{scenario.github.pulls[number]['head']}")
+    eventually(lambda: scenario.statuses("pinrail/plan", head)[-1:] == [state], 60)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_from_a_candidate_to_production_and_back_from_a_bad_version(mlflow_server: str, tmp_path: Path) -> None:
-    with on_the_road(tmp_path, mlflow_server) as (road, receiver, pulls):
-        staging, production = road.ports["staging"], road.ports["production"]
-        first_version(road, tmp_path)
+    with running_scenario(tmp_path, mlflow_server) as (scenario, receiver, pulls):
+        staging, production = scenario.ports["staging"], scenario.ports["production"]
+        first_version(scenario, tmp_path)
         eventually(lambda: (serving_version(staging), serving_version(production)) == (1, 1), 90)
-        road.say("version 1 is trained, gated and live in staging and production")
+        scenario.say("version 1 is trained, gated and live in staging and production")
 
         train_into(mlflow_server, MODEL)
         receiver.registry({"entity": "model_version", "action": "created", "data": {"name": MODEL}})
-        road.say("version 2 is trained and registered; MLflow's webhook is delivered")
-        eventually(lambda: road.github.pulls, 90)
-        ((number, pull),) = road.github.pulls.items()
-        road.say(f"#{number} is open: {pull['title']}")
-        receiver.github("pull_request", opened(road))
-        plan_becomes(road, number, "success")
-        road.say("its plan is a comment, and pinrail/plan is success")
-        commit = merge(road, receiver, pulls, number)
+        scenario.say("version 2 is trained and registered; MLflow's webhook is delivered")
+        eventually(lambda: scenario.github.pulls, 90)
+        ((number, pull),) = scenario.github.pulls.items()
+        scenario.say(f"#{number} is open: {pull['title']}")
+        receiver.github("pull_request", opened(scenario))
+        plan_becomes(scenario, number, "success")
+        scenario.say("its plan is a comment, and pinrail/plan is success")
+        commit = merge(scenario, receiver, pulls, number)
         eventually(lambda: serving_version(staging) == 2, 60)
-        road.say("merged: staging serves version 2")
+        scenario.say("merged: staging serves version 2")
 
         number = promote(receiver, tmp_path, 2, "production")
-        receiver.github("pull_request", opened(road))
-        road.say(f"#{number} is open: {road.github.pulls[number]['title']}")
-        plan_becomes(road, number, "success")
-        road.say("the soak is over: pinrail/plan is success, by itself")
-        assert road.statuses("pinrail/staging", commit)[-1] == "success"
-        commit = merge(road, receiver, pulls, number)
+        receiver.github("pull_request", opened(scenario))
+        scenario.say(f"#{number} is open: {scenario.github.pulls[number]['title']}")
+        plan_becomes(scenario, number, "success")
+        scenario.say("the soak is over: pinrail/plan is success, by itself")
+        assert scenario.statuses("pinrail/staging", commit)[-1] == "success"
+        commit = merge(scenario, receiver, pulls, number)
         eventually(lambda: serving_version(production) == 2, 60)
-        eventually(lambda: road.statuses("pinrail/production", commit)[-1:] == ["success"], 60)
-        road.say("merged: production serves version 2, and its commit says so")
+        eventually(lambda: scenario.statuses("pinrail/production", commit)[-1:] == ["success"], 60)
+        scenario.say("merged: production serves version 2, and its commit says so")
 
         artifacts = Cache(tmp_path / "cache", mlflow_server).fetch(MODEL, 1).path
         assert register_broken(MlflowClient(mlflow_server), MODEL, artifacts) == 3
         number = promote(receiver, tmp_path, 3, "staging")
-        road.say(f"#{number} is open: {road.github.pulls[number]['title']}, let past the gate by an override")
-        before = set(road.github.pulls)
-        commit = merge(road, receiver, pulls, number)
-        eventually(lambda: road.statuses("pinrail/staging", commit)[-1:] == ["failure"], 90)
+        scenario.say(f"#{number} is open: {scenario.github.pulls[number]['title']}, let past the gate by an override")
+        before = set(scenario.github.pulls)
+        commit = merge(scenario, receiver, pulls, number)
+        eventually(lambda: scenario.statuses("pinrail/staging", commit)[-1:] == ["failure"], 90)
         assert serving_version(staging) == 2
-        road.say("merged: version 3 failed under watch, staging serves version 2 again, the commit says failure")
-        eventually(lambda: set(road.github.pulls) - before, 60)
-        (number,) = set(road.github.pulls) - before
-        road.say(f"#{number} is open: {road.github.pulls[number]['title']}")
-        assert "broken on purpose" in road.github.pulls[number]["body"]
-        merge(road, receiver, pulls, number)
+        scenario.say("merged: version 3 failed under watch, staging serves version 2 again, the commit says failure")
+        eventually(lambda: set(scenario.github.pulls) - before, 60)
+        (number,) = set(scenario.github.pulls) - before
+        scenario.say(f"#{number} is open: {scenario.github.pulls[number]['title']}")
+        assert "broken on purpose" in scenario.github.pulls[number]["body"]
+        merge(scenario, receiver, pulls, number)
         eventually(lambda: states(receiver) == {"in sync"}, 60)
-        road.say("merged: git, registry and servers agree")
+        scenario.say("merged: git, registry and servers agree")
         assert (serving_version(staging), serving_version(production)) == (2, 2)
     assert MlflowClient(mlflow_server).get_registered_model(MODEL).aliases == {"staging": "2", "production": "2"}
-    assert road.github.problems == []
-    calls = sorted({call.partition("?")[0] for call in road.github.calls})
-    road.say(f"{len(road.github.calls)} calls to GitHub, judged by its own description, none rejected:")
+    assert scenario.github.problems == []
+    calls = sorted({call.partition("?")[0] for call in scenario.github.calls})
+    scenario.say(f"{len(scenario.github.calls)} calls to GitHub, judged by its own description, none rejected:")
     for call in calls:
         sys.stdout.write(f"          {call}\n")

@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 
 require_description()
 
-MODEL = "road-churn"
+MODEL = "flow-churn"
 
 
 def staging(version: int, port: int) -> str:

@@ -1,4 +1,4 @@
-"""The road after a merge, on a real receiver: GitHub hears what became of it, and the way back is one command."""
+"""After a merge, on a real receiver: statuses, deployments and the revert pull request; a rollback by one command."""
 
 from functools import partial
 from pathlib import Path
