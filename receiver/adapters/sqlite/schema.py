@@ -97,7 +97,8 @@ def _read_version(db: sqlite3.Connection, path: Path) -> int | None:
     try:
         return _version(db, path)
     finally:
-        db.execute("ROLLBACK")
+        if db.in_transaction:  # an error may have ended it
+            db.execute("ROLLBACK")
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int | None:
@@ -124,10 +125,8 @@ def _version(db: sqlite3.Connection, path: Path) -> int | None:
 
 def _too_new(db: sqlite3.Connection, path: Path, number: int) -> Rejected:
     wrote = "a newer Pinrail"
-    with suppress(sqlite3.Error, ValueError):  # a later version may keep this elsewhere
-        [name, release] = db.execute(
-            "SELECT name, pinrail FROM schema_history WHERE version = ?", (number,)
-        ).fetchone()
+    with suppress(sqlite3.Error, ValueError):  # a later version may have no such table or row
+        [(name, release)] = db.execute("SELECT name, pinrail FROM schema_history WHERE version = ?", (number,))
         wrote = f"Pinrail {release} ({name})"
     return Rejected(
         f"{path}: found schema version {number}, written by {wrote}; this Pinrail, {installed_version('pinrail')}, "

@@ -46,6 +46,9 @@ def _examine(settings: Settings) -> list[Check]:
             SECONDS,
         ),
     ]
+    if all(check.ok for check in first):
+        question = Question("state file", partial(machine.state_file, settings), "see Upgrade in docs/operations.md")
+        first += answer([question], SECONDS)
     world = _World(settings)
     if all(check.ok for check in first):
         world.look()

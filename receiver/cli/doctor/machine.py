@@ -16,7 +16,7 @@ from receiver.core.state import Slot
 from receiver.ports import Target
 from receiver.settings import Settings
 from receiver.targets.compose.build import image_name
-from receiver.wiring import REMEMBERED
+from receiver.wiring import REMEMBERED, open_database
 
 FREE_BYTES = 1 << 30  # a model or two, and the journal
 HTTP_SECONDS = 5.0
@@ -44,6 +44,13 @@ def state_directory(settings: Settings) -> Check:
     room = f"{state}, {free / 1e9:.1f} GB free"
     todo = "" if free >= FREE_BYTES else f"free {FREE_BYTES / 1e9:.0f} GB there: models and the journal need it"
     return Check(name, not todo, room, todo)
+
+
+def state_file(settings: Settings) -> Check:
+    """The state file can be opened: it is ours, and its schema is this Pinrail's."""
+    database = open_database(settings)
+    database.close()
+    return Check("state file", ok=True, found=f"{database.path} has this Pinrail's schema")
 
 
 def receiver(settings: Settings) -> Check:

@@ -165,7 +165,7 @@ def test_a_worker_that_waits_begins_within_milliseconds_of_the_commit(queue: Que
     assert min(delays) < 0.05
 
 
-def test_news_between_a_claim_and_the_wait_after_it_is_not_slept_through(queue: Queue) -> None:
+def test_a_job_enqueued_between_a_claim_and_the_wait_ends_that_wait(queue: Queue) -> None:
     assert queue.claim() is None
     queue.enqueue("push")
     began = time.monotonic()

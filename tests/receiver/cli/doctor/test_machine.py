@@ -1,7 +1,10 @@
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from receiver.adapters.sqlite.state_lock import exclusive, holder
 from receiver.cli.doctor import machine
+from receiver.cli.doctor.check import Question, answer
 from receiver.cli.doctor.clock import clock
 from receiver.core.state import ServerSpec, Slot
 from receiver.settings import Settings
@@ -40,6 +44,15 @@ def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file is in the way")
     check = machine.state_directory(settings(tmp_path))
     assert (check.ok, "PINRAIL_STATE_DIR" in check.todo) == (False, True)
+
+
+def test_a_state_file_of_another_pinrail_is_named_with_what_to_do(tmp_path: Path) -> None:
+    assert machine.state_file(settings(tmp_path)).ok
+    with closing(sqlite3.connect(tmp_path / "state" / "pinrail.db")) as db:
+        db.execute("PRAGMA user_version = 99")
+    (check,) = answer([Question("state file", partial(machine.state_file, settings(tmp_path)), "see the docs")], 5)
+    assert (check.ok, check.todo) == (False, "see the docs")
+    assert "found schema version 99, written by a newer Pinrail" in check.found
 
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
