@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from ml.errors import MlError
 from ml.gates.subject import Record, Served
+from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
 
 START_SECONDS = 60.0
@@ -28,9 +28,6 @@ WARM_UP = 20
 ROWS = 300
 ENOUGH_ROWS = 60  # of a model so slow that 300 would take longer than ENOUGH_SECONDS
 ENOUGH_SECONDS = 5.0
-
-# A model is code of somebody else: what runs it sees no credentials.
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ def measure(artifacts: Artifacts, records: Sequence[Record]) -> Served:
 
     MlError: it does not come up, or does not answer a row.
     """
-    with _running(artifacts) as status:
+    with running(artifacts) as status:
         with _connected(status["private_url"]) as connection:
             health = _asked(connection, "GET", "/health", None)
             took = _time_rows(connection, [records[i % len(records)] for i in range(WARM_UP + ROWS)])
@@ -60,22 +57,20 @@ def measure(artifacts: Artifacts, records: Sequence[Record]) -> Served:
 
 
 @contextlib.contextmanager
-def _running(artifacts: Artifacts) -> Iterator[dict[str, Any]]:
-    """Yield the status of a healthy server; it is gone afterwards."""
+def running(artifacts: Artifacts) -> Iterator[dict[str, Any]]:
+    """Yield the status of a healthy server, which ends with this context. MlError: it does not come up."""
     with tempfile.TemporaryDirectory(prefix="pinrail-gate-") as directory:
         control, log = Path(directory) / "control", Path(directory) / "log"
-        options = {
-            "--model": artifacts.model,
-            "--version": str(artifacts.version),
-            "--digest": artifacts.digest,
-            "--environment": "gate",
-            "--stage": "None",
-            "--revision": "gate",
-            "--cache": str(artifacts.cache),
-            "--control": str(control),
+        identity = {
+            "model": artifacts.model,
+            "version": artifacts.version,
+            "digest": artifacts.digest,
+            "environment": "gate",
+            "revision": "gate",
         }
-        environment = {name: value for name, value in os.environ.items() if name in PASSED_ON}
-        command = [sys.executable, "-P", "-m", "serving", *(word for pair in options.items() for word in pair)]
+        # As production's servers, but without the registry's credentials: a model is somebody else's code.
+        environment = launch.environment(os.environ, registry=False)
+        command = [*launch.COMMAND, *launch.options(identity, artifacts.cache, control)]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output

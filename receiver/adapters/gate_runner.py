@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from receiver.adapters import shell
 from receiver.core.errors import Rejected
 from receiver.core.state import Slot
+from serving.lifecycle import launch
 
 GATE_SECONDS = 900.0
 LABEL = "label"  # the column of the true answers
@@ -57,7 +58,7 @@ class GateRunner:
 
     def _environment(self) -> dict[str, str]:
         """What a model server gets; how patient its MLflow client is, the gate decides for itself."""
-        given = shell.scrubbed(os.environ, *shell.MODEL_SERVER) | {"MLFLOW_TRACKING_URI": self.tracking_uri}
+        given = launch.environment(os.environ, registry=True) | {"MLFLOW_TRACKING_URI": self.tracking_uri}
         return {name: value for name, value in given.items() if not name.startswith("MLFLOW_HTTP_REQUEST_")}
 
     def _rows(self, model: str) -> list[str]:

@@ -21,8 +21,6 @@ COMMON = frozenset(
         *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
     }
 )
-# What a model server needs besides: where the registry is, and how many threads the numeric libraries may use.
-MODEL_SERVER = ("MLFLOW_", "DATABRICKS_", "OMP_", "OPENBLAS_", "MKL_", "ORT_")
 # What docker's client needs besides.
 DOCKER = ("DOCKER_",)
 

@@ -103,7 +103,7 @@ def test_a_candidate_is_trained_gated_and_proposed_and_then_proposed_for_product
     assert "PASS: accuracy=" in job.summary
     assert f"Promote {MODEL} v{version} to staging" in job.summary
 
-    # The threshold that somebody asked for has left the gate's own evidence in place, for production too.
+    # The threshold left the gate's evidence as it was, for production too.
     production = fork.job("promote-to-production.yml", {"model_version": version})
     assert production.run(fork.checkout), production.log[-1].output
     (other,) = set(fork.github.pulls) - {number}
@@ -113,6 +113,8 @@ def test_a_candidate_is_trained_gated_and_proposed_and_then_proposed_for_product
     failed = job.named("threshold")
     assert failed.status == 1
     assert "FAIL: accuracy=0.8" in failed.output
+    job.contexts["inputs"]["threshold"] = "nan"
+    assert job.named("threshold").status == 1
 
     said = "".join(done.output for done in [*job.log, *production.log])
     assert TOKEN not in said

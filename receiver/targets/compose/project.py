@@ -4,6 +4,7 @@ What a container may do stands in that file alone; what is written here is only 
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec, Slot
 from receiver.targets.compose import labels as names
 from receiver.targets.compose.backends import BackendPair, write_berths
+from serving.lifecycle import launch
 
 COMPOSE = Path(__file__).parents[3] / "compose"
 SHARED = 0o755  # directories that a container's own user reads; the state directory around them is private
@@ -51,6 +53,7 @@ def create_server(docker: Docker, place: Place, spec: ServerSpec) -> str:
         "extends": {"file": str(_serving(place)), "service": "server"},
         "container_name": container,
         "labels": names.server_labels(place.owner, spec),
+        "environment": launch.thread_settings(os.environ),  # as on the process target and in the gate
         "restart": "no",
     }
     docker.up(_written(place, project, service, service_file), service, _variables(place, spec))

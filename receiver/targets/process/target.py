@@ -8,7 +8,6 @@ them over their control sockets; nothing about them is remembered here. The othe
 import errno
 import os
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from receiver.targets.process.discovery import (
     with_one_live_each,
 )
 from receiver.targets.process.records import ServerRecord, ServerRecords
+from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
 
 STAND_BY_SECONDS = 15.0  # more than a server waits for its requests in flight
@@ -43,14 +43,14 @@ class ProcessTarget:
         *,
         host: str = "127.0.0.1",
         tracking_uri: str | None = None,
-        command: Sequence[str] = (sys.executable, "-P", "-m", "serving"),
+        command: Sequence[str] = launch.COMMAND,
         start_seconds: float = 60.0,
     ) -> None:
         self.state = state.absolute()
         self.host = host
         self.start_seconds = start_seconds
         self._command = tuple(command)
-        self._environment = shell.scrubbed(os.environ, *shell.MODEL_SERVER)
+        self._environment = launch.environment(os.environ, registry=True)
         if tracking_uri is not None:
             self._environment["MLFLOW_TRACKING_URI"] = tracking_uri
         self._records = ServerRecords(self.state)
@@ -187,17 +187,15 @@ class ProcessTarget:
 
 
 def _options(spec: ServerSpec, cache: Path, control: Path) -> list[str]:
-    options = {
-        "--model": spec.slot.model,
-        "--version": str(spec.version),
-        "--digest": spec.digest,
-        "--environment": spec.slot.environment,
-        "--stage": spec.stage,
-        "--revision": spec.revision,
-        "--cache": str(cache),
-        "--control": str(control),
+    identity = {
+        "model": spec.slot.model,
+        "version": spec.version,
+        "digest": spec.digest,
+        "environment": spec.slot.environment,
+        "stage": spec.stage,
+        "revision": spec.revision,
     }
-    return [f"{option}={value}" for option, value in options.items() if value is not None]
+    return launch.options(identity, cache, control)
 
 
 def _name(spec: ServerSpec) -> str:

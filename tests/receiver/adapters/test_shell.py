@@ -44,12 +44,7 @@ def test_scrubbing_keeps_the_common_names_and_the_wanted_prefixes() -> None:
         "DOCKER_HOST": "d",
     }
     assert shell.scrubbed(environment) == {"PATH": "/bin", "HOME": "/h"}
-    assert set(shell.scrubbed(environment, *shell.MODEL_SERVER)) == {
-        "PATH",
-        "HOME",
-        "MLFLOW_TRACKING_URI",
-        "OMP_NUM_THREADS",
-    }
+    assert set(shell.scrubbed(environment, *shell.DOCKER)) == {"PATH", "HOME", "DOCKER_HOST"}
 
 
 def test_no_shell_looks_at_the_arguments(tmp_path: Path) -> None:

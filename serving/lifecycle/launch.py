@@ -1,0 +1,55 @@
+"""How a model server process is launched: its command, its options and its environment.
+
+The process target launches production's servers this way, and the gate the one that it measures: a latency that was
+measured with other flags, variables or numbers of threads would say nothing about production. Pure: nothing is
+launched here.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+# -P: no module comes from the working directory.
+COMMAND = (sys.executable, "-P", "-m", "serving")
+
+# What any program needs to find its files and to speak the user's language.
+SYSTEM = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
+        *("XDG_RUNTIME_DIR", "XDG_CACHE_HOME"),
+    }
+)
+# Prefixes of what sets the number of threads of the numeric libraries. onnxruntime has one, whatever these say.
+THREADS = ("OMP_", "OPENBLAS_", "MKL_", "ORT_")
+# Prefixes of what a download from the registry needs. Credentials are among these, in proxies' addresses too.
+REGISTRY = (
+    *("MLFLOW_", "DATABRICKS_", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
+
+
+def options(identity: Mapping[str, object], cache: Path, control: Path) -> list[str]:
+    """The options of ``python -m serving`` behind a control socket; None in ``identity`` leaves an option out.
+
+    Args:
+        identity: model, version, digest, environment, stage and revision.
+        cache: the directory of downloaded versions.
+        control: where to open the control socket.
+    """
+    named = {**identity, "cache": cache, "control": control}
+    return [f"--{name}={value}" for name, value in named.items() if value is not None]
+
+
+def environment(environ: Mapping[str, str], *, registry: bool) -> dict[str, str]:
+    """The variables of ``environ`` that a model server gets; Python's own, such as PYTHONPATH, are not among them.
+
+    ``registry``: whether it may have to download its version. A server that finds it in the cache needs no
+    credentials, so the gate's gets none.
+    """
+    prefixes = (*THREADS, *REGISTRY) if registry else THREADS
+    return {name: value for name, value in environ.items() if name in SYSTEM or name.startswith(prefixes)}
+
+
+def thread_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of :func:`environment` that sets numbers of threads: all that a container gets of it."""
+    return {name: value for name, value in environ.items() if name.startswith(THREADS)}

@@ -1,0 +1,27 @@
+"""What a container is created with, as the engine shows it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from receiver.targets.compose.project import create_server
+from tests.contracts.target import spec
+from tests.support.docker_engine import owned_place, required_docker, tiny_image
+from tests.support.ports import free_port
+
+
+@pytest.mark.docker
+def test_a_container_gets_the_receivers_thread_settings_and_none_of_its_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    docker = required_docker()
+    with owned_place(docker, tmp_path, tiny_image(docker)) as place:
+        place.cache.mkdir()
+        container = create_server(docker, place, spec(1, free_port()))
+        (found,) = json.loads(docker.run("inspect", "--type", "container", container))
+    environment = found["Config"]["Env"]
+    assert "OMP_NUM_THREADS=3" in environment
+    assert not [entry for entry in environment if "secret" in entry]
