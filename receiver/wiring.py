@@ -124,11 +124,11 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
     proposals = GitSource(settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings))
     pulls = Pulls(client)
     github = GitHub(proposals, pulls, Statuses(client), branch, Redactor(settings.secrets))
-    found.append(BackgroundTask("plans", Reviewer(services, github).look))
+    found.append(BackgroundTask("plans", Reviewer(services, github).run))
     if settings.pinrail_candidates:
         gate = GateRunner(settings.mlflow_tracking_uri, state / "logs", settings.pinrail_evaluation_dir)
         candidates = Candidates(replace(services, source=proposals), build_forge(settings), pulls, gate)
-        found.append(BackgroundTask("candidates", candidates.look))
+        found.append(BackgroundTask("candidates", candidates.run))
     return found
 
 

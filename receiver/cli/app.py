@@ -28,9 +28,9 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop everything at the end instead of staying up.")] = False,
 ) -> None:
     """Run the whole flow on this machine, from training to a rollback."""
-    from receiver.cli.demo.story import tell
+    from receiver.cli.demo.story import run
 
-    tell(once=once)
+    run(once=once)
 
 
 @app.command()

@@ -33,16 +33,16 @@ class IngressStatus:
 
 
 class Ingress:
-    """The tunnel and the webhook, from :meth:`start` to :meth:`stop`. ``told`` hears once how the start went."""
+    """The tunnel and the webhook, from :meth:`start` to :meth:`stop`. ``report`` hears once how the start went."""
 
-    def __init__(self, settings: Settings, *, tunnel: bool, told: Callable[[IngressStatus], None]) -> None:
+    def __init__(self, settings: Settings, *, tunnel: bool, report: Callable[[IngressStatus], None]) -> None:
         """Rejected: a tunnel is asked for, and there is no NGROK_AUTHTOKEN."""
         self._settings = settings
-        self._told = told
+        self._report = report
         self._tunnel = Tunnel(tunnel_options(settings), self._opened) if tunnel else None
         self._url = ""
-        self._news = threading.Event()
-        self._ending = False
+        self._changed = threading.Event()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
 
     def start(self) -> None:
@@ -53,33 +53,33 @@ class Ingress:
 
     def stop(self) -> None:
         """Close the tunnel. The webhook stays, for the next start to move."""
-        self._ending = True
-        self._news.set()
+        self._stopping = True
+        self._changed.set()
         if self._tunnel is not None:
             self._tunnel.close()
         self._thread.join(STOP_SECONDS)
 
     def _opened(self, url: str) -> None:
         self._url = url
-        self._news.set()
+        self._changed.set()
 
     def _run(self) -> None:
         if self._tunnel is None:
-            self._told(
+            self._report(
                 IngressStatus("none of ours (--tunnel none)", "yours to register, or none: polling finds commits")
             )
             return
-        self._news.wait(TUNNEL_SECONDS)
+        self._changed.wait(TUNNEL_SECONDS)
         words, again = self._register()
-        if not self._ending:
-            self._told(IngressStatus(self._url or "none yet: the tunnel is tried again", words))
+        if not self._stopping:
+            self._report(IngressStatus(self._url or "none yet: the tunnel is tried again", words))
         backoff = FIRST_BACKOFF_SECONDS
-        while not self._ending:
-            if self._news.wait(None if again is None else max(again, backoff)):
+        while not self._stopping:
+            if self._changed.wait(None if again is None else max(again, backoff)):
                 backoff = FIRST_BACKOFF_SECONDS
             else:
                 backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
-            if not self._ending:
+            if not self._stopping:
                 words, again = self._register()
                 log.log(
                     logging.INFO if again is None else logging.WARNING,
@@ -90,7 +90,7 @@ class Ingress:
 
     def _register(self) -> tuple[str, float | None]:
         """Point the webhook at the tunnel. Returns how that went, and in how many seconds to try again, if at all."""
-        self._news.clear()
+        self._changed.clear()
         url, settings = self._url, self._settings
         if not url:
             return "waits for the tunnel", None

@@ -57,14 +57,14 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
     configure_logs(redact)
     sys.setswitchinterval(SWITCH_SECONDS)
     allow_open_files()
-    ending = ShutdownSignal()
+    shutdown = ShutdownSignal()
     with exclusive(settings.pinrail_state_dir), ExitStack() as cleanup:
         opening = tunnel == "ngrok" or (tunnel is None and settings.ngrok_authtoken is not None)
         _start(settings, redact, cleanup, tunnel=opening)
         # What libraries are made of stays: to look through it for garbage stops every thread for a fifth of a second.
         gc.collect()
         gc.freeze()
-        ending.wait()
+        shutdown.wait()
         log.info("stopping: the job at hand is finished first; model servers keep running")
 
 
@@ -74,7 +74,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     database = open_database(settings)
     services = build(settings, database)
     remember_target(settings, services.target)
-    ingress = Ingress(settings, tunnel=tunnel, told=partial(log_startup_summary, settings, services.source))
+    ingress = Ingress(settings, tunnel=tunnel, report=partial(log_startup_summary, settings, services.source))
     queue = Queue(database, redact)
     inbox = Inbox(database, queue)
     cleanup.callback(inbox.close)
@@ -85,17 +85,17 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     cleanup.callback(admin.stop)
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
     # Bound before the first job: a receiver that can't have its ports must not deploy.
-    told_to_stop = threading.Event()
+    stop_outbox = threading.Event()
     senders = {
         **notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls], redact),
         **build_dispatcher(settings, services),
     }
-    outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, told_to_stop), name="outbox")
+    outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, stop_outbox), name="outbox")
     working = threading.Thread(target=worker.run, name="worker")
     for task in background_tasks:
         task.start()
         cleanup.callback(task.stop)
-    for thread, end in ((outbox, told_to_stop.set), (working, worker.stop)):
+    for thread, end in ((outbox, stop_outbox.set), (working, worker.stop)):
         thread.start()
         cleanup.callback(thread.join)
         cleanup.callback(end)

@@ -14,13 +14,13 @@ class ShutdownSignal:
     """
 
     def __init__(self) -> None:
-        self._told, tell = socket.socketpair()
-        tell.setblocking(False)
+        self._reader, writer = socket.socketpair()
+        writer.setblocking(False)
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)  # to be noted instead of ending the process
-        signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
-        self._tell = tell  # as long as the interpreter writes to it
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._writer = writer  # as long as the interpreter writes to it
 
     def wait(self) -> None:
         """Return once one of the signals has come."""
-        self._told.recv(1)
+        self._reader.recv(1)

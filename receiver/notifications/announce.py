@@ -2,12 +2,12 @@
 
 import sqlite3
 
-from receiver.adapters.sqlite.journal import Also
+from receiver.adapters.sqlite.journal import WriteMessages
 from receiver.adapters.sqlite.outbox import Outbox
 from receiver.core.deployment import Deployment, Draft, Outcome
 from receiver.core.errors import InvalidPins, Rejected
 from receiver.core.plan import Goal
-from receiver.notifications.progress import tell_progress
+from receiver.notifications.progress import progress_messages
 from receiver.services import Services
 
 NOTIFY = "notify"
@@ -37,24 +37,26 @@ def headline(draft: Draft, outcome: Outcome) -> str:
     )
 
 
-def tell(services: Services, draft: Draft, goal: Goal | None, outcome: Outcome, reason: str) -> Also:
+def outcome_messages(
+    services: Services, draft: Draft, goal: Goal | None, outcome: Outcome, reason: str
+) -> WriteMessages:
     """Put what people and GitHub are told of a deployment into the outbox, together with its entry in the journal."""
-    progress = tell_progress(services, draft, goal, outcome, reason)
+    progress = progress_messages(services, draft, goal, outcome, reason)
 
-    def also(db: sqlite3.Connection) -> None:
+    def write_messages(db: sqlite3.Connection) -> None:
         announce(services.outbox, draft, outcome, reason, db)
         progress(db)
 
-    return also
+    return write_messages
 
 
-def tell_interrupted(services: Services, left: Deployment, reason: str) -> Also:
+def interruption_messages(services: Services, left: Deployment, reason: str) -> WriteMessages:
     """Tell of a deployment that its receiver did not live to end; of one that it was putting back, that it failed."""
     draft = left.draft
     for held in services.journal.quarantined(draft.revision):
         if (held.slot, held.version) == (draft.slot, draft.to_version):
-            return tell(services, draft, None, Outcome.ROLLED_BACK, held.reason)
-    return tell_progress(services, draft, None, Outcome.INTERRUPTED, reason)
+            return outcome_messages(services, draft, None, Outcome.ROLLED_BACK, held.reason)
+    return progress_messages(services, draft, None, Outcome.INTERRUPTED, reason)
 
 
 def announce(

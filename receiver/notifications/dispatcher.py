@@ -15,8 +15,8 @@ TOKEN_SECONDS = 300.0  # how often a token that GitHub refuses is tried again: s
 class Dispatcher:
     """The sender of the channel ``github``. Rejected: GitHub will never take it; Retryable: not now."""
 
-    def __init__(self, news: GitHubSender, reverter: Reverter, redact: Redactor) -> None:
-        self._news = news
+    def __init__(self, sender: GitHubSender, reverter: Reverter, redact: Redactor) -> None:
+        self._sender = sender
         self._reverter = reverter
         self._redact = redact
 
@@ -24,6 +24,6 @@ class Dispatcher:
         """Deliver one message."""
         safe = self._redact.within(message)
         try:
-            (self._reverter if safe.get("kind") == KIND else self._news)(safe)
+            (self._reverter if safe.get("kind") == KIND else self._sender)(safe)
         except Unauthorised as error:  # about the token, not about the message
             raise Retryable(str(error), TOKEN_SECONDS) from error

@@ -28,29 +28,29 @@ log = logging.getLogger(__name__)
 Message = dict[str, Any]
 
 
-def tell_head(services: Services, seen: Observation, assessments: Iterable[Assessment]) -> None:
+def publish_head(services: Services, seen: Observation, assessments: Iterable[Assessment]) -> None:
     """Tell how the pins stand that the head changed, where no deployment tells it. A bug in here fails nothing."""
     try:
-        told = services.journal.told()
-        found = [status for assessment in assessments if (status := _standing(assessment, heal=services.heal))]
+        published = services.journal.published()
+        found = [status for assessment in assessments if (status := _pin_status(assessment, heal=services.heal))]
         for environment in seen.desired.environments:
-            before = told.get(environment.name)
+            before = published.get(environment.name)
             now = PublishedStatus(seen.snapshot.commit, _digest(seen.snapshot.files[path_of(environment.name)]))
             if before is None or before.pins != now.pins or before.pending:
                 here = [status for status in found if status.slot.environment == environment.name]
-                _tell(services, environment.name, before, now, here)
+                _publish_environment(services, environment.name, before, now, here)
     except Exception:
         log.exception("how the pins stand could not be told to GitHub")
 
 
-def tell_invalid(services: Services, error: InvalidPins) -> None:
+def publish_invalid(services: Services, error: InvalidPins) -> None:
     """Tell every environment's status at a head whose pins are not valid: nothing of it is deployed."""
     try:
-        told = services.journal.told()
+        published = services.journal.published()
         lines = str(error).split("\n")
         last = services.journal.remembered_pins()
         for name in sorted(set(filter(None, map(environment_of, [*lines, *(last.files if last else ())])))):
-            before, now = told.get(name), PublishedStatus(error.commit, _digest(str(error).encode()))
+            before, now = published.get(name), PublishedStatus(error.commit, _digest(str(error).encode()))
             if now != before:
                 own = next((line for line in lines if environment_of(line) == name), lines[0])
                 said = f"1 of {len(lines)}: {own}" if len(lines) > 1 else own
@@ -60,7 +60,7 @@ def tell_invalid(services: Services, error: InvalidPins) -> None:
         log.exception("that the pins are not valid could not be told to GitHub")
 
 
-def _standing(assessment: Assessment, *, heal: bool) -> PinStatus | None:
+def _pin_status(assessment: Assessment, *, heal: bool) -> PinStatus | None:
     """How a pin stands as far as no deployment says it; None where there is no pin, or healing says it."""
     slot, version = assessment.slot, assessment.pinned
     if version is None:
@@ -77,7 +77,7 @@ def _standing(assessment: Assessment, *, heal: bool) -> PinStatus | None:
     return None if heal else PinStatus(slot, version, Outcome.WAITING, drifted)
 
 
-def _tell(
+def _publish_environment(
     services: Services, name: str, before: PublishedStatus | None, now: PublishedStatus, found: Sequence[PinStatus]
 ) -> None:
     """Tell of one environment at ``now``'s commit or, where only a wait has ended, at the commit that waited."""
@@ -88,26 +88,26 @@ def _tell(
     if before is not None and before.pins == now.pins and before.revision != now.revision:
         if state == "pending":
             return
-        told = CommitStatus(before.revision, context_of(name), state, f"{said} (at {now.revision[:7]})")
-        _put(services, name, replace(before, pending=""), [status_message(told)])
+        commit_status = CommitStatus(before.revision, context_of(name), state, f"{said} (at {now.revision[:7]})")
+        _put(services, name, replace(before, pending=""), [status_message(commit_status)])
         return
-    told = CommitStatus(now.revision, context_of(name), state, said)
-    news = [] if complete else [status_message(told)]
-    news += _superseded(name, before, now)
+    commit_status = CommitStatus(now.revision, context_of(name), state, said)
+    messages = [] if complete else [status_message(commit_status)]
+    messages += _superseded(name, before, now)
     for status in found:
         if status.outcome is Outcome.LIVE:
-            news += end_superseded_statuses(services, status.slot, status.version, told)
-            news += end_superseded_deployments(services, status.slot, now.revision)
+            messages += end_superseded_statuses(services, status.slot, status.version, commit_status)
+            messages += end_superseded_deployments(services, status.slot, now.revision)
     now = replace(now, pending=_digest(said.encode()) if state == "pending" and not complete else "")
     if now != before:
-        _put(services, name, now, news)
+        _put(services, name, now, messages)
 
 
 def _superseded(name: str, before: PublishedStatus | None, now: PublishedStatus) -> Iterator[Message]:
     """What an earlier commit waited for does not come any more."""
     if before is not None and before.pending and before.revision != now.revision:
-        told = CommitStatus(before.revision, context_of(name), "error", f"followed by {now.revision[:7]}")
-        yield status_message(told)
+        commit_status = CommitStatus(before.revision, context_of(name), "error", f"followed by {now.revision[:7]}")
+        yield status_message(commit_status)
 
 
 def _put(services: Services, name: str, now: PublishedStatus, messages: Iterable[Message]) -> None:
@@ -115,7 +115,7 @@ def _put(services: Services, name: str, now: PublishedStatus, messages: Iterable
         for message in messages:
             services.outbox.put(CHANNEL, message, db)
 
-    services.journal.tell(name, now, put)
+    services.journal.publish(name, now, put)
 
 
 def _digest(content: bytes) -> str:

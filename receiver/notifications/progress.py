@@ -11,7 +11,7 @@ from typing import Any
 
 from receiver.adapters.github.sender import CHANNEL, DeploymentUpdate, deployment_message, status_message
 from receiver.adapters.github.statuses import CommitStatus, DeploymentOf, DeploymentState
-from receiver.adapters.sqlite.journal import Also
+from receiver.adapters.sqlite.journal import WriteMessages
 from receiver.core.commit_status import DRIFT, PinStatus, aggregate, pin_statuses, superseded
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.plan import Goal
@@ -31,13 +31,15 @@ _DEPLOYMENTS: dict[Outcome, DeploymentState] = {
 }
 
 
-def tell_progress(services: Services, draft: Draft, goal: Goal | None, outcome: Outcome, reason: str = "") -> Also:
+def progress_messages(
+    services: Services, draft: Draft, goal: Goal | None, outcome: Outcome, reason: str = ""
+) -> WriteMessages:
     """Put the news of one deployment into the outbox, in the transaction that records it.
 
     ``goal`` is what was deployed, None where nothing was. A bug in here changes no outcome.
     """
 
-    def tell(db: sqlite3.Connection) -> None:
+    def write_messages(db: sqlite3.Connection) -> None:
         try:
             messages = [*_statuses(services, draft), *_deployments(services, draft, goal, outcome, reason)]
         except Exception:
@@ -46,7 +48,7 @@ def tell_progress(services: Services, draft: Draft, goal: Goal | None, outcome: 
         for message in messages:
             services.outbox.put(CHANNEL, message, db)
 
-    return tell
+    return write_messages
 
 
 def context_of(environment: str) -> str:
@@ -81,9 +83,11 @@ def _statuses(services: Services, draft: Draft) -> Iterator[dict[str, Any]]:
     slot, revision = draft.slot, draft.revision
     held = held_at(services, slot.environment, revision)
     state, description = aggregate(pin_statuses(services.journal.at(revision, slot.environment), held))
-    told = CommitStatus(revision, context_of(slot.environment), state, description)
-    yield status_message(told)
-    yield from end_superseded_statuses(services, slot, held[slot].version if slot in held else draft.to_version, told)
+    reported = CommitStatus(revision, context_of(slot.environment), state, description)
+    yield status_message(reported)
+    yield from end_superseded_statuses(
+        services, slot, held[slot].version if slot in held else draft.to_version, reported
+    )
 
 
 def _deployments(
@@ -93,12 +97,12 @@ def _deployments(
     spec = goal.spec if goal else None
     held = held_at(services, slot.environment, draft.revision).get(slot)
     if held is not None:
-        yield _news(slot, draft.revision, held)
+        yield _deployment_update(slot, draft.revision, held)
     at = spec.revision if spec and goal and goal.verified else draft.revision
     status = PinStatus(slot, draft.to_version, outcome, reason)
     if held is None or at != draft.revision:  # else the deployment of this commit is the one that is held
         url = f"http://{services.host}:{spec.port}" if spec and outcome is Outcome.LIVE else None
-        yield _news(slot, at, status, url)
+        yield _deployment_update(slot, at, status, url)
     yield from end_superseded_deployments(services, slot, draft.revision)
 
 
@@ -110,7 +114,7 @@ def end_superseded_deployments(services: Services, slot: Slot, revision: str) ->
         yield deployment_message(DeploymentUpdate(of, "inactive", f"followed by {revision[:7]}"))
 
 
-def _news(slot: Slot, revision: str, status: PinStatus, url: str | None = None) -> dict[str, Any]:
+def _deployment_update(slot: Slot, revision: str, status: PinStatus, url: str | None = None) -> dict[str, Any]:
     gone = status.version is None and status.outcome is Outcome.LIVE
     state: DeploymentState = "inactive" if gone else _DEPLOYMENTS[status.outcome]
     of = _of(slot, revision, status.version)

@@ -59,13 +59,13 @@ class Observation:
         return view.aliases.get(alias) if view else None
 
 
-def look(services: Services) -> Observation:
+def observe_head(services: Services) -> Observation:
     """Fetch the branch head and observe every slot. InvalidPins: the head's environment files are invalid."""
     return observe_at(services, services.source.snapshot())
 
 
 def observe_at(services: Services, snapshot: Snapshot) -> Observation:
-    """Observe every slot for the pins of one snapshot, which may be a proposed one. Raises as :func:`look` does."""
+    """Observe every slot for the pins of one snapshot, also a proposed one. Raises as :func:`observe_head` does."""
     desired = read_desired(services, snapshot)
     return refresh(services, Observation(snapshot, desired, (), {}, None, services.journal.verified(), ()))
 

@@ -41,7 +41,7 @@ class Candidates:
     _judge: Judge | None = field(default=None, init=False)
     _proposed: dict[Slot, object] = field(default_factory=dict, init=False)  # from what
 
-    def look(self, stop: threading.Event) -> float:
+    def run(self, stop: threading.Event) -> float:
         """Measure what is new and propose the best. Returns infinity: there is no time to wait for.
 
         Rejected: the pins are not valid. Retryable: git, registry or GitHub cannot be asked.

@@ -19,14 +19,14 @@ def compare(
     """Gather what the registry has of both versions. What it does not have is left out, and why is said."""
     return VersionComparison(
         slot,
-        look_up(registry, slot.model, old),
-        look_up(registry, slot.model, new),
+        version_facts(registry, slot.model, old),
+        version_facts(registry, slot.model, new),
         _evidence(registry, slot, new),
         notes,
     )
 
 
-def look_up(registry: Registry, model: str, version: int | None) -> VersionFacts:
+def version_facts(registry: Registry, model: str, version: int | None) -> VersionFacts:
     """Everything that people compare of one version."""
     if version is None:
         return VersionFacts(None)

@@ -81,14 +81,14 @@ class Judge:
         except (Rejected, Retryable) as error:
             if self.stop.is_set():
                 raise
-            self._put_off(key, str(error))
+            self._defer(key, str(error))
             return None
         found = self._recorded(key)
         if found is None:
-            self._put_off(key, f"the gate recorded no evidence of {slot.model} v{version} for {slot.environment}")
+            self._defer(key, f"the gate recorded no evidence of {slot.model} v{version} for {slot.environment}")
         return found
 
-    def _put_off(self, key: Key, reason: str) -> None:
+    def _defer(self, key: Key, reason: str) -> None:
         """Try again ever more rarely; a receiver that starts again tries once more."""
         attempts = self._unmeasured[key].attempts + 1 if key in self._unmeasured else 1
         wait = min(FIRST_RETRY_SECONDS * 2.0 ** min(attempts - 1, 20), LAST_RETRY_SECONDS)

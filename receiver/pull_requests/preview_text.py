@@ -123,8 +123,8 @@ class Preview:
             return self.problem.split("\n")[0]
         if not self.changes:
             return "changes no pin"
-        standing = [change for change in self.changes if change.state == self.state]
-        return "; ".join(f"{change.title}{change.why and ': ' + change.why}" for change in standing)
+        deciding = [change for change in self.changes if change.state == self.state]
+        return "; ".join(f"{change.title}{change.why and ': ' + change.why}" for change in deciding)
 
     def comment(self) -> str:
         """The whole plan in Markdown."""

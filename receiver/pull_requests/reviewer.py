@@ -61,7 +61,7 @@ class _Known:
     paths: Sequence[str] | None = ()  # that it changes; None: GitHub cannot say, such as of a diff that is too large
     merged_from: tuple[str, str] | None = None  # head, base
     merged: Snapshot | InvalidPins | None = None
-    told: object = None
+    published: object = None
     trouble: str = ""  # what GitHub refused last: told once, not at every look
 
 
@@ -73,7 +73,7 @@ class Reviewer:
     github: GitHub
     _known: dict[int, _Known] = field(default_factory=dict, init=False)
 
-    def look(self, stop: threading.Event) -> float:
+    def run(self, stop: threading.Event) -> float:
         """Plan every open pull request, and tell what is new. Returns when a soak ends, in seconds since the epoch.
 
         Retryable: git or GitHub cannot be asked, or wants to be left alone.
@@ -138,10 +138,10 @@ class Reviewer:
         else:
             plan = preview(self.services, desired, proposed)
         safe = self.github.redact.within(plan)
-        told = (safe.commit, safe.comment(), safe.state, safe.summary)
-        if known.told != told:
-            self._tell(pull, safe)
-            known.told = told
+        published = (safe.commit, safe.comment(), safe.state, safe.summary)
+        if known.published != published:
+            self._publish(pull, safe)
+            known.published = published
         if isinstance(proposed, Snapshot) and desired is not None and not pull.fork:
             subject = mergeable((base, desired), MergeCandidate(pull.branch, known.paths or (), proposed.files), plan)
             if subject is not None:
@@ -159,7 +159,7 @@ class Reviewer:
             known.merged_from = now
         return known.merged
 
-    def _tell(self, pull: Pull, plan: Preview) -> None:
+    def _publish(self, pull: Pull, plan: Preview) -> None:
         """Status last: whoever waits for it finds the comment."""
         status = CommitStatus(plan.commit, CONTEXT, plan.state, plain(plan.summary))
         try:

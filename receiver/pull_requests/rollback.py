@@ -19,7 +19,7 @@ from receiver.pull_requests.proposal import Forge, Proposed, propose
 from receiver.services import Services
 
 RESTORE_SECONDS = 60.0
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,62 +51,69 @@ def plan_rollback(services: Services, slot: Slot, to: int | None, *, now: bool =
     return RollbackPlan(slot, pinned, last.version, snapshot, problem)
 
 
-def restore(services: Services, queue: Queue, way: RollbackPlan, reason: str) -> None:
+def restore(services: Services, queue: Queue, plan: RollbackPlan, reason: str) -> None:
     """Have the receiver put the target back at once, and hold what is pinned until a new commit or a retry.
 
     Rejected: the target was never verified live here, so nobody knows that it works.
     """
-    history = services.journal.history(way.slot)
-    for held in services.journal.quarantined(way.snapshot.commit):
-        if (held.slot, held.version) == (way.slot, way.target):
-            raise Rejected(f"{way.slot} v{way.target} is in quarantine itself: {held.reason}")
-    if not any(_verified(d, way.target) for d in history):
+    history = services.journal.history(plan.slot)
+    for held in services.journal.quarantined(plan.snapshot.commit):
+        if (held.slot, held.version) == (plan.slot, plan.target):
+            raise Rejected(f"{plan.slot} v{plan.target} is in quarantine itself: {held.reason}")
+    if not any(_verified(d, plan.target) for d in history):
         raise Rejected(
-            f"{way.slot} v{way.target} was never verified live here, so it cannot be restored at once: "
+            f"{plan.slot} v{plan.target} was never verified live here, so it cannot be restored at once: "
             "go without --now, and it is proven like any version"
         )
     newest_first = [d for d in reversed(history) if d.state is Outcome.LIVE and d.draft.to_version is not None]
-    newer = {way.pinned}
+    newer = {plan.pinned}
     for deployment in newest_first:
-        if deployment.draft.to_version == way.target:
+        if deployment.draft.to_version == plan.target:
             break
         newer.add(deployment.draft.to_version or 0)
-    for version in sorted(newer - {way.target}):
+    for version in sorted(newer - {plan.target}):
         services.journal.quarantine(
-            Quarantine(way.slot, version, way.snapshot.commit, reason, needs_human=False, since=time.time())
+            Quarantine(
+                plan.slot,
+                version,
+                plan.snapshot.commit,
+                reason,
+                needs_human=False,
+                since=time.time(),
+            )
         )
     queue.enqueue("rollback")
 
 
-def await_restored(services: Services, way: RollbackPlan, seconds: float = RESTORE_SECONDS) -> bool:
+def await_restored(services: Services, plan: RollbackPlan, seconds: float = RESTORE_SECONDS) -> bool:
     """Wait until the receiver has verified the target."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        now = services.journal.verified().get(way.slot)
-        if now is not None and now.version == way.target:
+        now = services.journal.verified().get(plan.slot)
+        if now is not None and now.version == plan.target:
             return True
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return False
 
 
-def propose_rollback(services: Services, forge: Forge, way: RollbackPlan, reason: str) -> Proposed:
+def propose_rollback(services: Services, forge: Forge, plan: RollbackPlan, reason: str) -> Proposed:
     """Push the branch that pins the target again and, with a token, open its pull request. Safe to repeat.
 
     Rejected: the pins are not valid, policy would not let the target in, or it is what is pinned. Retryable: git,
     registry or GitHub cannot be asked.
     """
-    if way.problem:
+    if plan.problem:
         raise Rejected(
-            f"no pull request can be opened while the pins are not valid:\n{way.problem}\n"
-            f"Mend that and, in the same commit, set the version of {way.slot.model} in "
-            f"{path_of(way.slot.environment)} to {way.target}: a commit that pins v{way.pinned} brings it back"
+            f"no pull request can be opened while the pins are not valid:\n{plan.problem}\n"
+            f"Mend that and, in the same commit, set the version of {plan.slot.model} in "
+            f"{path_of(plan.slot.environment)} to {plan.target}: a commit that pins v{plan.pinned} brings it back"
         )
-    change = PinChange(way.slot.model, way.target, way.slot.environment, back=True)
-    notes = check(services, way.snapshot, change)
+    change = PinChange(plan.slot.model, plan.target, plan.slot.environment, back=True)
+    notes = check(services, plan.snapshot, change)
     promotion = promote(forge.remote, forge.base, change)
     if forge.pulls is None:
         return Proposed(promotion, None, notes)
-    case = forge.redact.within(compare(services.registry, way.slot, promotion.was, way.target, notes))
+    case = forge.redact.within(compare(services.registry, plan.slot, promotion.was, plan.target, notes))
     body = rollback_body(case, forge.redact.lines(reason))
     return Proposed(promotion, propose(forge.pulls, promotion, forge.base, body), notes)
 

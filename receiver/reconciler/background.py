@@ -23,7 +23,7 @@ class BackgroundTask:
     def __init__(self, name: str, task: Task) -> None:
         self._name = name
         self._task = task
-        self._news = threading.Event()
+        self._woken = threading.Event()
         self._stop = threading.Event()
         self._last_error = ""  # told once, not at every look
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -34,19 +34,19 @@ class BackgroundTask:
 
     def wake(self) -> None:
         """Ask for the task; returns at once."""
-        self._news.set()
+        self._woken.set()
 
     def stop(self) -> None:
         """End the task at hand early. A call to the outside that hangs is left behind: all of it may be repeated."""
         self._stop.set()
-        self._news.set()
+        self._woken.set()
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         next_check_at = math.inf
         while not self._stop.is_set():
-            self._news.wait(min(threading.TIMEOUT_MAX, max(0.0, next_check_at - time.time())))
-            self._news.clear()
+            self._woken.wait(min(threading.TIMEOUT_MAX, max(0.0, next_check_at - time.time())))
+            self._woken.clear()
             if self._stop.is_set():
                 return
             try:

@@ -7,7 +7,7 @@ from receiver.core.errors import PinrailError
 from receiver.core.state import Role, Slot
 from receiver.ports import Target
 
-PULSE_SECONDS = 2.0
+POLL_SECONDS = 2.0
 
 
 class LivenessMonitor:
@@ -16,7 +16,7 @@ class LivenessMonitor:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._expected: frozenset[Slot] = frozenset()
-        self._told: frozenset[Slot] = frozenset()
+        self._reported: frozenset[Slot] = frozenset()
         self._next = 0.0  # monotonic
 
     def expect(self, slots: Collection[Slot]) -> None:
@@ -28,12 +28,12 @@ class LivenessMonitor:
         now = time.monotonic()
         if now < self._next:
             return ()
-        self._next = now + PULSE_SECONDS
+        self._next = now + POLL_SECONDS
         try:
             live = {server.spec.slot for server in self._target.observe() if server.role is Role.LIVE}
         except PinrailError:
             return ()  # the timer's look will say why
         missing = self._expected - live
-        news = missing - self._told
-        self._told = missing
-        return news
+        newly_missing = missing - self._reported
+        self._reported = missing
+        return newly_missing

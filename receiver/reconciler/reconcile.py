@@ -10,17 +10,17 @@ import time
 from dataclasses import dataclass, field
 
 from receiver.adapters.github.sender import CHANNEL
-from receiver.adapters.sqlite.journal import Also, Quarantine
+from receiver.adapters.sqlite.journal import Quarantine, WriteMessages
 from receiver.core.commit_status import DRIFT
 from receiver.core.deployment import Deployment, Draft, Outcome
 from receiver.core.errors import ArtifactsChanged, InvalidPins, PinrailError, Retryable
 from receiver.core.state import Role, Slot
-from receiver.notifications.announce import tell
-from receiver.notifications.heads import tell_head, tell_invalid
-from receiver.notifications.progress import tell_progress
+from receiver.notifications.announce import outcome_messages
+from receiver.notifications.heads import publish_head, publish_invalid
+from receiver.notifications.progress import progress_messages
 from receiver.planning.assess import Assessment, assess
 from receiver.planning.fetch import fetch_and_assess
-from receiver.planning.observe import Observation, look, observe_at, refresh
+from receiver.planning.observe import Observation, observe_at, observe_head, refresh
 from receiver.pull_requests.revert import Revert, revert_message
 from receiver.reconciler.apply import Run
 from receiver.services import Services
@@ -48,11 +48,11 @@ def reconcile(services: Services, cause: str) -> Report:
         Retryable: git could not be asked, with the same consequence, or the servers; nothing was touched.
     """
     try:
-        report = Report(look(services))
+        report = Report(observe_head(services))
     except PinrailError as error:
         _keep_running(services, cause)
         if isinstance(error, InvalidPins):
-            tell_invalid(services, error)
+            publish_invalid(services, error)
         raise
     services.journal.remember_pins(report.seen.snapshot)
     snapshot = report.seen.snapshot
@@ -77,7 +77,7 @@ def reconcile(services: Services, cause: str) -> Report:
         if outcome is Outcome.INTERRUPTED:
             report.deferred.append(reason)
         report.seen = refresh(services, report.seen)
-    tell_head(services, report.seen, report.assessments)
+    publish_head(services, report.seen, report.assessments)
     report.deferred += [reason for reason in (snapshot.stale, report.seen.registry_down) if reason]
     return report
 
@@ -107,14 +107,14 @@ def deploy(services: Services, seen: Observation, assessment: Assessment, cause:
     """Carry one finding's plan out. Whatever happens, the deployment ends recorded, and somebody is told."""
     draft = _draft(seen, assessment, cause)
     before = _last_attempt(services, assessment)
-    deployment = services.journal.open(draft, _tell_begin(services, draft, assessment, before))
+    deployment = services.journal.open(draft, _start_messages(services, draft, assessment, before))
     outcome, reason = Outcome.INTERRUPTED, "the receiver was stopped"
     try:
         outcome, reason = _carry_out(Run(services, deployment), seen, assessment)
     finally:
         repeated = before if before is not None and _repeats(before, draft, assessment, outcome) else None
-        news = None if repeated else tell(services, draft, assessment.goal, outcome, reason)
-        services.journal.close(deployment, outcome, reason, news)
+        messages = None if repeated else outcome_messages(services, draft, assessment.goal, outcome, reason)
+        services.journal.close(deployment, outcome, reason, messages)
         if repeated and repeated.draft.cause == cause == DRIFT and outcome is not Outcome.LIVE:
             services.journal.join(repeated.id, deployment)  # healing fails every minute, perhaps for weeks
     log.info("deployment %d: %s v%s %s %s", deployment, assessment.slot, draft.to_version, outcome, reason)
@@ -158,11 +158,11 @@ def _carry_out(run: Run, seen: Observation, assessment: Assessment) -> tuple[Out
             assessment.goal.verified or assessment.goal.spec is None
         ):  # nothing better to go back to: try again at each look
             return Outcome.NEEDS_HUMAN, reason
-        return _put_back(run, seen, assessment, reason)
+        return _roll_back(run, seen, assessment, reason)
     return Outcome.LIVE, ""
 
 
-def _put_back(run: Run, seen: Observation, assessment: Assessment, reason: str) -> tuple[Outcome, str]:
+def _roll_back(run: Run, seen: Observation, assessment: Assessment, reason: str) -> tuple[Outcome, str]:
     """The same flow, aimed at the last verified state. Quarantine first: a crash from here on must not try again."""
     services, slot = run.services, assessment.slot
     failed = Quarantine(
@@ -187,7 +187,9 @@ def _put_back(run: Run, seen: Observation, assessment: Assessment, reason: str) 
     return Outcome.ROLLED_BACK, reason
 
 
-def _tell_begin(services: Services, draft: Draft, assessment: Assessment, before: Deployment | None) -> Also | None:
+def _start_messages(
+    services: Services, draft: Draft, assessment: Assessment, before: Deployment | None
+) -> WriteMessages | None:
     """GitHub sees the first attempt begin; healing, and trying the same again, are told when they end otherwise."""
     again = (
         before is not None
@@ -196,10 +198,10 @@ def _tell_begin(services: Services, draft: Draft, assessment: Assessment, before
     )
     if assessment.goal is None or assessment.goal.verified or again:
         return None
-    return tell_progress(services, draft, assessment.goal, Outcome.RUNNING)
+    return progress_messages(services, draft, assessment.goal, Outcome.RUNNING)
 
 
-def _propose_revert(services: Services, assessment: Assessment, reason: str) -> Also | None:
+def _propose_revert(services: Services, assessment: Assessment, reason: str) -> WriteMessages | None:
     """Have the pin taken back where there is a version to go back to; a crash from here on does not lose it."""
     last = assessment.verified.version if assessment.verified else None
     if last is None or assessment.pinned in (None, last):
@@ -216,7 +218,7 @@ def _note_hold(services: Services, assessment: Assessment, report: Report) -> No
         return
     report.next_check_at = min(report.next_check_at, hold.until or math.inf)
     draft = _draft(report.seen, assessment, "policy", to_version=assessment.pinned)
-    recorded = services.journal.hold(draft, hold, tell(services, draft, None, hold.state, hold.reason))
+    recorded = services.journal.hold(draft, hold, outcome_messages(services, draft, None, hold.state, hold.reason))
     if recorded is not None:
         report.outcomes[recorded] = hold.state
 

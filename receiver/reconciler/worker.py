@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from receiver.adapters.sqlite.queue import Job, Queue
 from receiver.core.errors import Rejected, Retryable
-from receiver.notifications.announce import announce_rejection, tell_interrupted
+from receiver.notifications.announce import announce_rejection, interruption_messages
 from receiver.planning.status import StatusBoard
 from receiver.reconciler.background import BackgroundTask
 from receiver.reconciler.liveness import LivenessMonitor
@@ -41,13 +41,13 @@ class Worker:
         after: Sequence[BackgroundTask] = (),
     ) -> None:
         self._services = services
-        self._board = status_board
+        self._status_board = status_board
         self._queue = queue
         self._poll_seconds = poll_seconds
         self._after = after
-        self._pulse = LivenessMonitor(services.target)
+        self._liveness = LivenessMonitor(services.target)
         self._stop = threading.Event()
-        self._next_look = 0.0  # monotonic
+        self._next_poll = 0.0  # monotonic
         self._last_rejection = ""  # told once, not at every look
 
     def stop(self) -> None:
@@ -72,18 +72,18 @@ class Worker:
         """Take up the job that was left, and look."""
         self._queue.recover()
         self._queue.enqueue("startup")
-        self._next_look = time.monotonic() + self._poll_seconds
+        self._next_poll = time.monotonic() + self._poll_seconds
 
     def _turn(self) -> None:
-        if time.monotonic() >= self._next_look:
+        if time.monotonic() >= self._next_poll:
             self._queue.enqueue("timer")
-            self._next_look = time.monotonic() + self._poll_seconds
+            self._next_poll = time.monotonic() + self._poll_seconds
         job = self._queue.claim()
         if job is None:
-            for slot in self._pulse.ended():
+            for slot in self._liveness.ended():
                 log.warning("%s has no live server any more", slot)
                 self._queue.enqueue("server ended")
-            self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_look - time.monotonic())))
+            self._queue.wait(min(PATIENCE_SECONDS, max(0.0, self._next_poll - time.monotonic())))
             return
         self._work(job)
         for task in self._after:
@@ -114,14 +114,14 @@ class Worker:
     def _close_what_was_left(self) -> None:
         """End deployments that nobody else ends: their receiver died, or their end could not be written."""
         for left in self._services.journal.interrupt_running(
-            DIED, lambda left: tell_interrupted(self._services, left, DIED)
+            DIED, lambda left: interruption_messages(self._services, left, DIED)
         ):
             log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
 
     def _conclude(self, job: Job, report: Report) -> None:
-        self._board.update(report.seen)
+        self._status_board.update(report.seen)
         verified = report.seen.verified.items()
-        self._pulse.expect([slot for slot, was in verified if was.version is not None])
+        self._liveness.expect([slot for slot, was in verified if was.version is not None])
         for line in report.drift:
             log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
         if report.deferred:
@@ -139,7 +139,7 @@ class Worker:
         """A soak that ends before the next look brings it forward."""
         if next_check_at < math.inf:
             wait = max(0.05, next_check_at - time.time())
-            self._next_look = min(self._next_look, time.monotonic() + wait)
+            self._next_poll = min(self._next_poll, time.monotonic() + wait)
 
 
 def _backoff(attempts: int) -> float:

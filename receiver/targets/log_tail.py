@@ -12,11 +12,11 @@ BYTES = 16_384
 
 def describe(record: ServerRecord, *, alive: bool) -> str:
     """How the server is or how it ended, then the last lines of its log, without control characters."""
-    lines = [_ending(record, alive=alive), *_tail(record.log)]
+    lines = [_exit_description(record, alive=alive), *_tail(record.log)]
     return "\n".join(lines)
 
 
-def _ending(record: ServerRecord, *, alive: bool) -> str:
+def _exit_description(record: ServerRecord, *, alive: bool) -> str:
     if alive:
         return f"{record.id} runs as process {record.pid}; its log is {record.log}:"
     # A process that ends lets go of its files, its lock among them, a moment before its status can be had.

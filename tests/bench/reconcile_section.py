@@ -25,7 +25,7 @@ POLICY = {"staging": "{}", "production": "{after: staging, soak: 0s}"}
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class ReconcileTimes:
     """Seconds that looks took, in order; the first has nothing remembered, as after a start."""
 
     registry: str
@@ -38,32 +38,32 @@ class Looks:
         return median(self.seconds[1:])
 
 
-def measure(pins: int, looks: int) -> list[Looks]:
+def measure(pins: int, rounds: int) -> list[ReconcileTimes]:
     """Half as many models as pins, each in both environments: on fakes, then with a real MLflow behind it."""
     models = [f"model-{number:04}" for number in range(pins // 2)]
     with tempfile.TemporaryDirectory() as scratch:
         flow = Flow(Path(scratch))
         sys.stderr.write(f"bringing {pins} pins in sync\n")
         _settle(flow, models)
-        found = [_look("all in memory, SQLite on disk", flow.services, pins, looks)]
+        found = [_reconcile("all in memory, SQLite on disk", flow.services, pins, rounds)]
         with running_mlflow(Path(scratch) / "mlflow") as url:
             sys.stderr.write(f"registering {len(models)} models in MLflow\n")
             registry = MlflowRegistry(url, Cache(Path(scratch) / "cache", url))
             _register(url, models)
-            found.append(_look("real MLflow", replace(flow.services, registry=registry), pins, looks))
+            found.append(_reconcile("real MLflow", replace(flow.services, registry=registry), pins, rounds))
     return found
 
 
-def _look(registry: str, services: Services, pins: int, looks: int) -> Looks:
+def _reconcile(registry: str, services: Services, pins: int, rounds: int) -> ReconcileTimes:
     seconds = []
-    for _ in range(looks + 1):
+    for _ in range(rounds + 1):
         began = time.perf_counter()
         report = reconcile(services, "timer")
         seconds.append(time.perf_counter() - began)
         if report.outcomes or report.drift or report.deferred or len(report.seen.slots()) != pins:
             done = f"{len(report.outcomes)} deployments, {len(report.drift)} drifts, {report.deferred[:1]} put off"
             raise BenchError(f"the {pins} pins were not in sync: {done}")
-    return Looks(registry, pins, seconds)
+    return ReconcileTimes(registry, pins, seconds)
 
 
 def _settle(flow: Flow, models: list[str]) -> None:
@@ -122,13 +122,13 @@ def _register(url: str, models: list[str]) -> None:
         list(pool.map(register, models))
 
 
-def render(found: list[Looks]) -> str:
+def render(found: list[ReconcileTimes]) -> str:
     """Goals and table as Markdown."""
-    wanted = [at_most(f"{looks.pins:,} pins in sync, {looks.registry}", 1, looks.usual, "s") for looks in found]
+    wanted = [at_most(f"{rounds.pins:,} pins in sync, {rounds.registry}", 1, rounds.usual, "s") for rounds in found]
     head = ("registry", "first look, s", "later looks, median s", "longest s")
     rows = [
-        (looks.registry, number(looks.seconds[0]), number(looks.usual), number(max(looks.seconds[1:])))
-        for looks in found
+        (rounds.registry, number(rounds.seconds[0]), number(rounds.usual), number(max(rounds.seconds[1:])))
+        for rounds in found
     ]
     said = (
         "Git and the servers are fakes that answer at once; journal and verified state are in a real SQLite file. The"

@@ -11,7 +11,7 @@ from typing import Any
 from receiver.adapters.mlflow.local_server import running_mlflow
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.core.deployment import Outcome
-from receiver.planning.observe import look
+from receiver.planning.observe import observe_head
 from receiver.planning.status import status_report
 from receiver.reconciler.reconcile import reconcile
 from receiver.services import Services
@@ -42,7 +42,7 @@ class Waiting:
     status: float  # what ``pinrail status`` and the dashboard do
 
 
-def measure(looks: int) -> list[Waiting]:
+def measure(rounds: int) -> list[Waiting]:
     """Versions of each size in a real MLflow; their looks in turn, so that the machine's moods are shared."""
     with tempfile.TemporaryDirectory() as scratch, running_mlflow(Path(scratch) / "mlflow") as url:
         registry = MlflowRegistry(url, Cache(Path(scratch) / "cache", url))
@@ -59,9 +59,9 @@ def measure(looks: int) -> list[Waiting]:
             if found != [Outcome.LIVE, Outcome.WAITING]:
                 raise BenchError(f"the version of {size} does not wait for its soak: {found}")
         seconds: dict[tuple[str, str], list[float]] = {}
-        for _ in range(looks + 1):
+        for _ in range(rounds + 1):
             for size, services in flows.items():
-                seconds.setdefault((size, "reconcile"), []).append(_look(services))
+                seconds.setdefault((size, "reconcile"), []).append(_reconcile(services))
                 seconds.setdefault((size, "status"), []).append(_status(services))
         return [
             Waiting(
@@ -75,7 +75,7 @@ def measure(looks: int) -> list[Waiting]:
         ]
 
 
-def _look(services: Services) -> float:
+def _reconcile(services: Services) -> float:
     began = time.perf_counter()
     report = reconcile(services, "timer")
     seconds = time.perf_counter() - began
@@ -86,7 +86,7 @@ def _look(services: Services) -> float:
 
 def _status(services: Services) -> float:
     began = time.perf_counter()
-    found = [row.state for row in status_report(services, look(services)).slots]
+    found = [row.state for row in status_report(services, observe_head(services)).slots]
     seconds = time.perf_counter() - began
     if found != ["in sync", "waiting"]:
         raise BenchError(f"staging and production are {found}")

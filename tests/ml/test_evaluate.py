@@ -53,14 +53,14 @@ def test_a_version_that_reaches_the_gate_passes_and_nothing_else_is_on_stdout(
 
 
 @pytest.mark.usefixtures("environments")
-@pytest.mark.parametrize("way", ["variable", "option", "option over variable"])
+@pytest.mark.parametrize("source", ["variable", "option", "option over variable"])
 def test_a_threshold_over_the_file_fails_the_version_and_leaves_it_in_the_registry(
-    trained: TrainResult, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], way: str
+    trained: TrainResult, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], source: str
 ) -> None:
     pipe(monkeypatch, line_of(trained))
-    if "variable" in way:
-        monkeypatch.setenv("ACCURACY_THRESHOLD", "0.9" if way == "variable" else "0.1")
-    assert main(["--accuracy", "0.9"] if "option" in way else []) == 1
+    if "variable" in source:
+        monkeypatch.setenv("ACCURACY_THRESHOLD", "0.9" if source == "variable" else "0.1")
+    assert main(["--accuracy", "0.9"] if "option" in source else []) == 1
     out, err = capfd.readouterr()
     assert out == f"FAIL: accuracy={trained.accuracy:.4g} < 0.9\n"
     assert "this evidence is void for its gate" in err

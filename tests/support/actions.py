@@ -36,7 +36,7 @@ def evaluate(expression: str, contexts: Mapping[str, Any]) -> Any:
         assert found, f"not understood: {expression[place:]}"
         token, place = found[1], found.end()
         known = _OPERATORS.get(token)
-        words.append(known or repr(token[1:-1] if token.startswith("'") else _look_up(token, contexts)))
+        words.append(known or repr(token[1:-1] if token.startswith("'") else _value_of(token, contexts)))
     return eval(" ".join(words), {})  # noqa: S307 - our own workflows, and nothing but literals by now
 
 
@@ -45,7 +45,7 @@ def fill(text: Any, contexts: Mapping[str, Any]) -> str:
     return _EXPRESSION.sub(lambda found: str(evaluate(found[1], contexts)), str(text))
 
 
-def _look_up(name: str, contexts: Mapping[str, Any]) -> Any:
+def _value_of(name: str, contexts: Mapping[str, Any]) -> Any:
     value: Any = contexts
     for part in name.split("."):
         value = value.get(part, "") if isinstance(value, Mapping) else ""

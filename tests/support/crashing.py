@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Also, Journal, Quarantine
+from receiver.adapters.sqlite.journal import Journal, Quarantine, WriteMessages
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.plan import Action, ActionKind
@@ -48,13 +48,13 @@ class CrashingJournal(Journal):
         self.armed = False
         self.doing: ActionKind | None = None
 
-    def open(self, draft: Draft, also: Also | None = None) -> int:
-        deployment = super().open(draft, also)
+    def open(self, draft: Draft, write_messages: WriteMessages | None = None) -> int:
+        deployment = super().open(draft, write_messages)
         self.armed = draft.to_version == self.crash.version and not self.crash.rolling_back
         return deployment
 
-    def quarantine(self, entry: Quarantine, also: Also | None = None) -> None:
-        super().quarantine(entry, also)
+    def quarantine(self, entry: Quarantine, write_messages: WriteMessages | None = None) -> None:
+        super().quarantine(entry, write_messages)
         self.armed = self.crash.rolling_back
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
@@ -67,9 +67,11 @@ class CrashingJournal(Journal):
         super().result(deployment, seq, result)
         self._reach(self.doing, Moment.AFTER_RESULT)
 
-    def close(self, deployment: int, outcome: Outcome, reason: str = "", also: Also | None = None) -> None:
+    def close(
+        self, deployment: int, outcome: Outcome, reason: str = "", write_messages: WriteMessages | None = None
+    ) -> None:
         self._reach(None, Moment.BEFORE_ACTING)
-        super().close(deployment, outcome, reason, also)
+        super().close(deployment, outcome, reason, write_messages)
         self._reach(None, Moment.AFTER_RESULT)
 
     def _reach(self, kind: ActionKind | None, moment: Moment) -> None:

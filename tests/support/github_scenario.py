@@ -33,7 +33,7 @@ class GitHubScenario(PromotionScenario):
         chosen = [
             k for k, d in self.github.deployments.items() if (d["sha"], d["environment"]) == (commit, environment)
         ]
-        return [told["state"] for key in chosen for told in self.github.deployment_statuses[key]]
+        return [reported["state"] for key in chosen for reported in self.github.deployment_statuses[key]]
 
     def pulls_open(self) -> list[dict[str, Any]]:
         return [pull for pull in self.github.pulls.values() if pull["state"] == "open"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from receiver.adapters.sqlite.journal import Journal
 
-WRITES = ("open", "intend", "result", "close", "quarantine", "tell")
+WRITES = ("open", "intend", "result", "close", "quarantine", "publish")
 
 
 class Killed(BaseException):

@@ -80,8 +80,8 @@ class Review:
         yield
         git(self.origin.path, "symbolic-ref", ref, f"refs/heads/{self.hosted.pulls[number]['head']}")
 
-    def look(self) -> float:
-        return self.reviewer.look(threading.Event())
+    def run_plans(self) -> float:
+        return self.reviewer.run(threading.Event())
 
     def comments(self, number: int) -> list[str]:
         return [c["shown"]["body"] for c in self.hosted.comments.values() if c["on"] == number]

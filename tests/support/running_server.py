@@ -20,13 +20,13 @@ class Running:
     process: "subprocess.Popen[bytes]"
     control: Path
 
-    def tell(self, do: str, *, fds: tuple[int, ...] = (), **more: Any) -> dict[str, Any]:
+    def command(self, do: str, *, fds: tuple[int, ...] = (), **more: Any) -> dict[str, Any]:
         return ask(self.control, {"do": do, **more}, fds=fds, timeout=10)[0]
 
     def is_ready(self) -> bool:
         """It has loaded; before, its socket may not be there, or be bound and not listening yet."""
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-            return bool(self.tell("status")["ready"])
+            return bool(self.command("status")["ready"])
         return False
 
 

@@ -29,9 +29,9 @@ def status_message(status: CommitStatus) -> dict[str, Any]:
     return {"kind": "status", **asdict(status)}
 
 
-def deployment_message(news: DeploymentUpdate) -> dict[str, Any]:
+def deployment_message(update: DeploymentUpdate) -> dict[str, Any]:
     """The message that moves a deployment on."""
-    return {"kind": "deployment", **asdict(news)}
+    return {"kind": "deployment", **asdict(update)}
 
 
 class GitHubSender:
@@ -50,8 +50,8 @@ class GitHubSender:
         else:
             raise Rejected(f"a message of the kind {kind!r} is nothing for GitHub")
 
-    def _deployment(self, news: DeploymentUpdate) -> None:
-        deployment = self._statuses.deploying(news.of)
-        self._statuses.report(deployment, news.state, news.description, news.url)
-        if news.state == "success" or news.ends_others:
-            self._statuses.retire_others(deployment, news.of)
+    def _deployment(self, update: DeploymentUpdate) -> None:
+        deployment = self._statuses.deploying(update.of)
+        self._statuses.report(deployment, update.state, update.description, update.url)
+        if update.state == "success" or update.ends_others:
+            self._statuses.retire_others(deployment, update.of)

@@ -107,9 +107,9 @@ def _answers(url: str) -> bool:
 
 def _stop(pid: int) -> None:
     """End it politely, then not."""
-    for ending in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         if shell.exit_status(pid) is None:
-            os.kill(pid, ending)
+            os.kill(pid, number)
         deadline = time.monotonic() + STOP_SECONDS
         while shell.exit_status(pid) is None and time.monotonic() < deadline:
             time.sleep(0.02)

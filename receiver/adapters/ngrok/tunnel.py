@@ -76,7 +76,7 @@ class Tunnel:
         self._redact = Redactor([secret for secret in (options.token, options.github_secret) if secret])
         self._config: PyngrokConfig | None = None
         self._url = ""
-        self._ending = threading.Event()
+        self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="tunnel", daemon=True)
 
     def start(self) -> None:
@@ -85,7 +85,7 @@ class Tunnel:
 
     def close(self) -> None:
         """End the tunnel and ngrok's agent."""
-        self._ending.set()
+        self._stopping.set()
         if self._watcher.is_alive():
             self._watcher.join()
         self._end_agent()
@@ -131,7 +131,7 @@ class Tunnel:
     def _watch(self) -> None:
         """Open the tunnel, and again whenever it is gone."""
         pause, backoff = 0.0, FIRST_BACKOFF_SECONDS
-        while not self._ending.wait(pause):
+        while not self._stopping.wait(pause):
             if self._is_up():
                 pause, backoff = WATCH_SECONDS, FIRST_BACKOFF_SECONDS
                 continue

@@ -16,7 +16,7 @@ from receiver.core.state import Slot
 from receiver.ports import Snapshot
 
 # What is written together with an entry or not at all, such as what others are told of it.
-Also = Callable[[sqlite3.Connection], None]
+WriteMessages = Callable[[sqlite3.Connection], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +65,21 @@ class Journal:
         """The state directory that it lies in."""
         return str(self._database.path.parent)
 
-    def open(self, draft: Draft, also: Also | None = None) -> int:
+    def open(self, draft: Draft, write_messages: WriteMessages | None = None) -> int:
         """Record that a deployment begins; returns its number."""
-        return self._insert(draft, Outcome.RUNNING, "", also)
+        return self._insert(draft, Outcome.RUNNING, "", write_messages)
 
-    def close(self, deployment: int, outcome: Outcome, reason: str = "", also: Also | None = None) -> None:
+    def close(
+        self, deployment: int, outcome: Outcome, reason: str = "", write_messages: WriteMessages | None = None
+    ) -> None:
         """Record how a deployment ended."""
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE deployments SET state = ?, reason = ?, ended_at = ? WHERE id = ?",
                 (outcome, self._lines(reason), time.time(), deployment),
             )
-            if also is not None:
-                also(db)
+            if write_messages is not None:
+                write_messages(db)
 
     def join(self, earlier: int, deployment: int) -> None:
         """Make one entry of two attempts that ended alike: it begins with the earlier one, and is the later one."""
@@ -86,7 +88,7 @@ class Journal:
             [row] = db.execute("DELETE FROM deployments WHERE id = ? RETURNING started_at", (earlier,)).fetchall()
             db.execute("UPDATE deployments SET started_at = ? WHERE id = ?", (row["started_at"], deployment))
 
-    def hold(self, draft: Draft, hold: Hold, also: Also | None = None) -> int | None:
+    def hold(self, draft: Draft, hold: Hold, write_messages: WriteMessages | None = None) -> int | None:
         """Record that policy said no or not yet; None where that was the last word on the pin, healing aside."""
         hold = replace(hold, reason=self._lines(hold.reason))
         last = self._query(
@@ -100,7 +102,7 @@ class Journal:
             hold.reason,
         ):
             return None
-        return self._insert(draft, hold.state, hold.reason, also)
+        return self._insert(draft, hold.state, hold.reason, write_messages)
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
         """Commit what is about to be done, with the state that was found."""
@@ -118,11 +120,15 @@ class Journal:
                 (self._lines(result), time.time(), deployment, seq),
             )
 
-    def interrupt_running(self, reason: str, also: Callable[[Deployment], Also] | None = None) -> list[Deployment]:
+    def interrupt_running(
+        self, reason: str, write_messages: Callable[[Deployment], WriteMessages] | None = None
+    ) -> list[Deployment]:
         """Close what a receiver that died left running. The next look at the world takes over from there."""
         running = self._query("SELECT * FROM deployments WHERE state = ?", (Outcome.RUNNING,))
         for deployment in running:
-            self.close(deployment.id, Outcome.INTERRUPTED, reason, also(deployment) if also else None)
+            self.close(
+                deployment.id, Outcome.INTERRUPTED, reason, write_messages(deployment) if write_messages else None
+            )
         return running
 
     def history(self, slot: Slot) -> list[Deployment]:
@@ -197,19 +203,19 @@ class Journal:
         files = {path: text.encode() for path, text in json.loads(row["files"]).items()}
         return Snapshot(row["revision"], files, rewritten=False)
 
-    def told(self) -> dict[str, PublishedStatus]:
+    def published(self) -> dict[str, PublishedStatus]:
         """What was told last of each environment's pins."""
         rows = self._database.connection().execute("SELECT * FROM told_pins")
         return {row["environment"]: PublishedStatus(row["revision"], row["pins"], row["pending"]) for row in rows}
 
-    def tell(self, environment: str, told: PublishedStatus, also: Also) -> None:
+    def publish(self, environment: str, published: PublishedStatus, write_messages: WriteMessages) -> None:
         """Remember what is told of an environment's pins."""
         with self._database.transaction() as db:
-            values = (environment, told.revision, told.pins, told.pending)
+            values = (environment, published.revision, published.pins, published.pending)
             db.execute("INSERT OR REPLACE INTO told_pins VALUES (?, ?, ?, ?)", values)
-            also(db)
+            write_messages(db)
 
-    def quarantine(self, entry: Quarantine, also: Also | None = None) -> None:
+    def quarantine(self, entry: Quarantine, write_messages: WriteMessages | None = None) -> None:
         """Do not try this version at this commit again; with ``needs_human``, do not touch the slot at all."""
         with self._database.transaction() as db:
             db.execute(
@@ -224,8 +230,8 @@ class Journal:
                     entry.since,
                 ),
             )
-            if also is not None:
-                also(db)
+            if write_messages is not None:
+                write_messages(db)
 
     def quarantined(self, revision: str | None = None) -> list[Quarantine]:
         """What is in quarantine, at one commit or at all; newest first."""
@@ -250,7 +256,7 @@ class Journal:
         with self._database.transaction() as db:
             db.execute("DELETE FROM quarantine WHERE environment = ? AND model = ?", (slot.environment, slot.model))
 
-    def _insert(self, draft: Draft, state: Outcome, reason: str, also: Also | None) -> int:
+    def _insert(self, draft: Draft, state: Outcome, reason: str, write_messages: WriteMessages | None) -> int:
         now = time.time()
         with self._database.transaction() as db:
             cursor = db.execute(
@@ -272,8 +278,8 @@ class Journal:
                     now if state.terminal else None,
                 ),
             )
-            if also is not None:
-                also(db)
+            if write_messages is not None:
+                write_messages(db)
         return int(cursor.lastrowid or 0)
 
     def _query(self, sql: str, parameters: Sequence[object]) -> list[Deployment]:

@@ -8,7 +8,7 @@ from receiver.cli.tables import change, table
 from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor
 from receiver.planning.assess import Assessment, assess
-from receiver.planning.observe import Observation, look
+from receiver.planning.observe import Observation, observe_head
 from receiver.planning.status import reason_of, state_of
 from receiver.services import Services
 from receiver.settings import load_settings
@@ -55,7 +55,7 @@ def show_plan(*, as_json: bool) -> None:
 
 def plan_view(services: Services) -> PlanView:
     """Observe the branch head, the registry and the servers, and plan every slot."""
-    seen = look(services)
+    seen = observe_head(services)
     slots = [_slot_plan(services, seen, assess(services, seen, slot)) for slot in seen.slots()]
     return PlanView(seen.snapshot.commit, seen.snapshot.stale, slots)
 

@@ -7,7 +7,7 @@ from receiver.cli.output import answer
 from receiver.cli.tables import first_line, table, version
 from receiver.core.redact import Redactor
 from receiver.core.times import ago
-from receiver.planning.observe import look
+from receiver.planning.observe import observe_head
 from receiver.planning.status import status_report
 from receiver.settings import load_settings
 from receiver.wiring import build, open_database
@@ -17,7 +17,7 @@ def show_status(*, as_json: bool) -> None:
     """Print pin, registry and server of every slot. PinrailError: they cannot be observed."""
     settings = load_settings("pinrail_repo_url")
     services = build(settings, open_database(settings))
-    view = environments_view(status_report(services, look(services)), Redactor(settings.secrets))
+    view = environments_view(status_report(services, observe_head(services)), Redactor(settings.secrets))
     answer(view, _text, json_wanted=as_json)
 
 

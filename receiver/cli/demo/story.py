@@ -73,11 +73,11 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def tell(*, once: bool) -> None:
+def run(*, once: bool) -> None:
     """Run the demo. Stays up until Ctrl-C unless ``once``; ends everything that it started."""
     # A terminal that closes and a `kill` end the demo as Ctrl-C does, so that nothing is left running.
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     root = Path(".pinrail/demo").absolute()
     clear(root)
     ports = choose()
@@ -95,8 +95,8 @@ def tell(*, once: bool) -> None:
         os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
         tracking.configure()
         narrator.say(f"[bold]MLflow[/] runs on {stage.url('MLflow')}, with SQLite below {stage.root}")
-        _play(stage, narrator, cleanup)
-        _curtain(stage, narrator)
+        _run_steps(stage, narrator, cleanup)
+        _check_end(stage, narrator)
         if not once:
             _leave_something_to_try(stage, narrator)
             narrator.say("everything stays up until Ctrl-C")
@@ -110,7 +110,7 @@ def _import_early() -> None:
     import skl2onnx  # noqa: F401 - the same
 
 
-def _play(stage: DemoEnvironment, narrator: Narrator, cleanup: ExitStack) -> None:
+def _run_steps(stage: DemoEnvironment, narrator: Narrator, cleanup: ExitStack) -> None:
     github = stage.github()
     github.create(stage.environment_files())
     narrator.say(f"a bare repository stands in for GitHub: {github.path}; both environments pin {MODEL} v1")
@@ -196,7 +196,7 @@ def _break(stage: DemoEnvironment, narrator: Narrator) -> None:
     narrator.say(f"  because: {found['reason'].splitlines()[0]}")
 
 
-def _curtain(stage: DemoEnvironment, narrator: Narrator) -> None:
+def _check_end(stage: DemoEnvironment, narrator: Narrator) -> None:
     """Check the end of the story."""
     for environment in ("staging", "production"):
         health = httpx.get(stage.url(environment) + "/health").json()

@@ -51,7 +51,7 @@ def _examine(settings: Settings) -> list[Check]:
         first += answer([question], SECONDS)
     world = _World(settings)
     if all(check.ok for check in first):
-        world.look()
+        world.observe()
     questions = [*_of_the_set_up(settings), *_of_the_pins(settings, world)]
     return [*first, *world.checks, *answer(questions, SECONDS)]
 
@@ -65,7 +65,7 @@ class _World:
         self.environments: Sequence[Environment] = ()
         self.checks: list[Check] = []
 
-    def look(self) -> None:
+    def observe(self) -> None:
         hint = "PINRAIL_REPO_URL and PINRAIL_BRANCH say where; GITHUB_TOKEN, or an ssh key, opens a private one"
         self.checks = answer([Question("repository", self._read, hint)], SECONDS)
 

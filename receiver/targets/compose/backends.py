@@ -39,20 +39,20 @@ class BackendPair:
 
     def switched_to(self, service: str) -> "BackendPair":
         """The same after traffic went to ``service``: it takes the other berth, who had the traffic keeps its own."""
-        return BackendPair(self.with_spare(service).services, OTHER[self.at])
+        return BackendPair(self.with_standby(service).services, OTHER[self.at])
 
-    def with_spare(self, service: str) -> "BackendPair":
+    def with_standby(self, service: str) -> "BackendPair":
         """The same with somebody else to step in."""
         services = (self.live, service) if self.at == "one" else (service, self.live)
         return BackendPair(services, self.at)
 
 
-def write_berths(directory: Path, backends: BackendPair) -> None:
+def write_backends(directory: Path, backends: BackendPair) -> None:
     """Write what the proxy reads when it starts.
 
     First the berths, then which is live: a proxy that starts between the two finds the traffic where it was.
     """
-    text = "global\n" + "".join(f"    setenv {berth.upper()} {name}\n" for berth, name in backends.named.items())
+    text = "global\n" + "".join(f"    setenv {backend.upper()} {name}\n" for backend, name in backends.named.items())
     _replace(directory / "berths.cfg", text)
     _replace(directory / "live.map", f"live {backends.at}\n")
 
@@ -62,15 +62,18 @@ def orders(backends: BackendPair, addresses: Mapping[str, str]) -> str:
 
     Names are for later (a container that restarts elsewhere), addresses for now. The one with the traffic is last.
     """
-    told = []
-    for berth in (OTHER[backends.at], backends.at):
-        service, server = backends.named[berth], f"model/{berth}"
-        told += [f"set server {server} fqdn {service}", f"set server {server} addr {addresses[service]} port 8080"]
-    told += [f"set server model/{backends.at} health up", f"set map /front/live.map live {backends.at}"]
-    return "; ".join([*told, QUESTION])
+    commands = []
+    for backend in (OTHER[backends.at], backends.at):
+        service, server = backends.named[backend], f"model/{backend}"
+        commands += [
+            f"set server {server} fqdn {service}",
+            f"set server {server} addr {addresses[service]} port 8080",
+        ]
+    commands += [f"set server model/{backends.at} health up", f"set map /front/live.map live {backends.at}"]
+    return "; ".join([*commands, QUESTION])
 
 
-def ask_berths(port: int) -> BackendPair | None:
+def ask_backends(port: int) -> BackendPair | None:
     """Ask a proxy through its published port. None: no answer that makes sense."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
@@ -78,10 +81,10 @@ def ask_berths(port: int) -> BackendPair | None:
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
     except OSError:
         return None
-    return read_berths(answer.decode("ascii", "replace"))
+    return read_backends(answer.decode("ascii", "replace"))
 
 
-def read_berths(answer: str) -> BackendPair | None:
+def read_backends(answer: str) -> BackendPair | None:
     """Understand the answer to :data:`QUESTION`. None: it is none."""
     at = re.search(r"^\S+ live (one|two)$", answer, re.MULTILINE)
     rows = [line.split() for line in answer.splitlines()]

@@ -11,7 +11,7 @@ from receiver.adapters.docker import Docker
 from receiver.adapters.prober import is_healthy
 from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.targets.compose import labels as names
-from receiver.targets.compose.backends import BackendPair, ask_berths
+from receiver.targets.compose.backends import BackendPair, ask_backends
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ COLUMNS = (
     "{{.Ports}}",
 )
 ENDED = frozenset({"created", "exited", "dead"})
-MODEL_PORT, LOOK_PORT = 8080, 9998  # in the containers; each is published on some loopback port
+MODEL_PORT, STATUS_PORT = 8080, 9998  # in the containers; each is published on some loopback port
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class FrontContainer:
     slot: Slot
     port: int  # the public one
     running: bool
-    look_port: int | None  # where the proxy says what it does
+    status_port: int | None  # where the proxy says what it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class ContainerDiscovery:
         )
 
 
-def look(docker: Docker, owner: str) -> ContainerDiscovery:
+def discover(docker: Docker, owner: str) -> ContainerDiscovery:
     """Ask the engine. Retryable: it does not answer."""
     listed = docker.run(
         *("ps", "--all", "--no-trunc", "--filter", f"label={names.OWNER}={owner}"), "--format", "\t".join(COLUMNS)
@@ -105,13 +105,13 @@ def describe(discovery: ContainerDiscovery) -> list[Server]:
     fronts = [front for front in discovery.fronts if front.running]
     with ThreadPoolExecutor(ASKING_AT_ONCE) as pool:
         healthy = pool.map(lambda server: is_healthy(server.url, HEALTH_SECONDS), running)
-        backends = dict(zip([f.id for f in fronts], pool.map(berths_of, fronts), strict=True))
+        backends = dict(zip([f.id for f in fronts], pool.map(backends_of, fronts), strict=True))
         return [s.server(_role(s, fronts, backends)) for s, well in zip(running, healthy, strict=True) if well]
 
 
-def berths_of(front: FrontContainer) -> BackendPair | None:
+def backends_of(front: FrontContainer) -> BackendPair | None:
     """What this front door does with its traffic; None: it does not say."""
-    return ask_berths(front.look_port) if front.look_port is not None else None
+    return ask_backends(front.status_port) if front.status_port is not None else None
 
 
 def _role(
@@ -137,7 +137,7 @@ def _read(line: str) -> ServerContainer | FrontContainer | None:
             return ServerContainer(name, service, project, names.read_spec(label), state, url)
         if part == names.FRONT:
             slot, public = names.read_front(label)
-            return FrontContainer(name, service, project, slot, public, running, _published(ports, LOOK_PORT))
+            return FrontContainer(name, service, project, slot, public, running, _published(ports, STATUS_PORT))
     log.warning("a container that carries Pinrail's label is none of its own: %s", line)
     return None
 

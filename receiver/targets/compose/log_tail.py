@@ -22,10 +22,10 @@ def log_tail(docker: Docker, container: str) -> str:
         lines = _tail(docker.words("logs", "--tail", str(LINES), container))
     except Rejected:
         return f"{container}: there is no such container any more"
-    return "\n".join([f"{container} {_ending(docker, state)}; its log ends:", *lines])
+    return "\n".join([f"{container} {_exit_description(docker, state)}; its log ends:", *lines])
 
 
-def _ending(docker: Docker, raw: dict[str, Any]) -> str:
+def _exit_description(docker: Docker, raw: dict[str, Any]) -> str:
     state = raw["State"]
     if raw["RestartCount"]:
         return (

@@ -14,7 +14,7 @@ from receiver.adapters.docker import Docker, Project
 from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec, Slot
 from receiver.targets.compose import labels as names
-from receiver.targets.compose.backends import BackendPair, write_berths
+from receiver.targets.compose.backends import BackendPair, write_backends
 from serving.lifecycle import launch
 
 COMPOSE = Path(__file__).parents[3] / "compose"
@@ -71,7 +71,7 @@ def create_front(docker: Docker, place: Place, spec: ServerSpec, backends: Backe
     # A copy: the proxy must be able to start again even where the repository has moved on.
     shutil.copyfile(place.compose / "front" / "haproxy.cfg", directory / "haproxy.cfg")
     (directory / "haproxy.cfg").chmod(0o644)
-    write_berths(directory, backends)
+    write_backends(directory, backends)
     service_file = {
         "extends": {"file": str(_serving(place)), "service": "front"},
         "container_name": container,

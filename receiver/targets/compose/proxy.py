@@ -11,7 +11,7 @@ from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec
 from receiver.targets.compose import containers as discovery
-from receiver.targets.compose.backends import BackendPair, orders, read_berths, write_berths
+from receiver.targets.compose.backends import BackendPair, orders, read_backends, write_backends
 from receiver.targets.compose.containers import FrontContainer, ServerContainer
 from receiver.targets.compose.labels import project_name
 from receiver.targets.compose.log_tail import log_tail
@@ -21,7 +21,7 @@ OPEN_SECONDS = 15.0
 CLOSE_SECONDS = 5  # for answers that are on their way
 POLL_SECONDS = 0.02
 # The official image has bash, and nothing else that speaks TCP.
-TELL = "exec 3<>/dev/tcp/127.0.0.1/9999; cat >&3; cat <&3"
+RUNTIME_API = "exec 3<>/dev/tcp/127.0.0.1/9999; cat >&3; cat <&3"
 PORT_TAKEN = ("port is already allocated", "address already in use")
 
 
@@ -32,16 +32,18 @@ class FrontDoors:
     docker: Docker
     place: Place
 
-    def tell(self, front: FrontContainer, backends: BackendPair, slot: discovery.ContainerDiscovery) -> None:
+    def switch_backends(
+        self, front: FrontContainer, backends: BackendPair, slot: discovery.ContainerDiscovery
+    ) -> None:
         """Let a running front door use these berths from now on. No connection is closed.
 
         Rejected: it did not do it; who had the traffic has it still.
         """
-        write_berths(self.place.front(front.project, front.port), backends)
+        write_backends(self.place.front(front.project, front.port), backends)
         addresses = self._addresses([s for s in slot.servers if s.service in backends.services])
         line = orders(backends, addresses).encode()
-        said = self.docker.run("exec", "--interactive", front.id, "bash", "-c", TELL, stdin=line)
-        now = read_berths(said)
+        said = self.docker.run("exec", "--interactive", front.id, "bash", "-c", RUNTIME_API, stdin=line)
+        now = read_backends(said)
         if now is None or (now.live, now.standby, now.at) != (backends.live, backends.standby, backends.at):
             raise Rejected(f"the front door {front.id} was told {line.decode()!r} and answered {said!r}")
 
@@ -56,8 +58,10 @@ class FrontDoors:
             raise Rejected(self._explained(spec, str(error))) from error
         deadline = time.monotonic() + OPEN_SECONDS
         while time.monotonic() < deadline:
-            found = next((f for f in discovery.look(self.docker, self.place.owner).fronts if f.id == container), None)
-            if found is not None and found.running and discovery.berths_of(found) is not None:
+            found = next(
+                (f for f in discovery.discover(self.docker, self.place.owner).fronts if f.id == container), None
+            )
+            if found is not None and found.running and discovery.backends_of(found) is not None:
                 return
             time.sleep(POLL_SECONDS)
         words = log_tail(self.docker, container)
@@ -82,7 +86,7 @@ class FrontDoors:
         return found
 
     def _remove_unstarted(self, spec: ServerSpec) -> None:
-        for front in discovery.look(self.docker, self.place.owner).of(spec.slot).fronts:
+        for front in discovery.discover(self.docker, self.place.owner).of(spec.slot).fronts:
             if front.port == spec.port and not front.running:
                 self.docker.run("rm", "--force", "--volumes", front.id)
 

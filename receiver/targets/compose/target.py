@@ -23,7 +23,7 @@ from receiver.targets.compose.proxy import FrontDoors
 START_SECONDS = 60.0
 DRAIN_SECONDS = 35  # a model server takes up to 30 for its last answers
 POLL_SECONDS = 0.03
-LOOK_SECONDS = 0.3  # how often to ask the engine whether a starting container still runs
+CHECK_SECONDS = 0.3  # how often to ask the engine whether a starting container still runs
 USEFULNESS = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
 
 
@@ -38,7 +38,7 @@ class ComposeTarget:
 
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
-        return discovery.describe(discovery.look(self._docker, self.place.owner))
+        return discovery.describe(discovery.discover(self._docker, self.place.owner))
 
     def start(self, spec: ServerSpec) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
@@ -70,11 +70,11 @@ class ComposeTarget:
         self._docker.run("update", "--restart", "unless-stopped", container.id)
         here = next((front for front in slot.fronts if front.port == container.spec.port), None)
         others = [front for front in slot.fronts if front is not here]
-        now = discovery.berths_of(here) if here is not None and here.running else None
+        now = discovery.backends_of(here) if here is not None and here.running else None
         if here is None or now is None:
             self._fronts.open(container.spec, _first(container, others, slot), here)
         else:
-            self._fronts.tell(here, _next(now, container, slot), slot)
+            self._fronts.switch_backends(here, _next(now, container, slot), slot)
         for front in others:
             self._fronts.close(front)
         self._demote([other for other in slot.servers if other.id != container.id])
@@ -98,7 +98,7 @@ class ComposeTarget:
         return log_tail(self._docker, server.id)
 
     def _slot(self, spec: ServerSpec) -> ContainerDiscovery:
-        return discovery.look(self._docker, self.place.owner).of(spec.slot)
+        return discovery.discover(self._docker, self.place.owner).of(spec.slot)
 
     def _created(self, spec: ServerSpec) -> ServerContainer:
         self.place.cache.mkdir(parents=True, exist_ok=True)
@@ -115,14 +115,14 @@ class ComposeTarget:
 
     def _healthy(self, container: ServerContainer) -> Server:
         """Wait until a server has loaded its model and says that it is well. Rejected: it does not come to that."""
-        started = looked = time.monotonic()
+        started = checked = time.monotonic()
         while time.monotonic() < started + self.start_seconds:
             if container.running and is_healthy(container.url):
                 well = [s for s in discovery.describe(self._slot(container.spec)) if s.id == container.id]
                 if well:
                     return well[0]
-            if not container.running or time.monotonic() > looked + LOOK_SECONDS:
-                looked = time.monotonic()
+            if not container.running or time.monotonic() > checked + CHECK_SECONDS:
+                checked = time.monotonic()
                 container = self._still_there(container)
             time.sleep(POLL_SECONDS)
         late = f"was not healthy {self.start_seconds:g} s after its start"
@@ -141,13 +141,13 @@ class ComposeTarget:
 
     def _leave(self, front: FrontContainer, leaving: ServerContainer, slot: ContainerDiscovery) -> None:
         """Let a front door do without a server: with the other one, or not at all."""
-        backends = discovery.berths_of(front) if front.running else None
+        backends = discovery.backends_of(front) if front.running else None
         if backends is None:
             return
         if backends.live == leaving.service:
             self._fronts.close(front)
         elif backends.standby == leaving.service:
-            self._fronts.tell(front, backends.with_spare(backends.live), slot)
+            self._fronts.switch_backends(front, backends.with_standby(backends.live), slot)
 
     def _demote(self, others: Sequence[ServerContainer]) -> None:
         """Who has no traffic stays as it is for as long as it is well, and is not started again."""
@@ -173,7 +173,7 @@ class ComposeTarget:
 
 def _first(server: ServerContainer, others: Sequence[FrontContainer], slot: ContainerDiscovery) -> BackendPair:
     """Berths of a new front door: who has the slot's traffic on another port steps in."""
-    said = [backends for front in others if front.running and (backends := discovery.berths_of(front))]
+    said = [backends for front in others if front.running and (backends := discovery.backends_of(front))]
     standby = next((backends.live for backends in said if _runs(backends.live, slot)), server.service)
     return BackendPair((server.service, standby), "one")
 
@@ -181,7 +181,7 @@ def _first(server: ServerContainer, others: Sequence[FrontContainer], slot: Cont
 def _next(now: BackendPair, server: ServerContainer, slot: ContainerDiscovery) -> BackendPair:
     """Berths after a switch: who had the traffic steps in, if it still runs."""
     backends = now if now.live == server.service else now.switched_to(server.service)
-    return backends if _runs(backends.standby, slot) else backends.with_spare(server.service)
+    return backends if _runs(backends.standby, slot) else backends.with_standby(server.service)
 
 
 def _runs(service: str, slot: ContainerDiscovery) -> bool:

@@ -106,13 +106,13 @@ def with_one_live_each(statuses: Iterable[Status]) -> list[Status]:
     candidate still: then the switch is done again, whichever of the two is wanted.
     """
     result: list[Status] = []
-    lively = set()
+    with_live = set()
     for status in sorted(statuses, key=lambda status: status.since):
-        if status.role is Role.LIVE and status.record.spec.slot in lively:
+        if status.role is Role.LIVE and status.record.spec.slot in with_live:
             result.append(replace(status, role=Role.CANDIDATE))
             continue
         if status.role is Role.LIVE:
-            lively.add(status.record.spec.slot)
+            with_live.add(status.record.spec.slot)
         result.append(status)
     return result
 

@@ -28,7 +28,7 @@ from receiver.targets.process.records import ServerRecord, ServerRecords
 from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
 
-STAND_BY_SECONDS = 15.0  # more than a server waits for its requests in flight
+DRAIN_SECONDS = 15.0  # more than a server waits for its requests in flight
 RETIRE_SECONDS = 1.0  # how long to watch it go; who lingers over the last connections goes by itself
 BACKLOG = 2048
 USEFULNESS = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
@@ -54,18 +54,18 @@ class ProcessTarget:
         if tracking_uri is not None:
             self._environment["MLFLOW_TRACKING_URI"] = tracking_uri
         self._records = ServerRecords(self.state)
-        self._roster = ServerDiscovery(self._records)
+        self._discovery = ServerDiscovery(self._records)
         self._seen: dict[str, ServerRecord] = {}
 
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
-        statuses = with_one_live_each(self._roster.ask_all(self._records.all()))
+        statuses = with_one_live_each(self._discovery.ask_all(self._records.all()))
         self._seen |= {status.record.id: status.record for status in statuses}
         return [status.server() for status in statuses]
 
     def start(self, spec: ServerSpec) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
-        same = self._roster.ask_all([record for record in self._records.all() if record.spec == spec])
+        same = self._discovery.ask_all([record for record in self._records.all() if record.spec == spec])
         found = min(same, key=lambda status: USEFULNESS.index(status.role), default=None)
         return self._healthy(found.record if found else self._spawn(spec))
 
@@ -78,14 +78,14 @@ class ProcessTarget:
         Rejected: the server has ended, or its port is another program's; who had the traffic still has it.
         """
         record = self._records.get(server.id)
-        status = self._roster.ask(record) if record else None
+        status = self._discovery.ask(record) if record else None
         if record is None or status is None:
             raise Rejected(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{self.log_tail(server)}")
         others = [r for r in self._records.all() if r.spec.slot == record.spec.slot and r.id != record.id]
         if status.role is not Role.LIVE or status.port != record.spec.port:
             self._take(status, others)
         for other in others:
-            self._stand_by(other, record)
+            self._drain(other, record)
 
     def retire(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.retire`. It lingers over idle connections that nobody took."""
@@ -95,8 +95,8 @@ class ProcessTarget:
         try:
             ask(record.control, {"do": "exit"}, timeout=STATUS_SECONDS)
         except (OSError, ControlError) as error:
-            self._roster.kill(record, f"it cannot be told to exit: {error!r}")
-        self._roster.forget_when_ended(record, RETIRE_SECONDS)
+            self._discovery.kill(record, f"it cannot be told to exit: {error!r}")
+        self._discovery.forget_when_ended(record, RETIRE_SECONDS)
 
     def log_tail(self, server: Server) -> str:
         """See :meth:`receiver.ports.Target.log_tail`."""
@@ -119,7 +119,7 @@ class ProcessTarget:
         self._seen[record.id] = record
         deadline = time.monotonic() + self.start_seconds
         while time.monotonic() < deadline:
-            status = self._roster.ask(record)
+            status = self._discovery.ask(record)
             if status is not None and status.ready and is_healthy(status.url):
                 return status.server()
             if not self._records.alive(record):
@@ -127,7 +127,7 @@ class ProcessTarget:
             time.sleep(POLL_SECONDS)
         words = describe(record, alive=True)
         late = f"was not healthy {self.start_seconds:g} s after its start"
-        self._roster.kill(record, f"it {late}")
+        self._discovery.kill(record, f"it {late}")
         raise Rejected(f"{_name(record.spec)} {late}, and was killed.\n{words}")
 
     def _take(self, status: Status, others: Sequence[ServerRecord]) -> None:
@@ -136,7 +136,7 @@ class ProcessTarget:
         listening = None if status.port == record.spec.port else self._listening(record.spec, others)
         try:
             fds = [] if listening is None else [listening.fileno()]
-            ask(record.control, {"do": "take"}, fds=fds, timeout=STAND_BY_SECONDS)
+            ask(record.control, {"do": "take"}, fds=fds, timeout=DRAIN_SECONDS)
         except (OSError, ControlError) as error:
             words = describe(record, alive=self._records.alive(record))
             raise Rejected(f"{_name(record.spec)} could not take its port: {error}.\n{words}") from error
@@ -146,7 +146,7 @@ class ProcessTarget:
 
     def _listening(self, spec: ServerSpec, others: Sequence[ServerRecord]) -> socket.socket:
         """The listening socket of a slot's port: from who holds it, or new. Rejected: it cannot be had."""
-        for status in self._roster.ask_all(others):
+        for status in self._discovery.ask_all(others):
             if status.port == spec.port:
                 try:
                     return socket.socket(fileno=ask(status.record.control, {"do": "give"})[1][0])
@@ -159,7 +159,7 @@ class ProcessTarget:
             if not silent:
                 raise
         for record in silent:
-            self._roster.kill(record, f"it keeps port {spec.port} and does not answer")
+            self._discovery.kill(record, f"it keeps port {spec.port} and does not answer")
         return self._bind(spec)
 
     def _bind(self, spec: ServerSpec) -> socket.socket:
@@ -171,19 +171,19 @@ class ProcessTarget:
             change = f"choose another models.{spec.slot.model}.port in environments/{spec.slot.environment}.yaml"
             if error.errno != errno.EADDRINUSE:
                 raise Rejected(f"{spec.slot}: {place} cannot be bound ({error.strerror}): {change}.") from error
-            ours = next((s for s in self._roster.ask_all(self._records.all()) if s.port == spec.port), None)
+            ours = next((s for s in self._discovery.ask_all(self._records.all()) if s.port == spec.port), None)
             who = f"the model server {ours.record.id}" if ours else "a program that Pinrail did not start"
             raise Rejected(f"{spec.slot}: {place} is taken by {who}: stop that, or {change}.") from error
 
-    def _stand_by(self, record: ServerRecord, successor: ServerRecord) -> None:
+    def _drain(self, record: ServerRecord, successor: ServerRecord) -> None:
         """Let a server stop accepting. One that does not answer holds up its clients and the port: it is killed."""
-        status = self._roster.ask(record)
+        status = self._discovery.ask(record)
         if status is not None and status.role is not Role.LIVE:
             return
         try:
-            ask(record.control, {"do": "stand-by", "to": str(successor.control)}, timeout=STAND_BY_SECONDS)
+            ask(record.control, {"do": "stand-by", "to": str(successor.control)}, timeout=DRAIN_SECONDS)
         except (OSError, ControlError) as error:
-            self._roster.kill(record, f"it cannot be told to stand by: {error!r}")
+            self._discovery.kill(record, f"it cannot be told to stand by: {error!r}")
 
 
 def _options(spec: ServerSpec, cache: Path, control: Path) -> list[str]:

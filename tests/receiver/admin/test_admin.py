@@ -146,9 +146,9 @@ def test_the_three_way_truth_is_shown_and_told(admin: Admin) -> None:
     page = admin.page()
     assert "1 of 1 not in sync" in page
     assert "switch v6: v5 -&gt; v6" in page
-    told = admin.json("/api/environments")
-    assert told["problem"] is None
-    assert told["environments"] == [
+    answer = admin.json("/api/environments")
+    assert answer["problem"] is None
+    assert answer["environments"] == [
         {
             "environment": "production",
             "model": "churn-model",
@@ -163,7 +163,7 @@ def test_the_three_way_truth_is_shown_and_told(admin: Admin) -> None:
             "verified": "1970-01-01T00:00:00Z",
         }
     ]
-    assert (told["commit"], told["stale"]) == (COMMIT, None)
+    assert (answer["commit"], answer["stale"]) == (COMMIT, None)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
 
 STAGING = EnvironmentSlot("staging", "staging", "Staging")
 PRODUCTION = EnvironmentSlot("production", "production", "Production")
-LADDER = (STAGING, PRODUCTION)
+ENVIRONMENTS = (STAGING, PRODUCTION)
 SLOT = Slot("production", "churn-model")
 
 
@@ -24,7 +24,7 @@ def server(version: int, role: Role, port: int = 8001) -> Server:
 
 
 def seen(
-    servers: Sequence[Server], view: RegistryView | None, environments: Sequence[EnvironmentSlot] = LADDER
+    servers: Sequence[Server], view: RegistryView | None, environments: Sequence[EnvironmentSlot] = ENVIRONMENTS
 ) -> World:
     """A world in which every environment holds what its alias says."""
     held = [replace(r, pinned_version=view.aliases.get(r.alias) if view else None) for r in environments]
@@ -143,7 +143,9 @@ def test_aliases_that_are_not_ours_are_left_alone(view: RegistryView) -> None:
 
 def test_a_promotion_proves_then_registers_then_switches_then_watches_then_retires() -> None:
     world = seen(
-        [server(4, Role.LIVE)], registry({"production": 4, "staging": 6}, {4: "Production", 6: "Staging"}), LADDER
+        [server(4, Role.LIVE)],
+        registry({"production": 4, "staging": 6}, {4: "Production", 6: "Staging"}),
+        ENVIRONMENTS,
     )
     actions = plan(goal(6), world)
     assert [str(a) for a in actions] == [
@@ -162,7 +164,7 @@ def test_putting_back_gives_traffic_to_the_warm_server_before_it_touches_the_reg
     world = seen(
         [server(6, Role.LIVE), server(4, Role.STANDBY)],
         registry({"production": 6, "staging": 6}, {4: "Archived", 6: "Production"}),
-        LADDER,
+        ENVIRONMENTS,
     )
     order = kinds(plan(goal(4, verified=True), world))
     assert ActionKind.START not in order

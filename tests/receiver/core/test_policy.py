@@ -113,11 +113,11 @@ def test_a_soak_that_is_not_over_waits_until_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "answer"),
     [(0, "0s"), (1, "1s"), (45, "45s"), (0.5, "0.5s"), (60, "1m"), (5430, "1h30m30s"), (86_400, "24h")],
 )
-def test_durations_are_told_as_environment_files_have_them(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+def test_durations_are_told_as_environment_files_have_them(seconds: float, answer: str) -> None:
+    assert duration(seconds) == answer
 
 
 def test_a_soak_survives_healing_but_not_another_version_in_between() -> None:

@@ -28,13 +28,13 @@ def settings(tmp_path: Path, **more: object) -> Settings:
     )
 
 
-def said(ingress: Ingress, told: list[IngressStatus]) -> IngressStatus:
+def said(ingress: Ingress, report: list[IngressStatus]) -> IngressStatus:
     ingress.start()
     try:
-        eventually(lambda: told, 20)
+        eventually(lambda: report, 20)
     finally:
         ingress.stop()
-    return told[0]
+    return report[0]
 
 
 def test_the_reserved_domain_and_the_one_secret_reach_the_tunnel(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_while_secrets_rotate_the_receiver_alone_checks_signatures(tmp_path: Pat
 
 
 def test_without_a_tunnel_of_ours_nothing_is_registered(tmp_path: Path) -> None:
-    told: list[IngressStatus] = []
-    reached = said(Ingress(settings(tmp_path), tunnel=False, told=told.append), told)
+    report: list[IngressStatus] = []
+    reached = said(Ingress(settings(tmp_path), tunnel=False, report=report.append), report)
     assert "--tunnel none" in reached.public_url
     assert "polling" in reached.webhook
 
@@ -58,15 +58,15 @@ def test_without_a_token_for_github_the_url_to_set_by_hand_is_told(
 ) -> None:
     program = install_ngrok(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    told: list[IngressStatus] = []
-    reached = said(Ingress(settings(tmp_path), tunnel=True, told=told.append), told)
+    report: list[IngressStatus] = []
+    reached = said(Ingress(settings(tmp_path), tunnel=True, report=report.append), report)
     assert reached.public_url.startswith("http://127.0.0.1:")
     assert f"GITHUB_TOKEN, or let a hook deliver to {reached.public_url}/webhooks/github" in reached.webhook
 
 
 def test_a_tunnel_without_a_token_for_ngrok_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="NGROK_AUTHTOKEN"):
-        Ingress(settings(tmp_path, ngrok_authtoken=None), tunnel=True, told=print)
+        Ingress(settings(tmp_path, ngrok_authtoken=None), tunnel=True, report=print)
 
 
 def test_a_github_that_limits_the_rate_is_not_asked_again_sooner_than_it_says(
@@ -76,12 +76,14 @@ def test_a_github_that_limits_the_rate_is_not_asked_again_sooner_than_it_says(
     program = install_ngrok(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(module, "FIRST_BACKOFF_SECONDS", 0.01)
-    github, told = FakeGitHub("owner/models"), list[IngressStatus]()
+    github, report = FakeGitHub("owner/models"), list[IngressStatus]()
     github.faults.append(Fault(403, {"Retry-After": "1"}))
     with serving(github) as url:
-        ingress = Ingress(settings(tmp_path, github_token=TOKEN, github_api_url=url), tunnel=True, told=told.append)
+        ingress = Ingress(
+            settings(tmp_path, github_token=TOKEN, github_api_url=url), tunnel=True, report=report.append
+        )
         ingress.start()
-        eventually(lambda: told, 20)
+        eventually(lambda: report, 20)
         limited = time.monotonic()
         eventually(lambda: github.hooks, 20)
         assert time.monotonic() - limited > 0.9

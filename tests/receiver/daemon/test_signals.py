@@ -11,7 +11,7 @@ from receiver.daemon.signals import ShutdownSignal
 shutdown = ShutdownSignal()
 threading.Thread(target=threading.Event().wait, name="other", daemon=True).start()
 other = next(thread for thread in threading.enumerate() if thread.name == "other")
-{tell}
+{deliver}
 shutdown.wait()
 print("told")
 """
@@ -21,10 +21,10 @@ LATER = "threading.Timer(0.3, lambda: signal.pthread_kill({thread}.ident, signal
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
 @pytest.mark.parametrize("thread", ["other", "threading.main_thread()"])
-@pytest.mark.parametrize("tell", [AT_ONCE, LATER])
+@pytest.mark.parametrize("deliver", [AT_ONCE, LATER])
 def test_a_signal_to_any_thread_is_heard_before_and_while_it_is_waited_for(
-    tell: str, thread: str, number: str
+    deliver: str, thread: str, number: str
 ) -> None:
-    program = PROGRAM.format(tell=tell.format(thread=thread, number=number))
+    program = PROGRAM.format(deliver=deliver.format(thread=thread, number=number))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "told\n"

@@ -374,7 +374,7 @@ def test_what_is_no_proper_request_is_4xx_and_the_next_one_is_served(intake: Int
 
 
 @pytest.mark.parametrize(
-    ("usual", "odd", "status"),
+    ("usual", "malformed", "status"),
     [
         (b"POST /", b"POST http://evil.example/", 202),  # a proxy's form; who is named in it is nobody's business
         (b"HTTP/1.1", b"HTTP/1.0", 202),
@@ -393,11 +393,11 @@ def test_what_is_no_proper_request_is_4xx_and_the_next_one_is_served(intake: Int
     ],
 )
 def test_a_request_in_an_odd_form_is_answered_once_or_refused(
-    intake: Intake, usual: bytes, odd: bytes, status: int
+    intake: Intake, usual: bytes, malformed: bytes, status: int
 ) -> None:
     request = raw_request(push(), b"X-Hub-Signature-256: " + sign(push()).encode())
     assert usual in request
-    answer = intake.raw(request.replace(usual, odd))
+    answer = intake.raw(request.replace(usual, malformed))
     assert (status_of(answer), answer.count(b"HTTP/1.1 ")) == (status, 1)
     assert b"evil" not in answer
     assert intake.count("deliveries") == (status == 202)

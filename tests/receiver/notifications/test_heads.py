@@ -227,7 +227,7 @@ def test_killed_before_it_is_told_a_head_is_told_after_the_restart(
         raise Killed
 
     with monkeypatch.context() as dying:
-        dying.setattr(scenario.services.journal, "tell", die)
+        dying.setattr(scenario.services.journal, "publish", die)
         with pytest.raises(Killed):
             scenario.run()
     scenario.run("startup")

@@ -10,7 +10,7 @@ import pytest
 from receiver.adapters.github.sender import CHANNEL
 from receiver.core.errors import Rejected
 from receiver.core.state import Server
-from receiver.notifications.announce import tell_interrupted
+from receiver.notifications.announce import interruption_messages
 from receiver.pull_requests.rollback import plan_rollback, restore
 from tests.support.flow import MODEL, Flow
 from tests.support.github_scenario import SECRET, GitHubScenario
@@ -47,7 +47,7 @@ def test_a_promotion_goes_through_its_states_and_ends_the_one_before(scenario: G
     assert scenario.deployments(commit, "staging") == ["in_progress", "success"]
     assert scenario.deployments(before, "staging") == ["in_progress", "success", "inactive"]
     assert scenario.deployments(before, "production") == ["in_progress", "success"]
-    urls = [s["environment_url"] for told in scenario.github.deployment_statuses.values() for s in told]
+    urls = [s["environment_url"] for reported in scenario.github.deployment_statuses.values() for s in reported]
     assert set(urls) == {"", "http://127.0.0.1:8000", "http://127.0.0.1:8001"}
 
 
@@ -289,7 +289,7 @@ def test_killed_at_any_journal_write_a_rollback_is_told_and_its_revert_proposed_
     boundary, finished = 0, False
     while not finished:
         boundary += 1
-        flow, told = Flow(tmp_path / str(boundary)), list[Any]()
+        flow, reported = Flow(tmp_path / str(boundary)), list[Any]()
         flow.register(1, 2)
         flow.pin(staging=1, production=1)
         flow.run()
@@ -303,11 +303,11 @@ def test_killed_at_any_journal_write_a_rollback_is_told_and_its_revert_proposed_
             pass
         unwrap(flow.journal)
         services = flow.services
-        flow.journal.interrupt_running("died", partial(tell_interrupted, services, reason="died"))
+        flow.journal.interrupt_running("died", partial(interruption_messages, services, reason="died"))
         flow.run("startup")
-        services.outbox.deliver_due({CHANNEL: told.append})
-        statuses = [m["state"] for m in told if m["kind"] == "status" and m["commit"] == commit]
-        deployments = [m["state"] for m in told if m["kind"] == "deployment" and m["of"]["commit"] == commit]
+        services.outbox.deliver_due({CHANNEL: reported.append})
+        statuses = [m["state"] for m in reported if m["kind"] == "status" and m["commit"] == commit]
+        deployments = [m["state"] for m in reported if m["kind"] == "deployment" and m["of"]["commit"] == commit]
         assert (statuses[-1], deployments[-1]) == ("failure", "failure"), f"after boundary {boundary}"
-        assert [(m["failed"], m["back_to"]) for m in told if m["kind"] == "revert"] == [(2, 1)]
+        assert [(m["failed"], m["back_to"]) for m in reported if m["kind"] == "revert"] == [(2, 1)]
     assert boundary >= 10

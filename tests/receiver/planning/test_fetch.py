@@ -7,7 +7,7 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.errors import ArtifactsChanged
-from receiver.planning.observe import look
+from receiver.planning.observe import observe_head
 from receiver.planning.status import SlotStatus, status_report
 from tests.support.flow import MODEL, Flow
 
@@ -23,7 +23,9 @@ def flow(tmp_path: Path) -> Flow:
 
 def status(flow: Flow, environment: str = "staging") -> SlotStatus:
     return next(
-        row for row in status_report(flow.services, look(flow.services)).slots if row.environment == environment
+        row
+        for row in status_report(flow.services, observe_head(flow.services)).slots
+        if row.environment == environment
     )
 
 
@@ -168,7 +170,7 @@ def test_a_registry_that_goes_away_before_the_download_is_asked_again_later(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flow.pin(staging=1)
-    seen = look(flow.services)
+    seen = observe_head(flow.services)
     flow.registry.reachable = False
     assert {row.state for row in status_report(flow.services, seen).slots} == {"unknown"}
     assert set(flow.run("timer").deferred) == {"the registry did not answer"}

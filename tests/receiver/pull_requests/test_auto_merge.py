@@ -56,7 +56,7 @@ def propose(review: Review, change: PinChange) -> int:
 def test_a_repository_that_takes_no_merge_commits_gets_what_it_takes(review: Review, refused: dict[str, str]) -> None:
     review.hosted.refused_methods = refused
     number = propose(review, TWO)
-    review.look()
+    review.run_plans()
     assert review.hosted.pulls[number]["merged"]
     assert merges(review) == len(refused) + 1
 
@@ -66,7 +66,7 @@ def test_a_review_that_is_missing_is_not_got_round(review: Review) -> None:
         "merge": "At least 1 approving review is required by reviewers with write access."
     }
     number = propose(review, TWO)
-    review.look()
+    review.run_plans()
     assert not review.hosted.pulls[number]["merged"]
     assert merges(review) == 1
 
@@ -78,7 +78,7 @@ def merges(review: Review) -> int:
 @pytest.mark.parametrize("rolling", [False, True])
 def test_a_promotion_is_merged_once_its_plan_is_green(review: Review, *, rolling: bool) -> None:
     number = propose(review, replace(TWO, rolling=rolling))
-    review.look()
+    review.run_plans()
     assert review.hosted.pulls[number]["merged"]
     assert review.hosted.writes()[-2:] == ["POST /repos/{owner}/{repo}/statuses/{sha}", MERGE]
     files = {path: review.origin.text("main", path).encode() for path in (STAGING_FILE, PRODUCTION_FILE)}
@@ -90,7 +90,7 @@ def test_a_promotion_is_merged_once_its_plan_is_green(review: Review, *, rolling
 def test_an_environment_without_the_policy_waits_for_people(review: Review) -> None:
     review.merge(automatic(review, 2, 1))
     number = propose(review, PinChange(MODEL, 2, "production"))
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "success"
     assert merges(review) == 0
 
@@ -98,7 +98,7 @@ def test_an_environment_without_the_policy_waits_for_people(review: Review) -> N
 def test_what_is_not_green_is_not_merged(review: Review) -> None:
     review.flow.register(4, passing=False)
     number = propose(review, PinChange(MODEL, 4, "staging"))
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "failure"
     assert merges(review) == 0
 
@@ -106,7 +106,7 @@ def test_what_is_not_green_is_not_merged(review: Review) -> None:
 def test_a_fork_is_never_merged(review: Review) -> None:
     number = propose(review, TWO)
     review.hosted.pulls[number]["fork"] = "stranger/pins"
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "success"
     assert merges(review) == 0
 
@@ -114,7 +114,7 @@ def test_a_fork_is_never_merged(review: Review) -> None:
 def test_a_pull_request_cannot_allow_itself_to_be_merged(tmp_path: Path) -> None:
     with reviewing(tmp_path) as review:
         review.open({STAGING_FILE: automatic(review, 2, 1)[STAGING_FILE]}, branch=TWO.branch)
-        review.look()
+        review.run_plans()
         assert merges(review) == 0
 
 
@@ -141,13 +141,13 @@ def test_a_promotions_branch_with_anything_else_on_it_waits_for_people(
     if PRODUCTION_FILE in more:
         files[PRODUCTION_FILE] = review.flow.files(1, 2)[PRODUCTION_FILE]
     review.open(files, branch=TWO.branch)
-    review.look()
+    review.run_plans()
     assert merges(review) == 0
 
 
 def test_another_branch_waits_for_people(review: Review) -> None:
     number = review.open({STAGING_FILE: automatic(review, 2, 1)[STAGING_FILE]}, branch="mine")
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "success"
     assert merges(review) == 0
 
@@ -156,7 +156,7 @@ def test_where_github_says_not_yet_it_is_asked_again_at_the_next_look(review: Re
     number = propose(review, TWO)
     # the list, the files, the comments and the new one, the statuses and the new one, the pull request
     review.hosted.faults += [None] * 7 + [Fault(405, body=b'{"message": "2 of 2 required reviews are missing"}')]
-    review.look()
+    review.run_plans()
     assert not review.hosted.pulls[number]["merged"]
-    review.look()
+    review.run_plans()
     assert review.hosted.pulls[number]["merged"]

@@ -55,7 +55,7 @@ class PromotionScenario:
         self.flow = review.flow
         self.gate = FakeGate(review.flow)
         self.restart()
-        self.look()
+        self.run_candidates()
         self.gate.runs.clear()
 
     def restart(self) -> None:
@@ -72,8 +72,8 @@ class PromotionScenario:
         self.gate.accuracy[version] = accuracy
         return version
 
-    def look(self) -> None:
-        self.candidates.look(threading.Event())
+    def run_candidates(self) -> None:
+        self.candidates.run(threading.Event())
 
     def titles(self, state: str = "open") -> list[str]:
         return [pull["title"] for pull in self.review.hosted.pulls.values() if pull["state"] == state]
@@ -88,13 +88,13 @@ def scenario(tmp_path: Path) -> Iterator[PromotionScenario]:
 
 
 def test_without_a_new_version_nothing_is_measured_and_github_is_not_asked(scenario: PromotionScenario) -> None:
-    scenario.look()
+    scenario.run_candidates()
     assert (scenario.gate.runs, scenario.review.hosted.calls) == ([], [])
 
 
 def test_a_new_version_that_passes_is_proposed_for_the_first_environment(scenario: PromotionScenario) -> None:
     scenario.register()
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
     (pull,) = scenario.review.hosted.pulls.values()
     assert pull["head"] == BRANCH
@@ -106,16 +106,16 @@ def test_a_new_version_that_passes_is_proposed_for_the_first_environment(scenari
 def test_the_best_of_several_is_proposed_and_of_equals_the_newer(scenario: PromotionScenario) -> None:
     for accuracy in (0.85, 0.9, 0.9, 0.82):
         scenario.register(accuracy)
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == ["Promote churn-model v6 to staging (was v3)"]
 
 
 def test_a_better_one_updates_the_pull_request_in_place(scenario: PromotionScenario) -> None:
     scenario.register(0.82)
-    scenario.look()
+    scenario.run_candidates()
     first = dict(scenario.review.hosted.pulls)
     scenario.register(0.84)
-    scenario.look()
+    scenario.run_candidates()
     assert list(scenario.review.hosted.pulls) == list(first)
     assert scenario.titles() == ["Promote churn-model v5 to staging (was v3)"]
     assert "version: 5" in scenario.review.origin.text(BRANCH, STAGING_FILE)
@@ -123,18 +123,18 @@ def test_a_better_one_updates_the_pull_request_in_place(scenario: PromotionScena
 
 def test_a_worse_one_changes_nothing(scenario: PromotionScenario) -> None:
     scenario.register(0.84)
-    scenario.look()
+    scenario.run_candidates()
     scenario.register(0.82)
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
 
 def test_one_that_fails_goes_nowhere_and_is_measured_once(scenario: PromotionScenario) -> None:
     version = scenario.register(0.7)
     for _ in range(3):
-        scenario.look()
+        scenario.run_candidates()
     scenario.restart()
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.gate.runs == [version]
     assert scenario.titles() == []
     assert version in scenario.flow.registry.versions(MODEL)
@@ -144,39 +144,39 @@ def test_one_that_cannot_be_measured_is_not_tried_at_every_look(scenario: Promot
     broken, good = scenario.register(0.9), scenario.register(0.82)
     scenario.gate.broken.add(broken)
     for _ in range(3):
-        scenario.look()
+        scenario.run_candidates()
     assert sorted(scenario.gate.runs) == [broken, good]
     assert scenario.titles() == ["Promote churn-model v5 to staging (was v3)"]
     scenario.gate.broken.clear()
     scenario.restart()
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
 
 def test_a_version_that_ci_has_measured_already_is_not_measured_again(scenario: PromotionScenario) -> None:
     scenario.flow.register(4)
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.gate.runs == []
     assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
 
 def test_another_gate_is_another_question(scenario: PromotionScenario) -> None:
     version = scenario.register()
-    scenario.look()
+    scenario.run_candidates()
     files = {name: raw.replace(b"min: 0.8}", b"min: 0.805}") for name, raw in scenario.flow.files(3, 1).items()}
     scenario.review.merge(files)
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.gate.runs == [version, version]
 
 
 def test_a_look_at_what_stayed_the_same_asks_github_nothing(scenario: PromotionScenario) -> None:
     scenario.register()
-    scenario.look()
+    scenario.run_candidates()
     before = len(scenario.review.hosted.calls)
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.review.hosted.calls[before:] == []
     scenario.restart()
-    scenario.look()
+    scenario.run_candidates()
     assert len(scenario.review.hosted.pulls) == 1
     assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
@@ -185,55 +185,55 @@ def test_a_proposal_that_a_person_closed_is_not_opened_again_but_a_newer_version
     scenario: PromotionScenario,
 ) -> None:
     scenario.register(0.9)
-    scenario.look()
+    scenario.run_candidates()
     (number,) = scenario.review.hosted.pulls
     scenario.review.hosted.pulls[number]["state"] = "closed"
     scenario.restart()
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == []
     scenario.register(0.82)
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == ["Promote churn-model v5 to staging (was v3)"]
 
 
 def test_a_version_that_was_rolled_back_is_not_proposed_again(scenario: PromotionScenario) -> None:
     version = scenario.register()
-    scenario.look()
+    scenario.run_candidates()
     scenario.flow.prober.slow_watch.add(version)
     scenario.review.merge(scenario.flow.files(version, 1))
     scenario.review.merge(scenario.flow.files(3, 1))
     scenario.review.hosted.pulls.clear()
     scenario.restart()
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == []
 
 
 def test_a_persons_own_promotion_of_the_same_pin_goes_first(scenario: PromotionScenario) -> None:
     number = scenario.review.open(scenario.flow.files(2, 1), branch=f"promote/{MODEL}-v2-to-staging")
     scenario.register()
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == ["A change"]
     scenario.review.hosted.pulls[number]["state"] = "closed"
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
 
 
 def test_a_proposal_that_gave_way_to_a_persons_comes_again_after_it(scenario: PromotionScenario) -> None:
     lesser, best = scenario.register(0.82), scenario.register(0.9)
-    scenario.look()
+    scenario.run_candidates()
     promotion = promote(parse_remote(scenario.review.origin.url), "main", PinChange(MODEL, lesser, "staging"))
     propose(scenario.review.github.pulls, promotion, "main", "I know why.")
     assert scenario.titles() == [promotion.title]
     scenario.review.merge(scenario.flow.files(lesser, 1))
     (number,) = (n for n, pull in scenario.review.hosted.pulls.items() if pull["state"] == "open")
     scenario.review.hosted.pulls[number] |= {"state": "closed", "merged": True}
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.titles() == [f"Promote churn-model v{best} to staging (was v{lesser})"]
 
 
 def test_only_the_newest_of_very_many_are_measured(scenario: PromotionScenario) -> None:
     versions = [scenario.register(0.7) for _ in range(MOST + 3)]
-    scenario.look()
+    scenario.run_candidates()
     assert sorted(scenario.gate.runs) == versions[3:]
 
 
@@ -244,7 +244,7 @@ def test_an_environment_without_a_gate_gets_no_proposals(scenario: PromotionScen
     }
     scenario.review.merge(files)
     scenario.register()
-    scenario.look()
+    scenario.run_candidates()
     assert (scenario.gate.runs, scenario.titles()) == ([], [])
 
 
@@ -252,8 +252,8 @@ def test_a_github_that_is_down_is_told_later(scenario: PromotionScenario) -> Non
     version = scenario.register()
     scenario.review.hosted.faults.append(Fault(503))
     with pytest.raises(Retryable):
-        scenario.look()
-    scenario.look()
+        scenario.run_candidates()
+    scenario.run_candidates()
     assert scenario.titles() == ["Promote churn-model v4 to staging (was v3)"]
     assert scenario.gate.runs == [version]
 
@@ -261,9 +261,9 @@ def test_a_github_that_is_down_is_told_later(scenario: PromotionScenario) -> Non
 def test_a_refusal_of_github_is_not_repeated_at_every_look(scenario: PromotionScenario) -> None:
     scenario.register()
     scenario.review.hosted.faults += [None, None, None, Fault(403)]
-    scenario.look()
+    scenario.run_candidates()
     before = len(scenario.review.hosted.calls)
-    scenario.look()
+    scenario.run_candidates()
     assert scenario.review.hosted.calls[before:] == []
 
 
@@ -271,9 +271,9 @@ def test_a_registry_that_is_away_is_asked_later(scenario: PromotionScenario) -> 
     scenario.register()
     scenario.flow.registry.reachable = False
     with pytest.raises(Retryable):
-        scenario.look()
+        scenario.run_candidates()
     scenario.flow.registry.reachable = True
-    scenario.look()
+    scenario.run_candidates()
     assert len(scenario.titles()) == 1
 
 

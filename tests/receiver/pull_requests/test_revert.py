@@ -28,9 +28,9 @@ class Reverting(GitHubScenario):
 
     reviewer: Reviewer
 
-    def look(self) -> None:
+    def run_plans(self) -> None:
         """Have the open pull requests looked at."""
-        self.reviewer.look(threading.Event())
+        self.reviewer.run(threading.Event())
 
     def revert(self) -> dict[str, Any]:
         """The pull request, as GitHub has it."""
@@ -60,32 +60,32 @@ def scenario(tmp_path: Path, github: FakeGitHub, url: str) -> Reverting:
 
 
 def test_a_revert_stays_open_while_what_failed_is_pinned(scenario: Reverting) -> None:
-    scenario.look()
+    scenario.run_plans()
     scenario.origin.commit({"README.md": "news"})
-    scenario.look()
+    scenario.run_plans()
     assert scenario.revert()["state"] == "open"
     assert scenario.said() == []
 
 
 def test_a_revert_is_closed_once_something_else_is_pinned_and_says_what(scenario: Reverting) -> None:
     scenario.pin(3, 1)
-    scenario.look()
-    scenario.look()
+    scenario.run_plans()
+    scenario.run_plans()
     assert scenario.revert()["state"] == "closed"
     assert scenario.said() == ["staging pins churn-model v3 by now, not v2: there is nothing left to take back."]
 
 
 def test_a_revert_is_closed_once_the_model_is_not_pinned_any_more(scenario: Reverting) -> None:
     scenario.origin.commit(dict(scenario.flow.files(None, 1)))
-    scenario.look()
+    scenario.run_plans()
     assert scenario.said() == ["staging does not pin churn-model any more, so there is nothing left to take back."]
 
 
 def test_a_revert_that_a_person_has_opened_again_stays_open(scenario: Reverting) -> None:
     scenario.pin(3, 1)
-    scenario.look()
+    scenario.run_plans()
     scenario.revert()["state"] = "open"
-    scenario.look()
+    scenario.run_plans()
     assert scenario.revert()["state"] == "open"
 
 
@@ -93,7 +93,7 @@ def test_a_revert_that_a_person_has_opened_again_stays_open(scenario: Reverting)
 def test_a_revert_that_a_person_has_edited_is_left_alone(scenario: Reverting, field: str) -> None:
     scenario.revert()[field] += " (wait for me)"
     scenario.pin(3, 1)
-    scenario.look()
+    scenario.run_plans()
     assert scenario.revert()["state"] == "open"
 
 
@@ -107,25 +107,25 @@ def test_a_revert_that_a_person_has_pushed_to_is_left_alone(scenario: Reverting)
     git(scenario.origin.work, "fetch", "--quiet", str(scenario.origin.path), "main")
     git(scenario.origin.work, "reset", "--hard", "--quiet", "FETCH_HEAD")
     scenario.pin(3, 1)
-    scenario.look()
+    scenario.run_plans()
     assert scenario.revert()["state"] == "open"
 
 
 def test_other_line_ends_are_no_change_of_a_persons(scenario: Reverting) -> None:
     scenario.revert()["body"] = scenario.revert()["body"].replace("\n", "\r\n").rstrip()
     scenario.pin(3, 1)
-    scenario.look()
+    scenario.run_plans()
     assert scenario.revert()["state"] == "closed"
 
 
 def test_a_revert_is_closed_with_one_comment_though_an_answer_was_lost(scenario: Reverting) -> None:
-    scenario.look()
+    scenario.run_plans()
     scenario.pin(3, 1)
     for lost in (1, 2, 3):
         scenario.github.faults = [*([None] * lost), Fault(lost=True)]
         with pytest.raises(Exception, match="GitHub could not be asked"):
-            scenario.look()
-    scenario.look()
+            scenario.run_plans()
+    scenario.run_plans()
     assert scenario.revert()["state"] == "closed"
     assert len(scenario.said()) == 1
 
@@ -133,14 +133,14 @@ def test_a_revert_is_closed_with_one_comment_though_an_answer_was_lost(scenario:
 def test_a_branch_that_may_have_moved_on_closes_nothing(scenario: Reverting, monkeypatch: pytest.MonkeyPatch) -> None:
     earlier = Snapshot("0" * 40, scenario.flow.files(1, 1), rewritten=False, stale="the remote cannot be reached")
     monkeypatch.setattr(scenario.reviewer.github.proposals, "snapshot", lambda: earlier)
-    scenario.look()
+    scenario.run_plans()
     assert scenario.revert()["state"] == "open"
 
 
 def test_a_persons_own_rollback_is_not_superseded_by_the_receivers(scenario: Reverting) -> None:
     assert scenario.forge.pulls is not None
     scenario.pin(3, 1)
-    scenario.look()
+    scenario.run_plans()
     change = PinChange(MODEL, 1, "staging", back=True)
     own = propose(scenario.forge.pulls, promote(scenario.forge.remote, "main", change), "main", "I want v1 back.")
     scenario.flow.prober.failing_smoke.add(3)

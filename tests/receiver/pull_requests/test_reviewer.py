@@ -30,7 +30,7 @@ def review(tmp_path: Path) -> Iterator[Review]:
 
 def test_a_promotion_gets_a_plan_and_a_green_status(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
-    review.look()
+    review.run_plans()
     said = review.comment(number)
     assert said.startswith("<!-- pinrail:plan -->\n### Pinrail plan: ✅ can be merged")
     assert "staging/churn-model v1 -&gt; v2" in said
@@ -43,9 +43,9 @@ def test_a_promotion_gets_a_plan_and_a_green_status(review: Review) -> None:
 
 def test_a_look_at_what_stayed_the_same_costs_one_call(review: Review) -> None:
     review.open(review.flow.files(2, 1))
-    review.look()
+    review.run_plans()
     before = len(review.hosted.calls)
-    review.look()
+    review.run_plans()
     assert review.hosted.calls[before:] == ["GET /repos/{owner}/{repo}/pulls"]
 
 
@@ -54,26 +54,26 @@ def test_a_version_that_a_plan_needs_is_downloaded_once(review: Review) -> None:
     review.open(review.flow.files(2, 1))
     review.open(review.flow.files(2, 2))
     for _ in range(2):
-        review.look()
+        review.run_plans()
         review.restart()
     assert review.flow.registry.fetches[len(before) :] == [(MODEL, 2)]
 
 
 def test_a_receiver_that_starts_again_finds_its_comment_and_adds_none(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
-    review.look()
+    review.run_plans()
     writes = len(review.hosted.writes())
     review.restart()
-    review.look()
+    review.run_plans()
     assert len(review.hosted.writes()) == writes
     assert len(review.comments(number)) == 1
 
 
 def test_a_new_commit_is_planned_anew_in_the_same_comment(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
-    review.look()
+    review.run_plans()
     review.push(number, review.flow.files(3, 1))
-    review.look()
+    review.run_plans()
     assert "v1 -&gt; v3" in review.comment(number)
     assert review.status(number) == ("success", "staging/churn-model v1 -> v3")
 
@@ -82,31 +82,31 @@ def test_evidence_that_comes_later_turns_red_into_green(review: Review) -> None:
     flow = review.flow
     version = flow.registry.register(MODEL, {"MLmodel": "v4"})
     number = review.open(flow.files(version, 1))
-    review.look()
+    review.run_plans()
     state, description = review.status(number)
     assert state == "failure"
     assert "has no evidence for staging" in description
     assert "❌ would be refused" in review.comment(number)
     flow.registry.record(flow.evidence(version, parse_environment(flow.files(1, 1)[STAGING_FILE], STAGING_FILE)))
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "success"
 
 
 def test_a_version_that_failed_the_gate_is_red_with_the_check(review: Review) -> None:
     review.flow.register(4, passing=False)
     number = review.open(review.flow.files(4, 1))
-    review.look()
+    review.run_plans()
     assert "does not pass the gate of staging" in review.status(number)[1]
     assert "| accuracy | ❌ **fail** | 0.7 |" in review.comment(number)
 
 
 def test_a_base_that_moves_is_planned_against(review: Review) -> None:
     number = review.open(review.flow.files(1, 2))
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "failure"
     assert "promote it to staging before production" in review.comment(number)
     review.merge(review.flow.files(2, 1))
-    review.look()
+    review.run_plans()
     assert review.status(number) == ("success", "production/churn-model v1 -> v2")
     assert "staging/churn-model" not in review.comment(number), "what main has already is no change"
 
@@ -115,18 +115,18 @@ def test_a_soak_is_pending_and_turns_green_by_itself(tmp_path: Path) -> None:
     with reviewing(tmp_path, soak="30m") as review:
         review.merge(review.flow.files(2, 1))
         number = review.open(review.flow.files(2, 2))
-        until = review.look()
+        until = review.run_plans()
         assert 0 < until - time.time() <= 1800
         state, description = review.status(number)
         assert state == "pending"
         assert "has to stay live in staging for 30m first; that is at" in description
         assert "Soak: live in staging since" in review.comment(number)
         writes = len(review.hosted.writes())
-        assert review.look() == until
+        assert review.run_plans() == until
         assert len(review.hosted.writes()) == writes, "the time that passes is no news"
         with review.flow.database.transaction() as db:
             db.execute("UPDATE deployments SET ended_at = ended_at - 1800")
-        assert review.look() == math.inf
+        assert review.run_plans() == math.inf
         assert review.status(number)[0] == "success"
         assert "Soak: done" in review.comment(number)
 
@@ -134,7 +134,7 @@ def test_a_soak_is_pending_and_turns_green_by_itself(tmp_path: Path) -> None:
 def test_files_that_are_not_valid_are_red_with_file_and_line(review: Review) -> None:
     text = review.flow.files(2, 1)[STAGING_FILE].decode().replace("version: 2", "version: 010")
     number = review.open({STAGING_FILE: text})
-    review.look()
+    review.run_plans()
     state, description = review.status(number)
     assert state == "failure"
     assert description.startswith("environments/staging.yaml:5: models.churn-model.version: found")
@@ -145,7 +145,7 @@ def test_files_that_are_not_valid_are_red_with_file_and_line(review: Review) -> 
 def test_a_removed_environment_is_red_and_a_removed_pin_says_what_ends(review: Review) -> None:
     gone = review.open({STAGING_FILE: None})
     emptied = review.open(review.flow.files(1, None))
-    review.look()
+    review.run_plans()
     assert "put the file back" in review.comment(gone)
     assert review.status(emptied) == ("success", "production/churn-model v1 -> nothing")
     assert "The server of v1 would end" in review.comment(emptied)
@@ -154,7 +154,7 @@ def test_a_removed_environment_is_red_and_a_removed_pin_says_what_ends(review: R
 def test_a_conflict_with_main_is_red(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
     review.merge(review.flow.files(3, 1))
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "failure"
     assert "changes on both sides" in review.comment(number)
 
@@ -163,7 +163,7 @@ def test_a_pull_request_that_repairs_main_is_planned(review: Review) -> None:
     good = review.flow.files(2, 1)
     review.origin.commit({STAGING_FILE: "environment: ["})
     number = review.open(good)
-    review.look()
+    review.run_plans()
     assert review.status(number) == (
         "success",
         "staging/churn-model v1 -> v2; production/churn-model v1, with other settings",
@@ -174,14 +174,14 @@ def test_what_does_not_touch_the_environments_is_left_alone(review: Review) -> N
     review.open({"README.md": "news", "environments/README.md": "more news"})
     other = review.open(review.flow.files(2, 1))
     review.hosted.pulls[other]["base"] = "elsewhere"
-    review.look()
+    review.run_plans()
     assert review.hosted.writes() == []
 
 
 def test_comments_in_a_file_change_nothing_and_say_so(review: Review) -> None:
     text = review.flow.files(1, 1)[STAGING_FILE] + b"# a thought\n"
     number = review.open({STAGING_FILE: text})
-    review.look()
+    review.run_plans()
     assert review.status(number) == ("success", "changes no pin")
     assert "nothing would be started or stopped" in review.comment(number)
 
@@ -189,7 +189,7 @@ def test_comments_in_a_file_change_nothing_and_say_so(review: Review) -> None:
 def test_another_port_restarts_the_same_version(review: Review) -> None:
     text = review.flow.files(1, 1)[STAGING_FILE].replace(b"port: 8000", b"port: 8005")
     number = review.open({STAGING_FILE: text})
-    review.look()
+    review.run_plans()
     assert review.status(number) == ("success", "staging/churn-model v1, with other settings")
     assert "replaced by one with the new settings, on port 8005" in review.comment(number)
 
@@ -203,7 +203,7 @@ def test_an_override_is_shown(review: Review) -> None:
         .replace("8000}", f'8000, override: {{version: 4, reason: "{why}"}}}}')
     )
     number = review.open({STAGING_FILE: text})
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "success"
     assert "⚠️ An override waives gate and soak: the &lt;b&gt;old&lt;/b&gt;" in review.comment(number)
     assert "@everyone" not in review.comment(number)
@@ -212,7 +212,7 @@ def test_an_override_is_shown(review: Review) -> None:
 def test_a_forks_pull_request_is_read_and_planned_like_any_other(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
     review.hosted.pulls[number]["fork"] = "stranger/pins"
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "success"
 
 
@@ -221,11 +221,11 @@ def test_a_symbolic_link_in_a_fork_is_read_as_nothing(review: Review) -> None:
     review.hosted.files[number] = [{"filename": STAGING_FILE}]
     start = review.origin.head()
     review.origin.branch = review.hosted.pulls[number]["head"]
-    odd = review.origin.commit_entry(STAGING_FILE, "120000", review.origin.blob(b"/etc/passwd"))
-    git(review.origin.path, "update-ref", f"refs/pull/{number}/head", odd)
+    malformed = review.origin.commit_entry(STAGING_FILE, "120000", review.origin.blob(b"/etc/passwd"))
+    git(review.origin.path, "update-ref", f"refs/pull/{number}/head", malformed)
     review.origin.branch = "main"
     assert review.origin.head() == start
-    review.look()
+    review.run_plans()
     assert "a symbolic link" in review.comment(number)
     assert "root:" not in review.comment(number)
 
@@ -237,7 +237,7 @@ def test_a_symbolic_link_in_a_fork_is_read_as_nothing(review: Review) -> None:
 def test_secrets_are_in_no_comment_and_no_status(review: Review, secret: str) -> None:
     review.flow.registry.models[MODEL][2].status = f"lost for {secret} {'and more' * 200}"
     number = review.open(review.flow.files(2, 1))
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "failure"
     shown = (review.comment(number) + review.status(number)[1]).replace("\\", "").replace("&#8203;", "")
     assert "lost for " in shown
@@ -247,13 +247,13 @@ def test_secrets_are_in_no_comment_and_no_status(review: Review, secret: str) ->
 
 def test_a_head_that_cannot_be_fetched_yet_is_planned_once_it_can(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
-    review.look()
+    review.run_plans()
     earlier = review.hosted.head_of(review.hosted.pulls[number]["head"])
     review.push(number, review.flow.files(3, 1))
     with review.lagging(number, earlier):
-        assert review.look() < time.time() + 60, "and soon again"
+        assert review.run_plans() < time.time() + 60, "and soon again"
         assert "v1 -&gt; v2" in review.comment(number), "nothing is said of what nobody has seen"
-    review.look()
+    review.run_plans()
     assert review.status(number) == ("success", "staging/churn-model v1 -> v3")
 
 
@@ -265,8 +265,8 @@ def test_a_conflict_that_a_new_head_has_solved_is_not_held_against_it(review: Re
     git(review.origin.path, "update-ref", f"refs/heads/{review.hosted.pulls[number]['head']}", solved)
     review.origin.reset(f"{solved}^")
     with review.lagging(number, earlier):
-        review.look()
-    review.look()
+        review.run_plans()
+    review.run_plans()
     assert review.status(number) == ("success", "staging/churn-model v3 -> v2")
 
 
@@ -274,22 +274,22 @@ def test_a_pull_request_that_cannot_be_fetched_yet_is_not_called_wrong(review: R
     number = review.open(review.flow.files(2, 1))
     with review.lagging(number, None):
         with pytest.raises(Retryable, match="no pull request"):
-            review.look()
+            review.run_plans()
         assert review.hosted.writes() == []
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "success"
 
 
 def test_a_registry_that_is_away_is_pending_and_not_red(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
     review.flow.registry.reachable = False
-    review.look()
+    review.run_plans()
     assert review.status(number) == (
         "pending",
         "staging/churn-model v1 -> v2: the registry did not answer",
     )
     review.flow.registry.reachable = True
-    review.look()
+    review.run_plans()
     assert review.status(number)[0] == "success"
 
 
@@ -297,11 +297,11 @@ def test_what_github_did_not_take_is_told_at_the_next_look(review: Review) -> No
     number = review.open(review.flow.files(2, 1))
     review.hosted.faults += [None, None, Fault(503)]
     with pytest.raises(Retryable):
-        review.look()
+        review.run_plans()
     review.hosted.faults += [None, None, Fault(lost=True)]
     with pytest.raises(Retryable):
-        review.look()
-    review.look()
+        review.run_plans()
+    review.run_plans()
     assert len(review.comments(number)) == 1
     assert review.status(number)[0] == "success"
 
@@ -309,7 +309,7 @@ def test_what_github_did_not_take_is_told_at_the_next_look(review: Review) -> No
 def test_one_pull_request_that_cannot_be_told_keeps_none_of_the_others_waiting(review: Review) -> None:
     first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
     review.hosted.faults += [None, None, None, Fault(422)]
-    review.look()
+    review.run_plans()
     assert (review.comments(first), len(review.comments(second))) == ([], 1)
 
 
@@ -318,7 +318,7 @@ def test_one_whose_files_github_cannot_list_keeps_none_of_the_others_waiting(rev
     first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
     review.hosted.faults += [None, fault]
     with suppress(Retryable):
-        review.look()
+        review.run_plans()
     assert bool(review.comments(first)) == (fault.status == 422), "git knows what it changes"
     assert review.status(second) == ("success", "staging/churn-model v1 -> v3")
 
@@ -329,13 +329,13 @@ def test_one_that_meets_a_bug_keeps_none_of_the_others_waiting(
     first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
     real = review.proposals.pull_request
 
-    def odd(number: int) -> Snapshot:
+    def malformed(number: int) -> Snapshot:
         if number == first:
             raise KeyError(number)
         return real(number)
 
-    monkeypatch.setattr(review.proposals, "pull_request", odd)
-    review.look()
+    monkeypatch.setattr(review.proposals, "pull_request", malformed)
+    review.run_plans()
     assert review.status(second)[0] == "success"
 
 
@@ -343,7 +343,7 @@ def test_where_the_conversation_is_locked_the_status_is_told_all_the_same(review
     number = review.open(review.flow.files(2, 1))
     locked = Fault(403, body=b'{"message": "Unable to create comment because issue is locked."}')
     review.hosted.faults += [None, None, None, locked]
-    review.look()
+    review.run_plans()
     assert review.comments(number) == []
     assert review.status(number) == ("success", "staging/churn-model v1 -> v2")
 
@@ -353,7 +353,7 @@ def test_a_rate_limit_ends_the_look_with_the_time_to_come_back(review: Review) -
     review.open(review.flow.files(3, 1))
     review.hosted.faults += [None, None, None, Fault(403, {"retry-after": "77"})]
     with pytest.raises(Retryable) as caught:
-        review.look()
+        review.run_plans()
     assert caught.value.after == 77
     assert review.hosted.writes() == []
 
@@ -361,5 +361,5 @@ def test_a_rate_limit_ends_the_look_with_the_time_to_come_back(review: Review) -
 def test_a_closed_pull_request_is_no_longer_planned(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
     review.hosted.pulls[number]["state"] = "closed"
-    assert review.look() == math.inf
+    assert review.run_plans() == math.inf
     assert review.hosted.writes() == []

@@ -48,14 +48,15 @@ def test_where_nothing_else_was_verified_one_has_to_say(scenario: PromotionScena
 
 def test_a_rollback_is_a_pull_request_that_needs_no_gate(scenario: PromotionScenario) -> None:
     scenario.flow.registry.models[MODEL][2].evidence.clear()
-    way = plan_rollback(scenario.services, STAGING, None)
-    proposed = propose_rollback(scenario.services, scenario.forge, way, "answers are wrong, see @ops")
+    rollback_plan = plan_rollback(scenario.services, STAGING, None)
+    proposed = propose_rollback(scenario.services, scenario.forge, rollback_plan, "answers are wrong, see @ops")
     assert proposed.pull is not None
     assert proposed.pull.title == "Roll churn-model back to v2 in staging (was v3)"
     assert proposed.pull.branch == "rollback/churn-model-v2-in-staging"
     assert "**Why**: answers are wrong, see @&#8203;ops" in proposed.pull.body
     assert (
-        propose_rollback(scenario.services, scenario.forge, way, "answers are wrong, see @ops").pull == proposed.pull
+        propose_rollback(scenario.services, scenario.forge, rollback_plan, "answers are wrong, see @ops").pull
+        == proposed.pull
     )
     assert scenario.forge.pulls is not None
     scenario.forge.pulls.merge(proposed.pull, proposed.pull.title)
@@ -64,14 +65,14 @@ def test_a_rollback_is_a_pull_request_that_needs_no_gate(scenario: PromotionScen
 
 
 def test_now_restores_first_holds_and_needs_no_github(scenario: PromotionScenario) -> None:
-    way = plan_rollback(scenario.services, STAGING, None)
-    restore(scenario.services, scenario.queue, way, "wrong answers")
+    rollback_plan = plan_rollback(scenario.services, STAGING, None)
+    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
     job = scenario.queue.claim()
     assert job is not None
     assert job.cause == "rollback"
-    assert not await_restored(scenario.services, way, 0.01)
+    assert not await_restored(scenario.services, rollback_plan, 0.01)
     scenario.run(job.cause)
-    assert await_restored(scenario.services, way, 0.01)
+    assert await_restored(scenario.services, rollback_plan, 0.01)
     assert scenario.flow.serving()["staging"] == 2
     assert scenario.flow.aliases()["staging"] == 2
     last = scenario.flow.journal.history(STAGING)[-1]
@@ -82,19 +83,19 @@ def test_now_restores_first_holds_and_needs_no_github(scenario: PromotionScenari
 
 def test_now_works_while_the_remote_is_away(scenario: PromotionScenario) -> None:
     scenario.origin.vanish()
-    way = plan_rollback(scenario.services, STAGING, None)
-    restore(scenario.services, scenario.queue, way, "wrong answers")
+    rollback_plan = plan_rollback(scenario.services, STAGING, None)
+    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
     scenario.run("rollback")
     assert scenario.flow.serving()["staging"] == 2
     with pytest.raises(Retryable):
-        propose_rollback(scenario.services, scenario.forge, way, "wrong answers")
+        propose_rollback(scenario.services, scenario.forge, rollback_plan, "wrong answers")
 
 
 def test_now_holds_until_the_pull_request_is_merged_and_then_all_agree(scenario: PromotionScenario) -> None:
-    way = plan_rollback(scenario.services, STAGING, None)
-    restore(scenario.services, scenario.queue, way, "wrong answers")
+    rollback_plan = plan_rollback(scenario.services, STAGING, None)
+    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
     scenario.run("rollback")
-    proposed = propose_rollback(scenario.services, scenario.forge, way, "wrong answers")
+    proposed = propose_rollback(scenario.services, scenario.forge, rollback_plan, "wrong answers")
     assert proposed.pull is not None
     assert scenario.forge.pulls is not None
     scenario.forge.pulls.merge(proposed.pull, proposed.pull.title)
@@ -104,8 +105,8 @@ def test_now_holds_until_the_pull_request_is_merged_and_then_all_agree(scenario:
 
 
 def test_a_new_commit_is_a_new_chance_and_so_is_a_retry(scenario: PromotionScenario) -> None:
-    way = plan_rollback(scenario.services, STAGING, None)
-    restore(scenario.services, scenario.queue, way, "wrong answers")
+    rollback_plan = plan_rollback(scenario.services, STAGING, None)
+    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
     scenario.run("rollback")
     scenario.services.journal.lift(STAGING)
     scenario.run("retry")
@@ -113,8 +114,8 @@ def test_a_new_commit_is_a_new_chance_and_so_is_a_retry(scenario: PromotionScena
 
 
 def test_going_back_further_passes_over_what_was_in_between(scenario: PromotionScenario) -> None:
-    way = plan_rollback(scenario.services, STAGING, 1)
-    restore(scenario.services, scenario.queue, way, "both are wrong")
+    rollback_plan = plan_rollback(scenario.services, STAGING, 1)
+    restore(scenario.services, scenario.queue, rollback_plan, "both are wrong")
     scenario.run("rollback")
     assert scenario.flow.serving()["staging"] == 1
 
@@ -127,13 +128,13 @@ def test_what_was_never_proven_here_cannot_be_restored_at_once(scenario: Promoti
 
 
 def test_a_slot_that_waits_for_a_human_takes_the_humans_word(scenario: PromotionScenario) -> None:
-    way = plan_rollback(scenario.services, STAGING, None)
-    commit = way.snapshot.commit
-    restore(scenario.services, scenario.queue, way, "first")
+    rollback_plan = plan_rollback(scenario.services, STAGING, None)
+    commit = rollback_plan.snapshot.commit
+    restore(scenario.services, scenario.queue, rollback_plan, "first")
     (held,) = scenario.services.journal.quarantined(commit)
     scenario.services.journal.quarantine(replace(held, needs_human=True))
     assert not scenario.run().outcomes
-    restore(scenario.services, scenario.queue, way, "again")
+    restore(scenario.services, scenario.queue, rollback_plan, "again")
     scenario.run("rollback")
     assert scenario.flow.serving()["staging"] == 2
 
@@ -145,11 +146,11 @@ def test_now_works_while_the_pins_at_the_head_are_not_valid_and_says_how_to_go_o
     scenario.origin.commit({"environments/staging.yaml": broken})
     with pytest.raises(Rejected, match=r"environments/staging.yaml(.|\n)*say --now"):
         plan_rollback(scenario.services, STAGING, None)
-    way = plan_rollback(scenario.services, STAGING, None, now=True)
-    restore(scenario.services, scenario.queue, way, "wrong answers")
+    rollback_plan = plan_rollback(scenario.services, STAGING, None, now=True)
+    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
     with pytest.raises(Rejected):
         scenario.run("rollback")
-    assert await_restored(scenario.services, way, 0.01)
+    assert await_restored(scenario.services, rollback_plan, 0.01)
     assert scenario.flow.serving() == {"staging": 2, "production": 1}
     assert scenario.flow.aliases()["staging"] == 2
     deployments = len(scenario.flow.journal.recent())
@@ -157,7 +158,7 @@ def test_now_works_while_the_pins_at_the_head_are_not_valid_and_says_how_to_go_o
         scenario.run("timer")
     assert len(scenario.flow.journal.recent()) == deployments, "held"
     with pytest.raises(Rejected) as caught:
-        propose_rollback(scenario.services, scenario.forge, way, "wrong answers")
+        propose_rollback(scenario.services, scenario.forge, rollback_plan, "wrong answers")
     said = str(caught.value).split("\n")
     assert said[1].startswith("environments/staging.yaml")
     assert said[-1] == (
@@ -172,8 +173,8 @@ def test_now_works_while_the_pins_at_the_head_are_not_valid_and_says_how_to_go_o
 def test_now_works_with_healing_off_and_pins_that_are_not_valid(scenario: PromotionScenario) -> None:
     scenario.services = replace(scenario.services, heal=False)
     scenario.origin.commit({"environments/staging.yaml": "environment: ["})
-    way = plan_rollback(scenario.services, STAGING, None, now=True)
-    restore(scenario.services, scenario.queue, way, "wrong answers")
+    rollback_plan = plan_rollback(scenario.services, STAGING, None, now=True)
+    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
     with pytest.raises(Rejected):
         scenario.run("rollback")
     assert scenario.flow.serving()["staging"] == 2

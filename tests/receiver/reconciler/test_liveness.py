@@ -6,7 +6,7 @@ import pytest
 
 from receiver.core.errors import Retryable
 from receiver.core.state import Slot
-from receiver.reconciler.liveness import PULSE_SECONDS, LivenessMonitor
+from receiver.reconciler.liveness import POLL_SECONDS, LivenessMonitor
 from tests.support.flow import MODEL, Flow
 
 STAGING, PRODUCTION = Slot("staging", MODEL), Slot("production", MODEL)
@@ -23,7 +23,7 @@ def flow(tmp_path: Path) -> Flow:
 
 @pytest.fixture
 def liveness(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> LivenessMonitor:
-    now = iter(range(0, 1_000, int(PULSE_SECONDS) + 1))
+    now = iter(range(0, 1_000, int(POLL_SECONDS) + 1))
     monkeypatch.setattr("receiver.reconciler.liveness.time.monotonic", lambda: float(next(now)))
     liveness = LivenessMonitor(flow.target)
     liveness.expect([STAGING, PRODUCTION])

@@ -39,7 +39,7 @@ def outcomes(flow: Flow, slot: Slot) -> list[Outcome]:
     return [d.state for d in flow.journal.history(slot)]
 
 
-def told(flow: Flow) -> list[str]:
+def notified(flow: Flow) -> list[str]:
     """What people were told, oldest first."""
     rows = flow.database.connection().execute("SELECT body FROM outbox WHERE channel = 'notify' ORDER BY id")
     return [json.loads(row["body"])["title"] for row in rows]
@@ -380,7 +380,7 @@ def test_a_removal_that_fails_is_not_told_as_a_rollback_and_goes_on_at_the_next_
     assert settled.serving()["production"] == 1
     settled.run("timer")
     assert (settled.serving()["production"], outcomes(settled, PRODUCTION)[-1]) == (None, Outcome.LIVE)
-    assert told(settled)[-2:] == [
+    assert notified(settled)[-2:] == [
         "churn-model in production NEEDS A HUMAN: v1 cannot be taken away",
         "churn-model nothing is live in production (was v1)",
     ]
@@ -444,7 +444,7 @@ def test_what_cannot_be_healed_is_told_once_though_its_last_words_differ_and_a_r
     assert settled.journal.history(PRODUCTION)[-1].started_at == began
     assert "process 4" in last_reason(settled, PRODUCTION)
     settled.run("timer")
-    assert told(settled)[2:] == [
+    assert notified(settled)[2:] == [
         "churn-model v2 was refused for production; v1 stays",
         "churn-model in production NEEDS A HUMAN: v1 cannot be kept as it should be",
         "churn-model v1 is live in production (was v1)",
@@ -457,7 +457,7 @@ def test_a_version_that_fails_again_after_a_retry_is_told_again(settled: Flow) -
     settled.run()
     settled.journal.lift(STAGING)
     settled.run("retry")
-    assert told(settled)[2:] == ["churn-model v2 was rolled back in staging; v1 is back"] * 2
+    assert notified(settled)[2:] == ["churn-model v2 was rolled back in staging; v1 is back"] * 2
 
 
 def test_with_git_gone_and_no_mirror_left_what_was_verified_is_kept_running(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.adapters.sqlite.journal import Also
+from receiver.adapters.sqlite.journal import WriteMessages
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
@@ -68,10 +68,12 @@ def test_a_deployment_whose_end_is_not_written_is_closed_by_the_next_job(
 ) -> None:
     real, failures = flow.journal.close, iter([Retryable("the disk is full")])
 
-    def close(deployment: int, outcome: Outcome, reason: str = "", also: Also | None = None) -> None:
+    def close(
+        deployment: int, outcome: Outcome, reason: str = "", write_messages: WriteMessages | None = None
+    ) -> None:
         for failure in failures:
             raise failure
-        real(deployment, outcome, reason, also)
+        real(deployment, outcome, reason, write_messages)
 
     monkeypatch.setattr(flow.journal, "close", close)
     flow.pin(staging=2)
@@ -105,9 +107,9 @@ def test_a_branch_that_is_gone_is_told_once_and_not_as_pins_that_are_wrong(
     monkeypatch.setattr(flow.source, "snapshot", gone)
     jobs = flow.database.connection()
     eventually(lambda: jobs.execute("SELECT count(*) FROM jobs WHERE state = 'dead'").fetchone()[0] > 1)
-    told = [
+    titles = [
         json.loads(row["body"])["title"] for row in jobs.execute("SELECT body FROM outbox WHERE channel = 'notify'")
     ]
-    assert told[-1] == "Nothing new can be deployed"
-    assert told.count(told[-1]) == 1
+    assert titles[-1] == "Nothing new can be deployed"
+    assert titles.count(titles[-1]) == 1
     assert thread.is_alive()

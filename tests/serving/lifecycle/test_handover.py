@@ -26,7 +26,7 @@ def listening() -> Iterator[socket.socket]:
 def pair(tmp_path: Path, listening: socket.socket) -> Iterator[tuple[Running, Running]]:
     """Version 1 is live, version 2 a candidate."""
     with running_server(tmp_path, 1) as old, running_server(tmp_path, 2) as new:
-        old.tell("take", fds=(listening.fileno(),))
+        old.command("take", fds=(listening.fileno(),))
         yield old, new
 
 
@@ -55,13 +55,13 @@ def version(answer: bytes) -> int:
 
 
 def hand_over(old: Running, new: Running, listening: socket.socket) -> None:
-    new.tell("take", fds=(listening.fileno(),))
-    old.tell("stand-by", to=str(new.control))
+    new.command("take", fds=(listening.fileno(),))
+    old.command("stand-by", to=str(new.control))
 
 
 def test_a_candidate_answers_on_a_private_loopback_port(tmp_path: Path) -> None:
     with running_server(tmp_path, 1) as server:
-        status = server.tell("status")
+        status = server.command("status")
         assert (status["role"], status["port"], status["pid"]) == ("candidate", None, server.process.pid)
         host, port = status["private_url"].removeprefix("http://").split(":")
         assert host == "127.0.0.1"
@@ -91,7 +91,7 @@ def test_more_connections_than_fit_into_one_message_all_move(
             connection.sendall(GET)
             assert version(receive(connection)) == 1
         hand_over(old, new, listening)
-        assert old.tell("status")["open"] == 0
+        assert old.command("status")["open"] == 0
         for connection in clients:
             connection.sendall(GET)
         assert {version(receive(connection)) for connection in clients} == {2}
@@ -103,7 +103,7 @@ def test_pipelined_requests_are_all_answered_the_last_with_close(
     old, new = pair
     with client(listening) as connection:
         connection.sendall(GET.replace(b"/health", b"/sleep") + GET)
-        eventually(lambda: old.tell("status")["in_flight"] == 1)
+        eventually(lambda: old.command("status")["in_flight"] == 1)
         hand_over(old, new, listening)
         answers = b""
         while more := connection.recv(65536):
@@ -119,8 +119,8 @@ def test_without_a_successor_idle_connections_stay_and_their_next_answer_is_the_
     with client(listening) as connection:
         connection.sendall(GET)
         receive(connection)
-        old.tell("stand-by")
-        assert old.tell("status")["open"] == 1, "idle is no reason to be cut"
+        old.command("stand-by")
+        assert old.command("status")["open"] == 1, "idle is no reason to be cut"
         connection.sendall(GET)
         answer = receive(connection)
         assert version(answer) == 1
@@ -135,11 +135,11 @@ def test_a_successor_that_dies_before_it_adopts_leaves_connections_where_they_ar
     with client(listening) as connection:
         connection.sendall(GET)
         receive(connection)
-        new.tell("take", fds=(listening.fileno(),))
+        new.command("take", fds=(listening.fileno(),))
         new.process.kill()
         new.process.wait(5)
-        old.tell("stand-by", to=str(new.control))
-        old.tell("take")
+        old.command("stand-by", to=str(new.control))
+        old.command("take")
         connection.sendall(GET)
         assert version(receive(connection)) == 1
 
@@ -149,7 +149,7 @@ def test_connections_are_adopted_only_by_a_live_server(pair: tuple[Running, Runn
     ours, theirs = socket.socketpair()
     with ours, theirs:
         with pytest.raises(ControlError, match="only a live one"):
-            new.tell("adopt", fds=(theirs.fileno(),))
+            new.command("adopt", fds=(theirs.fileno(),))
         theirs.close()
         assert ours.recv(1) == b"", "the refused server keeps no copy"
 
@@ -158,12 +158,12 @@ def test_a_standby_keeps_the_port_open_so_that_nobody_is_refused(
     pair: tuple[Running, Running], listening: socket.socket
 ) -> None:
     old, _ = pair
-    old.tell("stand-by")
+    old.command("stand-by")
     address = listening.getsockname()
     listening.close()
     with socket.create_connection(address, timeout=5) as connection:
         connection.sendall(GET)
-        old.tell("take")
+        old.command("take")
         assert version(receive(connection)) == 1
 
 
@@ -173,17 +173,17 @@ def test_the_listening_socket_can_be_had_back(pair: tuple[Running, Running], lis
     with socket.socket(fileno=fds[0]) as copy:
         assert copy.getsockname() == listening.getsockname()
     with pytest.raises(ControlError, match="never had"):
-        new.tell("give")
+        new.command("give")
 
 
 def test_a_server_without_a_listening_socket_cannot_take(pair: tuple[Running, Running]) -> None:
     with pytest.raises(ControlError, match="pass the listening socket"):
-        pair[1].tell("take")
+        pair[1].command("take")
 
 
 def test_an_unknown_order_is_refused_with_those_that_are_known(pair: tuple[Running, Running]) -> None:
     with pytest.raises(ControlError, match="stand-by"):
-        pair[0].tell("explode")
+        pair[0].command("explode")
 
 
 def test_told_to_exit_it_frees_the_port_at_once_and_waits_for_the_last_answer(
@@ -194,9 +194,9 @@ def test_told_to_exit_it_frees_the_port_at_once_and_waits_for_the_last_answer(
     listening.close()
     with socket.create_connection(address, timeout=5) as connection:
         connection.sendall(GET.replace(b"/health", b"/sleep"))
-        eventually(lambda: old.tell("status")["in_flight"] == 1)
-        old.tell("exit")
-        eventually(lambda: old.tell("status")["port"] is None)
+        eventually(lambda: old.command("status")["in_flight"] == 1)
+        old.command("exit")
+        eventually(lambda: old.command("status")["port"] is None)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address, timeout=5)
         assert b"connection: close" in receive(connection)

@@ -50,21 +50,21 @@ ANYTHING = (
 
 def _value(column: Column, share_of_anything: st.SearchStrategy[bool]) -> st.SearchStrategy[Any]:
     good = GOOD[column.type] if column.required else st.none() | GOOD[column.type]
-    return share_of_anything.flatmap(lambda odd: ANYTHING if odd else good)
+    return share_of_anything.flatmap(lambda malformed: ANYTHING if malformed else good)
 
 
 @st.composite
 def _bodies(draw: st.DrawFn) -> bytes:
-    odd = st.sampled_from([False] * 40 + [True]) if draw(st.booleans()) else st.just(value=False)
+    malformed = st.sampled_from([False] * 40 + [True]) if draw(st.booleans()) else st.just(value=False)
 
     def record() -> dict[str, Any]:
-        names = [name for name in draw(st.permutations(NAMES)) if draw(odd) is False]
+        names = [name for name in draw(st.permutations(NAMES)) if draw(malformed) is False]
         by_name = {column.name: column for column in COLUMNS}
-        values = {name: draw(_value(by_name[name], odd)) for name in names}
-        return values if not draw(odd) else {**values, draw(st.text(max_size=2)): 1}
+        values = {name: draw(_value(by_name[name], malformed)) for name in names}
+        return values if not draw(malformed) else {**values, draw(st.text(max_size=2)): 1}
 
     def row() -> list[Any]:
-        return [draw(_value(column, odd)) for column in COLUMNS if draw(odd) is False]
+        return [draw(_value(column, malformed)) for column in COLUMNS if draw(malformed) is False]
 
     count = draw(st.integers(0, 4))
     form = draw(st.sampled_from(["record", "records", "features", "other"]))
@@ -73,7 +73,7 @@ def _bodies(draw: st.DrawFn) -> bytes:
     elif form == "records":
         said = [record() for _ in range(count)]
     elif form == "features":
-        said = {"features": [row() for _ in range(count)], **({} if not draw(odd) else {"more": 1})}
+        said = {"features": [row() for _ in range(count)], **({} if not draw(malformed) else {"more": 1})}
     else:
         said = draw(ANYTHING)
     text = json.dumps(said, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))

@@ -123,9 +123,9 @@ def test_an_example_outside_of_the_model_is_not_read(tmp_path: Path, outside: st
 )
 def test_a_description_that_no_mlflow_wrote_is_understood_or_refused(tmp_path: Path, raw: dict[str, Any]) -> None:
     refused = []
-    for look in (model_dir.read, model_dir.describe_outputs, model_dir.input_example):
+    for read in (model_dir.read, model_dir.describe_outputs, model_dir.input_example):
         try:
-            look(write(tmp_path, **raw))
+            read(write(tmp_path, **raw))
         except UnsupportedModelError as error:
             refused.append(error)
     assert refused

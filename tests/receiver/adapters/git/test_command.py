@@ -170,10 +170,10 @@ def test_git_sees_no_secret_of_ours_and_no_setting_of_the_users(
     for name in ("GITHUB_TOKEN", "PINRAIL_WEBHOOK_SECRET", "NGROK_AUTHTOKEN", "GIT_TRACE", "GIT_INDEX_FILE"):
         monkeypatch.setenv(name, "sentinel")
     GitSource(origin.url, "main", tmp_path / "state" / "mirror.git", token="sentinel").snapshot()
-    told = recorded.read_text()
-    assert "sentinel" not in told
-    assert "HOME=/nonexistent" in told
-    assert "GIT_ALLOW_PROTOCOL=file" in told
+    passed = recorded.read_text()
+    assert "sentinel" not in passed
+    assert "HOME=/nonexistent" in passed
+    assert "GIT_ALLOW_PROTOCOL=file" in passed
 
 
 def test_a_remote_that_never_answers_is_given_up_after_the_deadline(tmp_path: Path) -> None:

@@ -343,8 +343,8 @@ def test_a_pull_request_can_be_the_first_thing_that_is_looked_at(origin: Origin,
 
 def test_a_pull_request_with_a_symbolic_link_is_refused(origin: Origin, source: GitSource) -> None:
     origin.branch = "contribution"
-    odd = origin.commit_entry(PRODUCTION_FILE, "120000", origin.blob(b"/etc/passwd"))
-    git(origin.path, "update-ref", "refs/pull/7/head", odd)
+    malformed = origin.commit_entry(PRODUCTION_FILE, "120000", origin.blob(b"/etc/passwd"))
+    git(origin.path, "update-ref", "refs/pull/7/head", malformed)
     with pytest.raises(Rejected, match="symbolic link"):
         source.pull_request(7)
 

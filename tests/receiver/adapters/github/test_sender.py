@@ -35,8 +35,8 @@ def test_messages_survive_being_written_down(github: FakeGitHub, sender: GitHubS
     for message in (status_message(STATUS), deployment_message(LIVE)):
         sender(json.loads(json.dumps(message)))
     assert [status["state"] for status in github.statuses] == ["success"]
-    ((told,),) = github.deployment_statuses.values()
-    assert (told["state"], told["environment_url"]) == ("success", "http://127.0.0.1:8001")
+    ((reported,),) = github.deployment_statuses.values()
+    assert (reported["state"], reported["environment_url"]) == ("success", "http://127.0.0.1:8001")
 
 
 @pytest.mark.parametrize("message", [status_message(STATUS), deployment_message(LIVE)])
@@ -59,7 +59,7 @@ def test_a_deployment_that_went_live_ends_the_one_before(github: FakeGitHub, sen
     before = DeploymentOf("b" * 40, "production", "deploy:churn-model", "churn-model v4", production=True)
     sender(deployment_message(DeploymentUpdate(before, "success", "live")))
     sender(deployment_message(LIVE))
-    states = [[s["state"] for s in told] for told in github.deployment_statuses.values()]
+    states = [[s["state"] for s in reported] for reported in github.deployment_statuses.values()]
     assert states == [["success", "inactive"], ["success"]]
 
 
@@ -69,9 +69,9 @@ def test_an_end_that_nothing_follows_ends_what_was_there_and_one_that_is_superse
     before = DeploymentOf("b" * 40, "production", "deploy:churn-model", "churn-model v4", production=True)
     sender(deployment_message(DeploymentUpdate(before, "success", "live")))
     sender(deployment_message(DeploymentUpdate(OF, "inactive", "superseded")))
-    assert [told[-1]["state"] for told in github.deployment_statuses.values()] == ["success", "inactive"]
+    assert [reported[-1]["state"] for reported in github.deployment_statuses.values()] == ["success", "inactive"]
     sender(deployment_message(DeploymentUpdate(OF, "inactive", "removed", ends_others=True)))
-    assert [told[-1]["state"] for told in github.deployment_statuses.values()] == ["inactive", "inactive"]
+    assert [reported[-1]["state"] for reported in github.deployment_statuses.values()] == ["inactive", "inactive"]
 
 
 def test_a_message_of_another_kind_is_given_up(sender: GitHubSender) -> None:

@@ -92,7 +92,7 @@ def test_a_deployment_that_is_live_ends_those_before_it_of_the_same_task_alone(
     statuses.report(failed, "failure", "rolled back")
     statuses.retire_others(newest, now_live)
     statuses.retire_others(newest, now_live)
-    states = {number: [s["state"] for s in told] for number, told in github.deployment_statuses.items()}
+    states = {number: [s["state"] for s in reported] for number, reported in github.deployment_statuses.items()}
     assert states == {
         first: ["success", "inactive"],
         failed: ["failure"],

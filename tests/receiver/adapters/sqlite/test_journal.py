@@ -11,7 +11,7 @@ from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 
 SLOT = Slot("staging", "churn-model")
-LAST_WORDS = "it ended.\n  the password is hunter2hunter2\x1b[31m"
+LOG_TAIL = "it ended.\n  the password is hunter2hunter2\x1b[31m"
 
 
 def test_a_secret_in_a_servers_last_words_is_in_no_row(tmp_path: Path) -> None:
@@ -20,11 +20,11 @@ def test_a_secret_in_a_servers_last_words_is_in_no_row(tmp_path: Path) -> None:
     draft = Draft(SLOT, 1, 2, None, "c" * 40, "push")
     number = journal.open(draft)
     journal.intend(number, 1, Action(ActionKind.START, "v2", None, "candidate"))
-    journal.result(number, 1, LAST_WORDS)
-    journal.quarantine(Quarantine(SLOT, 2, "c" * 40, LAST_WORDS, needs_human=False, since=1.0))
-    journal.close(number, Outcome.ROLLED_BACK, LAST_WORDS)
-    journal.hold(draft, Hold(Outcome.REFUSED, LAST_WORDS))
-    assert journal.hold(draft, Hold(Outcome.REFUSED, LAST_WORDS)) is None, "the same reason is the same still"
+    journal.result(number, 1, LOG_TAIL)
+    journal.quarantine(Quarantine(SLOT, 2, "c" * 40, LOG_TAIL, needs_human=False, since=1.0))
+    journal.close(number, Outcome.ROLLED_BACK, LOG_TAIL)
+    journal.hold(draft, Hold(Outcome.REFUSED, LOG_TAIL))
+    assert journal.hold(draft, Hold(Outcome.REFUSED, LOG_TAIL)) is None, "the same reason is the same still"
     written = [d.reason for d in journal.recent()] + [str(journal.steps(number)[0].result)]
     written += [q.reason for q in journal.quarantined()]
     assert set(written) == {"it ended.\n  the password is ***"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from receiver.core.state import ServerSpec, Slot
 from receiver.targets.compose import labels as names
-from receiver.targets.compose.backends import BackendPair, orders, read_berths, write_berths
+from receiver.targets.compose.backends import BackendPair, orders, read_backends, write_backends
 from tests.contracts.target import spec
 
 ANSWER = """
@@ -26,14 +26,14 @@ SERVICES = st.from_regex(r"\Av[1-9][0-9]?-[0-9a-f]{4}\Z")
 
 
 def test_what_a_proxy_says_is_understood() -> None:
-    said = read_berths(ANSWER)
+    said = read_backends(ANSWER)
     assert said is not None
     assert (said.live, said.standby, said.at) == ("v7-90aa", "v6-3f2a", "two")
 
 
 @pytest.mark.parametrize("answer", ["", "Permission denied", ANSWER.replace("live two", "live none"), ANSWER[:200]])
 def test_what_makes_no_sense_is_no_answer(answer: str) -> None:
-    assert read_berths(answer) is None
+    assert read_backends(answer) is None
 
 
 @settings(max_examples=50)
@@ -54,9 +54,9 @@ def test_the_proxy_is_told_about_the_one_with_the_traffic_last() -> None:
 
 
 def test_a_proxy_that_starts_between_the_two_files_finds_the_traffic_where_it_was(tmp_path: Path) -> None:
-    write_berths(tmp_path, BackendPair(("v6-3f2a", "v6-3f2a"), "one"))
+    write_backends(tmp_path, BackendPair(("v6-3f2a", "v6-3f2a"), "one"))
     (tmp_path / "live.map").chmod(0o444)
-    write_berths(tmp_path, BackendPair(("v6-3f2a", "v7-90aa"), "two"))
+    write_backends(tmp_path, BackendPair(("v6-3f2a", "v7-90aa"), "two"))
     assert "setenv ONE v6-3f2a\n" in (tmp_path / "berths.cfg").read_text()
     assert (tmp_path / "live.map").read_text() == "live two\n"
     assert (tmp_path / "live.map").stat().st_mode & 0o777 == 0o644

@@ -17,7 +17,7 @@ from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.admin.app import admin_app
 from receiver.cli.commands.plan import plan_view
 from receiver.core.redact import Redactor
-from receiver.planning.observe import look
+from receiver.planning.observe import observe_head
 from receiver.planning.status import StatusBoard, status_report
 from receiver.reconciler.reconcile import reconcile
 from receiver.services import Services
@@ -63,13 +63,13 @@ def register(url: str, model: str, files: Mapping[str, bytes], scratch: Path) ->
         write_evidence(client, found)
 
 
-def look_in_every_way(services: Services, flow: Flow) -> None:
+def observe_by_all_means(services: Services, flow: Flow) -> None:
     """Plan and status, the dashboard, its data, metrics."""
     plan_view(services)
-    status_report(services, look(services))
-    board = StatusBoard(services)
-    board.update(look(services))
-    app = admin_app(flow.database, board.report, Redactor())
+    status_report(services, observe_head(services))
+    status_board = StatusBoard(services)
+    status_board.update(observe_head(services))
+    app = admin_app(flow.database, status_board.report, Redactor())
     asyncio.run(_open_pages(app))
 
 
@@ -101,11 +101,11 @@ def test_no_look_reads_or_downloads_an_artifact(fetched: bool, mlflow_server: st
             assert artifacts_in(opened), "and this is how reading is"
         proxy.seen.clear()
         opened.clear()
-        look_in_every_way(services, flow)
+        observe_by_all_means(services, flow)
         if fetched:
             assert not reconcile(services, "timer").outcomes
         assert (downloads(proxy), artifacts_in(opened)) == ([], [])
         assert proxy.seen, "the registry was asked"
-        found = {row.environment: row.state for row in status_report(services, look(services)).slots}
+        found = {row.environment: row.state for row in status_report(services, observe_head(services)).slots}
     wanted = ("in sync", "waiting") if fetched else ("unfetched", "unfetched")
     assert (found["staging"], found["production"]) == wanted
