@@ -34,7 +34,7 @@ def add(model: Any, rows: pd.DataFrame, directory: Path) -> str | None:
     try:
         content = to_onnx(model, initial_types=types, options={"zipmap": False}).SerializeToString()
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        difference = max(_difference(model, session, sample) for sample in (rows, _odd(rows)))
+        difference = max(_difference(model, session, sample) for sample in (rows, _edge_cases(rows)))
     except Exception as error:  # noqa: BLE001 - the converter and the runtime raise anything; none of it is fatal
         return f"no ONNX twin: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
     if difference > TOLERANCE:
@@ -64,12 +64,12 @@ def _tensor(values: pd.Series) -> np.ndarray[Any, Any]:
     return np.asarray(values, dtype=kinds.get(values.dtype.kind, object)).reshape(-1, 1)
 
 
-def _odd(rows: pd.DataFrame) -> pd.DataFrame:
+def _edge_cases(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the first rows with every text unseen, and with every float missing that is missing somewhere."""
-    odd = rows.head(20).copy()
-    for name in odd:
+    sample = rows.head(20).copy()
+    for name in sample:
         if rows[name].dtype.kind not in "ifb":
-            odd[name] = UNSEEN
+            sample[name] = UNSEEN
         elif rows[name].isna().any():
-            odd[name] = np.nan
-    return odd
+            sample[name] = np.nan
+    return sample

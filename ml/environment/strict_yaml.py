@@ -177,7 +177,7 @@ class _Reader:
         return self._scalar(event, path)
 
     def _mapping(self, start: Any, path: Path) -> dict[str, Any]:
-        self._spot(start, path)
+        self._record_span(start, path)
         mapping: dict[str, Any] = {}
         first: dict[str, int] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
@@ -200,14 +200,14 @@ class _Reader:
         return mapping
 
     def _sequence(self, start: Any, path: Path) -> list[Any]:
-        self._spot(start, path)
+        self._record_span(start, path)
         items: list[Any] = []
         while not isinstance(event := self._next(), yaml.SequenceEndEvent):
             items.append(self._value(event, (*path, len(items))))
         return items
 
     def _scalar(self, event: Any, path: Path) -> Any:
-        self._spot(event, path)
+        self._record_span(event, path)
         text: str = event.value
         if not event.implicit[0]:  # quoted: it is text, and says so
             return text
@@ -219,7 +219,7 @@ class _Reader:
             return float(text)
         return text
 
-    def _spot(self, event: Any, path: Path) -> None:
+    def _record_span(self, event: Any, path: Path) -> None:
         start, end = event.start_mark.index, event.end_mark.index
         written = self._text[start:end] if isinstance(event, yaml.ScalarEvent) else None
         self._document.spans.setdefault(path, Span(_line(event), start, end, written))

@@ -34,10 +34,10 @@ def check(subject: Subject, limits: RobustnessLimits) -> Sequence[Verdict]:
     """Try noise, each field that may be missing, and an unseen text in each column; the worst of each kind counts."""
     tried = {"noise": (limits.noise, noise), "missing": (limits.missing, missing), "unseen": (limits.unseen, unseen)}
     verdicts = []
-    for name, (limit, ways) in tried.items():
+    for name, (limit, perturbations) in tried.items():
         if limit is None:
             continue
-        flips = max(ways(subject), key=lambda f: f.share, default=Flips("there is nothing to try", 0.0, ""))
+        flips = max(perturbations(subject), key=lambda f: f.share, default=Flips("there is nothing to try", 0.0, ""))
         says = f"{flips.what}: {flips.share:.1%} of the decisions flip" + (f"; {flips.worst}" if flips.share else "")
         verdicts.append(judge(f"robustness.{name}", flips.share, limit, says))
     return verdicts

@@ -59,11 +59,11 @@ def provenance(client: Any, model: str, version: int) -> dict[str, str]:
     with registry_errors():
         found = client.get_model_version(model, str(version))
         run = client.get_run(found.run_id) if found.run_id else None
-    told = {"run": found.run_id, "source": found.source, "data version": found.tags.get("data_version")}
-    told |= {name.removeprefix("pinrail."): v for name, v in found.tags.items() if name.startswith("pinrail.data.")}
+    facts = {"run": found.run_id, "source": found.source, "data version": found.tags.get("data_version")}
+    facts |= {name.removeprefix("pinrail."): v for name, v in found.tags.items() if name.startswith("pinrail.data.")}
     if run is not None:
-        told["code revision"] = run.data.tags.get("mlflow.source.git.commit")
-    return {name: str(value) for name, value in told.items() if value}
+        facts["code revision"] = run.data.tags.get("mlflow.source.git.commit")
+    return {name: str(value) for name, value in facts.items() if value}
 
 
 def write_report(client: Any, evidence: Evidence, files: Mapping[str, str]) -> bool:

@@ -52,13 +52,13 @@ class ModelDir:
     tensor: str | None = None  # the numpy type, where the signature is one [N, columns] tensor and has no names
 
 
-def malformed_as_unsupported(look: Callable[[Path], T]) -> Callable[[Path], T]:
+def malformed_as_unsupported(reader: Callable[[Path], T]) -> Callable[[Path], T]:
     """Report an MLmodel file that MLflow did not write as an unsupported model, not as a bug."""
 
-    @functools.wraps(look)
+    @functools.wraps(reader)
     def checked(path: Path) -> T:
         try:
-            return look(path)
+            return reader(path)
         except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise UnsupportedModelError(
                 f"the MLmodel of {path.name} is not as MLflow writes it: {error!r}"
