@@ -1,4 +1,7 @@
-"""The only place that starts programs: argv lists, a scrubbed environment, a timeout, nothing inherited.
+"""Starting programs: argument lists, a scrubbed environment, a timeout, nothing inherited.
+
+The receiver starts every program here but ngrok, which pyngrok starts (``adapters/ngrok/agent.py``); the gate, a
+program of its own, starts its server in ``ml/evaluation/server_process.py``.
 
 No shell is involved, whatever the name says, and nothing from a webhook or a repository becomes a program's name.
 """
@@ -13,7 +16,7 @@ from pathlib import Path
 
 from receiver.core.errors import Rejected, Retryable
 
-# What any program may need to find its way about; nothing here is a credential.
+# What any program may need to find its way about; no credential of Pinrail's, though a proxy's address may hold one.
 COMMON = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
