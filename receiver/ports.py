@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 from ml.evidence import Evidence
-from receiver.core.state import RegistryView, Server, ServerSpec
+from receiver.core.commit_status import PublishedStatus
+from receiver.core.deployment import Deployment, Draft, Outcome, Verified
+from receiver.core.messages import Message
+from receiver.core.plan import Action
+from receiver.core.policy import Hold
+from receiver.core.quarantine import Quarantine
+from receiver.core.state import RegistryView, Server, ServerSpec, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,4 +152,97 @@ class Prober(Protocol):
 
     def watch(self, server: Server, seconds: float) -> None:
         """Rejected as soon as the slot's public port stops answering as this server, within ``seconds``."""
+        ...
+
+
+class Outbox(Protocol):
+    """Messages that wait to be delivered."""
+
+    def put(self, *messages: Message) -> None:
+        """Store messages; committed when this returns."""
+        ...
+
+
+class Journal(Protocol):
+    """The record of what was done to each slot. Methods that write have committed when they return.
+
+    ``messages`` are stored in the same transaction as the entry, or not at all. Retryable: it cannot be written.
+    """
+
+    def open(self, draft: Draft, messages: Sequence[Message] = ()) -> int:
+        """Record that a deployment begins; returns its number."""
+        ...
+
+    def close(self, deployment: int, outcome: Outcome, reason: str = "", messages: Sequence[Message] = ()) -> None:
+        """Record how a deployment ended."""
+        ...
+
+    def join(self, earlier: int, deployment: int) -> None:
+        """Count a deployment that ended as an earlier one did as its repetition."""
+        ...
+
+    def hold(self, draft: Draft, hold: Hold, messages: Sequence[Message] = ()) -> int | None:
+        """Record that policy refused a pin, or lets it wait; None where that is recorded already."""
+        ...
+
+    def intend(self, deployment: int, seq: int, action: Action) -> None:
+        """Record an action before it is taken, with the state that was found."""
+        ...
+
+    def result(self, deployment: int, seq: int, result: str) -> None:
+        """Record what came of an action: ``done``, or the error."""
+        ...
+
+    def running(self) -> Sequence[Deployment]:
+        """Deployments without an end."""
+        ...
+
+    def history(self, slot: Slot) -> Sequence[Deployment]:
+        """Every deployment of one slot, oldest first."""
+        ...
+
+    def at(self, revision: str, environment: str) -> Sequence[Deployment]:
+        """Every deployment of one environment at one commit, oldest first."""
+        ...
+
+    def recent(
+        self, limit: int = 50, environment: str | None = None, model: str | None = None
+    ) -> Sequence[Deployment]:
+        """The last deployments of all slots, or of those of one environment or model; newest first."""
+        ...
+
+    def touched(self, slot: Slot) -> Sequence[Action]:
+        """Every action begun in a slot since it was last verified, oldest first."""
+        ...
+
+    def verified(self) -> dict[Slot, Verified]:
+        """The last verified state of every slot that has one."""
+        ...
+
+    def remember_pins(self, snapshot: Snapshot) -> None:
+        """Keep the environment files of a commit whose pins are valid, in place of those before."""
+        ...
+
+    def remembered_pins(self) -> Snapshot | None:
+        """The last environment files whose pins were valid."""
+        ...
+
+    def published(self) -> Mapping[str, PublishedStatus]:
+        """The status published last for each environment's pins."""
+        ...
+
+    def publish(self, environment: str, status: PublishedStatus, messages: Sequence[Message]) -> None:
+        """Record what is published for an environment's pins, with the messages that do so."""
+        ...
+
+    def quarantine(self, entry: Quarantine, messages: Sequence[Message] = ()) -> None:
+        """Do not try this version at this commit again; with ``needs_human``, do not touch the slot at all."""
+        ...
+
+    def quarantined(self, revision: str | None = None) -> Sequence[Quarantine]:
+        """What is in quarantine, at one commit or at all; newest first."""
+        ...
+
+    def lift(self, slot: Slot) -> None:
+        """Lift the quarantine of one slot."""
         ...

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from receiver.adapters.sqlite.journal import Journal
-from receiver.adapters.sqlite.outbox import Outbox
-from receiver.ports import Prober, Registry, Source, Target
+from receiver.ports import Journal, Outbox, Prober, Registry, Source, Target
 
 
 @dataclass(frozen=True, slots=True)

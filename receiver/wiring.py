@@ -8,17 +8,18 @@ from receiver.adapters.gate_runner import GateRunner
 from receiver.adapters.git.command import parse_remote
 from receiver.adapters.git.mirror import GitSource
 from receiver.adapters.github.client import GitHubClient
+from receiver.adapters.github.dispatcher import Dispatcher, Handler
 from receiver.adapters.github.pulls import Pulls
-from receiver.adapters.github.sender import CHANNEL, GitHubSender
+from receiver.adapters.github.sender import GitHubSender
 from receiver.adapters.github.statuses import Statuses
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.adapters.prober import HttpProber
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Journal
-from receiver.adapters.sqlite.outbox import Outbox, Sender
+from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.adapters.sqlite.outbox import Sender, SqliteOutbox
 from receiver.adapters.sqlite.schema import migrate
+from receiver.core.messages import GITHUB, RevertNeeded
 from receiver.core.redact import Redactor
-from receiver.notifications.dispatcher import Dispatcher
 from receiver.ports import Target
 from receiver.pull_requests.candidates import Candidates
 from receiver.pull_requests.proposal import Forge
@@ -57,8 +58,8 @@ def build(settings: Settings, database: Database) -> Services:
         registry=MlflowRegistry(settings.mlflow_tracking_uri, Cache(state / "cache", settings.mlflow_tracking_uri)),
         target=build_target(settings),
         prober=HttpProber(settings.pinrail_host),
-        journal=Journal(database, redact),
-        outbox=Outbox(database, redact),
+        journal=SqliteJournal(database, redact),
+        outbox=SqliteOutbox(database, redact),
         stabilise_seconds=settings.pinrail_stabilise_seconds,
         heal=settings.pinrail_heal,
         host=settings.pinrail_host,
@@ -107,9 +108,10 @@ def build_dispatcher(settings: Settings, services: Services) -> dict[str, Sender
     """Who carries the news to GitHub; without a token everything counts as told."""
     github = build_github(settings)
     if github is None:
-        return {CHANNEL: lambda _: None}
+        return {GITHUB: lambda _: None}
     reverter = Reverter(services.registry, build_forge(settings))
-    return {CHANNEL: Dispatcher(GitHubSender(Statuses(github)), reverter, Redactor(settings.secrets))}
+    handlers: dict[str, Handler] = {**GitHubSender(Statuses(github)).handlers(), str(RevertNeeded.kind): reverter}
+    return {GITHUB: Dispatcher(handlers, Redactor(settings.secrets))}
 
 
 def build_background_tasks(settings: Settings, services: Services) -> list[BackgroundTask]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from receiver.adapters.sqlite.outbox import Sender
 from receiver.core.errors import Rejected, Retryable
+from receiver.core.messages import NOTIFY
 from receiver.core.redact import Redactor
 
-CHANNEL = "notify"
 TITLE_CHARACTERS = 200
 TEXT_CHARACTERS = 4000
 
@@ -24,7 +24,7 @@ def notifiers(urls: Sequence[str], redact: Redactor) -> dict[str, Sender]:
         Rejected: an entry is no URL that apprise can notify; it is named by its place, since it holds secrets.
     """
     if not urls:
-        return {CHANNEL: lambda _: None}
+        return {NOTIFY: lambda _: None}
     import apprise
 
     # Apprise names the URL in what it logs about a failure; we say ourselves what failed.
@@ -37,7 +37,7 @@ def notifiers(urls: Sequence[str], redact: Redactor) -> dict[str, Sender]:
                 f"PINRAIL_NOTIFY_URLS: entry {place} of {len(urls)} is no URL that apprise can notify. "
                 "See https://appriseit.com/services/ for how they are written."
             )
-        senders[f"{CHANNEL}/{hashlib.sha256(url.encode()).hexdigest()[:12]}"] = _sender(service, place, redact)
+        senders[f"{NOTIFY}/{hashlib.sha256(url.encode()).hexdigest()[:12]}"] = _sender(service, place, redact)
     return senders
 
 

@@ -13,7 +13,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import StateQueries
 from receiver.admin.metrics import Exposition, StateCollector
 from receiver.admin.page import render
@@ -61,7 +61,7 @@ def admin_config(
 def admin_app(database: Database, report: Callable[[], StatusReport], redact: Redactor) -> FastAPI:
     """The app. ``report`` observes registry and servers; it raises PinrailError if it cannot."""
     records = StateQueries(database)
-    queries = AdminQueries(Journal(database), records, report, redact)
+    queries = AdminQueries(SqliteJournal(database), records, report, redact)
     metrics = Exposition(StateCollector(records, queries))
     app = FastAPI(title="Pinrail", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)

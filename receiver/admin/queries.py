@@ -6,7 +6,7 @@ Text that may come from outside passes through the redactor.
 from collections.abc import Callable
 from dataclasses import replace
 
-from receiver.adapters.sqlite.journal import Journal, Quarantine
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import DeliveryRow, JobRow, StateQueries
 from receiver.admin.views import (
     DeliveriesView,
@@ -16,6 +16,7 @@ from receiver.admin.views import (
     environments_view,
 )
 from receiver.core.errors import PinrailError
+from receiver.core.quarantine import Quarantine
 from receiver.core.redact import Redactor
 from receiver.planning.status import StatusReport
 
@@ -24,7 +25,7 @@ class AdminQueries:
     """The admin listener's queries. Thread-safe."""
 
     def __init__(
-        self, journal: Journal, records: StateQueries, report: Callable[[], StatusReport], redact: Redactor
+        self, journal: SqliteJournal, records: StateQueries, report: Callable[[], StatusReport], redact: Redactor
     ) -> None:
         self._journal = journal
         self._records = records

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from receiver.adapters.sqlite.journal import Journal, Step
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import DeliveryRow
-from receiver.core.deployment import Deployment, Outcome
+from receiver.core.deployment import Deployment, Outcome, Step
 from receiver.core.plan import ActionKind
 from receiver.core.redact import Redactor
 from receiver.core.times import iso
@@ -106,7 +106,7 @@ def environments_view(report: StatusReport, redact: Redactor, problem: str | Non
 
 
 def deployment_views(
-    journal: Journal, redact: Redactor, limit: int, environment: str | None = None, model: str | None = None
+    journal: SqliteJournal, redact: Redactor, limit: int, environment: str | None = None, model: str | None = None
 ) -> list[DeploymentView]:
     """The last deployments, newest first, without secrets."""
     return [

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from receiver.core.deployment import Deployment, Outcome
+from receiver.core.deployment import DRIFT, Deployment, Outcome
+from receiver.core.messages import StatusState
 from receiver.core.redact import plain
 from receiver.core.state import Slot
 
-State = Literal["error", "failure", "pending", "success"]
-
-DRIFT = "drift"  # the cause of a deployment that heals what was verified before
 UNFINISHED = frozenset({Outcome.WAITING, Outcome.INTERRUPTED})
 
-_STATES: Mapping[Outcome, State] = {
+_STATES: Mapping[Outcome, StatusState] = {
     Outcome.LIVE: "success",
     Outcome.RUNNING: "pending",
     Outcome.WAITING: "pending",
@@ -31,7 +28,7 @@ _SENTENCES = {
     Outcome.ROLLED_BACK: "{what} was rolled back: {why}",
     Outcome.NEEDS_HUMAN: "{what} NEEDS A HUMAN: {why}",
 }
-_WORST_FIRST: Sequence[State] = ("error", "failure", "pending", "success")
+_WORST_FIRST: Sequence[StatusState] = ("error", "failure", "pending", "success")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,21 @@ def pin_statuses(
     return list({**healed, **{s.slot: s for s in found}, **pins, **unhealthy, **held}.values())
 
 
-def aggregate(found: Iterable[PinStatus]) -> tuple[State, str]:
+@dataclass(frozen=True, slots=True)
+class PublishedStatus:
+    """The status published last for one environment's pins."""
+
+    revision: str  # the commit that it is about
+    pins: str  # a digest of the pins, or of what is wrong with them
+    pending: str = ""  # a digest of what they wait for; empty: the status is final
+
+
+def context_of(environment: str) -> str:
+    """The name of an environment's commit status."""
+    return f"pinrail/{environment}"
+
+
+def aggregate(found: Iterable[PinStatus]) -> tuple[StatusState, str]:
     """One state and one sentence for all models of an environment: the worst decides, and is named first."""
     ordered = sorted(found, key=lambda s: (_WORST_FIRST.index(state_of(s.outcome)), s.slot))
     if not ordered:
@@ -82,7 +93,7 @@ def aggregate(found: Iterable[PinStatus]) -> tuple[State, str]:
     return state_of(ordered[0].outcome), "; ".join(map(str, ordered))
 
 
-def state_of(outcome: Outcome) -> State:
+def state_of(outcome: Outcome) -> StatusState:
     """The commit status of one outcome."""
     return _STATES[outcome]
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 from receiver.core.plan import Action
 from receiver.core.state import Slot
 
+DRIFT = "drift"  # the cause of a deployment that restores what was verified before
+
 
 class Outcome(StrEnum):
     """How a deployment ended, or that it has not yet."""
@@ -53,6 +55,16 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One action of a deployment as recorded. ``result`` None: it was begun, and no end was recorded."""
+
+    action: Action
+    started_at: float
+    ended_at: float | None
+    result: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """The last state of a slot that was proven live."""
 
@@ -60,6 +72,12 @@ class Verified:
     digest: str | None
     revision: str
     at: float  # seconds since the epoch
+
+
+def with_entry(recorded: Iterable[Deployment], entry: Deployment) -> list[Deployment]:
+    """The record with one entry as it will be written: in its place, or at the end where it is new."""
+    found = [entry if deployment.id == entry.id else deployment for deployment in recorded]
+    return found if entry in found else [*found, entry]
 
 
 def verified_at(history: Iterable[Deployment], when: float) -> Verified | None:

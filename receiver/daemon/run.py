@@ -14,7 +14,7 @@ from typing import Literal
 
 from receiver.adapters.apprise import notifiers
 from receiver.adapters.sqlite.deliveries import Inbox
-from receiver.adapters.sqlite.outbox import Outbox, Sender
+from receiver.adapters.sqlite.outbox import Sender, SqliteOutbox
 from receiver.adapters.sqlite.queue import Queue
 from receiver.adapters.sqlite.state_lock import exclusive
 from receiver.admin.app import admin_config
@@ -107,14 +107,14 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     cleanup.callback(ingress.stop)
 
 
-def _deliver(outbox: Outbox, senders: Mapping[str, Sender], stop: threading.Event) -> None:
+def _deliver(outbox: SqliteOutbox, senders: Mapping[str, Sender], stop: threading.Event) -> None:
     """Deliver news as they fall due, and what is left once more at the end."""
     while not stop.wait(OUTBOX_SECONDS):
         _deliver_once(outbox, senders)
     _deliver_once(outbox, senders)
 
 
-def _deliver_once(outbox: Outbox, senders: Mapping[str, Sender]) -> None:
+def _deliver_once(outbox: SqliteOutbox, senders: Mapping[str, Sender]) -> None:
     try:
         outbox.deliver_due(senders)
     except Retryable as error:

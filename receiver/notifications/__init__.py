@@ -1,1 +1,1 @@
-"""Telling the outside what came of deployments, through the outbox. No outcome depends on anything here."""
+"""What people and GitHub learn of deployments, as messages. Nothing is sent here, and no outcome depends on it."""

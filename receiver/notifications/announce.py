@@ -1,16 +1,14 @@
-"""What people are told about a deployment, put into the outbox. Telling may fail; the outcome stays as it is."""
+"""What people learn of a deployment. A notification may fail; the outcome stays as it is."""
 
-import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
 
-from receiver.adapters.sqlite.journal import WriteMessages
-from receiver.adapters.sqlite.outbox import Outbox
 from receiver.core.deployment import Deployment, Draft, Outcome
 from receiver.core.errors import InvalidPins, Rejected
+from receiver.core.messages import Announcement, Message
 from receiver.core.plan import Goal
 from receiver.notifications.progress import progress_messages
 from receiver.services import Services
-
-NOTIFY = "notify"
 
 _HEADLINES = {
     Outcome.LIVE: "{model} {to} is live in {environment} (was {was})",
@@ -37,42 +35,33 @@ def headline(draft: Draft, outcome: Outcome) -> str:
     )
 
 
-def outcome_messages(
-    services: Services, draft: Draft, goal: Goal | None, outcome: Outcome, reason: str
-) -> WriteMessages:
-    """Put what people and GitHub are told of a deployment into the outbox, together with its entry in the journal."""
-    progress = progress_messages(services, draft, goal, outcome, reason)
-
-    def write_messages(db: sqlite3.Connection) -> None:
-        announce(services.outbox, draft, outcome, reason, db)
-        progress(db)
-
-    return write_messages
+def outcome_messages(services: Services, entry: Deployment, goal: Goal | None) -> Sequence[Message]:
+    """What people and GitHub learn of a deployment that ended, or that policy held; ``entry`` is its record."""
+    return [announcement(entry), *progress_messages(services, entry, goal)]
 
 
-def interruption_messages(services: Services, left: Deployment, reason: str) -> WriteMessages:
-    """Tell of a deployment that its receiver did not live to end; of one that it was putting back, that it failed."""
+def interruption_messages(services: Services, left: Deployment, reason: str) -> Sequence[Message]:
+    """What is learnt of a deployment whose receiver died; one that was rolling back is told as rolled back."""
     draft = left.draft
     for held in services.journal.quarantined(draft.revision):
         if (held.slot, held.version) == (draft.slot, draft.to_version):
-            return outcome_messages(services, draft, None, Outcome.ROLLED_BACK, held.reason)
-    return progress_messages(services, draft, None, Outcome.INTERRUPTED, reason)
+            return outcome_messages(services, replace(left, state=Outcome.ROLLED_BACK, reason=held.reason), None)
+    return progress_messages(services, replace(left, state=Outcome.INTERRUPTED, reason=reason), None)
 
 
-def announce(
-    outbox: Outbox, draft: Draft, outcome: Outcome, reason: str, db: sqlite3.Connection | None = None
-) -> None:
-    """Tell people how a deployment ended."""
+def announcement(entry: Deployment) -> Announcement:
+    """The notification about how a deployment ended."""
+    draft = entry.draft
     override = f"override: {draft.override}" if draft.override else ""
-    lines = [headline(draft, outcome), reason, override, f"commit {draft.revision[:12]}, cause: {draft.cause}"]
-    outbox.put(NOTIFY, {"title": lines[0], "text": "\n".join(line for line in lines[1:] if line)}, db)
+    lines = [entry.reason, override, f"commit {draft.revision[:12]}, cause: {draft.cause}"]
+    return Announcement(headline(draft, entry.state), "\n".join(line for line in lines if line))
 
 
-def announce_rejection(outbox: Outbox, error: Rejected) -> None:
-    """Tell that nothing new can be deployed: for the pins at the branch head, or whatever else has to be changed."""
+def rejection(error: Rejected) -> Announcement:
+    """The notification that nothing new can be deployed, because of the pins at the branch head or otherwise."""
     invalid = isinstance(error, InvalidPins)
     title = "The pins are not valid; nothing was changed" if invalid else "Nothing new can be deployed"
-    outbox.put(NOTIFY, {"title": title, "text": str(error)})
+    return Announcement(title, str(error))
 
 
 def _version(version: int | None) -> str:

@@ -1,50 +1,52 @@
-"""The commit status of a branch head for which nothing was deployed: in sync, not valid, or not to be judged yet.
+"""The commit status of a branch head for which nothing was deployed: in sync, not valid, or not known yet.
 
 Each commit that changes an environment's file ends with a status of that environment; where something was deployed,
-``progress.py`` has told it. What was told last is kept, so a crash loses nothing, and nothing is told twice.
+``progress.py`` describes it. The status published last is recorded with its messages, so a crash loses none and
+repeats none.
 """
 
 import hashlib
 import logging
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from receiver.adapters.github.sender import CHANNEL, status_message
-from receiver.adapters.github.statuses import CommitStatus
-from receiver.adapters.sqlite.journal import PublishedStatus
-from receiver.core.commit_status import DRIFT, PinStatus, aggregate, pin_statuses
-from receiver.core.deployment import Outcome
+from receiver.core.commit_status import PinStatus, PublishedStatus, aggregate, context_of, pin_statuses
+from receiver.core.deployment import DRIFT, Outcome
 from receiver.core.errors import InvalidPins
+from receiver.core.messages import CommitStatus, Message, StatusState
 from receiver.core.pins import environment_of, path_of
-from receiver.notifications.progress import context_of, end_superseded_deployments, end_superseded_statuses, held_at
+from receiver.notifications.progress import end_superseded_deployments, end_superseded_statuses, held_at
 from receiver.planning.assess import Assessment
 from receiver.planning.observe import Observation
 from receiver.services import Services
 
 log = logging.getLogger(__name__)
 
-Message = dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class NextStatus:
+    """What to publish for an environment, and what to record as published."""
+
+    published: PublishedStatus
+    status: CommitStatus | None = None  # None: the deployments of this commit say it already
+    supersedes: CommitStatus | None = None  # ends what an earlier commit waited for
 
 
 def publish_head(services: Services, seen: Observation, assessments: Iterable[Assessment]) -> None:
-    """Tell how the pins stand that the head changed, where no deployment tells it. A bug in here fails nothing."""
+    """Publish how the pins stand that the head changed, where no deployment does. A bug in here fails nothing."""
     try:
         published = services.journal.published()
         found = [status for assessment in assessments if (status := _pin_status(assessment, heal=services.heal))]
         for environment in seen.desired.environments:
-            before = published.get(environment.name)
             now = PublishedStatus(seen.snapshot.commit, _digest(seen.snapshot.files[path_of(environment.name)]))
-            if before is None or before.pins != now.pins or before.pending:
-                here = [status for status in found if status.slot.environment == environment.name]
-                _publish_environment(services, environment.name, before, now, here)
+            here = [status for status in found if status.slot.environment == environment.name]
+            _publish_environment(services, environment.name, published.get(environment.name), now, here)
     except Exception:
-        log.exception("how the pins stand could not be told to GitHub")
+        log.exception("the status of the pins could not be published")
 
 
 def publish_invalid(services: Services, error: InvalidPins) -> None:
-    """Tell every environment's status at a head whose pins are not valid: nothing of it is deployed."""
+    """Publish a failure for every environment at a head whose pins are not valid: nothing of it is deployed."""
     try:
         published = services.journal.published()
         lines = str(error).split("\n")
@@ -53,15 +55,77 @@ def publish_invalid(services: Services, error: InvalidPins) -> None:
             before, now = published.get(name), PublishedStatus(error.commit, _digest(str(error).encode()))
             if now != before:
                 own = next((line for line in lines if environment_of(line) == name), lines[0])
-                said = f"1 of {len(lines)}: {own}" if len(lines) > 1 else own
-                status = CommitStatus(error.commit, context_of(name), "failure", said)
-                _put(services, name, now, [status_message(status), *_superseded(name, before, now)])
+                description = f"1 of {len(lines)}: {own}" if len(lines) > 1 else own
+                status = CommitStatus(error.commit, context_of(name), "failure", description)
+                ended = _superseded(name, before, now)
+                services.journal.publish(name, now, [status, *([ended] if ended else [])])
     except Exception:
-        log.exception("that the pins are not valid could not be told to GitHub")
+        log.exception("the status of pins that are not valid could not be published")
+
+
+def next_status(
+    name: str, before: PublishedStatus | None, now: PublishedStatus, found: tuple[StatusState, str], *, covered: bool
+) -> NextStatus | None:
+    """Decide what to publish for an environment; None: nothing. Pure.
+
+    ``before`` is what was published last, ``now`` describes the head, ``found`` is the state of its pins with a
+    description. ``covered``: the deployments of the head's commit have published all of it.
+
+    ======================  ==============  =====================================================
+    pins since ``before``   ``before``      publish
+    ======================  ==============  =====================================================
+    never published                         the head's status
+    changed                                 the head's status; end what an earlier commit waits for
+    same, another commit    waits           the final state at the commit that waited; else nothing
+    same, same commit       waits           the head's status, where it differs
+    same                    final           nothing
+    ======================  ==============  =====================================================
+    """
+    state, description = found
+    if before is not None and before.pins == now.pins and not before.pending:
+        return None
+    if before is not None and before.pins == now.pins and before.revision != now.revision:
+        if state == "pending":
+            return None
+        status = CommitStatus(before.revision, context_of(name), state, f"{description} (at {now.revision[:7]})")
+        return NextStatus(replace(before, pending=""), status)
+    waits = state == "pending" and not covered
+    published = replace(now, pending=_digest(description.encode()) if waits else "")
+    if published == before:
+        return None
+    head = CommitStatus(now.revision, context_of(name), state, description)
+    return NextStatus(published, None if covered else head, _superseded(name, before, now))
+
+
+def _publish_environment(
+    services: Services, name: str, before: PublishedStatus | None, now: PublishedStatus, found: Sequence[PinStatus]
+) -> None:
+    if before is not None and before.pins == now.pins and not before.pending:
+        return  # the usual case: nothing is asked of the journal
+    deployments, held = services.journal.at(now.revision, name), held_at(services, name, now.revision)
+    state, description = aggregate(pin_statuses(deployments, held, found))
+    deployed = {d.draft.slot for d in deployments if d.draft.cause != DRIFT}
+    covered = bool(deployed) and all(s.outcome is Outcome.LIVE or s.slot in deployed for s in found)
+    following = next_status(name, before, now, (state, description), covered=covered)
+    if following is None:
+        return
+    messages: list[Message] = [m for m in (following.status, following.supersedes) if m is not None]
+    if following.published.revision == now.revision:
+        status = CommitStatus(now.revision, context_of(name), state, description)
+        messages += _ended_by(services, found, status)
+    services.journal.publish(name, following.published, messages)
+
+
+def _ended_by(services: Services, found: Iterable[PinStatus], status: CommitStatus) -> Iterator[Message]:
+    """End the attempts of earlier commits in the slots that are in sync at this one."""
+    for pin in found:
+        if pin.outcome is Outcome.LIVE:
+            yield from end_superseded_statuses(services, pin.slot, pin.version, status)
+            yield from end_superseded_deployments(services, pin.slot, status.commit)
 
 
 def _pin_status(assessment: Assessment, *, heal: bool) -> PinStatus | None:
-    """How a pin stands as far as no deployment says it; None where there is no pin, or healing says it."""
+    """How a pin stands as far as no deployment says it; None where there is no pin, or a restoration says it."""
     slot, version = assessment.slot, assessment.pinned
     if version is None:
         return None
@@ -73,51 +137,17 @@ def _pin_status(assessment: Assessment, *, heal: bool) -> PinStatus | None:
         return PinStatus(slot, version, Outcome.LIVE)
     if not assessment.drift:
         return PinStatus(slot, version, Outcome.WAITING, "another model still has its port")
-    drifted = f"PINRAIL_HEAL is off, and this is otherwise: {assessment.actions[0]}"
+    drifted = f"PINRAIL_HEAL is off, and this has drifted: {assessment.actions[0]}"
     return None if heal else PinStatus(slot, version, Outcome.WAITING, drifted)
 
 
-def _publish_environment(
-    services: Services, name: str, before: PublishedStatus | None, now: PublishedStatus, found: Sequence[PinStatus]
-) -> None:
-    """Tell of one environment at ``now``'s commit or, where only a wait has ended, at the commit that waited."""
-    deployments, held = services.journal.at(now.revision, name), held_at(services, name, now.revision)
-    state, said = aggregate(pin_statuses(deployments, held, found))
-    spoken = {d.draft.slot for d in deployments if d.draft.cause != DRIFT}
-    complete = spoken and all(s.outcome is Outcome.LIVE or s.slot in spoken for s in found)
-    if before is not None and before.pins == now.pins and before.revision != now.revision:
-        if state == "pending":
-            return
-        commit_status = CommitStatus(before.revision, context_of(name), state, f"{said} (at {now.revision[:7]})")
-        _put(services, name, replace(before, pending=""), [status_message(commit_status)])
-        return
-    commit_status = CommitStatus(now.revision, context_of(name), state, said)
-    messages = [] if complete else [status_message(commit_status)]
-    messages += _superseded(name, before, now)
-    for status in found:
-        if status.outcome is Outcome.LIVE:
-            messages += end_superseded_statuses(services, status.slot, status.version, commit_status)
-            messages += end_superseded_deployments(services, status.slot, now.revision)
-    now = replace(now, pending=_digest(said.encode()) if state == "pending" and not complete else "")
-    if now != before:
-        _put(services, name, now, messages)
-
-
-def _superseded(name: str, before: PublishedStatus | None, now: PublishedStatus) -> Iterator[Message]:
-    """What an earlier commit waited for does not come any more."""
-    if before is not None and before.pending and before.revision != now.revision:
-        commit_status = CommitStatus(before.revision, context_of(name), "error", f"followed by {now.revision[:7]}")
-        yield status_message(commit_status)
-
-
-def _put(services: Services, name: str, now: PublishedStatus, messages: Iterable[Message]) -> None:
-    def put(db: sqlite3.Connection) -> None:
-        for message in messages:
-            services.outbox.put(CHANNEL, message, db)
-
-    services.journal.publish(name, now, put)
+def _superseded(name: str, before: PublishedStatus | None, now: PublishedStatus) -> CommitStatus | None:
+    """End what an earlier commit waited for: it does not come any more."""
+    if before is None or not before.pending or before.revision == now.revision:
+        return None
+    return CommitStatus(before.revision, context_of(name), "error", f"followed by {now.revision[:7]}")
 
 
 def _digest(content: bytes) -> str:
-    """What tells one text from another and, unlike the text, can be kept: nobody vouches for what is in it."""
+    """Tells one text from another; unlike the text it can be stored, for it holds nothing that was written there."""
     return hashlib.sha256(content).hexdigest()

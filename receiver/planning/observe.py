@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ml.environment.file import Environment, Pin
-from receiver.adapters.sqlite.journal import Quarantine
 from receiver.core.deployment import Verified
 from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.core.pins import Desired, read_pins
 from receiver.core.plan import EnvironmentSlot, World
+from receiver.core.quarantine import Quarantine
 from receiver.core.state import RegistryView, Server, Slot
 from receiver.ports import Snapshot
 from receiver.services import Services

@@ -7,10 +7,10 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from receiver.adapters.github.pulls import Pull
+from receiver.core.messages import RevertNeeded
 from receiver.core.pins import Desired
 from receiver.core.state import Slot
 from receiver.ports import Registry
@@ -21,25 +21,7 @@ from receiver.pull_requests.proposal import Forge, propose
 
 log = logging.getLogger(__name__)
 
-KIND = "revert"
-
 _SEAL = re.compile(r"<!-- pinrail:revert ([^/\s]+)/(\S+) v(\d+) ([0-9a-f]{32}) -->\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Revert:
-    """What failed, why, and what served before it and serves again."""
-
-    environment: str
-    model: str
-    failed: int
-    back_to: int
-    reason: str  # with the model server's last words
-
-
-def revert_message(revert: Revert) -> dict[str, Any]:
-    """The message that opens the pull request."""
-    return {"kind": KIND, **asdict(revert)}
 
 
 def outdated(pull: Pull, desired: Desired) -> str | None:
@@ -68,7 +50,7 @@ def unsealed(pull: Pull) -> str:
     return _SEAL.sub("", pull.body, count=1)
 
 
-def _sealed(revert: Revert, commit: str, title: str, body: str) -> str:
+def _sealed(revert: RevertNeeded, commit: str, title: str, body: str) -> str:
     seal = _digest(commit, title, body)
     return f"<!-- pinrail:revert {revert.environment}/{revert.model} v{revert.failed} {seal} -->\n{body}"
 
@@ -79,7 +61,7 @@ def _digest(commit: str, title: str, body: str) -> str:
 
 
 class Reverter:
-    """Delivers the messages of KIND. Delivering one twice shows one pull request."""
+    """Delivers the ``RevertNeeded`` messages. Delivering one twice shows one pull request."""
 
     def __init__(self, registry: Registry, forge: Forge) -> None:
         self._registry = registry
@@ -87,7 +69,7 @@ class Reverter:
 
     def __call__(self, message: Mapping[str, Any]) -> None:
         """Open the pull request, unless something else is pinned by now. Rejected or Retryable as GitHub says."""
-        revert = Revert(**{key: value for key, value in message.items() if key != "kind"})
+        revert = RevertNeeded(**{key: value for key, value in message.items() if key != "kind"})
         change = PinChange(revert.model, revert.back_to, revert.environment, back=True, instead_of=revert.failed)
         try:
             promotion = promote(self._forge.remote, self._forge.base, change)

@@ -16,8 +16,9 @@ from typing import Protocol
 
 from receiver.adapters.github.client import MAX_ITEMS
 from receiver.adapters.github.pulls import Pull, Pulls
-from receiver.adapters.github.statuses import CommitStatus, Statuses
+from receiver.adapters.github.statuses import Statuses
 from receiver.core.errors import InvalidPins, PinrailError, Rejected, Retryable
+from receiver.core.messages import CommitStatus
 from receiver.core.pins import Desired, is_environment_file, read_pins
 from receiver.core.redact import Redactor, plain
 from receiver.ports import Snapshot, Source

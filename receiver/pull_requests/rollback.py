@@ -3,11 +3,11 @@
 import time
 from dataclasses import dataclass
 
-from receiver.adapters.sqlite.journal import Quarantine
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Deployment, Outcome, last_verified
 from receiver.core.errors import Rejected
 from receiver.core.pins import path_of, read_pins
+from receiver.core.quarantine import Quarantine
 from receiver.core.state import Slot
 from receiver.planning.observe import read_desired
 from receiver.ports import Snapshot

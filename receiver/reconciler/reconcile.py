@@ -7,25 +7,26 @@ one slot that is not as it should be.
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from receiver.adapters.github.sender import CHANNEL
-from receiver.adapters.sqlite.journal import Quarantine, WriteMessages
-from receiver.core.commit_status import DRIFT
-from receiver.core.deployment import Deployment, Draft, Outcome
+from receiver.core.deployment import DRIFT, Deployment, Draft, Outcome
 from receiver.core.errors import ArtifactsChanged, InvalidPins, PinrailError, Retryable
+from receiver.core.messages import Message, RevertNeeded
+from receiver.core.quarantine import Quarantine
 from receiver.core.state import Role, Slot
-from receiver.notifications.announce import outcome_messages
+from receiver.notifications.announce import interruption_messages, outcome_messages
 from receiver.notifications.heads import publish_head, publish_invalid
 from receiver.notifications.progress import progress_messages
 from receiver.planning.assess import Assessment, assess
 from receiver.planning.fetch import fetch_and_assess
 from receiver.planning.observe import Observation, observe_at, observe_head, refresh
-from receiver.pull_requests.revert import Revert, revert_message
 from receiver.reconciler.apply import Run
 from receiver.services import Services
 
 log = logging.getLogger(__name__)
+
+UNNUMBERED = 0  # the id of a deployment that the journal has not recorded yet
 
 
 @dataclass
@@ -107,18 +108,28 @@ def deploy(services: Services, seen: Observation, assessment: Assessment, cause:
     """Carry one finding's plan out. Whatever happens, the deployment ends recorded, and somebody is told."""
     draft = _draft(seen, assessment, cause)
     before = _last_attempt(services, assessment)
-    deployment = services.journal.open(draft, _start_messages(services, draft, assessment, before))
+    begun = Deployment(UNNUMBERED, draft, Outcome.RUNNING, "", time.time(), None)
+    deployment = services.journal.open(draft, _start_messages(services, begun, assessment, before))
     outcome, reason = Outcome.INTERRUPTED, "the receiver was stopped"
     try:
         outcome, reason = _carry_out(Run(services, deployment), seen, assessment)
     finally:
         repeated = before if before is not None and _repeats(before, draft, assessment, outcome) else None
-        messages = None if repeated else outcome_messages(services, draft, assessment.goal, outcome, reason)
+        ended = replace(begun, id=deployment, state=outcome, reason=reason, ended_at=time.time())
+        messages = () if repeated else outcome_messages(services, ended, assessment.goal)
         services.journal.close(deployment, outcome, reason, messages)
         if repeated and repeated.draft.cause == cause == DRIFT and outcome is not Outcome.LIVE:
             services.journal.join(repeated.id, deployment)  # healing fails every minute, perhaps for weeks
     log.info("deployment %d: %s v%s %s %s", deployment, assessment.slot, draft.to_version, outcome, reason)
     return deployment, outcome, reason
+
+
+def close_interrupted(services: Services, reason: str) -> Sequence[Deployment]:
+    """Record the end of deployments whose receiver died. The next observation takes over from there."""
+    running = services.journal.running()
+    for left in running:
+        services.journal.close(left.id, Outcome.INTERRUPTED, reason, interruption_messages(services, left, reason))
+    return running
 
 
 def _last_attempt(services: Services, assessment: Assessment) -> Deployment | None:
@@ -152,7 +163,7 @@ def _carry_out(run: Run, seen: Observation, assessment: Assessment) -> tuple[Out
         if isinstance(error, ArtifactsChanged) and not assessment.goal.verified and run.server is None:
             return Outcome.REFUSED, str(error)  # nothing was started or written; what is there now is judged anew
         if not isinstance(error, PinrailError):
-            log.exception("deployment %d: a bug, putting back", run.deployment)
+            log.exception("deployment %d: a bug, rolling back", run.deployment)
         reason = str(error) or type(error).__name__
         if (
             assessment.goal.verified or assessment.goal.spec is None
@@ -168,7 +179,7 @@ def _roll_back(run: Run, seen: Observation, assessment: Assessment, reason: str)
     failed = Quarantine(
         slot, assessment.pinned or 0, seen.snapshot.commit, reason, needs_human=False, since=time.time()
     )
-    services.journal.quarantine(failed, _propose_revert(services, assessment, reason))
+    services.journal.quarantine(failed, _revert_needed(assessment, reason))
     try:
         now = refresh(services, seen)
         last_good = assess(services, now, slot)
@@ -178,7 +189,7 @@ def _roll_back(run: Run, seen: Observation, assessment: Assessment, reason: str)
         return Outcome.INTERRUPTED, f"{reason}\nputting back goes on at the next look: {error}"
     except Exception as error:
         if not isinstance(error, PinrailError):
-            log.exception("deployment %d: a bug while putting back", run.deployment)
+            log.exception("deployment %d: a bug during the rollback", run.deployment)
         both = f"{reason}\nputting back failed too: {error}"
         services.journal.quarantine(
             Quarantine(slot, failed.version, failed.revision, both, needs_human=True, since=failed.since)
@@ -188,27 +199,27 @@ def _roll_back(run: Run, seen: Observation, assessment: Assessment, reason: str)
 
 
 def _start_messages(
-    services: Services, draft: Draft, assessment: Assessment, before: Deployment | None
-) -> WriteMessages | None:
-    """GitHub sees the first attempt begin; healing, and trying the same again, are told when they end otherwise."""
+    services: Services, begun: Deployment, assessment: Assessment, before: Deployment | None
+) -> Sequence[Message]:
+    """GitHub sees the first attempt start; restorations and repeated attempts are published when they end."""
+    draft = begun.draft
     again = (
         before is not None
         and before.state is not Outcome.LIVE
         and (before.draft.revision, before.draft.to_version) == (draft.revision, draft.to_version)
     )
     if assessment.goal is None or assessment.goal.verified or again:
-        return None
-    return progress_messages(services, draft, assessment.goal, Outcome.RUNNING)
+        return ()
+    return progress_messages(services, begun, assessment.goal)
 
 
-def _propose_revert(services: Services, assessment: Assessment, reason: str) -> WriteMessages | None:
-    """Have the pin taken back where there is a version to go back to; a crash from here on does not lose it."""
+def _revert_needed(assessment: Assessment, reason: str) -> Sequence[Message]:
+    """Ask for a revert of the pin, where there is a version to go back to."""
     last = assessment.verified.version if assessment.verified else None
     if last is None or assessment.pinned in (None, last):
-        return None
+        return ()
     slot = assessment.slot
-    message = revert_message(Revert(slot.environment, slot.model, assessment.pinned, last, reason))
-    return lambda db: services.outbox.put(CHANNEL, message, db)
+    return [RevertNeeded(slot.environment, slot.model, assessment.pinned, last, reason)]
 
 
 def _note_hold(services: Services, assessment: Assessment, report: Report) -> None:
@@ -218,7 +229,9 @@ def _note_hold(services: Services, assessment: Assessment, report: Report) -> No
         return
     report.next_check_at = min(report.next_check_at, hold.until or math.inf)
     draft = _draft(report.seen, assessment, "policy", to_version=assessment.pinned)
-    recorded = services.journal.hold(draft, hold, outcome_messages(services, draft, None, hold.state, hold.reason))
+    now = time.time()
+    entry = Deployment(UNNUMBERED, draft, hold.state, hold.reason, now, now)
+    recorded = services.journal.hold(draft, hold, outcome_messages(services, entry, None))
     if recorded is not None:
         report.outcomes[recorded] = hold.state
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from receiver.adapters.sqlite.queue import Job, Queue
 from receiver.core.errors import Rejected, Retryable
-from receiver.notifications.announce import announce_rejection, interruption_messages
+from receiver.notifications.announce import rejection
 from receiver.planning.status import StatusBoard
 from receiver.reconciler.background import BackgroundTask
 from receiver.reconciler.liveness import LivenessMonitor
-from receiver.reconciler.reconcile import Report, reconcile
+from receiver.reconciler.reconcile import Report, close_interrupted, reconcile
 from receiver.services import Services
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Worker:
             log.error("job %d: %s", job.id, error)  # noqa: TRY400 - what is wrong stands in the message
             self._queue.bury(job, str(error))
             if str(error) != self._last_rejection:
-                announce_rejection(self._services.outbox, error)
+                self._services.outbox.put(rejection(error))
             self._last_rejection = str(error)
         except Exception as error:
             log.exception("job %d: a bug", job.id)
@@ -113,9 +113,7 @@ class Worker:
 
     def _close_what_was_left(self) -> None:
         """End deployments that nobody else ends: their receiver died, or their end could not be written."""
-        for left in self._services.journal.interrupt_running(
-            DIED, lambda left: interruption_messages(self._services, left, DIED)
-        ):
+        for left in close_interrupted(self._services, DIED):
             log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
 
     def _conclude(self, job: Job, report: Report) -> None:

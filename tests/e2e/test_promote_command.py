@@ -10,7 +10,7 @@ import pytest
 from ml.train import TrainResult
 from receiver.__main__ import main
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.state import Slot
 from tests.support.git_repos import Origin
@@ -101,7 +101,7 @@ def test_a_rollback_becomes_a_pull_request_back_to_what_was_verified(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    journal = Journal(Database(tmp_path / "state" / "pinrail.db"))
+    journal = SqliteJournal(Database(tmp_path / "state" / "pinrail.db"))
     for version, digest in ((1, trained.digest), (99, "sha256:gone")):
         draft = Draft(Slot("staging", "shared-churn"), None, version, digest, "c" * 40, "push")
         journal.close(journal.open(draft), Outcome.LIVE)

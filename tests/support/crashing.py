@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Journal, Quarantine, WriteMessages
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Draft, Outcome
+from receiver.core.messages import Message
 from receiver.core.plan import Action, ActionKind
+from receiver.core.quarantine import Quarantine
 from receiver.planning.status import StatusBoard
 from receiver.reconciler.worker import Worker
 from receiver.settings import load_settings
@@ -39,7 +41,7 @@ class Crash:
     rolling_back: bool = False
 
 
-class CrashingJournal(Journal):
+class CrashingJournal(SqliteJournal):
     """A journal that ends its process at one of its own boundaries."""
 
     def __init__(self, database: Database, crash: Crash) -> None:
@@ -48,13 +50,13 @@ class CrashingJournal(Journal):
         self.armed = False
         self.doing: ActionKind | None = None
 
-    def open(self, draft: Draft, write_messages: WriteMessages | None = None) -> int:
-        deployment = super().open(draft, write_messages)
+    def open(self, draft: Draft, messages: Sequence[Message] = ()) -> int:
+        deployment = super().open(draft, messages)
         self.armed = draft.to_version == self.crash.version and not self.crash.rolling_back
         return deployment
 
-    def quarantine(self, entry: Quarantine, write_messages: WriteMessages | None = None) -> None:
-        super().quarantine(entry, write_messages)
+    def quarantine(self, entry: Quarantine, messages: Sequence[Message] = ()) -> None:
+        super().quarantine(entry, messages)
         self.armed = self.crash.rolling_back
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
@@ -67,11 +69,9 @@ class CrashingJournal(Journal):
         super().result(deployment, seq, result)
         self._reach(self.doing, Moment.AFTER_RESULT)
 
-    def close(
-        self, deployment: int, outcome: Outcome, reason: str = "", write_messages: WriteMessages | None = None
-    ) -> None:
+    def close(self, deployment: int, outcome: Outcome, reason: str = "", messages: Sequence[Message] = ()) -> None:
         self._reach(None, Moment.BEFORE_ACTING)
-        super().close(deployment, outcome, reason, write_messages)
+        super().close(deployment, outcome, reason, messages)
         self._reach(None, Moment.AFTER_RESULT)
 
     def _reach(self, kind: ActionKind | None, moment: Moment) -> None:

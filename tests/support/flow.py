@@ -6,8 +6,8 @@ from pathlib import Path
 from ml.environment.file import Environment, parse_environment
 from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Journal
-from receiver.adapters.sqlite.outbox import Outbox
+from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.core.errors import Rejected
 from receiver.core.state import Server
 from receiver.reconciler.reconcile import Report, reconcile
@@ -47,14 +47,14 @@ class Flow:
         self.target = FakeTarget()
         self.prober = FakeProber()
         self.database = Database(state / "pinrail.db")
-        self.journal = Journal(self.database)
+        self.journal = SqliteJournal(self.database)
         self.services = Services(
             source=self.source,
             registry=self.registry,
             target=self.target,
             prober=self.prober,
             journal=self.journal,
-            outbox=Outbox(self.database),
+            outbox=SqliteOutbox(self.database),
             stabilise_seconds=0.0,
             heal=heal,
         )

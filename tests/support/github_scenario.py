@@ -3,10 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-from receiver.adapters.github.sender import CHANNEL, GitHubSender
+from receiver.adapters.github.dispatcher import Dispatcher
+from receiver.adapters.github.sender import GitHubSender
 from receiver.adapters.github.statuses import Statuses
+from receiver.adapters.sqlite.outbox import SqliteOutbox
+from receiver.core.messages import GITHUB
 from receiver.core.redact import Redactor
-from receiver.notifications.dispatcher import Dispatcher
 from receiver.pull_requests.revert import Reverter
 from receiver.services import Services
 from tests.support.promotion_scenario import PromotionScenario
@@ -20,8 +22,8 @@ class GitHubScenario(PromotionScenario):
     def deliver(self) -> int:
         """Deliver what is due."""
         reverter = Reverter(self.services.registry, self.forge)
-        dispatcher = Dispatcher(GitHubSender(Statuses(self.client)), reverter, Redactor([SECRET]))
-        return self.services.outbox.deliver_due({CHANNEL: dispatcher})
+        handlers = {**GitHubSender(Statuses(self.client)).handlers(), "revert": reverter}
+        return SqliteOutbox(self.flow.database).deliver_due({GITHUB: Dispatcher(handlers, Redactor([SECRET]))})
 
     def status(self, commit: str, environment: str) -> tuple[str, str] | None:
         """The state and description that a commit shows for an environment."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.journal import SqliteJournal
 
 WRITES = ("open", "intend", "result", "close", "quarantine", "publish")
 
@@ -11,7 +11,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing that the flow does can catch it and go on."""
 
 
-def killing(journal: Journal, boundary: int) -> Callable[[], int]:
+def killing(journal: SqliteJournal, boundary: int) -> Callable[[], int]:
     """Make the journal die at its n-th write; returns a function that counts the writes so far."""
     count = 0
 
@@ -36,7 +36,7 @@ def killing(journal: Journal, boundary: int) -> Callable[[], int]:
     return lambda: count
 
 
-def unwrap(journal: Journal) -> None:
+def unwrap(journal: SqliteJournal) -> None:
     """The next life of the receiver."""
     for name in WRITES:
         journal.__dict__.pop(name, None)

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from receiver.__main__ import main
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Deployment
 from receiver.core.state import Server
@@ -65,7 +65,7 @@ class World:
         }
         self.client = MlflowClient(versions.tracking_uri)
         self.database = Database(self.state / "pinrail.db")
-        self.journal = Journal(self.database)
+        self.journal = SqliteJournal(self.database)
         self._queue = Queue(self.database)
         self._merges = 0
 

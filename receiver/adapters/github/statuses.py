@@ -1,37 +1,12 @@
 """Commit statuses and deployments on GitHub. Telling it twice shows it once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from receiver.adapters.github.client import GitHubClient
+from receiver.core.messages import CommitStatus, DeploymentOf, DeploymentState
 
 MAX_DESCRIPTION = 140  # characters; GitHub refuses more
-
-StatusState = Literal["error", "failure", "pending", "success"]
-DeploymentState = Literal["queued", "in_progress", "success", "failure", "error", "inactive"]
-
-
-@dataclass(frozen=True, slots=True)
-class CommitStatus:
-    """The mark beside a commit."""
-
-    commit: str
-    context: str  # whose mark it is, e.g. "pinrail/plan"; a later one replaces an earlier
-    state: StatusState
-    description: str
-    url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentOf:
-    """One thing that is deployed to one environment from one commit."""
-
-    commit: str
-    environment: str
-    task: str  # tells several models in one environment apart, e.g. "deploy:churn-model"
-    description: str
-    production: bool
 
 
 class Statuses:

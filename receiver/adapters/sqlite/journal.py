@@ -3,54 +3,23 @@
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from receiver.adapters.sqlite.database import Database
-from receiver.core.commit_status import DRIFT
-from receiver.core.deployment import Deployment, Draft, Outcome, Verified
+from receiver.adapters.sqlite.outbox import store
+from receiver.core.commit_status import PublishedStatus
+from receiver.core.deployment import DRIFT, Deployment, Draft, Outcome, Step, Verified
+from receiver.core.messages import Message
 from receiver.core.plan import Action, ActionKind
 from receiver.core.policy import Hold
+from receiver.core.quarantine import Quarantine
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
 
-# What is written together with an entry or not at all, such as what others are told of it.
-WriteMessages = Callable[[sqlite3.Connection], None]
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One action of a deployment as recorded. ``result`` None: it was begun, and nobody wrote down its end."""
-
-    action: Action
-    started_at: float
-    ended_at: float | None
-    result: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantine:
-    """A version that failed in a slot at a commit. ``needs_human``: the whole slot is held."""
-
-    slot: Slot
-    version: int
-    revision: str
-    reason: str
-    needs_human: bool
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedStatus:
-    """What GitHub was told last of an environment's pins."""
-
-    revision: str  # the commit that was spoken of
-    pins: str  # a digest of them, or of what is wrong with them
-    pending: str = ""  # a digest of what they wait for; empty: nothing more is to be said
-
-
-class Journal:
+class SqliteJournal:
     """The record of what was done to each slot. Methods that write have committed when they return.
 
     Reasons may end with a model server's last words, which may hold what it knows: no secret is written down.
@@ -58,28 +27,26 @@ class Journal:
 
     def __init__(self, database: Database, redact: Redactor | None = None) -> None:
         self._database = database
-        self._lines = (redact or Redactor()).lines
+        self._redact = redact or Redactor()
+        self._lines = self._redact.lines
 
     @property
     def place(self) -> str:
         """The state directory that it lies in."""
         return str(self._database.path.parent)
 
-    def open(self, draft: Draft, write_messages: WriteMessages | None = None) -> int:
+    def open(self, draft: Draft, messages: Sequence[Message] = ()) -> int:
         """Record that a deployment begins; returns its number."""
-        return self._insert(draft, Outcome.RUNNING, "", write_messages)
+        return self._insert(draft, Outcome.RUNNING, "", messages)
 
-    def close(
-        self, deployment: int, outcome: Outcome, reason: str = "", write_messages: WriteMessages | None = None
-    ) -> None:
+    def close(self, deployment: int, outcome: Outcome, reason: str = "", messages: Sequence[Message] = ()) -> None:
         """Record how a deployment ended."""
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE deployments SET state = ?, reason = ?, ended_at = ? WHERE id = ?",
                 (outcome, self._lines(reason), time.time(), deployment),
             )
-            if write_messages is not None:
-                write_messages(db)
+            store(db, messages, self._redact)
 
     def join(self, earlier: int, deployment: int) -> None:
         """Make one entry of two attempts that ended alike: it begins with the earlier one, and is the later one."""
@@ -88,7 +55,7 @@ class Journal:
             [row] = db.execute("DELETE FROM deployments WHERE id = ? RETURNING started_at", (earlier,)).fetchall()
             db.execute("UPDATE deployments SET started_at = ? WHERE id = ?", (row["started_at"], deployment))
 
-    def hold(self, draft: Draft, hold: Hold, write_messages: WriteMessages | None = None) -> int | None:
+    def hold(self, draft: Draft, hold: Hold, messages: Sequence[Message] = ()) -> int | None:
         """Record that policy said no or not yet; None where that was the last word on the pin, healing aside."""
         hold = replace(hold, reason=self._lines(hold.reason))
         last = self._query(
@@ -102,7 +69,7 @@ class Journal:
             hold.reason,
         ):
             return None
-        return self._insert(draft, hold.state, hold.reason, write_messages)
+        return self._insert(draft, hold.state, hold.reason, messages)
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
         """Commit what is about to be done, with the state that was found."""
@@ -120,16 +87,9 @@ class Journal:
                 (self._lines(result), time.time(), deployment, seq),
             )
 
-    def interrupt_running(
-        self, reason: str, write_messages: Callable[[Deployment], WriteMessages] | None = None
-    ) -> list[Deployment]:
-        """Close what a receiver that died left running. The next look at the world takes over from there."""
-        running = self._query("SELECT * FROM deployments WHERE state = ?", (Outcome.RUNNING,))
-        for deployment in running:
-            self.close(
-                deployment.id, Outcome.INTERRUPTED, reason, write_messages(deployment) if write_messages else None
-            )
-        return running
+    def running(self) -> list[Deployment]:
+        """Deployments without an end: those of a receiver that died are among them."""
+        return self._query("SELECT * FROM deployments WHERE state = ?", (Outcome.RUNNING,))
 
     def history(self, slot: Slot) -> list[Deployment]:
         """Every deployment of one slot, oldest first."""
@@ -204,18 +164,18 @@ class Journal:
         return Snapshot(row["revision"], files, rewritten=False)
 
     def published(self) -> dict[str, PublishedStatus]:
-        """What was told last of each environment's pins."""
+        """The status published last for each environment's pins."""
         rows = self._database.connection().execute("SELECT * FROM told_pins")
         return {row["environment"]: PublishedStatus(row["revision"], row["pins"], row["pending"]) for row in rows}
 
-    def publish(self, environment: str, published: PublishedStatus, write_messages: WriteMessages) -> None:
-        """Remember what is told of an environment's pins."""
+    def publish(self, environment: str, status: PublishedStatus, messages: Sequence[Message]) -> None:
+        """Record what is published for an environment's pins, with the messages that do so."""
         with self._database.transaction() as db:
-            values = (environment, published.revision, published.pins, published.pending)
+            values = (environment, status.revision, status.pins, status.pending)
             db.execute("INSERT OR REPLACE INTO told_pins VALUES (?, ?, ?, ?)", values)
-            write_messages(db)
+            store(db, messages, self._redact)
 
-    def quarantine(self, entry: Quarantine, write_messages: WriteMessages | None = None) -> None:
+    def quarantine(self, entry: Quarantine, messages: Sequence[Message] = ()) -> None:
         """Do not try this version at this commit again; with ``needs_human``, do not touch the slot at all."""
         with self._database.transaction() as db:
             db.execute(
@@ -230,8 +190,7 @@ class Journal:
                     entry.since,
                 ),
             )
-            if write_messages is not None:
-                write_messages(db)
+            store(db, messages, self._redact)
 
     def quarantined(self, revision: str | None = None) -> list[Quarantine]:
         """What is in quarantine, at one commit or at all; newest first."""
@@ -256,7 +215,7 @@ class Journal:
         with self._database.transaction() as db:
             db.execute("DELETE FROM quarantine WHERE environment = ? AND model = ?", (slot.environment, slot.model))
 
-    def _insert(self, draft: Draft, state: Outcome, reason: str, write_messages: WriteMessages | None) -> int:
+    def _insert(self, draft: Draft, state: Outcome, reason: str, messages: Sequence[Message]) -> int:
         now = time.time()
         with self._database.transaction() as db:
             cursor = db.execute(
@@ -278,8 +237,7 @@ class Journal:
                     now if state.terminal else None,
                 ),
             )
-            if write_messages is not None:
-                write_messages(db)
+            store(db, messages, self._redact)
         return int(cursor.lastrowid or 0)
 
     def _query(self, sql: str, parameters: Sequence[object]) -> list[Deployment]:

@@ -8,11 +8,13 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from receiver.adapters.sqlite.database import Database
 from receiver.core.errors import Rejected, Retryable
+from receiver.core.messages import GITHUB, Message
 from receiver.core.redact import Redactor
 
 log = logging.getLogger(__name__)
@@ -21,7 +23,7 @@ FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 3600.0
 GIVE_UP_SECONDS = 24 * 3600.0  # older news mislead more than they help
 # Except where they stay on show: a commit must not be pending for ever because a token had expired.
-LASTING = {"github": 14 * 86_400.0}
+LASTING = {GITHUB: 14 * 86_400.0}
 
 KEEP_SECONDS = 30 * 86_400.0  # what is told or given up, for people who look back
 
@@ -31,24 +33,28 @@ Sender = Callable[[Mapping[str, Any]], None]
 _UNSENT = "sent_at IS NULL AND given_up_at IS NULL"
 
 
-class Outbox:
+def store(db: sqlite3.Connection, messages: Iterable[Message], redact: Redactor) -> None:
+    """Store messages in the caller's transaction, without secrets."""
+    now = time.time()
+    for message in messages:
+        kind = {} if message.kind is None else {"kind": message.kind}
+        db.execute(
+            "INSERT INTO outbox (channel, body, created_at, not_before) VALUES (?, ?, ?, ?)",
+            (message.channel, json.dumps(redact.within({**kind, **asdict(message)})), now, now),
+        )
+
+
+class SqliteOutbox:
     """Messages by channel; each channel is delivered in order and does not wait for another."""
 
     def __init__(self, database: Database, redact: Redactor | None = None) -> None:
         self._database = database
         self._redact = redact or Redactor()
 
-    def put(self, channel: str, body: Mapping[str, Any], db: sqlite3.Connection | None = None) -> None:
-        """Keep a message, without secrets: in the caller's transaction ``db``, or committed when this returns."""
-        if db is None:
-            with self._database.transaction() as own:
-                self.put(channel, body, own)
-            return
-        now = time.time()
-        db.execute(
-            "INSERT INTO outbox (channel, body, created_at, not_before) VALUES (?, ?, ?, ?)",
-            (channel, json.dumps(self._redact.within(body)), now, now),
-        )
+    def put(self, *messages: Message) -> None:
+        """Store messages, without secrets; committed when this returns."""
+        with self._database.transaction() as db:
+            store(db, messages, self._redact)
 
     def deliver_due(self, senders: Mapping[str, Sender]) -> int:
         """Deliver what is due, as far as there is a sender for it; returns how many messages went out.

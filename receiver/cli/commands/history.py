@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.admin.views import DeploymentView, deployment_views
 from receiver.cli.output import answer
 from receiver.cli.tables import change, first_line, table
@@ -16,13 +16,13 @@ from receiver.wiring import open_database
 def show_history(environment: str | None, model: str | None, *, limit: int, as_json: bool) -> None:
     """Print the last deployments, newest first."""
     settings = load_settings()
-    journal, redact = Journal(open_database(settings)), Redactor(settings.secrets)
+    journal, redact = SqliteJournal(open_database(settings)), Redactor(settings.secrets)
     views = deployment_views(journal, redact, limit, environment, model)
     empty = "" if views else f"nothing to show: {_known(journal)}"
     answer(views, lambda found: _text(found, empty), json_wanted=as_json)
 
 
-def _known(journal: Journal) -> str:
+def _known(journal: SqliteJournal) -> str:
     slots = sorted({str(deployment.draft.slot) for deployment in journal.recent(sys.maxsize)})
     return f"on record are {', '.join(slots)}" if slots else f"no deployment is on record in {journal.place}"
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.cli.output import answer
 from receiver.cli.tables import table, version
 from receiver.core.deployment import verified_at
@@ -42,7 +42,7 @@ class LiveView:
 def show_live(at: datetime | None, *, as_json: bool) -> None:
     """Print what was verified live at a time, or now. Rejected: the time is in the future, or out of range."""
     when = _past(at)
-    journal = Journal(open_database(load_settings()))
+    journal = SqliteJournal(open_database(load_settings()))
     slots = sorted({deployment.draft.slot for deployment in journal.recent(sys.maxsize)})
     found = [(slot, verified_at(journal.history(slot), when.timestamp())) for slot in slots]
     live = [

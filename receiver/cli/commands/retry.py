@@ -1,6 +1,6 @@
 """``pinrail retry``: a person allows another attempt at what failed."""
 
-from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queue import Queue
 from receiver.adapters.sqlite.state_lock import holder
 from receiver.core.errors import Rejected
@@ -15,7 +15,7 @@ def lift_quarantine(environment: str | None, model: str | None) -> str:
     """
     settings = load_settings()
     database = open_database(settings)
-    journal = Journal(database)
+    journal = SqliteJournal(database)
     quarantined = {entry.slot for entry in journal.quarantined()}
     chosen = sorted(s for s in quarantined if environment in (None, s.environment) and model in (None, s.model))
     if environment is not None and not chosen:

@@ -16,14 +16,16 @@ import pytest
 
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.deliveries import Inbox
-from receiver.adapters.sqlite.journal import Journal, Quarantine
-from receiver.adapters.sqlite.outbox import Outbox
+from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.adapters.sqlite.queue import Queue
 from receiver.admin.app import admin_config
 from receiver.core.delivery import Classification, Delivery, DeliveryKind
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.errors import Rejected, Retryable
+from receiver.core.messages import Announcement
 from receiver.core.plan import Action, ActionKind
+from receiver.core.quarantine import Quarantine
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.daemon.listener import Listener
@@ -66,7 +68,7 @@ class Admin:
         return float(found[1])
 
     def deploy(self, outcome: Outcome | None, reason: str = "", *, results: tuple[str | None, ...] = ()) -> int:
-        journal = Journal(self.database)
+        journal = SqliteJournal(self.database)
         actions = [Action(ActionKind.SWITCH, f"v{place}", "v5", "v6") for place, _ in enumerate(results)]
         number = journal.open(Draft(SLOT, 5, 6, "sha256:" + "ab" * 32, COMMIT, "push", None, actions))
         for place, (action, result) in enumerate(zip(actions, results, strict=True)):
@@ -240,7 +242,7 @@ def test_what_somebody_wrote_is_text_and_without_secrets_wherever_it_is_shown(ad
     admin.rows = [status("drift", EVIL)]
     admin.deploy(Outcome.REFUSED, EVIL, results=(EVIL,))
     admin.deliver("d-1", EVIL)
-    Journal(admin.database).quarantine(Quarantine(SLOT, 6, COMMIT, EVIL, needs_human=False, since=0.0))
+    SqliteJournal(admin.database).quarantine(Quarantine(SLOT, 6, COMMIT, EVIL, needs_human=False, since=0.0))
     page = admin.page()
     assert page.count(SHOWN) == 5
     everything = page + "".join(admin.get(f"/api/{n}").text for n in ("environments", "deployments", "deliveries"))
@@ -310,7 +312,7 @@ def test_metrics_count_what_is_recorded_and_name_each_source_of_truth(admin: Adm
     admin.deploy(Outcome.LIVE)
     admin.deploy(None)
     admin.deliver("d-1")
-    Outbox(admin.database).put("notify", {"title": "a"})
+    SqliteOutbox(admin.database).put(Announcement("a", ""))
     slot = 'environment="production",model="churn-model"'
     assert admin.metric(f'pinrail_deployments_total{{{slot},outcome="live"}}') == 2
     assert "running" not in admin.get("/metrics").text

@@ -7,9 +7,10 @@ import pytest
 
 from receiver.__main__ import main
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Journal, Quarantine
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.state_lock import exclusive
 from receiver.core.deployment import Draft, Outcome
+from receiver.core.quarantine import Quarantine
 from receiver.core.state import Slot
 
 SLOT = Slot("staging", "churn-model")
@@ -21,9 +22,9 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def journal(state: Path) -> Journal:
+def journal(state: Path) -> SqliteJournal:
     """A record of one deployment that went live."""
-    journal = Journal(Database(state / "pinrail.db"))
+    journal = SqliteJournal(Database(state / "pinrail.db"))
     number = journal.open(Draft(SLOT, None, 1, "sha256:" + "ab" * 32, "1f" * 20, "push", None, []))
     journal.close(number, Outcome.LIVE)
     return journal
@@ -47,7 +48,7 @@ def test_where_nothing_is_on_record_the_place_is_named(
 
 
 def test_history_of_a_slot_that_there_is_not_says_which_there_are(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], journal: Journal
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], journal: SqliteJournal
 ) -> None:
     assert journal.recent(1)
     assert pinrail(monkeypatch, "history", "nowhere") == 0
@@ -55,7 +56,7 @@ def test_history_of_a_slot_that_there_is_not_says_which_there_are(
 
 
 def test_what_will_be_live_is_not_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], journal: Journal
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], journal: SqliteJournal
 ) -> None:
     assert journal.recent(1)
     assert pinrail(monkeypatch, "live", "--at", "2999-01-01") == 1
@@ -76,7 +77,7 @@ def test_a_refusal_commands_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_retry_promises_no_look_where_no_receiver_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: Path, journal: Journal
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: Path, journal: SqliteJournal
 ) -> None:
     journal.quarantine(Quarantine(SLOT, 2, "1f" * 20, "it failed", needs_human=False, since=0.0))
     assert pinrail(monkeypatch, "retry", "staging") == 0
@@ -106,7 +107,7 @@ def test_the_list_of_commands_is_whole(monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_a_bug_exits_with_3_and_asks_for_a_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Journal, "recent", lambda *_: 1 / 0)
+    monkeypatch.setattr(SqliteJournal, "recent", lambda *_: 1 / 0)
     assert pinrail(monkeypatch, "history") == 3
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said

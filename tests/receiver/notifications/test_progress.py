@@ -1,17 +1,17 @@
 """What GitHub shows after a merge: statuses per environment, deployments, and the way back where it did not hold."""
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from receiver.adapters.github.sender import CHANNEL
+from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.core.errors import Rejected
+from receiver.core.messages import GITHUB
 from receiver.core.state import Server
-from receiver.notifications.announce import interruption_messages
 from receiver.pull_requests.rollback import plan_rollback, restore
+from receiver.reconciler.reconcile import close_interrupted
 from tests.support.flow import MODEL, Flow
 from tests.support.github_scenario import SECRET, GitHubScenario
 from tests.support.github_server import FakeGitHub, Fault
@@ -303,9 +303,9 @@ def test_killed_at_any_journal_write_a_rollback_is_told_and_its_revert_proposed_
             pass
         unwrap(flow.journal)
         services = flow.services
-        flow.journal.interrupt_running("died", partial(interruption_messages, services, reason="died"))
+        close_interrupted(services, "died")
         flow.run("startup")
-        services.outbox.deliver_due({CHANNEL: reported.append})
+        SqliteOutbox(flow.database).deliver_due({GITHUB: reported.append})
         statuses = [m["state"] for m in reported if m["kind"] == "status" and m["commit"] == commit]
         deployments = [m["state"] for m in reported if m["kind"] == "deployment" and m["of"]["commit"] == commit]
         assert (statuses[-1], deployments[-1]) == ("failure", "failure"), f"after boundary {boundary}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.core.errors import Rejected, Retryable
 from receiver.pull_requests.advance import advance
 from receiver.pull_requests.promotion import PinChange
@@ -139,7 +139,7 @@ def test_a_version_that_was_never_in_staging_is_refused_for_production(scenario:
 def test_where_no_receiver_ever_worked_the_soak_is_left_to_the_one_that_does(
     scenario: PromotionScenario, tmp_path: Path
 ) -> None:
-    elsewhere = replace(scenario.services, journal=Journal(Database(tmp_path / "ci" / "pinrail.db")))
+    elsewhere = replace(scenario.services, journal=SqliteJournal(Database(tmp_path / "ci" / "pinrail.db")))
     proposed = advance(elsewhere, scenario.forge, SIX)
     assert "the receiver judges that before it deploys" in proposed.notes[0]
     scenario.flow.registry.models[MODEL][2].evidence.clear()

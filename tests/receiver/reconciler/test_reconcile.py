@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from receiver.adapters.sqlite.journal import Quarantine
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.plan import Action, ActionKind
+from receiver.core.quarantine import Quarantine
 from receiver.core.state import Server, ServerSpec, Slot
 from receiver.ports import Snapshot
+from receiver.reconciler.reconcile import close_interrupted
 from tests.support.flow import MODEL, Flow
 from tests.support.killing import Killed, killing, unwrap
 
@@ -536,7 +537,7 @@ def test_killed_at_any_journal_write_it_converges_after_a_restart(tmp_path: Path
         except Killed:
             pass
         unwrap(flow.journal)
-        flow.journal.interrupt_running("killed")
+        close_interrupted(flow.services, "killed")
         flow.run("startup")
         expected = 1 if bad else 2
         assert flow.serving() == {"staging": expected, "production": 1}, f"after boundary {boundary}"

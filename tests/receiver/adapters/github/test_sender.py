@@ -1,21 +1,19 @@
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from receiver.adapters.github.client import GitHubClient
-from receiver.adapters.github.sender import (
-    CHANNEL,
-    DeploymentUpdate,
-    GitHubSender,
-    deployment_message,
-    status_message,
-)
-from receiver.adapters.github.statuses import CommitStatus, DeploymentOf, Statuses
+from receiver.adapters.github.dispatcher import Dispatcher
+from receiver.adapters.github.sender import GitHubSender
+from receiver.adapters.github.statuses import Statuses
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.outbox import Outbox
+from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.core.errors import Rejected, Retryable
+from receiver.core.messages import GITHUB, CommitStatus, DeploymentOf, DeploymentUpdate
+from receiver.core.redact import Redactor
 from tests.support.github_server import FakeGitHub, Fault
 from tests.support.github_spec import require_description
 
@@ -27,21 +25,26 @@ LIVE = DeploymentUpdate(OF, "success", "live and verified", "http://127.0.0.1:80
 
 
 @pytest.fixture
-def sender(client: GitHubClient) -> GitHubSender:
-    return GitHubSender(Statuses(client))
+def sender(client: GitHubClient) -> Dispatcher:
+    return Dispatcher(GitHubSender(Statuses(client)).handlers(), Redactor())
 
 
-def test_messages_survive_being_written_down(github: FakeGitHub, sender: GitHubSender) -> None:
-    for message in (status_message(STATUS), deployment_message(LIVE)):
+def stored(message: CommitStatus | DeploymentUpdate) -> dict[str, object]:
+    """The message as it is read from the outbox of this release or an earlier one."""
+    return {"kind": message.kind, **asdict(message)}
+
+
+def test_messages_survive_being_written_down(github: FakeGitHub, sender: Dispatcher) -> None:
+    for message in (stored(STATUS), stored(LIVE)):
         sender(json.loads(json.dumps(message)))
     assert [status["state"] for status in github.statuses] == ["success"]
-    ((reported,),) = github.deployment_statuses.values()
-    assert (reported["state"], reported["environment_url"]) == ("success", "http://127.0.0.1:8001")
+    ((update,),) = github.deployment_statuses.values()
+    assert (update["state"], update["environment_url"]) == ("success", "http://127.0.0.1:8001")
 
 
-@pytest.mark.parametrize("message", [status_message(STATUS), deployment_message(LIVE)])
+@pytest.mark.parametrize("message", [stored(STATUS), stored(LIVE)])
 def test_whatever_answer_is_lost_delivering_again_shows_it_once(
-    github: FakeGitHub, sender: GitHubSender, message: dict[str, object]
+    github: FakeGitHub, sender: Dispatcher, message: dict[str, object]
 ) -> None:
     sender(message)
     for lost in range(len(github.calls)):
@@ -55,40 +58,40 @@ def test_whatever_answer_is_lost_delivering_again_shows_it_once(
         assert len(github.statuses) + sum(map(len, github.deployment_statuses.values())) == 1
 
 
-def test_a_deployment_that_went_live_ends_the_one_before(github: FakeGitHub, sender: GitHubSender) -> None:
+def test_a_deployment_that_went_live_ends_the_one_before(github: FakeGitHub, sender: Dispatcher) -> None:
     before = DeploymentOf("b" * 40, "production", "deploy:churn-model", "churn-model v4", production=True)
-    sender(deployment_message(DeploymentUpdate(before, "success", "live")))
-    sender(deployment_message(LIVE))
-    states = [[s["state"] for s in reported] for reported in github.deployment_statuses.values()]
+    sender(stored(DeploymentUpdate(before, "success", "live")))
+    sender(stored(LIVE))
+    states = [[s["state"] for s in update] for update in github.deployment_statuses.values()]
     assert states == [["success", "inactive"], ["success"]]
 
 
 def test_an_end_that_nothing_follows_ends_what_was_there_and_one_that_is_superseded_does_not(
-    github: FakeGitHub, sender: GitHubSender
+    github: FakeGitHub, sender: Dispatcher
 ) -> None:
     before = DeploymentOf("b" * 40, "production", "deploy:churn-model", "churn-model v4", production=True)
-    sender(deployment_message(DeploymentUpdate(before, "success", "live")))
-    sender(deployment_message(DeploymentUpdate(OF, "inactive", "superseded")))
-    assert [reported[-1]["state"] for reported in github.deployment_statuses.values()] == ["success", "inactive"]
-    sender(deployment_message(DeploymentUpdate(OF, "inactive", "removed", ends_others=True)))
-    assert [reported[-1]["state"] for reported in github.deployment_statuses.values()] == ["inactive", "inactive"]
+    sender(stored(DeploymentUpdate(before, "success", "live")))
+    sender(stored(DeploymentUpdate(OF, "inactive", "superseded")))
+    assert [update[-1]["state"] for update in github.deployment_statuses.values()] == ["success", "inactive"]
+    sender(stored(DeploymentUpdate(OF, "inactive", "removed", ends_others=True)))
+    assert [update[-1]["state"] for update in github.deployment_statuses.values()] == ["inactive", "inactive"]
 
 
-def test_a_message_of_another_kind_is_given_up(sender: GitHubSender) -> None:
-    with pytest.raises(Rejected, match="nothing for GitHub"):
+def test_a_message_of_another_kind_is_given_up(sender: Dispatcher) -> None:
+    with pytest.raises(Rejected, match="of kind 'poem', allowed deployment, status"):
         sender({"kind": "poem"})
 
 
 def test_news_wait_in_the_outbox_while_github_is_down_and_go_out_in_order(
-    github: FakeGitHub, sender: GitHubSender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    github: FakeGitHub, sender: Dispatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox = Outbox(Database(tmp_path / "pinrail.db"))
+    outbox = SqliteOutbox(Database(tmp_path / "pinrail.db"))
     for state in ("queued", "in_progress", "success"):
-        outbox.put(CHANNEL, deployment_message(DeploymentUpdate(OF, state, "churn-model v6")))
+        outbox.put(DeploymentUpdate(OF, state, "churn-model v6"))
     github.faults.append(Fault(503))
-    assert outbox.deliver_due({CHANNEL: sender}) == 0
+    assert outbox.deliver_due({GITHUB: sender}) == 0
     later = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: later)
-    assert outbox.deliver_due({CHANNEL: sender}) == 3
+    assert outbox.deliver_due({GITHUB: sender}) == 3
     ((queued, progress, success),) = github.deployment_statuses.values()
     assert [queued["state"], progress["state"], success["state"]] == ["queued", "in_progress", "success"]

@@ -9,8 +9,9 @@ import pytest
 
 from receiver.adapters.sqlite import outbox as module
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.outbox import Outbox
+from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.core.errors import Rejected, Retryable
+from receiver.core.messages import NOTIFY, Announcement, CommitStatus, RevertNeeded
 from receiver.core.redact import Redactor
 
 
@@ -34,7 +35,7 @@ class Sink:
     def __call__(self, message: Mapping[str, Any]) -> None:
         if self.failures:
             raise self.failures.pop(0)
-        self.got.append(message["title"])
+        self.got.append(message.get("title") or message["description"])
 
 
 @pytest.fixture
@@ -55,13 +56,17 @@ def errors(database: Database) -> list[str]:
     return [row[0] for row in database.connection().execute("SELECT error FROM outbox ORDER BY id")]
 
 
-def fill(outbox: Outbox, *titles: str, channel: str = "notify") -> None:
+def fill(outbox: SqliteOutbox, *titles: str, channel: str = "notify") -> None:
     for title in titles:
-        outbox.put(channel, {"title": title})
+        outbox.put(
+            Announcement(title, "")
+            if channel == NOTIFY
+            else CommitStatus("c" * 40, "pinrail/staging", "success", title)
+        )
 
 
 def test_messages_are_delivered_once_and_in_order(database: Database) -> None:
-    outbox, sink = Outbox(database), Sink()
+    outbox, sink = SqliteOutbox(database), Sink()
     fill(outbox, "a", "b")
     assert outbox.deliver_due({"notify": sink}) == 2
     assert outbox.deliver_due({"notify": sink}) == 0
@@ -69,11 +74,11 @@ def test_messages_are_delivered_once_and_in_order(database: Database) -> None:
 
 
 def test_a_message_put_in_a_transaction_that_fails_was_never_there(database: Database) -> None:
-    outbox, sink = Outbox(database), Sink()
+    outbox, sink = SqliteOutbox(database), Sink()
 
     def fail() -> None:
         with database.transaction() as db:
-            outbox.put("notify", {"title": "a"}, db)
+            module.store(db, [Announcement("a", "")], Redactor())
             raise KeyError("a bug")
 
     with pytest.raises(KeyError):
@@ -82,7 +87,7 @@ def test_a_message_put_in_a_transaction_that_fails_was_never_there(database: Dat
 
 
 def test_a_failure_is_tried_again_ever_more_rarely_and_keeps_the_order(database: Database, clock: Clock) -> None:
-    outbox, sink = Outbox(database), Sink(Retryable("down"), Retryable("down"))
+    outbox, sink = SqliteOutbox(database), Sink(Retryable("down"), Retryable("down"))
     fill(outbox, "a", "b")
     for wait in (5, 10):
         assert outbox.deliver_due({"notify": sink}) == 0
@@ -94,7 +99,7 @@ def test_a_failure_is_tried_again_ever_more_rarely_and_keeps_the_order(database:
 
 
 def test_whoever_says_when_to_come_back_is_not_asked_before(database: Database, clock: Clock) -> None:
-    outbox, sink = Outbox(database), Sink(Retryable("rate limit", 900), Retryable("rate limit", 10 * 86_400))
+    outbox, sink = SqliteOutbox(database), Sink(Retryable("rate limit", 900), Retryable("rate limit", 10 * 86_400))
     fill(outbox, "a")
     for wait in (900, module.LAST_RETRY_SECONDS):
         assert outbox.deliver_due({"notify": sink}) == 0
@@ -106,15 +111,15 @@ def test_whoever_says_when_to_come_back_is_not_asked_before(database: Database, 
 
 def test_what_was_not_delivered_before_a_crash_is_delivered_after_it(tmp_path: Path) -> None:
     before = Database(tmp_path / "pinrail.db")
-    fill(Outbox(before), "a")
+    fill(SqliteOutbox(before), "a")
     before.close()
     after, sink = Database(tmp_path / "pinrail.db"), Sink()
-    assert Outbox(after).deliver_due({"notify": sink}) == 1
+    assert SqliteOutbox(after).deliver_due({"notify": sink}) == 1
     after.close()
 
 
 def test_a_message_that_will_never_be_taken_is_given_up_and_lets_the_next_one_pass(database: Database) -> None:
-    outbox, sink = Outbox(database), Sink(Rejected("no such chat"))
+    outbox, sink = SqliteOutbox(database), Sink(Rejected("no such chat"))
     fill(outbox, "a", "b")
     assert outbox.deliver_due({"notify": sink}) == 1
     assert (sink.got, errors(database)) == (["b"], ["Rejected: no such chat", ""])
@@ -123,7 +128,7 @@ def test_a_message_that_will_never_be_taken_is_given_up_and_lets_the_next_one_pa
 def test_what_github_shows_for_good_is_kept_for_a_token_that_expired_on_a_friday(
     database: Database, clock: Clock
 ) -> None:
-    outbox, sink = Outbox(database), Sink(Retryable("the token has expired"))
+    outbox, sink = SqliteOutbox(database), Sink(Retryable("the token has expired"))
     fill(outbox, "v6 is live", channel="github")
     outbox.deliver_due({"github": sink})
     clock.now += 3 * module.GIVE_UP_SECONDS
@@ -135,7 +140,7 @@ def test_what_github_shows_for_good_is_kept_for_a_token_that_expired_on_a_friday
 
 
 def test_news_of_yesterday_are_given_up(database: Database, clock: Clock) -> None:
-    outbox, sink = Outbox(database), Sink(ConnectionError("down"))
+    outbox, sink = SqliteOutbox(database), Sink(ConnectionError("down"))
     fill(outbox, "a")
     clock.now += module.GIVE_UP_SECONDS + 1
     fill(outbox, "b")
@@ -144,7 +149,7 @@ def test_news_of_yesterday_are_given_up(database: Database, clock: Clock) -> Non
 
 
 def test_a_channel_that_fails_keeps_no_other_waiting_and_raises_nothing(database: Database) -> None:
-    outbox, good, bad = Outbox(database), Sink(), Sink(ValueError("a bug in a plugin"))
+    outbox, good, bad = SqliteOutbox(database), Sink(), Sink(ValueError("a bug in a plugin"))
     fill(outbox, "a", channel="github")
     fill(outbox, "b", channel="notify")
     assert outbox.deliver_due({"github": bad, "notify": good}) == 1
@@ -154,7 +159,7 @@ def test_a_channel_that_fails_keeps_no_other_waiting_and_raises_nothing(database
 def test_each_destination_of_a_channel_gets_every_message_and_none_waits_for_another(
     database: Database, clock: Clock
 ) -> None:
-    outbox, one, two = Outbox(database), Sink(), Sink(Retryable("down"))
+    outbox, one, two = SqliteOutbox(database), Sink(), Sink(Retryable("down"))
     fill(outbox, "a", "b")
     senders = {"notify/one": one, "notify/two": two}
     assert outbox.deliver_due(senders) == 2
@@ -164,14 +169,14 @@ def test_each_destination_of_a_channel_gets_every_message_and_none_waits_for_ano
 
 
 def test_without_a_sender_a_message_waits(database: Database) -> None:
-    outbox, sink = Outbox(database), Sink()
+    outbox, sink = SqliteOutbox(database), Sink()
     fill(outbox, "a", channel="github")
     assert outbox.deliver_due({"notify": sink}) == 0
     assert outbox.deliver_due({"github": sink}) == 1
 
 
 def test_a_clock_that_jumps_back_holds_no_message_up(database: Database, clock: Clock) -> None:
-    outbox, sink = Outbox(database), Sink(Retryable("down"))
+    outbox, sink = SqliteOutbox(database), Sink(Retryable("down"))
     fill(outbox, "a")
     outbox.deliver_due({"notify": sink})
     clock.now -= 86_400
@@ -181,7 +186,7 @@ def test_a_clock_that_jumps_back_holds_no_message_up(database: Database, clock: 
 def test_no_secret_gets_into_the_recorded_error_or_the_log(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outbox = Outbox(database, Redactor(["hunter2hunter2"]))
+    outbox = SqliteOutbox(database, Redactor(["hunter2hunter2"]))
     fill(outbox, "a")
     outbox.deliver_due({"notify": Sink(OSError("https://me:pw@host/x?token=abc says hunter2hunter2\x1b[0m"))})
     assert errors(database) == ["OSError: https://***@host/x?token=*** says ***"]
@@ -190,14 +195,21 @@ def test_no_secret_gets_into_the_recorded_error_or_the_log(
 
 
 def test_no_secret_is_kept_in_a_message(database: Database) -> None:
-    outbox = Outbox(database, Redactor(["hunter2hunter2"]))
-    outbox.put("notify", {"title": "v2", "revert": {"reason": "its last words:\nhunter2hunter2", "old": 1}})
+    outbox = SqliteOutbox(database, Redactor(["hunter2hunter2"]))
+    outbox.put(RevertNeeded("staging", "churn-model", 2, 1, "its last log lines:\nhunter2hunter2"))
     (kept,) = database.connection().execute("SELECT body FROM outbox").fetchone()
-    assert json.loads(kept) == {"title": "v2", "revert": {"reason": "its last words:\n***", "old": 1}}
+    assert json.loads(kept) == {
+        "kind": "revert",
+        "environment": "staging",
+        "model": "churn-model",
+        "failed": 2,
+        "back_to": 1,
+        "reason": "its last log lines:\n***",
+    }
 
 
 def test_what_was_told_long_ago_is_forgotten(database: Database, clock: Clock) -> None:
-    outbox, sink = Outbox(database), Sink()
+    outbox, sink = SqliteOutbox(database), Sink()
     fill(outbox, "a")
     outbox.deliver_due({"notify": sink})
     clock.now += module.KEEP_SECONDS + 1

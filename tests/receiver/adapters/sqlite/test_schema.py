@@ -13,7 +13,7 @@ import pytest
 
 from receiver.adapters.sqlite import schema
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import Journal
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.migrations import MIGRATIONS, Migration
 from receiver.adapters.sqlite.queries import StateQueries
 from receiver.adapters.sqlite.queue import Queue
@@ -95,7 +95,7 @@ def test_a_migrated_file_has_the_schema_of_a_new_one(old: Path, tmp_path: Path) 
 def test_a_receiver_goes_on_with_what_an_older_one_has_recorded(old: Path) -> None:
     migrate(old)
     database = Database(old)
-    journal, queue = Journal(database), Queue(database)
+    journal, queue = SqliteJournal(database), Queue(database)
     staging, production = Slot("staging", "churn-model"), Slot("production", "churn-model")
     assert {slot: live.version for slot, live in journal.verified().items()} == {staging: 5, production: 5}
     assert [d.state for d in journal.history(staging)] == [Outcome.LIVE, Outcome.ROLLED_BACK, Outcome.RUNNING]

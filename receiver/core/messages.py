@@ -1,0 +1,80 @@
+"""Messages to people and GitHub, as data: the journal stores them together with the entry they are about. Pure.
+
+A message says what happened, never how it is delivered. Each kind has one handler in ``wiring.py``.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+GITHUB = "github"  # the channels of the outbox
+NOTIFY = "notify"
+
+StatusState = Literal["error", "failure", "pending", "success"]
+DeploymentState = Literal["queued", "in_progress", "success", "failure", "error", "inactive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A notification for people."""
+
+    channel: ClassVar[str] = NOTIFY
+    kind: ClassVar[str | None] = None
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStatus:
+    """The status of a commit."""
+
+    channel: ClassVar[str] = GITHUB
+    kind: ClassVar[str | None] = "status"
+
+    commit: str
+    context: str  # names the status, e.g. "pinrail/plan"; a later one replaces an earlier one
+    state: StatusState
+    description: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentOf:
+    """One model that is deployed to one environment from one commit."""
+
+    commit: str
+    environment: str
+    task: str  # tells several models in one environment apart, e.g. "deploy:churn-model"
+    description: str
+    production: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentUpdate:
+    """A deployment has reached a state. ``url`` is where the model answers."""
+
+    channel: ClassVar[str] = GITHUB
+    kind: ClassVar[str | None] = "deployment"
+
+    of: DeploymentOf
+    state: DeploymentState
+    description: str
+    url: str | None = None
+    ends_others: bool = False  # nothing that was deployed there before is served any more; a success says so too
+
+
+@dataclass(frozen=True, slots=True)
+class RevertNeeded:
+    """A pinned version failed, and an earlier one serves again: the pin has to be reverted."""
+
+    channel: ClassVar[str] = GITHUB
+    kind: ClassVar[str | None] = "revert"
+
+    environment: str
+    model: str
+    failed: int
+    back_to: int
+    reason: str  # with the last log lines of the model server
+
+
+Message = Announcement | CommitStatus | DeploymentUpdate | RevertNeeded
