@@ -5,7 +5,7 @@ Every method raises :class:`~receiver.core.errors.Retryable` when the outside is
 ``tests/contracts`` that runs against the fake and the real thing alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -245,4 +245,63 @@ class Journal(Protocol):
 
     def lift(self, slot: Slot) -> None:
         """Lift the quarantine of one slot."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A leased job. Its holder ends it with exactly one of done, retry and bury."""
+
+    id: int
+    causes: tuple[str, ...]  # of all requests that joined it, in order
+    attempts: int  # started this many times, this time included
+    crashes: int  # the receiver died this many times while it ran
+
+    @property
+    def cause(self) -> str:
+        """All causes, joined by commas."""
+        return ",".join(self.causes)
+
+
+class Jobs(Protocol):
+    """Requested reconciliations: at most one waits and at most one runs. Retryable: they cannot be written."""
+
+    def enqueue(self, cause: str) -> int:
+        """Request a reconciliation; returns the id of the job that will do it."""
+        ...
+
+    def claim(self) -> Job | None:
+        """Lease the job that waits, if it is due and no other runs."""
+        ...
+
+    def done(self, job: Job, note: str = "") -> None:
+        """End a job that was carried out."""
+        ...
+
+    def bury(self, job: Job, note: str) -> None:
+        """End a job that cannot be carried out; a retry would not help."""
+        ...
+
+    def retry(self, job: Job, after_seconds: float, note: str) -> None:
+        """Let a job wait and be tried again; where a newer one waits already, that one serves instead."""
+        ...
+
+    def recover(self) -> Job | None:
+        """At start: queue the job that a receiver which died had leased."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Return when a job was requested or is due, or after ``seconds`` (monotonic)."""
+        ...
+
+    def wake(self) -> None:
+        """End a :meth:`wait`, also one that is about to begin."""
+        ...
+
+
+class ArtifactCache(Protocol):
+    """The versions on this machine."""
+
+    def prune(self, in_use: Collection[str], unused_seconds: float) -> int:
+        """Remove versions unused for that long, except the digests ``in_use``; returns how many were removed."""
         ...

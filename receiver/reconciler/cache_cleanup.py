@@ -4,8 +4,8 @@ import logging
 import threading
 import time
 
+from receiver.ports import ArtifactCache
 from receiver.services import Services
-from serving.model.loader import Cache
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ UNUSED_DAYS = 30
 class CacheCleanup:
     """Prunes the cache once a day. What runs or is verified stays, however old."""
 
-    def __init__(self, services: Services, cache: Cache) -> None:
+    def __init__(self, services: Services, cache: ArtifactCache) -> None:
         self._services = services
         self._cache = cache
         self._next = 0.0  # monotonic

@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Sequence
 
-from receiver.adapters.sqlite.queue import Job, Queue
 from receiver.core.errors import Rejected, Retryable
 from receiver.notifications.announce import rejection
 from receiver.planning.status import StatusBoard
+from receiver.ports import Job, Jobs
 from receiver.reconciler.background import BackgroundTask
 from receiver.reconciler.liveness import LivenessMonitor
 from receiver.reconciler.reconcile import Report, close_interrupted, reconcile
@@ -35,7 +35,7 @@ class Worker:
     def __init__(
         self,
         services: Services,
-        queue: Queue,
+        queue: Jobs,
         status_board: StatusBoard,
         poll_seconds: float,
         after: Sequence[BackgroundTask] = (),

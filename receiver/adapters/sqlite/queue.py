@@ -7,10 +7,10 @@ meanwhile; a request that arrives while a job runs gets a new job.
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
 
 from receiver.adapters.sqlite.database import Database
 from receiver.core.redact import Redactor
+from receiver.ports import Job
 
 MAX_CRASHES = 3
 # The longest retry delay. A job with a later time is due at once: the clock has jumped.
@@ -21,21 +21,6 @@ NOTE_CHARACTERS = 1000
 KEEP_SECONDS = 7 * 86_400.0  # a timer alone makes 1,440 jobs a day
 
 _WAITING = "state IN ('queued', 'retry')"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A leased job. Its holder ends it with exactly one of done, retry and bury."""
-
-    id: int
-    causes: tuple[str, ...]  # of all requests that joined it, in order
-    attempts: int  # started this many times, this time included
-    crashes: int  # the receiver died this many times while it ran
-
-    @property
-    def cause(self) -> str:
-        """All causes, joined by commas."""
-        return ",".join(self.causes)
 
 
 class Queue:

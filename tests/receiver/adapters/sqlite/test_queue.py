@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from receiver.adapters.sqlite import queue as module
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.queue import Job, Queue
+from receiver.adapters.sqlite.queue import Queue
 from receiver.core.redact import Redactor
+from receiver.ports import Job
 
 
 @pytest.fixture
