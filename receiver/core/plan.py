@@ -1,6 +1,6 @@
 """The difference between what is wanted and what is, as an ordered list of actions. Pure.
 
-One planner serves promotion, healing, removal and putting back: they differ only in the goal. A goal that was
+One planner serves promotion, restoration, removal and rollback: they differ only in the goal. A goal that was
 verified before gets its traffic first and the registry after; a newcomer gets traffic last. An empty plan means in
 sync.
 """
@@ -51,14 +51,28 @@ class EnvironmentSlot:
     )
 
 
+class Purpose(StrEnum):
+    """Why a slot is to be what a goal says."""
+
+    PROMOTE = "promote"  # a version that was not verified in this slot before
+    EMPTY = "empty"  # the pin was removed
+    RESTORE = "restore"  # what was verified, where registry or servers have drifted from it
+    ROLL_BACK = "roll back"  # what was verified, in place of a pinned version that is in quarantine
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """What a slot should be. ``spec`` None: nothing should run there (the pin was removed, or never worked)."""
 
     slot: Slot
     spec: ServerSpec | None
-    verified: bool  # this spec has been proven live in this slot before
+    purpose: Purpose
     undo: Sequence[Action] | None = None  # put the registry back as it was before these, instead of projecting it
+
+    @property
+    def verified(self) -> bool:
+        """This state has been proven in this slot before."""
+        return self.purpose in (Purpose.RESTORE, Purpose.ROLL_BACK)
 
     def fits(self, server: Server) -> bool:
         """The server is what is wanted; the commit that started it does not matter."""

@@ -6,17 +6,32 @@ the first objection stands. The rules do not apply to what is already verified l
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from ml.evidence import CheckOutcome, Evidence, gate_digest
 from receiver.core.deployment import Deployment, Outcome, longest_live
 
 
+class HoldState(StrEnum):
+    """How a pin is held. The journal records it under the deployment outcome of the same name."""
+
+    REFUSED = "refused"  # until the pin, the version or the policy is changed
+    WAITING = "waiting"  # until a time, or until something else is done
+    QUARANTINED = "rolled-back"  # the version failed here
+    NEEDS_HUMAN = "needs-human"  # neither the version nor the one before could be served
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it is recorded and published as."""
+        return Outcome(self.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Not now: ``state`` REFUSED until something is changed, or WAITING until ``until`` (epoch seconds)."""
+    """Why a pinned version is not deployed now; WAITING until ``until`` (epoch seconds), where that is known."""
 
-    state: Outcome
+    state: HoldState
     reason: str
     until: float | None = None
 
@@ -114,7 +129,7 @@ def soak(request: PromotionRequest) -> Hold | None:
             f"promote it to {request.follows} before {request.environment}"
         )
     until = since + request.soak_seconds
-    return Hold(Outcome.WAITING, f"{what} has to stay live in {request.follows} for {need} first", until)
+    return Hold(HoldState.WAITING, f"{what} has to stay live in {request.follows} for {need} first", until)
 
 
 def duration(seconds: float) -> str:
@@ -125,7 +140,7 @@ def duration(seconds: float) -> str:
 
 
 def _refuse(reason: str) -> Hold:
-    return Hold(Outcome.REFUSED, reason)
+    return Hold(HoldState.REFUSED, reason)
 
 
 def _short(digest: str) -> str:

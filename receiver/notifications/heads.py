@@ -132,7 +132,7 @@ def _pin_status(assessment: Assessment, *, heal: bool) -> PinStatus | None:
     if assessment.retry is not None:
         return PinStatus(slot, version, Outcome.WAITING, assessment.retry)
     if assessment.hold is not None:
-        return PinStatus(slot, version, assessment.hold.state, assessment.hold.reason)
+        return PinStatus(slot, version, assessment.hold.state.outcome, assessment.hold.reason)
     if not assessment.actions:
         return PinStatus(slot, version, Outcome.LIVE)
     if not assessment.drift:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from ml.environment.file import Environment, Pin
 from receiver.core.deployment import Deployment, Outcome, Verified, last_verified
 from receiver.core.errors import Rejected, Retryable
-from receiver.core.plan import Action, Goal, plan
-from receiver.core.policy import Hold, PromotionRequest, decide
+from receiver.core.plan import Action, Goal, Purpose, plan
+from receiver.core.policy import Hold, HoldState, PromotionRequest, decide
 from receiver.core.state import Role, ServerSpec, Slot
 from receiver.planning.observe import Observation
 from receiver.services import Services
@@ -38,8 +38,7 @@ class Assessment:
     @property
     def drift(self) -> bool:
         """The goal was verified before, and registry or servers have changed since."""
-        reached = self.goal is not None and self.goal.verified
-        return reached and (self.hold is None or self.hold.state is not Outcome.ROLLED_BACK)
+        return self.goal is not None and self.goal.purpose is Purpose.RESTORE
 
     @property
     def in_sync(self) -> bool:
@@ -57,11 +56,11 @@ def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
     in_sync = Assessment(slot, pin.version, verified, incumbent, ())
     held = next((q for q in seen.quarantined if q.slot == slot and (q.needs_human or q.version == pin.version)), None)
     if held is not None and held.needs_human:
-        return replace(in_sync, goal=None, hold=Hold(Outcome.NEEDS_HUMAN, held.reason))
+        return replace(in_sync, goal=None, hold=Hold(HoldState.NEEDS_HUMAN, held.reason))
     if held is not None:
-        empty = Goal(slot, None, verified=True, undo=services.journal.touched(slot))
-        goal = _at_its_present_port(seen, incumbent) if incumbent else empty
-        return _with_plan(seen, replace(in_sync, goal=goal, hold=Hold(Outcome.ROLLED_BACK, held.reason)))
+        nothing = Goal(slot, None, Purpose.ROLL_BACK, undo=services.journal.touched(slot))
+        goal = _rolling_back_to(seen, incumbent) if incumbent else nothing
+        return _with_plan(seen, replace(in_sync, goal=goal, hold=Hold(HoldState.QUARANTINED, held.reason)))
     if verified is not None and verified.version == pin.version:
         return _with_plan(seen, in_sync)
     if seen.registry_down is not None:
@@ -75,7 +74,7 @@ def _removed(seen: Observation, slot: Slot) -> Assessment:
     empty = verified is not None and verified.version is None
     if seen.registry_down is not None and not empty:
         return Assessment(slot, None, verified, None, (), retry=seen.registry_down)
-    return Assessment(slot, None, verified, Goal(slot, None, verified=empty), ())
+    return Assessment(slot, None, verified, Goal(slot, None, Purpose.RESTORE if empty else Purpose.EMPTY), ())
 
 
 def _new_version(
@@ -87,7 +86,7 @@ def _new_version(
     try:
         resolved = services.registry.resolve(pin.model, pin.version, None if override else environment.name)
     except Rejected as error:
-        return replace(in_sync, hold=Hold(Outcome.REFUSED, str(error)))
+        return replace(in_sync, hold=Hold(HoldState.REFUSED, str(error)))
     except Retryable as error:
         return replace(in_sync, retry=str(error))
     if resolved is None:
@@ -121,7 +120,7 @@ def _new_version(
             in_sync, hold=hold, unfetched="its artifacts may have been put back" if differs and old else None
         )
     spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, seen.snapshot.commit)
-    return replace(in_sync, goal=Goal(slot, spec, verified=False), override=override)
+    return replace(in_sync, goal=Goal(slot, spec, Purpose.PROMOTE), override=override)
 
 
 def override_of(pin: Pin) -> str | None:
@@ -133,7 +132,9 @@ def _refused_before(history: Sequence[Deployment], version: int) -> Hold | None:
     """How the last attempt to fetch the version ended, such as that its artifacts are missing."""
     last = history[-1] if history else None
     refused = last is not None and (last.state, last.draft.to_version) == (Outcome.REFUSED, version)
-    return Hold(Outcome.REFUSED, f"when it was last fetched: {last.reason}") if last is not None and refused else None
+    return (
+        Hold(HoldState.REFUSED, f"when it was last fetched: {last.reason}") if last is not None and refused else None
+    )
 
 
 def _trusted(services: Services, seen: Observation, slot: Slot) -> Verified | None:
@@ -151,22 +152,23 @@ def _incumbent(
     """The version to keep: the last verified one or, without a record of it, another one that has traffic."""
     if verified is not None and verified.version is not None and verified.digest is not None:
         spec = ServerSpec(slot, verified.version, verified.digest, environment.stage, pin.port, verified.revision)
-        return Goal(slot, spec, verified=True)
+        return Goal(slot, spec, Purpose.RESTORE)
     if verified is not None:
         return None
     others = (s for s in seen.servers if s.spec.slot == slot and s.spec.version != pin.version)
     serving = next((s for s in others if s.role is not Role.CANDIDATE), None)
-    return Goal(slot, serving.spec, verified=True) if serving else None
+    return Goal(slot, serving.spec, Purpose.RESTORE) if serving else None
 
 
-def _at_its_present_port(seen: Observation, incumbent: Goal) -> Goal:
+def _rolling_back_to(seen: Observation, incumbent: Goal) -> Goal:
     """A rollback keeps the port of the running server: the pinned port may be what failed."""
     spec = incumbent.spec
     for server in seen.servers:
         same = spec is not None and replace(spec, port=server.spec.port, revision=server.spec.revision) == server.spec
         if same and server.role is not Role.CANDIDATE:
-            return replace(incumbent, spec=server.spec)
-    return incumbent
+            spec = server.spec
+            break
+    return replace(incumbent, spec=spec, purpose=Purpose.ROLL_BACK)
 
 
 def _with_plan(seen: Observation, assessment: Assessment) -> Assessment:

@@ -7,9 +7,8 @@ proposes or previews a change, need a digest and evidence to decide on.
 from dataclasses import replace
 
 from ml.environment.file import Pin
-from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
-from receiver.core.policy import Hold
+from receiver.core.policy import Hold, HoldState
 from receiver.core.state import Slot
 from receiver.planning.assess import Assessment, assess, override_of
 from receiver.planning.observe import Observation
@@ -26,7 +25,7 @@ def fetch_and_assess(services: Services, seen: Observation, slot: Slot) -> Asses
     try:
         _fetch(services.registry, pin, None if override_of(pin) else environment.name)
     except Rejected as error:
-        return replace(found, hold=Hold(Outcome.REFUSED, str(error)), unfetched=None)
+        return replace(found, hold=Hold(HoldState.REFUSED, str(error)), unfetched=None)
     except Retryable as error:
         return replace(found, hold=None, retry=str(error), unfetched=None)
     found = assess(services, seen, slot)

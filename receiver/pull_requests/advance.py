@@ -8,7 +8,7 @@ from receiver.core.deployment import Outcome
 from receiver.core.edit import edit_pin
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import path_of, read_pins
-from receiver.core.policy import Hold
+from receiver.core.policy import Hold, HoldState
 from receiver.core.state import Slot
 from receiver.planning.assess import Assessment
 from receiver.planning.fetch import fetch_and_assess, fetched
@@ -56,7 +56,7 @@ def check(services: Services, snapshot: Snapshot, change: PinChange) -> Sequence
     assessment = fetch_and_assess(services, seen, slot)
     if assessment.retry is not None:
         raise Retryable(assessment.retry)
-    if assessment.hold is not None and assessment.hold.state is Outcome.REFUSED:
+    if assessment.hold is not None and assessment.hold.state is HoldState.REFUSED:
         raise Rejected(
             f"{assessment.hold.reason}. To let exactly this version in all the same, put `override: {{version: "
             f'{change.version}, reason: "..."}}` beside its pin in {path}: it is reviewed like any change'

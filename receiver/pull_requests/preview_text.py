@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ml.evidence import Evidence
-from receiver.core.deployment import Outcome
-from receiver.core.policy import Hold, duration
+from receiver.core.policy import Hold, HoldState, duration
 from receiver.core.state import Slot
 from receiver.pull_requests.markdown import (
     Measured,
@@ -82,7 +81,7 @@ class PlannedChange:
             return "pending"
         if self.hold is None:
             return "success"
-        return "pending" if self.hold.state is Outcome.WAITING else "failure"
+        return "pending" if self.hold.state is HoldState.WAITING else "failure"
 
     @property
     def why(self) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from receiver.core.deployment import DRIFT, Deployment, Draft, Outcome
 from receiver.core.errors import ArtifactsChanged, InvalidPins, PinrailError, Retryable
 from receiver.core.messages import Message, RevertNeeded
+from receiver.core.plan import Purpose
+from receiver.core.policy import HoldState
 from receiver.core.quarantine import Quarantine
 from receiver.core.state import Role, Slot
 from receiver.notifications.announce import interruption_messages, outcome_messages
@@ -85,7 +87,8 @@ def reconcile(services: Services, cause: str) -> Report:
 
 def _owner_of_port(seen: Observation, assessment: Assessment) -> Slot | None:
     """The slot that answers where a newcomer is to answer: its pin was removed or moved in the same commit."""
-    spec = assessment.goal.spec if assessment.goal and not assessment.goal.verified else None
+    goal = assessment.goal
+    spec = goal.spec if goal and goal.purpose is Purpose.PROMOTE else None
     others = (s.spec for s in seen.servers if s.role is not Role.CANDIDATE and s.spec.slot != assessment.slot)
     return next((other.slot for other in others if spec is not None and other.port == spec.port), None)
 
@@ -147,7 +150,7 @@ def _repeats(before: Deployment, draft: Draft, assessment: Assessment, outcome: 
     goal = assessment.goal
     if outcome is not Outcome.LIVE and before.draft.revision != draft.revision:
         return False
-    if outcome in (Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN) and goal and goal.spec and not goal.verified:
+    if outcome in (Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN) and goal and goal.purpose is Purpose.PROMOTE:
         return False
     return (before.state, before.draft.to_version) == (outcome, draft.to_version)
 
@@ -160,14 +163,12 @@ def _carry_out(run: Run, seen: Observation, assessment: Assessment) -> tuple[Out
     except Retryable as error:
         return Outcome.INTERRUPTED, str(error)
     except Exception as error:
-        if isinstance(error, ArtifactsChanged) and not assessment.goal.verified and run.server is None:
+        if isinstance(error, ArtifactsChanged) and assessment.goal.purpose is Purpose.PROMOTE and run.server is None:
             return Outcome.REFUSED, str(error)  # nothing was started or written; what is there now is judged anew
         if not isinstance(error, PinrailError):
             log.exception("deployment %d: a bug, rolling back", run.deployment)
         reason = str(error) or type(error).__name__
-        if (
-            assessment.goal.verified or assessment.goal.spec is None
-        ):  # nothing better to go back to: try again at each look
+        if assessment.goal.purpose is not Purpose.PROMOTE:  # nothing better to go back to: the next look tries again
             return Outcome.NEEDS_HUMAN, reason
         return _roll_back(run, seen, assessment, reason)
     return Outcome.LIVE, ""
@@ -225,15 +226,15 @@ def _revert_needed(assessment: Assessment, reason: str) -> Sequence[Message]:
 def _note_hold(services: Services, assessment: Assessment, report: Report) -> None:
     """Record a refusal or a wait, once per reason."""
     hold = assessment.hold
-    if hold is None or hold.state not in (Outcome.REFUSED, Outcome.WAITING):
+    if hold is None or hold.state not in (HoldState.REFUSED, HoldState.WAITING):
         return
     report.next_check_at = min(report.next_check_at, hold.until or math.inf)
     draft = _draft(report.seen, assessment, "policy", to_version=assessment.pinned)
     now = time.time()
-    entry = Deployment(UNNUMBERED, draft, hold.state, hold.reason, now, now)
+    entry = Deployment(UNNUMBERED, draft, hold.state.outcome, hold.reason, now, now)
     recorded = services.journal.hold(draft, hold, outcome_messages(services, entry, None))
     if recorded is not None:
-        report.outcomes[recorded] = hold.state
+        report.outcomes[recorded] = hold.state.outcome
 
 
 def _draft(seen: Observation, assessment: Assessment, cause: str, to_version: int | None = None) -> Draft:

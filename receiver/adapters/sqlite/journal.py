@@ -63,13 +63,13 @@ class SqliteJournal:
             (draft.slot.environment, draft.slot.model, DRIFT),
         )
         if last and (last[0].state, last[0].draft.to_version, last[0].draft.revision, last[0].reason) == (
-            hold.state,
+            hold.state.outcome,
             draft.to_version,
             draft.revision,
             hold.reason,
         ):
             return None
-        return self._insert(draft, hold.state, hold.reason, messages)
+        return self._insert(draft, hold.state.outcome, hold.reason, messages)
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
         """Commit what is about to be done, with the state that was found."""

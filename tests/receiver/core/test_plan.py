@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.core.plan import Action, ActionKind, EnvironmentSlot, Goal, World, fitting, plan
+from receiver.core.plan import Action, ActionKind, EnvironmentSlot, Goal, Purpose, World, fitting, plan
 from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
 
 STAGING = EnvironmentSlot("staging", "staging", "Staging")
@@ -36,7 +36,7 @@ def registry(aliases: dict[str, int], stages: dict[int, str]) -> RegistryView:
 
 
 def goal(version: int, *, verified: bool = False) -> Goal:
-    return Goal(SLOT, spec(version), verified)
+    return Goal(SLOT, spec(version), Purpose.RESTORE if verified else Purpose.PROMOTE)
 
 
 def perform(world: World, wanted: Goal, action: Action) -> World:
@@ -95,14 +95,14 @@ def worlds(draw: st.DrawFn) -> World:
     return seen(list(unique.values()), draw(st.none() | views))
 
 
-goals = st.builds(goal, versions, verified=st.booleans()) | st.just(Goal(SLOT, None, verified=True))
+goals = st.builds(goal, versions, verified=st.booleans()) | st.just(Goal(SLOT, None, Purpose.RESTORE))
 
 
 @given(worlds(), goals)
 def test_after_the_plan_there_is_nothing_left_to_plan(world: World, wanted: Goal) -> None:
     for action in plan(wanted, world):
         world = perform(world, wanted, action)
-    assert plan(replace(wanted, verified=True), world) == ()
+    assert plan(replace(wanted, purpose=Purpose.RESTORE), world) == ()
 
 
 @given(worlds(), goals, st.integers(0, 12))
@@ -111,7 +111,7 @@ def test_a_plan_cut_off_anywhere_is_finished_by_the_next_one(world: World, wante
         world = perform(world, wanted, action)
     for action in plan(wanted, world):
         world = perform(world, wanted, action)
-    assert plan(replace(wanted, verified=True), world) == ()
+    assert plan(replace(wanted, purpose=Purpose.RESTORE), world) == ()
     assert live(world) == ([wanted.spec.version] if wanted.spec else [])
 
 
@@ -176,7 +176,7 @@ def test_a_version_in_both_environments_is_in_production_and_nothing_flaps() -> 
     view = registry({"production": 5, "staging": 5}, {5: "Production"})
     assert plan(goal(5, verified=True), seen([server(5, Role.LIVE)], view)) == ()
     staging = Slot("staging", "churn-model")
-    below = Goal(staging, spec(5, 8000, staging), verified=True)
+    below = Goal(staging, spec(5, 8000, staging), Purpose.RESTORE)
     there = Server("st", spec(5, 8000, staging), Role.LIVE, "")
     assert plan(below, seen([there], view)) == ()
 
@@ -213,7 +213,7 @@ def test_a_changed_port_is_a_swap_of_the_same_version() -> None:
 
 def test_a_removed_pin_gives_up_alias_and_stage_and_ends_the_server() -> None:
     view = registry({"production": 6, "staging": 6}, {6: "Production"})
-    actions = plan(Goal(SLOT, None, verified=False), seen([server(6, Role.LIVE)], view))
+    actions = plan(Goal(SLOT, None, Purpose.EMPTY), seen([server(6, Role.LIVE)], view))
     assert [str(a) for a in actions] == [
         "stage v6: Production -> Staging",
         "alias production: v6 -> -",
@@ -236,7 +236,7 @@ def test_a_slot_that_never_worked_gets_its_registry_back_as_it_was_found() -> No
     for action in plan(wanted, before)[:6]:
         done.append(action)
         world = perform(world, wanted, action)
-    undo = Goal(SLOT, None, verified=True, undo=done)
+    undo = Goal(SLOT, None, Purpose.RESTORE, undo=done)
     for action in plan(undo, world):
         world = perform(world, undo, action)
     assert world == before
@@ -245,20 +245,20 @@ def test_a_slot_that_never_worked_gets_its_registry_back_as_it_was_found() -> No
 
 def test_what_somebody_set_after_us_is_not_taken_back() -> None:
     done = [Action(ActionKind.STAGE, "v6", None, "Staging"), Action(ActionKind.ALIAS, "staging", None, "v6")]
-    undo = Goal(SLOT, None, verified=True, undo=done)
+    undo = Goal(SLOT, None, Purpose.RESTORE, undo=done)
     since = seen([], registry({"staging": 6}, {6: "Production"}))
     assert [str(a) for a in plan(undo, since)] == ["alias staging: v6 -> -"]
 
 
 def test_the_same_bytes_on_the_same_port_in_another_slot_are_another_server() -> None:
     renamed = Slot("production", "retention-model")
-    wanted = Goal(renamed, replace(spec(6), slot=renamed), verified=False)
+    wanted = Goal(renamed, replace(spec(6), slot=renamed), Purpose.PROMOTE)
     assert fitting(wanted, [server(6, Role.LIVE)]) is None
 
 
 def test_an_environment_without_a_stage_moves_only_its_alias() -> None:
     environments = (replace(PRODUCTION, stage=None),)
-    wanted = Goal(SLOT, replace(spec(6), stage=None), verified=False)
+    wanted = Goal(SLOT, replace(spec(6), stage=None), Purpose.PROMOTE)
     actions = plan(wanted, seen((), registry({}, {6: "Staging"}), environments))
     assert ActionKind.STAGE not in kinds(actions)
     assert ActionKind.ALIAS in kinds(actions)

@@ -6,7 +6,7 @@ import pytest
 
 from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from receiver.core.deployment import Deployment, Draft, Outcome
-from receiver.core.policy import PromotionRequest, decide, duration
+from receiver.core.policy import HoldState, PromotionRequest, decide, duration
 from receiver.core.state import Slot
 
 NOW = 10_000.0
@@ -45,7 +45,7 @@ ASKED = PromotionRequest(
 def refusal(request: PromotionRequest) -> str:
     hold = decide(request)
     assert hold is not None
-    assert hold.state is Outcome.REFUSED
+    assert hold.state is HoldState.REFUSED
     return hold.reason
 
 
@@ -108,7 +108,7 @@ def test_a_soak_is_over_at_the_very_second() -> None:
 def test_a_soak_that_is_not_over_waits_until_it_is() -> None:
     hold = decide(replace(ASKED, there=(live(STAGING, 6, NOW - 600),)))
     assert hold is not None
-    assert (hold.state, hold.until) == (Outcome.WAITING, NOW + 1200)
+    assert (hold.state, hold.until) == (HoldState.WAITING, NOW + 1200)
     assert hold.reason == "churn-model v6 has to stay live in staging for 30m first"
 
 
@@ -140,7 +140,7 @@ def test_a_version_that_could_not_be_kept_alive_begins_its_soak_anew() -> None:
     failed = replace(live(STAGING, 6, NOW - 600), state=Outcome.NEEDS_HUMAN)
     hold = decide(replace(ASKED, there=(live(STAGING, 6, NOW - 2000), failed)))
     assert hold is not None
-    assert (hold.state, hold.until) == (Outcome.WAITING, NOW + 1200)
+    assert (hold.state, hold.until) == (HoldState.WAITING, NOW + 1200)
 
 
 def test_a_version_that_soaked_and_left_staging_may_still_be_promoted() -> None:

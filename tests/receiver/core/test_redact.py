@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.core.deployment import Outcome
-from receiver.core.policy import Hold
+from receiver.core.policy import Hold, HoldState
 from receiver.core.redact import Redactor, plain, plain_lines
 from receiver.core.state import Slot
 from receiver.pull_requests.promotion_body import VersionComparison, VersionFacts
@@ -117,7 +116,7 @@ def test_a_secret_is_found_at_any_depth_of_a_value_and_the_rest_stays_as_it_is()
         VersionFacts(2, unknown="https://me:pw@host/x"),
         notes=["hunter2hunter2\nsays", "nothing"],
     )
-    hold = Hold(Outcome.WAITING, "hunter2hunter2", 3.0)
+    hold = Hold(HoldState.WAITING, "hunter2hunter2", 3.0)
     shown, held = Redactor(["hunter2hunter2"]).within((case, hold))
     assert shown == replace(
         case,
@@ -125,8 +124,8 @@ def test_a_secret_is_found_at_any_depth_of_a_value_and_the_rest_stays_as_it_is()
         new=VersionFacts(2, unknown="https://***@host/x"),
         notes=["***\nsays", "nothing"],
     )
-    assert held == Hold(Outcome.WAITING, "***", 3.0)
-    assert held.state is Outcome.WAITING
+    assert held == Hold(HoldState.WAITING, "***", 3.0)
+    assert held.state is HoldState.WAITING
 
 
 def test_long_hostile_text_takes_no_time_to_speak_of() -> None:

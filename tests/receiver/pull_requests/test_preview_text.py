@@ -3,8 +3,7 @@
 import math
 
 from ml.evidence import CheckOutcome, Evidence, Verdict
-from receiver.core.deployment import Outcome
-from receiver.core.policy import Hold
+from receiver.core.policy import Hold, HoldState
 from receiver.core.state import Slot
 from receiver.pull_requests.markdown import Signature
 from receiver.pull_requests.preview_text import Comparison, PlannedChange, Preview, Soak, dependency_changes, margins
@@ -59,8 +58,8 @@ def test_signature_and_dependencies_are_compared() -> None:
 
 def test_the_worst_change_decides() -> None:
     fine = change()
-    waits = change(hold=Hold(Outcome.WAITING, "soaks", 100.0))
-    refused = change(hold=Hold(Outcome.REFUSED, "no evidence"))
+    waits = change(hold=Hold(HoldState.WAITING, "soaks", 100.0))
+    refused = change(hold=Hold(HoldState.REFUSED, "no evidence"))
     unknown = change(retry="the registry did not answer")
     assert Preview("c", (fine, fine)).state == "success"
     assert Preview("c", (fine, waits)).state == "pending"
@@ -73,7 +72,8 @@ def test_the_worst_change_decides() -> None:
 
 def test_a_wait_is_told_as_a_point_in_time() -> None:
     waits = change(
-        hold=Hold(Outcome.WAITING, "soaks", 1_800_000_000.0), soak=Soak("staging", 1800, 1_799_998_200.0, done=False)
+        hold=Hold(HoldState.WAITING, "soaks", 1_800_000_000.0),
+        soak=Soak("staging", 1800, 1_799_998_200.0, done=False),
     )
     assert "2027-01-15 08:00:00 UTC" in Preview("c", (waits,)).summary
     said = Preview("c", (waits,)).comment()
@@ -85,7 +85,7 @@ def test_a_wait_is_told_as_a_point_in_time() -> None:
 
 def test_strangers_text_stays_text() -> None:
     hostile = "`</code>@everyone fixes #1 <img src=x>\n# big\n::set-output name=x::y"
-    plan = Preview("c", (change(hold=Hold(Outcome.REFUSED, hostile), override=hostile),))
+    plan = Preview("c", (change(hold=Hold(HoldState.REFUSED, hostile), override=hostile),))
     for forbidden in ("@everyone", "#1", "<img", "\n# big", "\n::set"):
         assert forbidden not in plan.comment()
     fenced = Preview("c", problem="environments/x.yaml:1: found '```\n@everyone'").comment()

@@ -9,7 +9,7 @@ import pytest
 from receiver.adapters.prober import is_healthy
 from receiver.core.deployment import Draft
 from receiver.core.errors import Rejected
-from receiver.core.plan import ActionKind, Goal, World, plan
+from receiver.core.plan import ActionKind, Goal, Purpose, World, plan
 from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.reconciler.apply import Run
 from tests.contracts.target import asked_version
@@ -42,7 +42,7 @@ def test_a_candidate_that_loads_while_its_receiver_dies_gets_its_time_from_the_n
     spec = ServerSpec(SLOT, LOADS_SLOWLY, version.digest, "Staging", free_port(), "c" * 40)
     target._spawn(spec)  # and here the first receiver is killed
 
-    goal = Goal(SLOT, replace(spec, revision="d" * 40), verified=False)
+    goal = Goal(SLOT, replace(spec, revision="d" * 40), Purpose.PROMOTE)
     actions = plan(goal, World(target.observe(), None, ()))
     assert [action.kind for action in actions] == [ActionKind.PROVE, ActionKind.SWITCH, ActionKind.WATCH]
     deployment = flow.journal.open(Draft(SLOT, None, spec.version, spec.digest, "d" * 40, "startup"))

@@ -6,7 +6,7 @@ from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.core.deployment import Draft, Outcome
 from receiver.core.plan import Action, ActionKind
-from receiver.core.policy import Hold
+from receiver.core.policy import Hold, HoldState
 from receiver.core.quarantine import Quarantine
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
@@ -24,8 +24,8 @@ def test_a_secret_in_a_servers_last_words_is_in_no_row(tmp_path: Path) -> None:
     journal.result(number, 1, LOG_TAIL)
     journal.quarantine(Quarantine(SLOT, 2, "c" * 40, LOG_TAIL, needs_human=False, since=1.0))
     journal.close(number, Outcome.ROLLED_BACK, LOG_TAIL)
-    journal.hold(draft, Hold(Outcome.REFUSED, LOG_TAIL))
-    assert journal.hold(draft, Hold(Outcome.REFUSED, LOG_TAIL)) is None, "the same reason is the same still"
+    journal.hold(draft, Hold(HoldState.REFUSED, LOG_TAIL))
+    assert journal.hold(draft, Hold(HoldState.REFUSED, LOG_TAIL)) is None, "the same reason is the same still"
     written = [d.reason for d in journal.recent()] + [str(journal.steps(number)[0].result)]
     written += [q.reason for q in journal.quarantined()]
     assert set(written) == {"it ended.\n  the password is ***"}
