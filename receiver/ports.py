@@ -177,7 +177,7 @@ class Journal(Protocol):
         """Record how a deployment ended."""
         ...
 
-    def join(self, earlier: int, deployment: int) -> None:
+    def repeat(self, earlier: int, deployment: int) -> None:
         """Count a deployment that ended as an earlier one did as its repetition."""
         ...
 

@@ -60,6 +60,8 @@ class DeploymentView:
     seconds: float | None
     """How long it took; null: it is running."""
     steps: Sequence[StepView]
+    repeats: int
+    """How often it was tried again since, and ended in the same way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def _deployment(deployment: Deployment, steps: Sequence[Step], redact: Redactor)
         started=iso(deployment.started_at),
         seconds=_seconds(deployment.started_at, deployment.ended_at),
         steps=[_step(step, redact) for step in steps],
+        repeats=deployment.repeats,
     )
 
 

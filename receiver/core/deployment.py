@@ -51,7 +51,8 @@ class Deployment:
     state: Outcome
     reason: str
     started_at: float
-    ended_at: float | None
+    ended_at: float | None  # of the last repetition, where there are some
+    repeats: int = 0  # how often it was tried again since, and ended in the same way
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def deploy(services: Services, seen: Observation, assessment: Assessment, cause:
         messages = () if repeated else outcome_messages(services, ended, assessment.goal)
         services.journal.close(deployment, outcome, reason, messages)
         if repeated and repeated.draft.cause == cause == DRIFT and outcome is not Outcome.LIVE:
-            services.journal.join(repeated.id, deployment)  # healing fails every minute, perhaps for weeks
+            services.journal.repeat(repeated.id, deployment)  # a restoration may fail every minute, for weeks
     log.info("deployment %d: %s v%s %s %s", deployment, assessment.slot, draft.to_version, outcome, reason)
     return deployment, outcome, reason
 

@@ -48,18 +48,22 @@ class SqliteJournal:
             )
             store(db, messages, self._redact)
 
-    def join(self, earlier: int, deployment: int) -> None:
-        """Make one entry of two attempts that ended alike: it begins with the earlier one, and is the later one."""
+    def repeat(self, earlier: int, deployment: int) -> None:
+        """Count a deployment that ended as an earlier one did as its repetition: it is listed once, with a number."""
         with self._database.transaction() as db:
-            db.execute("DELETE FROM steps WHERE deployment = ?", (earlier,))
-            [row] = db.execute("DELETE FROM deployments WHERE id = ? RETURNING started_at", (earlier,)).fetchall()
-            db.execute("UPDATE deployments SET started_at = ? WHERE id = ?", (row["started_at"], deployment))
+            db.execute("UPDATE deployments SET repeat_of = ? WHERE id = ?", (earlier, deployment))
+            db.execute(
+                "UPDATE deployments SET repeats = repeats + 1, (repeated_at, repeat_reason) ="
+                " (SELECT ended_at, reason FROM deployments WHERE id = ?) WHERE id = ?",
+                (deployment, earlier),
+            )
 
     def hold(self, draft: Draft, hold: Hold, messages: Sequence[Message] = ()) -> int | None:
         """Record that policy said no or not yet; None where that was the last word on the pin, healing aside."""
         hold = replace(hold, reason=self._lines(hold.reason))
         last = self._query(
-            "SELECT * FROM deployments WHERE environment = ? AND model = ? AND cause != ? ORDER BY id DESC LIMIT 1",
+            "SELECT * FROM deployments WHERE environment = ? AND model = ? AND cause != ? AND repeat_of IS NULL"
+            " ORDER BY id DESC LIMIT 1",
             (draft.slot.environment, draft.slot.model, DRIFT),
         )
         if last and (last[0].state, last[0].draft.to_version, last[0].draft.revision, last[0].reason) == (
@@ -94,21 +98,22 @@ class SqliteJournal:
     def history(self, slot: Slot) -> list[Deployment]:
         """Every deployment of one slot, oldest first."""
         return self._query(
-            "SELECT * FROM deployments WHERE environment = ? AND model = ? ORDER BY id",
+            "SELECT * FROM deployments WHERE environment = ? AND model = ? AND repeat_of IS NULL ORDER BY id",
             (slot.environment, slot.model),
         )
 
     def at(self, revision: str, environment: str) -> list[Deployment]:
         """Every deployment of one environment at one commit, oldest first."""
         return self._query(
-            "SELECT * FROM deployments WHERE revision = ? AND environment = ? ORDER BY id", (revision, environment)
+            "SELECT * FROM deployments WHERE revision = ? AND environment = ? AND repeat_of IS NULL ORDER BY id",
+            (revision, environment),
         )
 
     def recent(self, limit: int = 50, environment: str | None = None, model: str | None = None) -> list[Deployment]:
         """The last deployments of all slots, or of those of one environment or model; newest first."""
         return self._query(
             "SELECT * FROM deployments WHERE environment = coalesce(?, environment) AND model = coalesce(?, model)"
-            " ORDER BY id DESC LIMIT ?",
+            " AND repeat_of IS NULL ORDER BY coalesce(repeated_at, started_at) DESC, id DESC LIMIT ?",
             (environment, model, limit),
         )
 
@@ -259,4 +264,7 @@ def _deployment(row: sqlite3.Row) -> Deployment:
         row["override"],
         tuple(_action(a) for a in json.loads(row["plan"])),
     )
-    return Deployment(row["id"], draft, Outcome(row["state"]), row["reason"], row["started_at"], row["ended_at"])
+    reason, ended_at = (
+        (row["repeat_reason"], row["repeated_at"]) if row["repeats"] else (row["reason"], row["ended_at"])
+    )
+    return Deployment(row["id"], draft, Outcome(row["state"]), reason, row["started_at"], ended_at, row["repeats"])

@@ -99,7 +99,8 @@ class StateQueries:
     def deployment_counts(self) -> list[Count]:
         """Ended deployments by environment, model and outcome."""
         return self._counts(
-            "SELECT environment, model, state, count(*) FROM deployments WHERE ended_at IS NOT NULL GROUP BY 1, 2, 3"
+            "SELECT environment, model, state, count(*) FROM deployments"
+            " WHERE ended_at IS NOT NULL AND repeat_of IS NULL GROUP BY 1, 2, 3"
         )
 
     def unsent(self) -> int:

@@ -37,7 +37,7 @@ def _text(deployments: Sequence[DeploymentView], empty: str) -> str:
                 deployment.environment,
                 deployment.model,
                 change(deployment.from_version, deployment.to_version),
-                deployment.outcome,
+                deployment.outcome + (f" (x{deployment.repeats + 1})" if deployment.repeats else ""),
                 deployment.seconds,
                 deployment.cause,
                 deployment.commit[:7],

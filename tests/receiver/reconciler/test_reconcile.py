@@ -556,3 +556,19 @@ def test_every_kind_of_action_has_a_handler() -> None:
 
 def test_an_action_reads_as_what_it_does() -> None:
     assert str(Action(ActionKind.ALIAS, "production", "v4", "v6")) == "alias production: v4 -> v6"
+
+
+def test_a_restoration_that_fails_again_and_again_is_listed_once_and_every_attempt_is_kept(settled: Flow) -> None:
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == STAGING))
+    settled.target.broken = frozenset({1})
+    for _ in range(4):
+        settled.run("timer")
+    last = settled.journal.history(STAGING)[-1]
+    assert (last.state, last.repeats) == (Outcome.NEEDS_HUMAN, 3)
+    assert last.ended_at is not None
+    assert last.ended_at > last.started_at
+    rows = settled.database.connection().execute("SELECT count(*) FROM deployments WHERE state = 'needs-human'")
+    assert rows.fetchone()[0] == 4
+    settled.target.broken = frozenset()
+    settled.run("timer")
+    assert [d.state for d in settled.journal.history(STAGING)][-2:] == [Outcome.NEEDS_HUMAN, Outcome.LIVE]
