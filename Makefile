@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-docker github-descriptions bench lint format lock up down clean
+.PHONY: help demo test check coverage github-descriptions bench lint format lock up down clean
 
 help: ## What can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,13 @@ demo: $(STAMP) ## The whole story on this machine; ARGS=--once ends by itself
 
 test: $(STAMP) ## All tests; those that need docker run where an engine answers
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+check: lint ## Lint and the quick tests, in under a minute: for the inner loop
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow" $(ARGS)
+
+coverage: $(STAMP) ## Line coverage of the quick tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow" --cov=receiver --cov=ml --cov=serving \
+	  --cov-report=term:skip-covered $(ARGS)
 
 # GitHub's own description of its API and examples of its webhooks, which the GitHub tests check against. They skip
 # without; npm is needed for this alone. Of some 400 MB one file is kept.
@@ -64,4 +71,4 @@ down: $(STAMP) ## End model servers and platform; all data stays
 	@sh compose/platform.sh down
 
 clean: ## Remove the venv and caches; state in .pinrail stays
-	rm -rf $(VENV) .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

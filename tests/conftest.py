@@ -25,12 +25,16 @@ FOREIGN = (
     "AWS_", "AZURE_", "COMPOSE_", "DATABRICKS_", "DOCKER_CONFIG", "GH_", "GIT_", "GITHUB_",
     "GOOGLE_", "MLFLOW_", "NGROK_", "PINRAIL_", "PYNGROK_", "XDG_",
 )  # fmt: skip
+# What costs seconds: MLflow and GitHub servers, trained models, model servers, whole receivers, other programs.
+SLOW_FIXTURES = {"mlflow_server", "mlflow_auth_server", "trained", "versions", "github"}
+SLOW_DIRECTORIES = {"e2e", "workflows", "bench", "targets", "protocols", "lifecycle", "ngrok", "git"}
 FOREIGN_NAMES = ("MODEL_NAME", "DATA_VERSION", "ACCURACY_THRESHOLD", "DATABRICKS_HOST")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Clean the environment before anything that reads it is imported."""
     config.addinivalue_line("markers", "long: takes many seconds, so its file begins before the others")
+    config.addinivalue_line("markers", "slow: starts servers or programs; `make check` leaves it out (set below)")
     require = "PINRAIL_REQUIRE_"  # DOCKER, GITHUB: says to fail, not to skip, where what a test needs is missing
     for name in [
         n for n in os.environ if (n.startswith(FOREIGN) or n in FOREIGN_NAMES) and not n.startswith(require)
@@ -63,7 +67,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests begin first, so that none of those is left alone at the end."""
+    """Mark what is slow, and begin with files of long tests, so that none of those is left alone at the end."""
+    for item in items:
+        fixtures = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if fixtures or SLOW_DIRECTORIES.intersection(item.path.parts) or {"long", "docker"} & set(item.keywords):
+            item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("long") or item.get_closest_marker("docker")}
     items.sort(key=lambda item: item.path not in slow)
 

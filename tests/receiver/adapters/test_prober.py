@@ -113,6 +113,7 @@ def test_another_version_on_the_public_port_is_noticed(target: ProcessTarget, ar
     back.join()
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_is_noticed_within_a_request_s_time(
     state: Path, target: ProcessTarget, artifacts: Path
 ) -> None:
@@ -154,6 +155,7 @@ def test_whatever_else_answers_there_is_rejected_with_what_it_said(said: bytes, 
         thread.join()
 
 
+@pytest.mark.long
 def test_a_slow_drip_does_not_outlast_the_deadline() -> None:
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:

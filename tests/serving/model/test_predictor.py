@@ -37,6 +37,7 @@ def runtimes(classifier: Path) -> dict[str, Any]:
 
 @settings(max_examples=100, deadline=None)
 @given(rows=st.lists(records, min_size=1, max_size=12))
+@pytest.mark.long
 def test_all_runtimes_agree_on_any_rows(runtimes: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     onnx, native, pyfunc = (runtimes[name].predict_records(rows) for name in ("onnx", "native", "pyfunc"))
     assert native.labels.tolist() == pyfunc.labels.tolist()

@@ -228,6 +228,7 @@ def test_a_backup_that_cannot_be_written_leaves_the_file_as_it_was(old: Path) ->
     assert version(old) == 0
 
 
+@pytest.mark.long
 def test_a_kill_anywhere_in_a_migration_leaves_a_whole_version_that_the_next_start_goes_on_from(
     old: Path, tmp_path: Path
 ) -> None:
