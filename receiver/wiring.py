@@ -1,5 +1,6 @@
 """The one place that builds real I/O: from settings to :class:`Services`."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from receiver.pull_requests.reviewer import GitHub, Reviewer
 from receiver.reconciler.background import BackgroundTask
 from receiver.reconciler.cache_cleanup import CacheCleanup
 from receiver.services import Services
-from receiver.settings import Settings
+from receiver.settings import Settings, TargetName
 from receiver.targets.compose.build import image_name
 from receiver.targets.compose.project import COMPOSE, Place
 from receiver.targets.compose.target import ComposeTarget
@@ -66,27 +67,50 @@ def build(settings: Settings, database: Database) -> Services:
     )
 
 
+def _process_target(settings: Settings) -> Target:
+    return ProcessTarget(
+        settings.pinrail_state_dir, host=settings.pinrail_host, tracking_uri=settings.mlflow_tracking_uri
+    )
+
+
+def _compose_target(settings: Settings) -> Target:
+    place = Place(
+        settings.pinrail_project, settings.pinrail_state_dir, settings.pinrail_host, _serving_image(settings)
+    )
+    return ComposeTarget(Docker(), place)
+
+
+# A new target: its name here and in ``Settings.pinrail_target``.
+TARGETS: Mapping[TargetName, Callable[[Settings], Target]] = {"process": _process_target, "compose": _compose_target}
+
+
 def build_target(settings: Settings) -> Target:
-    """Where model servers run. ``auto`` stays with what the receiver of this state directory chose before.
+    """Where model servers run."""
+    return TARGETS[target_name(settings)](settings)
+
+
+def target_name(settings: Settings) -> TargetName:
+    """Which target the settings name. ``auto`` stays with what the receiver of this state directory chose before.
 
     Else a docker engine that is started later would move every server at the receiver's next start.
     """
-    state, chosen, docker = settings.pinrail_state_dir, settings.pinrail_target, Docker()
-    image = settings.pinrail_serving_image or (image_name() if COMPOSE.is_dir() else "")
-    if chosen == "auto" and (state / REMEMBERED).exists():
-        chosen = "compose" if (state / REMEMBERED).read_text() == "compose" else "process"
-    if chosen == "auto":  # compose where the engine is there, and has the image
-        chosen = "compose" if COMPOSE.is_dir() and docker.answers() and docker.has_image(image) else "process"
-    if chosen == "compose":
-        return ComposeTarget(docker, Place(settings.pinrail_project, state, settings.pinrail_host, image))
-    return ProcessTarget(state, host=settings.pinrail_host, tracking_uri=settings.mlflow_tracking_uri)
+    remembered = settings.pinrail_state_dir / REMEMBERED
+    if settings.pinrail_target != "auto":
+        return settings.pinrail_target
+    if remembered.exists():
+        return next((name for name in TARGETS if name == remembered.read_text()), "process")
+    docker = Docker()
+    has_image = COMPOSE.is_dir() and docker.answers() and docker.has_image(_serving_image(settings))
+    return "compose" if has_image else "process"
 
 
-def remember_target(settings: Settings, target: Target) -> None:
+def remember_target(settings: Settings) -> None:
     """Note what ``auto`` means in this state directory from now on."""
-    (settings.pinrail_state_dir / REMEMBERED).write_text(
-        "compose" if isinstance(target, ComposeTarget) else "process"
-    )
+    (settings.pinrail_state_dir / REMEMBERED).write_text(target_name(settings))
+
+
+def _serving_image(settings: Settings) -> str:
+    return settings.pinrail_serving_image or (image_name() if COMPOSE.is_dir() else "")
 
 
 def build_github(settings: Settings) -> GitHubClient | None:

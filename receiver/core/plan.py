@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from receiver.core.state import RegistryView, Role, Server, ServerSpec, Slot
+from receiver.core.state import USEFULNESS, RegistryView, Role, Server, ServerSpec, Slot
 
 ARCHIVED = "Archived"
 
@@ -115,8 +115,7 @@ def plan(goal: Goal, world: World) -> tuple[Action, ...]:
 
 def fitting(goal: Goal, servers: Sequence[Server]) -> Server | None:
     """The server that is what the goal wants, the one with traffic first; None where there is none."""
-    usefulness = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
-    return min(filter(goal.fits, servers), key=lambda server: usefulness.index(server.role), default=None)
+    return min(filter(goal.fits, servers), key=lambda server: USEFULNESS.index(server.role), default=None)
 
 
 def registry_actions(goal: Goal, world: World) -> Sequence[Action]:

@@ -24,6 +24,10 @@ class Role(StrEnum):
     STANDBY = "standby"  # had traffic, is warm, can take it back at once
 
 
+# Which of several servers with one spec to use.
+USEFULNESS = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
     """Everything a model server is started with. Two servers with equal specs are interchangeable."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from receiver.adapters.github.hook_record import HookRecord, read_hook, write_hook
 from receiver.adapters.github.hooks import Hooks
 from receiver.adapters.ngrok.tunnel import Tunnel, TunnelOptions
+from receiver.core.backoff import Backoff
 from receiver.core.errors import PinrailError, Retryable
 from receiver.settings import Settings
 from receiver.wiring import build_github
@@ -19,8 +20,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/webhooks/github"
 TUNNEL_SECONDS = 30.0  # how long the summary waits for the tunnel before it says that there is none yet
-FIRST_BACKOFF_SECONDS = 1.0
-LONGEST_BACKOFF_SECONDS = 300.0
+BACKOFF = Backoff(first=1.0, longest=300.0)
 STOP_SECONDS = 2.0  # a call that GitHub does not answer is left alone
 
 
@@ -73,12 +73,12 @@ class Ingress:
         words, again = self._register()
         if not self._stopping:
             self._report(IngressStatus(self._url or "none yet: the tunnel is tried again", words))
-        backoff = FIRST_BACKOFF_SECONDS
+        attempts = 1
         while not self._stopping:
-            if self._changed.wait(None if again is None else max(again, backoff)):
-                backoff = FIRST_BACKOFF_SECONDS
+            if self._changed.wait(None if again is None else max(again, BACKOFF.after(attempts))):
+                attempts = 1
             else:
-                backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+                attempts += 1
             if not self._stopping:
                 words, again = self._register()
                 log.log(

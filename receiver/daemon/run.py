@@ -73,7 +73,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     migrate_state(settings)
     database = open_database(settings)
     services = build(settings, database)
-    remember_target(settings, services.target)
+    remember_target(settings)
     ingress = Ingress(settings, tunnel=tunnel, report=partial(log_startup_summary, settings, services.source))
     queue = Queue(database, redact)
     inbox = Inbox(database, queue)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ml.evidence import Evidence, gate_digest
+from receiver.core.backoff import Backoff
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.state import Slot
 from receiver.ports import Registry
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY_SECONDS = 300.0
-LAST_RETRY_SECONDS = 86_400.0
+BACKOFF = Backoff(first=300.0, longest=86_400.0)
 
 Files = Mapping[str, bytes]
 Key = tuple[Slot, int, str]  # with the gate's digest: another gate is another question
@@ -91,6 +91,6 @@ class Judge:
     def _defer(self, key: Key, reason: str) -> None:
         """Try again ever more rarely; a receiver that starts again tries once more."""
         attempts = self._unmeasured[key].attempts + 1 if key in self._unmeasured else 1
-        wait = min(FIRST_RETRY_SECONDS * 2.0 ** min(attempts - 1, 20), LAST_RETRY_SECONDS)
+        wait = BACKOFF.after(attempts)
         self._unmeasured[key] = _Unmeasured(attempts, time.monotonic() + wait)
         log.warning("again in %g s: %s", wait, reason)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from receiver.core.backoff import Backoff
 from receiver.core.errors import Rejected, Retryable
 from receiver.notifications.announce import rejection
 from receiver.planning.status import StatusBoard
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 DIED = "the receiver ended, or lost its state file, before this deployment ended"
 MAX_ATTEMPTS = 3
-BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+BACKOFF = Backoff(first=1.0, longest=60.0)
 START_OVER_SECONDS = 5.0  # how long to leave a state file alone that could not be read or written
 PATIENCE_SECONDS = 0.5  # how long a job enqueued by another process may wait unseen
 
@@ -129,7 +130,7 @@ class Worker:
         self._bring_forward(report.next_check_at)
 
     def _schedule_retry(self, job: Job, reason: str, after: float | None = None) -> None:
-        after = _backoff(job.attempts) if after is None else after
+        after = BACKOFF.after(job.attempts) if after is None else after
         log.warning("job %d: again in %g s: %s", job.id, after, reason)
         self._queue.retry(job, after, reason)
 
@@ -138,7 +139,3 @@ class Worker:
         if next_check_at < math.inf:
             wait = max(0.05, next_check_at - time.time())
             self._next_poll = min(self._next_poll, time.monotonic() + wait)
-
-
-def _backoff(attempts: int) -> float:
-    return BACKOFF_SECONDS[min(attempts, len(BACKOFF_SECONDS)) - 1]

@@ -15,6 +15,7 @@ from pathlib import Path
 from receiver.adapters.git.command import NETWORK_SECONDS, Git, GitFailed, parse_remote
 from receiver.adapters.git.files import contains, fetch, read_files
 from receiver.adapters.git.merge import merged_files
+from receiver.core.backoff import Backoff
 from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.ports import Snapshot
 
@@ -43,7 +44,7 @@ class GitSource:
         self._ref = f"refs/heads/{branch}"
         self._refspec = f"+{self._ref}:{self._ref}"
         self._mirror = mirror_path
-        self._patience = NETWORK_SECONDS  # of the next fetch
+        self._failures = 0  # of fetches in a row
         self._check_branch()
 
     def snapshot(self) -> Snapshot:
@@ -104,16 +105,16 @@ class GitSource:
             self._rebuild(git)
             return None
         try:
-            fetch(git, self._refspec, seconds=self._patience)
+            fetch(git, self._refspec, seconds=Backoff(NETWORK_SECONDS, CLONE_SECONDS).after(self._failures + 1))
         except Retryable as error:
-            self._patience = min(2 * self._patience, CLONE_SECONDS)  # so that a large push comes through in the end
+            self._failures += 1  # the next fetch gets more time, so that a large push comes through in the end
             return str(error)
         except GitFailed:
             unreachable = self._why_unreachable(git)
             if unreachable is not None:
                 return unreachable
             self._rebuild(git)  # the remote answers, so it is the mirror that is broken
-        self._patience = NETWORK_SECONDS
+        self._failures = 0
         return None
 
     def _why_unreachable(self, git: Git) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from receiver.adapters.ngrok import agent as ngrok_agent
+from receiver.core.backoff import Backoff
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
 
@@ -21,8 +22,7 @@ log = logging.getLogger(__name__)
 
 ENDPOINT = "pinrail"
 WATCH_SECONDS = 5.0
-FIRST_BACKOFF_SECONDS = 1.0
-LONGEST_BACKOFF_SECONDS = 60.0
+BACKOFF = Backoff(first=1.0, longest=60.0)
 # ngrok's own numbers: https://ngrok.com/docs/errors
 TOKEN_ERRORS = ("ERR_NGROK_105", "ERR_NGROK_106", "ERR_NGROK_107", "ERR_NGROK_4018")
 NO_EDGE_VERIFICATION = "ERR_NGROK_9016"  # this account may not verify webhooks at the edge
@@ -130,10 +130,10 @@ class Tunnel:
 
     def _watch(self) -> None:
         """Open the tunnel, and again whenever it is gone."""
-        pause, backoff = 0.0, FIRST_BACKOFF_SECONDS
+        pause, failures = 0.0, 0
         while not self._stopping.wait(pause):
             if self._is_up():
-                pause, backoff = WATCH_SECONDS, FIRST_BACKOFF_SECONDS
+                pause, failures = WATCH_SECONDS, 0
                 continue
             if self._url:
                 log.warning("the tunnel at %s dropped; polling goes on while it is opened again", self._url)
@@ -142,10 +142,12 @@ class Tunnel:
                 self.open()
                 pause = WATCH_SECONDS
             except PinrailError as error:
-                pause, backoff = backoff, min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+                failures += 1
+                pause = BACKOFF.after(failures)
                 log.warning("the tunnel stays closed for %g s more, and polling goes on: %s", pause, error)
             except Exception:
-                pause, backoff = backoff, min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+                failures += 1
+                pause = BACKOFF.after(failures)
                 log.exception("the tunnel could not be opened")
 
     def _is_up(self) -> bool:

@@ -13,14 +13,14 @@ from dataclasses import asdict
 from typing import Any
 
 from receiver.adapters.sqlite.database import Database
+from receiver.core.backoff import Backoff
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.messages import GITHUB, Message
 from receiver.core.redact import Redactor
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY_SECONDS = 5.0
-LAST_RETRY_SECONDS = 3600.0
+BACKOFF = Backoff(first=5.0, longest=3600.0)
 GIVE_UP_SECONDS = 24 * 3600.0  # older news mislead more than they help
 # Except where they stay on show: a commit must not be pending for ever because a token had expired.
 LASTING = {GITHUB: 14 * 86_400.0}
@@ -84,7 +84,7 @@ class SqliteOutbox:
         sent = 0
         for message in self._unsent(channel):
             now = time.time()
-            if now < message["not_before"] <= now + LAST_RETRY_SECONDS:  # farther ahead: the clock has jumped
+            if now < message["not_before"] <= now + BACKOFF.longest:  # farther ahead: the clock has jumped
                 break
             try:
                 sender(json.loads(message["body"]))
@@ -101,8 +101,7 @@ class SqliteOutbox:
         now = time.time()
         reason = self._redact.line(f"{type(error).__name__}: {error}")[:500]
         asked = error.after if isinstance(error, Retryable) else None  # a rate limit says until when it holds
-        backoff = FIRST_RETRY_SECONDS * 2 ** min(message["attempts"], 20)
-        wait = min(backoff if asked is None else asked, LAST_RETRY_SECONDS)
+        wait = BACKOFF.after(message["attempts"] + 1) if asked is None else min(asked, BACKOFF.longest)
         lasting = LASTING.get(message["channel"], GIVE_UP_SECONDS)
         too_old = now - message["created_at"] > (lasting if isinstance(error, Retryable) else GIVE_UP_SECONDS)
         given_up = isinstance(error, Rejected) or too_old

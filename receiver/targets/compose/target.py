@@ -11,7 +11,7 @@ from pathlib import Path
 from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.adapters.prober import is_healthy
 from receiver.core.errors import Rejected
-from receiver.core.state import Role, Server, ServerSpec
+from receiver.core.state import USEFULNESS, Server, ServerSpec
 from receiver.targets.compose import containers as discovery
 from receiver.targets.compose.backends import BackendPair
 from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
@@ -19,12 +19,12 @@ from receiver.targets.compose.image import require_image, require_packages
 from receiver.targets.compose.log_tail import log_tail
 from receiver.targets.compose.project import Place, create_server, forget_project, network
 from receiver.targets.compose.proxy import FrontDoors
+from receiver.targets.readiness import wait_until_healthy
 
 START_SECONDS = 60.0
 DRAIN_SECONDS = 35  # a model server takes up to 30 for its last answers
 POLL_SECONDS = 0.03
 CHECK_SECONDS = 0.3  # how often to ask the engine whether a starting container still runs
-USEFULNESS = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
 
 
 class ComposeTarget:
@@ -115,8 +115,10 @@ class ComposeTarget:
 
     def _healthy(self, container: ServerContainer) -> Server:
         """Wait until a server has loaded its model and says that it is well. Rejected: it does not come to that."""
-        started = checked = time.monotonic()
-        while time.monotonic() < started + self.start_seconds:
+        checked = time.monotonic()
+
+        def check() -> Server | None:
+            nonlocal container, checked
             if container.running and is_healthy(container.url):
                 well = [s for s in discovery.describe(self._slot(container.spec)) if s.id == container.id]
                 if well:
@@ -124,7 +126,11 @@ class ComposeTarget:
             if not container.running or time.monotonic() > checked + CHECK_SECONDS:
                 checked = time.monotonic()
                 container = self._still_there(container)
-            time.sleep(POLL_SECONDS)
+            return None
+
+        server = wait_until_healthy(check, self.start_seconds, POLL_SECONDS)
+        if server is not None:
+            return server
         late = f"was not healthy {self.start_seconds:g} s after its start"
         words = log_tail(self._docker, container.id)
         self._remove(container)

@@ -8,14 +8,13 @@ them over their control sockets; nothing about them is remembered here. The othe
 import errno
 import os
 import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from receiver.adapters import shell
 from receiver.adapters.prober import is_healthy
 from receiver.core.errors import Rejected
-from receiver.core.state import Role, Server, ServerSpec
+from receiver.core.state import USEFULNESS, Role, Server, ServerSpec
 from receiver.targets.log_tail import describe
 from receiver.targets.process.discovery import (
     POLL_SECONDS,
@@ -25,13 +24,13 @@ from receiver.targets.process.discovery import (
     with_one_live_each,
 )
 from receiver.targets.process.records import ServerRecord, ServerRecords
+from receiver.targets.readiness import wait_until_healthy
 from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
 
 DRAIN_SECONDS = 15.0  # more than a server waits for its requests in flight
 RETIRE_SECONDS = 1.0  # how long to watch it go; who lingers over the last connections goes by itself
 BACKLOG = 2048
-USEFULNESS = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
 
 
 class ProcessTarget:
@@ -117,14 +116,18 @@ class ProcessTarget:
     def _healthy(self, record: ServerRecord) -> Server:
         """Wait until a server has loaded its model and says that it is well. Rejected: it does not come to that."""
         self._seen[record.id] = record
-        deadline = time.monotonic() + self.start_seconds
-        while time.monotonic() < deadline:
+
+        def check() -> Server | None:
             status = self._discovery.ask(record)
             if status is not None and status.ready and is_healthy(status.url):
                 return status.server()
             if not self._records.alive(record):
                 raise Rejected(f"{_name(record.spec)} ended while it was starting.\n{describe(record, alive=False)}")
-            time.sleep(POLL_SECONDS)
+            return None
+
+        server = wait_until_healthy(check, self.start_seconds, POLL_SECONDS)
+        if server is not None:
+            return server
         words = describe(record, alive=True)
         late = f"was not healthy {self.start_seconds:g} s after its start"
         self._discovery.kill(record, f"it {late}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.core.backoff import Backoff
 from receiver.core.errors import Rejected
 from receiver.daemon import ingress as module
 from receiver.daemon.ingress import Ingress, IngressStatus, tunnel_options
@@ -75,7 +76,7 @@ def test_a_github_that_limits_the_rate_is_not_asked_again_sooner_than_it_says(
     require_description()
     program = install_ngrok(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(module, "FIRST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(module, "BACKOFF", Backoff(0.01, 300.0))
     github, report = FakeGitHub("owner/models"), list[IngressStatus]()
     github.faults.append(Fault(403, {"Retry-After": "1"}))
     with serving(github) as url:

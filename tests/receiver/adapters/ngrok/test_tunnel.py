@@ -15,6 +15,7 @@ from pyngrok import process
 
 from receiver.adapters.ngrok import tunnel as module
 from receiver.adapters.ngrok.tunnel import Tunnel, TunnelOptions, traffic_policy
+from receiver.core.backoff import Backoff
 from receiver.core.errors import Rejected, Retryable
 from tests.support import ngrok_stand_in
 from tests.support.ngrok import install_ngrok
@@ -53,7 +54,7 @@ def _stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("NGROK_AUTHTOKEN", TOKEN)
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.1)
-    monkeypatch.setattr(module, "FIRST_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(module, "BACKOFF", Backoff(0.05, 60.0))
 
 
 class Opened:

@@ -101,7 +101,7 @@ def test_a_failure_is_tried_again_ever_more_rarely_and_keeps_the_order(database:
 def test_whoever_says_when_to_come_back_is_not_asked_before(database: Database, clock: Clock) -> None:
     outbox, sink = SqliteOutbox(database), Sink(Retryable("rate limit", 900), Retryable("rate limit", 10 * 86_400))
     fill(outbox, "a")
-    for wait in (900, module.LAST_RETRY_SECONDS):
+    for wait in (900, module.BACKOFF.longest):
         assert outbox.deliver_due({"notify": sink}) == 0
         clock.now += wait - 1
         assert outbox.deliver_due({"notify": sink}) == 0
@@ -134,7 +134,7 @@ def test_what_github_shows_for_good_is_kept_for_a_token_that_expired_on_a_friday
     clock.now += 3 * module.GIVE_UP_SECONDS
     sink.failures.append(Retryable("the token has expired"))
     outbox.deliver_due({"github": sink})
-    clock.now += module.LAST_RETRY_SECONDS + 1
+    clock.now += module.BACKOFF.longest + 1
     outbox.deliver_due({"github": sink})
     assert sink.got == ["v6 is live"]
 

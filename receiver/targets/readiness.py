@@ -1,0 +1,20 @@
+"""Waiting for a model server that starts."""
+
+import time
+from collections.abc import Callable
+
+from receiver.core.state import Server
+
+
+def wait_until_healthy(check: Callable[[], Server | None], seconds: float, poll_seconds: float) -> Server | None:
+    """Call ``check`` until it returns the healthy server; None: it did not within ``seconds``.
+
+    ``check`` raises Rejected where waiting longer would not help, because the server has ended.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        server = check()
+        if server is not None:
+            return server
+        time.sleep(poll_seconds)
+    return None
