@@ -15,7 +15,7 @@ from receiver.planning.fetch import fetch_and_assess, fetched
 from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Snapshot
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.promotion import PinChange, promote
+from receiver.pull_requests.promotion import PinChange, push_promotion_branch
 from receiver.pull_requests.promotion_body import promotion_body
 from receiver.pull_requests.proposal import Forge, Proposed, propose
 from receiver.services import Services
@@ -31,7 +31,7 @@ def advance(services: Services, forge: Forge, change: PinChange) -> Proposed:
     """
     snapshot = services.source.snapshot()
     notes = check(services, snapshot, change)
-    promotion = promote(forge.remote, forge.base, change)
+    promotion = push_promotion_branch(forge.remote, forge.base, change)
     if forge.pulls is None:
         return Proposed(promotion, None, notes)
     slot = Slot(change.environment, change.model)

@@ -6,21 +6,18 @@ Works on a bare repository of its own that is thrown away, so nobody's work tree
 import os
 import re
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from ml.environment.file import EnvironmentInvalid, parse_environment
 from receiver.adapters import shell
-from receiver.adapters.git.command import NETWORK_SECONDS, Git, GitFailed, Remote
-from receiver.adapters.git.files import contains, fetch, read_files
+from receiver.adapters.git.command import Git, Remote
+from receiver.adapters.git.commits import Author, FileChange, changed_paths, commit_file, fetch_branches, push_branch
+from receiver.adapters.git.files import contains, read_files
 from receiver.core.edit import edit_pin
-from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import path_of, read_pins
-
-BASE = "refs/pinrail/base"
-PROPOSED = "refs/pinrail/proposed"
 
 
 class Outdated(Rejected):
@@ -63,23 +60,6 @@ class PinChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Author:
-    """Whose commit it is."""
-
-    name: str
-    email: str
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """One file of the repository, as it is at the base branch and as the change wants it."""
-
-    path: str
-    before: bytes
-    after: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Promotion:
     """A change that is ready to be merged."""
 
@@ -92,7 +72,7 @@ class Promotion:
     compare: str | None  # where to open the pull request, for a repository on GitHub
 
 
-def promote(remote: Remote, base: str, change: PinChange, author: Author | None = None) -> Promotion:
+def push_promotion_branch(remote: Remote, base: str, change: PinChange, author: Author | None = None) -> Promotion:
     """Push a branch that pins the version, from the head of the branch ``base``. Doing it again changes nothing.
 
     Rejected: not a known environment or pinned model, pinned already, the files at ``base`` are not valid, the
@@ -100,7 +80,7 @@ def promote(remote: Remote, base: str, change: PinChange, author: Author | None 
     """
     with tempfile.TemporaryDirectory(prefix="pinrail-promote-") as directory:
         git = Git(Path(directory) / "repository.git", remote)
-        head, proposed = _fetch(git, base, change.branch)
+        head, proposed = fetch_branches(git, base, change.branch)
         files = read_files(git, head)
         was = read_pins(files).pin(change.environment, change.model).version
         if change.instead_of not in (None, was):
@@ -108,14 +88,14 @@ def promote(remote: Remote, base: str, change: PinChange, author: Author | None 
         if was == change.version:
             raise Rejected(f"{change.environment} pins {change.model} v{was} already: there is nothing to promote")
         path = path_of(change.environment)
-        edit = Edit(path, files[path], edit_pin(files[path], change.model, change.version, path))
+        edit = FileChange(path, files[path], edit_pin(files[path], change.model, change.version, path))
         title = change.title(was)
         commit = proposed if proposed and _stands(git, proposed, head, edit) else None
         if commit is None:
             if proposed is not None:
                 _require_replaceable(git, proposed, head, change)
-            commit = _commit(git, head, edit, (title, author or local_author()))
-            _push(git, commit, change.branch, proposed)
+            commit = commit_file(git, head, edit, title, author or local_author())
+            push_branch(git, commit, change.branch, proposed)
         link = compare_link(remote.url, base, change.branch)
         return Promotion(change, was, title, change.branch, commit, commit == proposed, link)
 
@@ -139,26 +119,11 @@ def local_author() -> Author:
     return Author(found[1], found[2]) if found else Author("Pinrail", "pinrail@localhost")
 
 
-def _fetch(git: Git, base: str, branch: str) -> tuple[str, str | None]:
-    """Bring the base branch, and the proposing one where there is one. Returns both heads."""
-    try:
-        git("init", "--quiet", "--bare", "--template=", "--", str(git.directory))
-        # A pattern, unlike a name, may match nothing.
-        fetch(git, f"+refs/heads/{base}:{BASE}", f"+refs/heads/{branch}*:{PROPOSED}/{branch}*")
-    except GitFailed as error:
-        raise Retryable(f"cannot fetch {base} from {git.remote.url}: {error}") from error
-    head = git("rev-parse", "--verify", BASE).decode().strip()
-    try:
-        return head, git("rev-parse", "--verify", "--quiet", f"{PROPOSED}/{branch}").decode().strip()
-    except GitFailed:
-        return head, None
-
-
-def _stands(git: Git, proposed: str, head: str, edit: Edit) -> bool:
+def _stands(git: Git, proposed: str, head: str, edit: FileChange) -> bool:
     """The branch proposes exactly this change already, and can still be merged."""
     return (
         not contains(git, head, proposed)
-        and _touched(git, proposed) == [edit.path]
+        and changed_paths(git, proposed) == [edit.path]
         and read_files(git, proposed).get(edit.path) == edit.after
         and read_files(git, f"{proposed}^").get(edit.path) == edit.before
     )
@@ -176,43 +141,8 @@ def _require_replaceable(git: Git, proposed: str, head: str, change: PinChange) 
         ours = edit_pin(before, change.model, version) == after
     except (PinrailError, EnvironmentInvalid, KeyError):
         ours = False
-    if not ours or _touched(git, proposed) != [path]:
+    if not ours or changed_paths(git, proposed) != [path]:
         raise Rejected(
             f"the branch {change.branch} at {git.remote.url} holds other changes ({proposed[:12]}): "
             "merge it, or delete it and try again"
         )
-
-
-def _touched(git: Git, commit: str) -> Sequence[str]:
-    """The paths that a commit changes; none for one without exactly one parent."""
-    output = git("diff-tree", "--no-commit-id", "--name-only", "-r", "-z", "--no-renames", commit)
-    return output.decode(errors="replace").split("\0")[:-1]
-
-
-def _commit(git: Git, head: str, edit: Edit, signed: tuple[str, Author]) -> str:
-    """Make the commit from plumbing alone, with an index of its own."""
-    title, author = signed
-    who = {
-        "GIT_INDEX_FILE": str(git.directory / "pinrail-index"),
-        **{f"GIT_{role}_NAME": author.name for role in ("AUTHOR", "COMMITTER")},
-        **{f"GIT_{role}_EMAIL": author.email for role in ("AUTHOR", "COMMITTER")},
-    }
-    mode = git("ls-tree", "--full-tree", head, "--", edit.path).split(maxsplit=1)[0].decode()
-    blob = git("hash-object", "-w", "--stdin", stdin=edit.after).decode().strip()
-    git("read-tree", head, extra=who)
-    git("update-index", "--cacheinfo", f"{mode},{blob},{edit.path}", extra=who)
-    tree = git("write-tree", extra=who).decode().strip()
-    return git("commit-tree", tree, "-p", head, stdin=f"{title}\n".encode(), extra=who).decode().strip()
-
-
-def _push(git: Git, commit: str, branch: str, expected: str | None) -> None:
-    """Push, unless the branch has moved since we looked."""
-    ref = f"refs/heads/{branch}"
-    lease = f"--force-with-lease={ref}:{expected or ''}"
-    try:
-        git("push", "--quiet", lease, "--", git.remote.url, f"{commit}:{ref}", seconds=NETWORK_SECONDS)
-    except GitFailed as error:
-        raise Rejected(
-            f"{git.remote.url} did not take the branch {branch}: {error}. Over https, GITHUB_TOKEN must be allowed "
-            "to write contents; if somebody pushed the same branch meanwhile, try again"
-        ) from error

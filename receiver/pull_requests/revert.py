@@ -15,7 +15,7 @@ from receiver.core.pins import Desired
 from receiver.core.state import Slot
 from receiver.ports import Registry
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.promotion import Outdated, PinChange, promote
+from receiver.pull_requests.promotion import Outdated, PinChange, push_promotion_branch
 from receiver.pull_requests.promotion_body import rollback_body
 from receiver.pull_requests.proposal import Forge, propose
 
@@ -72,7 +72,7 @@ class Reverter:
         revert = RevertNeeded(**{key: value for key, value in message.items() if key != "kind"})
         change = PinChange(revert.model, revert.back_to, revert.environment, back=True, instead_of=revert.failed)
         try:
-            promotion = promote(self._forge.remote, self._forge.base, change)
+            promotion = push_promotion_branch(self._forge.remote, self._forge.base, change)
         except Outdated as error:
             log.info("nothing to take back: %s", error)
             return

@@ -13,7 +13,7 @@ from receiver.planning.observe import read_desired
 from receiver.ports import Snapshot
 from receiver.pull_requests.advance import check
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.promotion import PinChange, promote
+from receiver.pull_requests.promotion import PinChange, push_promotion_branch
 from receiver.pull_requests.promotion_body import rollback_body
 from receiver.pull_requests.proposal import Forge, Proposed, propose
 from receiver.services import Services
@@ -110,7 +110,7 @@ def propose_rollback(services: Services, forge: Forge, plan: RollbackPlan, reaso
         )
     change = PinChange(plan.slot.model, plan.target, plan.slot.environment, back=True)
     notes = check(services, plan.snapshot, change)
-    promotion = promote(forge.remote, forge.base, change)
+    promotion = push_promotion_branch(forge.remote, forge.base, change)
     if forge.pulls is None:
         return Proposed(promotion, None, notes)
     case = forge.redact.within(compare(services.registry, plan.slot, promotion.was, plan.target, notes))

@@ -22,7 +22,7 @@ from receiver.adapters.mlflow.local_server import running_mlflow
 from receiver.cli.demo.environment import SOAK, DemoEnvironment, clear, deployments, end_servers, receiver, wait_for
 from receiver.cli.demo.ports import choose
 from receiver.core.errors import Rejected
-from receiver.pull_requests.promotion import PinChange, promote
+from receiver.pull_requests.promotion import PinChange, push_promotion_branch
 
 MODEL = "churn-model"
 CUSTOMER = {
@@ -150,7 +150,7 @@ def _train(stage: DemoEnvironment, narrator: Narrator, regularisation: float) ->
 
 def _merge(stage: DemoEnvironment, narrator: Narrator, environment: str, version: int) -> None:
     github = stage.github()
-    made = promote(parse_remote(github.url), "main", PinChange(MODEL, version, environment))
+    made = push_promotion_branch(parse_remote(github.url), "main", PinChange(MODEL, version, environment))
     commit = github.merge(made.branch)
     narrator.say(f"[bold]merged[/] {made.branch} as {commit[:7]}; GitHub's signed push is on its way")
 

@@ -8,7 +8,7 @@ import pytest
 
 from receiver.adapters.git.command import parse_remote
 from receiver.core.pins import read_pins
-from receiver.pull_requests.promotion import Author, PinChange, promote
+from receiver.pull_requests.promotion import Author, PinChange, push_promotion_branch
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
 from tests.support.github_server import Fault
@@ -36,7 +36,9 @@ def review(tmp_path: Path) -> Iterator[Review]:
 
 def propose(review: Review, change: PinChange) -> int:
     """A promotion as `pinrail promote` makes it."""
-    promotion = promote(parse_remote(review.origin.url), "main", change, Author("Ada", "ada@example.invalid"))
+    promotion = push_promotion_branch(
+        parse_remote(review.origin.url), "main", change, Author("Ada", "ada@example.invalid")
+    )
     number = review.hosted.open_pull(promotion.branch, title="whatever somebody calls it")
     review.hosted.files[number] = [{"filename": f"environments/{change.environment}.yaml"}]
     git(review.origin.path, "update-ref", f"refs/pull/{number}/head", promotion.commit)

@@ -14,7 +14,7 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
 from receiver.core.state import Slot
 from receiver.pull_requests.candidates import MOST, Candidates, rank
-from receiver.pull_requests.promotion import PinChange, promote
+from receiver.pull_requests.promotion import PinChange, push_promotion_branch
 from receiver.pull_requests.proposal import Forge, propose
 from tests.support.flow import MODEL, Flow
 from tests.support.github_server import Fault
@@ -221,7 +221,9 @@ def test_a_persons_own_promotion_of_the_same_pin_goes_first(scenario: PromotionS
 def test_a_proposal_that_gave_way_to_a_persons_comes_again_after_it(scenario: PromotionScenario) -> None:
     lesser, best = scenario.register(0.82), scenario.register(0.9)
     scenario.run_candidates()
-    promotion = promote(parse_remote(scenario.review.origin.url), "main", PinChange(MODEL, lesser, "staging"))
+    promotion = push_promotion_branch(
+        parse_remote(scenario.review.origin.url), "main", PinChange(MODEL, lesser, "staging")
+    )
     propose(scenario.review.github.pulls, promotion, "main", "I know why.")
     assert scenario.titles() == [promotion.title]
     scenario.review.merge(scenario.flow.files(lesser, 1))

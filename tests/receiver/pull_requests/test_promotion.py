@@ -13,7 +13,7 @@ from receiver.pull_requests.promotion import (
     Promotion,
     compare_link,
     local_author,
-    promote,
+    push_promotion_branch,
 )
 from tests.support.git_repos import FILES, PRODUCTION, Origin, git, pinned
 
@@ -36,7 +36,7 @@ def remote(origin: Origin) -> Remote:
 
 
 def proposed(remote: Remote, change: PinChange = SIX) -> Promotion:
-    return promote(remote, "main", change, ADA)
+    return push_promotion_branch(remote, "main", change, ADA)
 
 
 def test_a_promotion_is_one_commit_that_changes_one_line(origin: Origin, remote: Remote) -> None:
@@ -223,8 +223,8 @@ def test_the_history_of_the_promoted_branch_is_whole(origin: Origin, remote: Rem
 
 def test_a_rolling_promotion_keeps_its_branch_from_version_to_version(origin: Origin) -> None:
     five, six = (PinChange("churn-model", version, "production", rolling=True) for version in (5, 6))
-    first = promote(parse_remote(origin.url), "main", five, ADA)
-    second = promote(parse_remote(origin.url), "main", six, ADA)
+    first = push_promotion_branch(parse_remote(origin.url), "main", five, ADA)
+    second = push_promotion_branch(parse_remote(origin.url), "main", six, ADA)
     assert first.branch == second.branch == "promote/churn-model-candidate-to-production"
     assert origin.text(second.branch, PATH).count("version: 6") == 1
     assert git(origin.path, "rev-list", "--count", f"main..{second.branch}") == "1"
@@ -234,7 +234,9 @@ def test_a_rolling_promotion_leaves_somebodys_own_commits_alone(origin: Origin) 
     origin.branch = "promote/churn-model-candidate-to-production"
     origin.commit({PATH: pinned(PRODUCTION, 5), "README.md": "mine"})
     with pytest.raises(Rejected, match="holds other changes"):
-        promote(parse_remote(origin.url), "main", PinChange("churn-model", 6, "production", rolling=True), ADA)
+        push_promotion_branch(
+            parse_remote(origin.url), "main", PinChange("churn-model", 6, "production", rolling=True), ADA
+        )
 
 
 def test_a_promotion_of_one_version_takes_the_place_of_a_rolling_one_and_the_other_way_round() -> None:

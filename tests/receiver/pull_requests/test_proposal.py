@@ -6,7 +6,7 @@ from receiver.adapters.git.command import parse_remote
 from receiver.adapters.github.client import GitHubClient
 from receiver.adapters.github.pulls import Pulls
 from receiver.core.pins import read_pins
-from receiver.pull_requests.promotion import Author, PinChange, Promotion, promote
+from receiver.pull_requests.promotion import Author, PinChange, Promotion, push_promotion_branch
 from receiver.pull_requests.proposal import propose
 from tests.support.git_repos import FILES, Origin
 from tests.support.github_server import TOKEN, FakeGitHub, serving
@@ -29,7 +29,7 @@ def pulls(github: FakeGitHub) -> Iterator[Pulls]:
 
 
 def pushed(origin: Origin, change: PinChange) -> Promotion:
-    return promote(parse_remote(origin.url), "main", change, Author("Ada", "ada@example.invalid"))
+    return push_promotion_branch(parse_remote(origin.url), "main", change, Author("Ada", "ada@example.invalid"))
 
 
 def test_a_promotion_becomes_one_pull_request_however_often_it_is_asked_for(

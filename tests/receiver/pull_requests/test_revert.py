@@ -11,7 +11,7 @@ from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.github.statuses import Statuses
 from receiver.core.redact import Redactor
 from receiver.ports import Snapshot
-from receiver.pull_requests.promotion import PinChange, promote
+from receiver.pull_requests.promotion import PinChange, push_promotion_branch
 from receiver.pull_requests.proposal import propose
 from receiver.pull_requests.reviewer import GitHub, Reviewer
 from tests.support.flow import MODEL
@@ -142,7 +142,9 @@ def test_a_persons_own_rollback_is_not_superseded_by_the_receivers(scenario: Rev
     scenario.pin(3, 1)
     scenario.run_plans()
     change = PinChange(MODEL, 1, "staging", back=True)
-    own = propose(scenario.forge.pulls, promote(scenario.forge.remote, "main", change), "main", "I want v1 back.")
+    own = propose(
+        scenario.forge.pulls, push_promotion_branch(scenario.forge.remote, "main", change), "main", "I want v1 back."
+    )
     scenario.flow.prober.failing_smoke.add(3)
     scenario.run()
     scenario.deliver()
