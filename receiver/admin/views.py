@@ -127,7 +127,7 @@ def _deployment(deployment: Deployment, steps: Sequence[Step], redact: Redactor)
         outcome=deployment.state,
         reason=redact.lines(deployment.reason),
         override=None if draft.override is None else redact.line(draft.override),
-        cause=draft.cause,
+        cause=str(draft.cause),
         commit=draft.revision,
         digest=draft.digest,
         started=iso(deployment.started_at),

@@ -4,11 +4,39 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from receiver.core.plan import Action
 from receiver.core.state import Slot
 
-DRIFT = "drift"  # the cause of a deployment that restores what was verified before
+
+class Trigger(StrEnum):
+    """Why a deployment was made."""
+
+    REQUEST = "request"  # somebody or something asked for a reconciliation
+    DRIFT = "drift"  # what was verified before is restored
+    POLICY = "policy"  # nothing was deployed: policy holds the pin
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A trigger and, of a request, who asked: ``push,timer (history rewritten)``."""
+
+    trigger: Trigger
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return self.detail or self.trigger
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The cause that is written as ``text``."""
+        if text in (Trigger.DRIFT, Trigger.POLICY):
+            return cls(Trigger(text))
+        return cls(Trigger.REQUEST, text)
+
+
+DRIFT = Cause(Trigger.DRIFT)
 
 
 class Outcome(StrEnum):
@@ -37,7 +65,7 @@ class Draft:
     to_version: int | None
     digest: str | None
     revision: str  # commit
-    cause: str
+    cause: Cause
     override: str | None = None  # the reason beside the pin, where gate and soak were waived
     plan: Sequence[Action] = ()
 

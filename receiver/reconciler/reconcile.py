@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from receiver.core.deployment import DRIFT, Deployment, Draft, Outcome
+from receiver.core.deployment import DRIFT, Cause, Deployment, Draft, Outcome, Trigger
 from receiver.core.errors import ArtifactsChanged, InvalidPins, PinrailError, Retryable
 from receiver.core.messages import Message, RevertNeeded
 from receiver.core.plan import Purpose
@@ -59,7 +59,7 @@ def reconcile(services: Services, cause: str) -> Report:
         raise
     services.journal.remember_pins(report.seen.snapshot)
     snapshot = report.seen.snapshot
-    cause = f"{cause} (history rewritten)" if snapshot.rewritten else cause
+    requested = Cause(Trigger.REQUEST, f"{cause} (history rewritten)" if snapshot.rewritten else cause)
     for slot in report.seen.slots():
         assessment = fetch_and_assess(services, report.seen, slot)
         report.assessments.append(assessment)
@@ -75,7 +75,9 @@ def reconcile(services: Services, cause: str) -> Report:
         if assessment.drift and not services.heal:
             report.drift += [f"{slot}: {action}" for action in assessment.actions]
             continue
-        deployment, outcome, reason = deploy(services, report.seen, assessment, DRIFT if assessment.drift else cause)
+        deployment, outcome, reason = deploy(
+            services, report.seen, assessment, DRIFT if assessment.drift else requested
+        )
         report.outcomes[deployment] = outcome
         if outcome is Outcome.INTERRUPTED:
             report.deferred.append(reason)
@@ -103,11 +105,11 @@ def _keep_running(services: Services, cause: str) -> None:
         assessment = assess(services, seen, slot)
         known = assessment.goal is not None and assessment.goal.verified
         if assessment.actions and known and (services.heal or not assessment.drift):
-            deploy(services, seen, assessment, DRIFT if assessment.drift else cause)
+            deploy(services, seen, assessment, DRIFT if assessment.drift else Cause(Trigger.REQUEST, cause))
             seen = refresh(services, seen)
 
 
-def deploy(services: Services, seen: Observation, assessment: Assessment, cause: str) -> tuple[int, Outcome, str]:
+def deploy(services: Services, seen: Observation, assessment: Assessment, cause: Cause) -> tuple[int, Outcome, str]:
     """Carry one finding's plan out. Whatever happens, the deployment ends recorded, and somebody is told."""
     draft = _draft(seen, assessment, cause)
     before = _last_attempt(services, assessment)
@@ -229,7 +231,7 @@ def _note_hold(services: Services, assessment: Assessment, report: Report) -> No
     if hold is None or hold.state not in (HoldState.REFUSED, HoldState.WAITING):
         return
     report.next_check_at = min(report.next_check_at, hold.until or math.inf)
-    draft = _draft(report.seen, assessment, "policy", to_version=assessment.pinned)
+    draft = _draft(report.seen, assessment, Cause(Trigger.POLICY), to_version=assessment.pinned)
     now = time.time()
     entry = Deployment(UNNUMBERED, draft, hold.state.outcome, hold.reason, now, now)
     recorded = services.journal.hold(draft, hold, outcome_messages(services, entry, None))
@@ -237,7 +239,7 @@ def _note_hold(services: Services, assessment: Assessment, report: Report) -> No
         report.outcomes[recorded] = hold.state.outcome
 
 
-def _draft(seen: Observation, assessment: Assessment, cause: str, to_version: int | None = None) -> Draft:
+def _draft(seen: Observation, assessment: Assessment, cause: Cause, to_version: int | None = None) -> Draft:
     spec = assessment.goal.spec if assessment.goal else None
     verified = assessment.verified
     return Draft(

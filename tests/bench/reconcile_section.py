@@ -11,7 +11,7 @@ from statistics import median
 
 from receiver.adapters.mlflow.local_server import running_mlflow
 from receiver.adapters.mlflow.registry import MlflowRegistry
-from receiver.core.deployment import Draft, Outcome
+from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.reconciler.reconcile import reconcile
 from receiver.services import Services
@@ -96,7 +96,7 @@ def _settle(flow: Flow, models: list[str]) -> None:
                 to_version=1,
                 digest=digest,
                 revision=commit,
-                cause="push",
+                cause=Cause.read("push"),
                 override=None,
                 plan=(),
             )

@@ -11,7 +11,7 @@ from ml.train import TrainResult
 from receiver.__main__ import main
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
-from receiver.core.deployment import Draft, Outcome
+from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.state import Slot
 from tests.support.git_repos import Origin
 from tests.support.github_server import TOKEN, FakeGitHub, serving
@@ -103,7 +103,7 @@ def test_a_rollback_becomes_a_pull_request_back_to_what_was_verified(
 ) -> None:
     journal = SqliteJournal(Database(tmp_path / "state" / "pinrail.db"))
     for version, digest in ((1, trained.digest), (99, "sha256:gone")):
-        draft = Draft(Slot("staging", "shared-churn"), None, version, digest, "c" * 40, "push")
+        draft = Draft(Slot("staging", "shared-churn"), None, version, digest, "c" * 40, Cause.read("push"))
         journal.close(journal.open(draft), Outcome.LIVE)
     assert pinrail(monkeypatch, "rollback", "staging", "shared-churn", "--reason", "wrong answers") == 0
     assert "Roll shared-churn back to v1 in staging (was v99)" in capsys.readouterr().out

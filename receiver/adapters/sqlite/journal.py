@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.outbox import store
 from receiver.core.commit_status import PublishedStatus
-from receiver.core.deployment import DRIFT, Deployment, Draft, Outcome, Step, Verified
+from receiver.core.deployment import DRIFT, Cause, Deployment, Draft, Outcome, Step, Verified
 from receiver.core.messages import Message
 from receiver.core.plan import Action, ActionKind
 from receiver.core.policy import Hold
@@ -64,7 +64,7 @@ class SqliteJournal:
         last = self._query(
             "SELECT * FROM deployments WHERE environment = ? AND model = ? AND cause != ? AND repeat_of IS NULL"
             " ORDER BY id DESC LIMIT 1",
-            (draft.slot.environment, draft.slot.model, DRIFT),
+            (draft.slot.environment, draft.slot.model, str(DRIFT)),
         )
         if last and (last[0].state, last[0].draft.to_version, last[0].draft.revision, last[0].reason) == (
             hold.state.outcome,
@@ -233,7 +233,7 @@ class SqliteJournal:
                     draft.to_version,
                     draft.digest,
                     draft.revision,
-                    draft.cause,
+                    str(draft.cause),
                     draft.override,
                     json.dumps([asdict(a) for a in draft.plan]),
                     state,
@@ -260,7 +260,7 @@ def _deployment(row: sqlite3.Row) -> Deployment:
         row["to_version"],
         row["digest"],
         row["revision"],
-        row["cause"],
+        Cause.read(row["cause"]),
         row["override"],
         tuple(_action(a) for a in json.loads(row["plan"])),
     )

@@ -21,7 +21,7 @@ from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.adapters.sqlite.queue import Queue
 from receiver.admin.app import admin_config
 from receiver.core.delivery import Classification, Delivery, DeliveryKind
-from receiver.core.deployment import Draft, Outcome
+from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.messages import Announcement
 from receiver.core.plan import Action, ActionKind
@@ -70,7 +70,7 @@ class Admin:
     def deploy(self, outcome: Outcome | None, reason: str = "", *, results: tuple[str | None, ...] = ()) -> int:
         journal = SqliteJournal(self.database)
         actions = [Action(ActionKind.SWITCH, f"v{place}", "v5", "v6") for place, _ in enumerate(results)]
-        number = journal.open(Draft(SLOT, 5, 6, "sha256:" + "ab" * 32, COMMIT, "push", None, actions))
+        number = journal.open(Draft(SLOT, 5, 6, "sha256:" + "ab" * 32, COMMIT, Cause.read("push"), None, actions))
         for place, (action, result) in enumerate(zip(actions, results, strict=True)):
             journal.intend(number, place, action)
             if result is not None:

@@ -9,7 +9,7 @@ from receiver.__main__ import main
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.state_lock import exclusive
-from receiver.core.deployment import Draft, Outcome
+from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.quarantine import Quarantine
 from receiver.core.state import Slot
 
@@ -25,7 +25,7 @@ def state(tmp_path: Path) -> Path:
 def journal(state: Path) -> SqliteJournal:
     """A record of one deployment that went live."""
     journal = SqliteJournal(Database(state / "pinrail.db"))
-    number = journal.open(Draft(SLOT, None, 1, "sha256:" + "ab" * 32, "1f" * 20, "push", None, []))
+    number = journal.open(Draft(SLOT, None, 1, "sha256:" + "ab" * 32, "1f" * 20, Cause.read("push"), None, []))
     journal.close(number, Outcome.LIVE)
     return journal
 

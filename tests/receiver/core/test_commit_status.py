@@ -2,16 +2,22 @@
 
 import pytest
 
-from receiver.core.commit_status import DRIFT, PinStatus, aggregate, pin_statuses, superseded
-from receiver.core.deployment import Deployment, Draft, Outcome
+from receiver.core.commit_status import PinStatus, aggregate, pin_statuses, superseded
+from receiver.core.deployment import DRIFT, Cause, Deployment, Draft, Outcome
 from receiver.core.state import Slot
 
 CHURN, FRAUD = Slot("production", "churn"), Slot("production", "fraud")
 NOW = "c" * 40
 
+PUSH = Cause.read("push")
+
 
 def deployment(
-    outcome: Outcome, version: int | None = 6, slot: Slot = CHURN, cause: str = "push", revision: str = NOW
+    outcome: Outcome,
+    version: int | None = 6,
+    slot: Slot = CHURN,
+    cause: Cause = PUSH,
+    revision: str = NOW,
 ) -> Deployment:
     return Deployment(1, Draft(slot, 4, version, None, revision, cause), outcome, "because\nof this", 0.0, 1.0)
 
@@ -82,3 +88,9 @@ def test_unfinished_attempts_at_earlier_commits_are_found_once_each_up_to_one_th
         deployment(Outcome.RUNNING, 6),
     ]
     assert [d.draft.revision for d in superseded(history, NOW)] == ["e", "d"]
+
+
+@pytest.mark.parametrize("text", ["drift", "policy", "push", "push,timer (history rewritten)"])
+def test_a_cause_is_read_as_it_was_written(text: str) -> None:
+    assert str(Cause.read(text)) == text
+    assert (Cause.read(text) == DRIFT) is (text == "drift")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
-from receiver.core.deployment import Deployment, Draft, Outcome
+from receiver.core.deployment import Cause, Deployment, Draft, Outcome
 from receiver.core.policy import HoldState, PromotionRequest, decide, duration
 from receiver.core.state import Slot
 
@@ -15,7 +15,9 @@ STAGING, PRODUCTION = Slot("staging", "churn-model"), Slot("production", "churn-
 
 
 def live(slot: Slot, version: int, at: float, digest: str = "sha256:six") -> Deployment:
-    return Deployment(1, Draft(slot, None, version, digest, "c0ffee", "push"), Outcome.LIVE, "", at - 1, at)
+    return Deployment(
+        1, Draft(slot, None, version, digest, "c0ffee", Cause.read("push")), Outcome.LIVE, "", at - 1, at
+    )
 
 
 def accuracy(outcome: CheckOutcome = CheckOutcome.PASS) -> Verdict:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from receiver.adapters.prober import is_healthy
-from receiver.core.deployment import Draft
+from receiver.core.deployment import Cause, Draft
 from receiver.core.errors import Rejected
 from receiver.core.plan import ActionKind, Goal, Purpose, World, plan
 from receiver.core.state import Role, Server, ServerSpec, Slot
@@ -45,7 +45,7 @@ def test_a_candidate_that_loads_while_its_receiver_dies_gets_its_time_from_the_n
     goal = Goal(SLOT, replace(spec, revision="d" * 40), Purpose.PROMOTE)
     actions = plan(goal, World(target.observe(), None, ()))
     assert [action.kind for action in actions] == [ActionKind.PROVE, ActionKind.SWITCH, ActionKind.WATCH]
-    deployment = flow.journal.open(Draft(SLOT, None, spec.version, spec.digest, "d" * 40, "startup"))
+    deployment = flow.journal.open(Draft(SLOT, None, spec.version, spec.digest, "d" * 40, Cause.read("startup")))
     Run(replace(flow.services, target=target, prober=HealthProber()), deployment).apply(goal, actions)
 
     assert asked_version(spec.port) == LOADS_SLOWLY

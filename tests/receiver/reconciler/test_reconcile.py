@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.core.deployment import Outcome
+from receiver.core.deployment import DRIFT, Outcome
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.plan import Action, ActionKind
 from receiver.core.quarantine import Quarantine
@@ -286,7 +286,7 @@ def test_an_alias_moved_by_hand_is_healed_and_named(settled: Flow) -> None:
     settled.run("timer")
     assert settled.aliases()["production"] == 1
     healed = settled.journal.history(PRODUCTION)[-1]
-    assert healed.draft.cause == "drift"
+    assert healed.draft.cause == DRIFT
     assert [str(action) for action in healed.draft.plan] == ["alias production: v3 -> v1"]
 
 

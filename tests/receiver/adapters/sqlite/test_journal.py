@@ -4,7 +4,7 @@ from pathlib import Path
 
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
-from receiver.core.deployment import Draft, Outcome
+from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.plan import Action, ActionKind
 from receiver.core.policy import Hold, HoldState
 from receiver.core.quarantine import Quarantine
@@ -18,7 +18,7 @@ LOG_TAIL = "it ended.\n  the password is hunter2hunter2\x1b[31m"
 def test_a_secret_in_a_servers_last_words_is_in_no_row(tmp_path: Path) -> None:
     database = Database(tmp_path / "pinrail.db")
     journal = SqliteJournal(database, Redactor(["hunter2hunter2"]))
-    draft = Draft(SLOT, 1, 2, None, "c" * 40, "push")
+    draft = Draft(SLOT, 1, 2, None, "c" * 40, Cause.read("push"))
     number = journal.open(draft)
     journal.intend(number, 1, Action(ActionKind.START, "v2", None, "candidate"))
     journal.result(number, 1, LOG_TAIL)
