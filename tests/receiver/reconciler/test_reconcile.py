@@ -572,3 +572,34 @@ def test_a_restoration_that_fails_again_and_again_is_listed_once_and_every_attem
     settled.target.broken = frozenset()
     settled.run("timer")
     assert [d.state for d in settled.journal.history(STAGING)][-2:] == [Outcome.NEEDS_HUMAN, Outcome.LIVE]
+
+
+def test_of_two_models_in_one_environment_one_fails_and_the_other_goes_live(settled: Flow) -> None:
+    """Each has its own outcome; the commit's status names what failed."""
+    other = Slot("staging", "second-model")
+    for number in (1, 2, 3):
+        assert settled.registry.register(other.model, {"MLmodel": f"second v{number}"}) == number
+
+    def pin(churn: int, second: int) -> str:
+        text = (
+            "environment: staging\nregistry: {stage: Staging, alias: staging}\ngate: {}\nmodels:\n"
+            f"  {MODEL}: {{version: {churn}, port: 8000}}\n  {other.model}: {{version: {second}, port: 8010}}\n"
+        )
+        return settled.source.commit({**settled.files(1, 1), "environments/staging.yaml": text.encode()})
+
+    pin(1, 1)
+    settled.run()
+    assert settled.target.public_version(8010) == 1
+    settled.prober.failing_smoke.add(2)
+    commit = pin(2, 3)
+    settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
+    assert outcomes(settled, other)[-1] is Outcome.LIVE
+    assert (settled.target.public_version(8000), settled.target.public_version(8010)) == (1, 3)
+    assert settled.registry.observe([other.model])[other.model].aliases == {"staging": 3}
+    assert settled.aliases()["staging"] == 1
+    rows = settled.database.connection().execute("SELECT body FROM outbox WHERE channel = 'github' ORDER BY id")
+    messages = [json.loads(row["body"]) for row in rows]
+    status = [m for m in messages if m["kind"] == "status" and m["commit"] == commit][-1]
+    assert (status["state"], "churn-model v2 was rolled back" in status["description"]) == ("failure", True)
+    assert "second-model v3 is live" in status["description"]

@@ -12,11 +12,11 @@ from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.messages import Message
-from receiver.core.state import Server
+from receiver.core.state import Server, Slot
 from receiver.planning.status import StatusBoard
 from receiver.ports import Snapshot
 from receiver.reconciler.worker import Worker
-from tests.support.flow import Flow
+from tests.support.flow import MODEL, Flow
 from tests.support.waiting import eventually
 
 
@@ -111,3 +111,21 @@ def test_a_branch_that_is_gone_is_told_once_and_not_as_pins_that_are_wrong(
     assert titles[-1] == "Nothing new can be deployed"
     assert titles.count(titles[-1]) == 1
     assert thread.is_alive()
+
+
+def test_a_soak_that_ends_brings_the_next_look_forward_of_a_poll_that_is_a_minute_away(tmp_path: Path) -> None:
+    flow = Flow(tmp_path, soak="1s")
+    flow.register(1)
+    flow.pin(staging=1, production=1)
+    worker = Worker(flow.services, Queue(flow.database), StatusBoard(flow.services), poll_seconds=60)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        eventually(lambda: [d.state for d in flow.journal.history(Slot("production", MODEL))] == [Outcome.WAITING])
+        eventually(lambda: flow.serving()["production"] == 1)
+    finally:
+        worker.stop()
+        thread.join()
+    staging, production = (flow.journal.history(Slot(name, MODEL))[-1] for name in ("staging", "production"))
+    assert staging.ended_at is not None
+    assert 1.0 <= production.started_at - staging.ended_at < 10.0
