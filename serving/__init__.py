@@ -1,4 +1,6 @@
-"""A model server for one exact version: load by digest, answer /health and /predict, hand over, drain.
+"""The model server: one process that serves one exact version of a model over HTTP.
 
-Knows nothing of git, pins, gates or training, and imports neither ``ml`` nor ``receiver``.
+Here: loading a version by its digest, the prediction protocols, metrics, and the handover of the public port to the
+next server. Never here: git, pins, gates and training. Nothing here imports ``ml`` or ``receiver``; the serving image
+holds this package alone.
 """

@@ -1,4 +1,4 @@
-"""The model server as an ASGI application: scoring goes straight to its endpoints, FastAPI answers all else."""
+"""The model server as an ASGI application. Scoring requests bypass FastAPI, which answers everything else."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,18 +29,18 @@ from serving.protocols.predict import PredictDialect
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What this server was started as; /health repeats it."""
+    """What this server serves, as it was started; /health shows it."""
 
     model: str
     version: int
     digest: str  # "sha256:<hex>"
     environment: str
     stage: str | None
-    revision: str | None  # the commit that asked for it
+    revision: str | None  # the commit that pins it
 
 
 class Health(BaseModel):
-    """A server that can answer."""
+    """The response of /health while the server can answer predictions."""
 
     status: str
     stage: str | None
@@ -57,8 +57,8 @@ class ModelServer:
     """An ASGI application for one loaded model."""
 
     def __init__(self, identity: Identity, predictor: Predictor) -> None:
-        carried = {"environment": identity.environment, "model": identity.model, "version": str(identity.version)}
-        self.metrics = Metrics(carried)
+        labels = {"environment": identity.environment, "model": identity.model, "version": str(identity.version)}
+        self.metrics = Metrics(labels)
         self.batcher = Batcher(predictor, metrics=self.metrics)
         self._bodies = BodyReader(LIMITS)
         name, number = identity.model, identity.version
@@ -70,21 +70,21 @@ class ModelServer:
             f"/v2/models/{name}/infer": infer,
             f"/v2/models/{name}/versions/{number}/infer": infer,
         }
-        self._rest = _rest(identity, predictor, self.batcher)
+        self._others = _other_paths(identity, predictor, self.batcher)
         for path, endpoint in self._scoring.items():
-            # Also there, so that one router knows which methods and paths exist.
-            self._rest.router.routes.append(Route(path, endpoint, methods=["POST"]))
-        self._rest.include_router(open_inference_routes.routes(predictor, self.batcher, name, number))
+            # Here as well, so that FastAPI knows all paths and methods when it answers 404 and 405.
+            self._others.router.routes.append(Route(path, endpoint, methods=["POST"]))
+        self._others.include_router(open_inference_routes.routes(predictor, self.batcher, name, number))
 
     def _endpoint(self, name: str, dialect: Dialect) -> Endpoint:
         return Endpoint(name, dialect, self._bodies, self.batcher, self.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; one for a score saves the way through middleware and routing."""
+        """Answer a request. A scoring request skips middleware and routing."""
         if scope["type"] == "http" and scope["method"] == "POST" and (app := self._scoring.get(scope["path"])):
             await app(scope, receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._others(scope, receive, send)
 
 
 def build_app(identity: Identity, predictor: Predictor) -> ModelServer:
@@ -92,22 +92,22 @@ def build_app(identity: Identity, predictor: Predictor) -> ModelServer:
     return ModelServer(identity, predictor)
 
 
-def _rest(identity: Identity, predictor: Predictor, batcher: Batcher) -> FastAPI:
+def _other_paths(identity: Identity, predictor: Predictor, batcher: Batcher) -> FastAPI:
     app = FastAPI(
         title=identity.model,
         version=str(identity.version),
         summary=f"Version {identity.version} of {identity.model} in {identity.environment}",
-        docs_url=None,  # its page loads scripts from elsewhere
+        docs_url=None,  # its page loads scripts from another host
         redoc_url=None,
         redirect_slashes=False,
     )
     health = Health(status="ok", run_id=predictor.model.run_id, runtime=predictor.runtime.name, **asdict(identity))
 
-    @app.get("/health", responses={503: {"description": "It can't answer", "model": dict[str, str]}})
+    @app.get("/health", responses={503: {"description": "The model does not answer", "model": dict[str, str]}})
     async def get_health() -> Health:
-        """What is served here, if it can answer."""
-        if batcher.stuck:
-            raise HTTPException(503, "the model has not come back from a request for too long")
+        """What is served here; 503 while the model does not answer."""
+        if batcher.unresponsive:
+            raise HTTPException(503, "the model has been busy with one request for too long")
         return health
 
     example = model_dir.input_example(predictor.model.path)

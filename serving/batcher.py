@@ -1,10 +1,9 @@
-"""Requests that arrive together are answered together.
+"""Adaptive batching: requests that arrive together are answered by one call to the model.
 
-Nobody waits for company: the model is asked as soon as a turn of the event loop brought nobody new, or enough have
-come. A turn takes microseconds, and while each brings more there is something better to do, which is to read them.
-While a slow model is busy in its thread requests pile up, and then leave together. Long requests are cut into pieces,
-one piece a turn beside everything short, so that a row never waits for a thousand. What can't be answered in time is
-refused at once.
+No request waits on purpose. The model is called as soon as one turn of the event loop brought no new request, or
+enough rows have come; a turn takes microseconds. While a slow model runs in its thread, requests queue up, and then
+go together. Long requests are cut into pieces, one piece per turn beside the short requests, so that a single row
+never waits for a thousand. A request that cannot be answered in time is refused at once.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from serving.model.predictions import Predictions
 from serving.model.predictor import Params, Predictor
 from serving.model.schema import MAX_ROWS, Row
 
-# Slower than this for one row, and the model runs in a thread, so that the server stays able to say that it lives.
+# A model that is slower than this for one row runs in a thread, so that /health answers meanwhile.
 INLINE_SECONDS = 0.003
 
 
@@ -35,7 +34,9 @@ class BatchLimits:
     waiting_rows: int = 4 * MAX_ROWS
     waiting_requests: int = 1000
     seconds: float = 10.0  # from a request's arrival to its answer
-    give_up_seconds: float = 45.0  # that the model may be busy with one piece: a thread can't be ended, a process can
+    give_up_seconds: float = (
+        45.0  # for one call in the thread; then the process exits, because a thread can't be ended
+    )
     piece_rows: int = 512  # of a long request, per turn
     turn_rows: int = 256  # of all short requests, per turn
 
@@ -60,7 +61,7 @@ _Piece = tuple[_Request, Sequence[Row]]
 
 
 class Batcher:
-    """The one queue in front of a predictor. It belongs to one event loop."""
+    """The queue in front of a predictor. It belongs to one event loop."""
 
     def __init__(
         self, predictor: Predictor, limits: BatchLimits | None = None, metrics: Metrics | None = None
@@ -70,28 +71,28 @@ class Batcher:
         self.waiting_rows = 0
         self.waiting_requests = 0
         self._predictor = predictor
-        self._together = predictor.runtime.rows_are_independent
+        self._batchable = predictor.runtime.rows_are_independent
         self._short: deque[_Request] = deque()
         self._long: deque[_Request] = deque()
         self._thread = None if predictor.seconds_per_row() < INLINE_SECONDS else ThreadPoolExecutor(1, "predict")
-        # The loop in which a turn is to come, or a thread is to come back; None when nobody waits. Asking asyncio for
-        # it is a system call in Python 3.11, so that is done once for all who wait together.
+        # The event loop while a turn is scheduled or the thread is busy, else None. Getting it from asyncio is a
+        # system call in Python 3.11, so that happens once per batch.
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._seen = 0  # short requests that had come when the last turn looked
+        self._seen = 0  # length of the short queue at the last turn
         self._busy_since: float | None = None
 
     @property
-    def stuck(self) -> bool:
-        """The model has been busy in its thread for so long that whoever waits for it has been refused."""
+    def unresponsive(self) -> bool:
+        """The model has been busy in its thread for so long that every request before it was refused."""
         return self._busy_since is not None and time.monotonic() - self._busy_since > 2 * self.limits.seconds
 
     async def predict(self, rows: Sequence[Row], params: Params = None) -> Predictions:
-        """Answer one request's rows; with params of its own, where the model has any.
+        """Answer one request's rows, with its params if the model takes any.
 
         Raises:
-            OverloadedError: too much is waiting already.
+            OverloadedError: the queue is full.
             DeadlineError: the answer was not ready in time.
-            PredictionError: the model fails, or has no finite answer.
+            PredictionError: the model fails, or its answer is not finite.
         """
         limits, count = self.limits, len(rows)
         if self.waiting_rows + count > limits.waiting_rows or self.waiting_requests >= limits.waiting_requests:
@@ -101,7 +102,7 @@ class Batcher:
             loop = self._loop = asyncio.get_running_loop()
             loop.call_soon(self._turn, loop)
         request = _Request(rows, params, loop.create_future(), loop.time() + limits.seconds)
-        (self._long if self._together and count > limits.piece_rows else self._short).append(request)
+        (self._long if self._batchable and count > limits.piece_rows else self._short).append(request)
         self.waiting_rows += count
         self.waiting_requests += 1
         try:
@@ -110,7 +111,7 @@ class Batcher:
             async with asyncio.timeout_at(request.deadline):
                 return await request.answer
         except TimeoutError:
-            raise _too_late(limits) from None
+            raise _deadline_error(limits) from None
         finally:
             self.waiting_rows -= count
             self.waiting_requests -= 1
@@ -125,50 +126,50 @@ class Batcher:
         if not pieces:
             self._loop = None
         elif self._thread is None:
-            self._give(pieces, self._ask(pieces))
+            self._deliver(pieces, self._predict_pieces(pieces))
             if self._short or self._long:
                 loop.call_soon(self._turn, loop)
             else:
                 self._loop = None
         else:
             self._busy_since = time.monotonic()
-            running = loop.run_in_executor(self._thread, self._ask_or_end, pieces)
-            running.add_done_callback(lambda done: self._back_from_thread(loop, pieces, done.result()))
+            running = loop.run_in_executor(self._thread, self._predict_or_exit, pieces)
+            running.add_done_callback(lambda done: self._thread_done(loop, pieces, done.result()))
 
-    def _back_from_thread(
+    def _thread_done(
         self, loop: asyncio.AbstractEventLoop, pieces: Sequence[_Piece], answers: Sequence[Predictions | Exception]
     ) -> None:
         self._busy_since = None
-        self._give(pieces, answers)
+        self._deliver(pieces, answers)
         self._turn(loop)
 
     def _next_pieces(self, now: float) -> list[_Piece]:
-        """Take what this turn answers: short requests up to a number of rows, and a piece of a long one."""
+        """Take what this turn answers: short requests up to ``turn_rows``, and a piece of a long one."""
         pieces: list[_Piece] = []
         rows = 0
         while self._short and rows < self.limits.turn_rows:
             request = self._short.popleft()
-            if self._still_wanted(request, now):
+            if self._is_waiting(request, now):
                 pieces.append((request, request.rows))
                 rows += len(request.rows)
-                if not self._together:
+                if not self._batchable:
                     return pieces
-        while self._long and not self._still_wanted(self._long[0], now):
+        while self._long and not self._is_waiting(self._long[0], now):
             self._long.popleft()
         if self._long:
             request = self._long[0]
             piece = request.rows[request.done : request.done + self.limits.piece_rows]
             request.done += len(piece)
             pieces.append((request, piece))
-            # The longest wait is shared: the next turn serves the next long request.
+            # To the end of the queue: long requests take turns.
             self._long.popleft()
             if request.done < len(request.rows):
                 self._long.append(request)
         return pieces
 
-    def _still_wanted(self, request: _Request, now: float) -> bool:
+    def _is_waiting(self, request: _Request, now: float) -> bool:
         if not request.answer.done() and request.deadline < now:
-            request.answer.set_exception(_too_late(self.limits))
+            request.answer.set_exception(_deadline_error(self.limits))
         return not request.answer.done()
 
     def _predict(self, rows: Sequence[Row], params: Params = None) -> Predictions:
@@ -176,35 +177,35 @@ class Batcher:
         self._metrics.batch(predictions)
         return predictions
 
-    def _ask(self, pieces: Sequence[_Piece]) -> list[Predictions | Exception]:
-        """Ask the model for all pieces at once; where it fails, for each alone, so that one spoils no other."""
+    def _predict_pieces(self, pieces: Sequence[_Piece]) -> list[Predictions | Exception]:
+        """Call the model once for all pieces; if that fails, once for each, so that a bad piece fails alone."""
         try:
             if len(pieces) == 1:
                 request, rows = pieces[0]
                 return [self._predict(rows, request.params)]
-            # Models with params are never asked together: their runtime says that rows depend on each other.
-            together = self._predict([row for _, rows in pieces for row in rows])
-        except Exception as error:  # noqa: BLE001 - it is raised where the request waits
-            return [error] if len(pieces) == 1 else [self._ask([piece])[0] for piece in pieces]
+            # Models with params are never batched: only pyfunc runs them, whose rows are not independent.
+            combined = self._predict([row for _, rows in pieces for row in rows])
+        except Exception as error:  # noqa: BLE001 - raised again where the request waits
+            return [error] if len(pieces) == 1 else [self._predict_pieces([piece])[0] for piece in pieces]
         answers: list[Predictions | Exception] = []
         start = 0
         for _, rows in pieces:
-            answers.append(together.part(start, start + len(rows)))
+            answers.append(combined.part(start, start + len(rows)))
             start += len(rows)
         return answers
 
-    def _ask_or_end(self, pieces: Sequence[_Piece]) -> list[Predictions | Exception]:
-        """Ask in the thread. Where the model never comes back, the process ends, so that it can be started anew."""
+    def _predict_or_exit(self, pieces: Sequence[_Piece]) -> list[Predictions | Exception]:
+        """Predict in the thread. If the model hangs, the process exits, and the target starts it again."""
         faulthandler.dump_traceback_later(self.limits.give_up_seconds, exit=True, file=sys.__stderr__ or sys.stderr)
         try:
-            return self._ask(pieces)
+            return self._predict_pieces(pieces)
         finally:
             faulthandler.cancel_dump_traceback_later()
 
-    def _give(self, pieces: Sequence[_Piece], answers: Sequence[Predictions | Exception]) -> None:
+    def _deliver(self, pieces: Sequence[_Piece], answers: Sequence[Predictions | Exception]) -> None:
         for (request, rows), answer in zip(pieces, answers, strict=True):
             if request.answer.done():
-                continue  # refused meanwhile: too late, or one of its other pieces failed
+                continue  # refused meanwhile: past its deadline, or another of its pieces failed
             if isinstance(answer, Exception):
                 request.answer.set_exception(answer)
             elif len(rows) == len(request.rows):
@@ -212,15 +213,15 @@ class Batcher:
             else:
                 request.parts.append(answer)
                 if sum(len(part) for part in request.parts) == len(request.rows):
-                    request.answer.set_result(_joined(request.parts))
+                    request.answer.set_result(_concatenated(request.parts))
 
 
-def _joined(parts: Sequence[Predictions]) -> Predictions:
+def _concatenated(parts: Sequence[Predictions]) -> Predictions:
     probabilities = [part.probabilities for part in parts if part.probabilities is not None]
     return Predictions(
         np.concatenate([part.labels for part in parts]), np.concatenate(probabilities) if probabilities else None
     )
 
 
-def _too_late(limits: BatchLimits) -> DeadlineError:
+def _deadline_error(limits: BatchLimits) -> DeadlineError:
     return DeadlineError(f"the answer was not ready within {limits.seconds:g} s")

@@ -1,4 +1,4 @@
-"""What can go wrong between a registry and an answer. The texts are for the person who reads them."""
+"""The errors of a model server, from the registry to the response. Their texts are for people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One mistake in a request: where it is, what it is, and its kind for programs."""
+    """One validation error of a request: its place, its text, and its type for programs."""
 
     loc: tuple[str | int, ...]  # e.g. ("body", 0, "tenure")
     msg: str
@@ -21,27 +21,27 @@ class ServingError(Exception):
 
 
 class RegistryUnavailableError(ServingError):
-    """The registry or its artifact store did not answer in time, or not sensibly: the same may work later."""
+    """The registry or its artifact store did not answer, or not correctly. A retry may work."""
 
 
 class ModelMissingError(ServingError):
-    """The registry has no such version, or the version has no artifacts: trying again will not help."""
+    """The registry has no such version, or the version has no artifacts. A retry will not help."""
 
 
 class DigestDiffersError(ServingError):
-    """The artifacts are not the ones that were asked for."""
+    """The artifacts do not have the requested digest, or the digest is malformed."""
 
 
 class UnsupportedModelError(ServingError):
-    """The artifacts are there, and are no model that this server can answer for; the text says what to change."""
+    """The artifacts are not a model that this server can serve; the text says what to change."""
 
 
 class PredictionError(ServingError):
-    """The model was asked properly and has no answer that could be given."""
+    """The model failed on a valid request, or gave an answer that cannot be returned."""
 
 
 class InvalidRequestError(ServingError):
-    """The request is not what the model's signature allows: one detail per mistake, none with the input in it."""
+    """The request does not match the model's signature. One detail per mistake, never with the input."""
 
     def __init__(self, details: Sequence[Detail]) -> None:
         super().__init__("; ".join(str(detail) for detail in details))
@@ -57,11 +57,11 @@ class RequestTooSlowError(ServingError):
 
 
 class UnsupportedMediaTypeError(ServingError):
-    """The request's body is in a format that this path does not take."""
+    """The request's body has a media type that this path does not accept."""
 
 
 class OverloadedError(ServingError):
-    """More is waiting than can be answered in time: the same may work after ``retry_after`` seconds."""
+    """The queue or the memory budget is full. A retry after ``retry_after`` seconds may work."""
 
     def __init__(self, reason: str, retry_after: int = 1) -> None:
         super().__init__(reason)

@@ -1,7 +1,7 @@
-"""What a model server counts, and its page for Prometheus.
+"""The metrics of a model server, in Prometheus's format.
 
-Counting is a few additions on plain numbers in the one event loop; Prometheus's own library is only imported where
-the numbers are asked for.
+Counting is a few additions on plain numbers in the event loop. Prometheus's library is imported only where metrics
+are served.
 """
 
 from bisect import bisect_left
@@ -17,13 +17,13 @@ from serving.model.predictions import Array, Predictions
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-# A model whose labels are no classes must not fill the memory.
+# A model whose labels are not classes must not fill the memory.
 MAX_LABELS = 100
 OTHER = "other"
 
 
 class Histogram:
-    """Counts per bucket, and the sum of what was counted."""
+    """Counts per bucket, and the sum of the values."""
 
     __slots__ = ("_array", "bounds", "counts", "total")
 
@@ -45,7 +45,7 @@ class Histogram:
         self.total += float(values.sum())
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """The buckets as Prometheus wants them: each holds those below it."""
+        """Prometheus's buckets: each counts all values up to its bound."""
         seen, buckets = 0, []
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
             seen += count
@@ -53,8 +53,8 @@ class Histogram:
         return buckets
 
 
-class ScoringProtocol:
-    """The numbers of the requests in one protocol."""
+class ProtocolMetrics:
+    """The requests of one protocol: answers by status, and seconds."""
 
     __slots__ = ("answers", "seconds")
 
@@ -62,29 +62,29 @@ class ScoringProtocol:
         self.answers: Counter[int] = Counter()  # by status
         self.seconds = Histogram(SECONDS)
 
-    def answered(self, status: int, seconds: float) -> None:
-        """A request was answered."""
+    def record(self, status: int, seconds: float) -> None:
+        """Count one answered request."""
         self.answers[status] += 1
         self.seconds.add(seconds)
 
 
 class Metrics:
-    """The numbers of one model server. It belongs to one event loop; reading from a thread may see a request half."""
+    """The metrics of one model server. Counted in one event loop; a reader in a thread may see half a request."""
 
     def __init__(self, labels: Mapping[str, str]) -> None:
-        """``labels``: the names and values that every number carries, such as the model's version."""
+        """``labels``: names and values on every metric, such as the model's version."""
         self.labels = dict(labels)
-        self.protocols: dict[str, ScoringProtocol] = {}
+        self.protocols: dict[str, ProtocolMetrics] = {}
         self.batch_rows = Histogram(ROWS)
         self.predictions: Counter[str] = Counter()
         self.probability = Histogram(PROBABILITIES)
 
-    def protocol(self, name: str) -> "ScoringProtocol":
-        """The numbers of the requests in one protocol."""
-        return self.protocols.setdefault(name, ScoringProtocol())
+    def protocol(self, name: str) -> "ProtocolMetrics":
+        """The metrics of one protocol."""
+        return self.protocols.setdefault(name, ProtocolMetrics())
 
     def batch(self, predictions: Predictions) -> None:
-        """The model answered so many rows at once, with these labels."""
+        """Count one call to the model: its rows and their labels."""
         self.batch_rows.add(len(predictions))
         if predictions.probabilities is None:
             return
@@ -95,7 +95,7 @@ class Metrics:
         self.probability.add_all(predictions.probabilities[:, -1])
 
     def collect(self) -> Iterable[Any]:
-        """The numbers as families of Prometheus's library, which calls this for every page."""
+        """Yield metric families; Prometheus's library calls this for every scrape."""
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
         names, values = list(self.labels), list(self.labels.values())
@@ -119,19 +119,19 @@ class Metrics:
             predictions.add_metric([*values, label], count)
         yield predictions
 
-        for name, says, histogram in (
+        for name, description, histogram in (
             ("pinrail_batch_rows", "Rows that the model was asked at once.", self.batch_rows),
             ("pinrail_probability", "Probability of the last class.", self.probability),
         ):
-            family = HistogramMetricFamily(name, says, labels=names)
+            family = HistogramMetricFamily(name, description, labels=names)
             family.add_metric(values, histogram.cumulative(), histogram.total)
             yield family
 
 
 def serve_metrics(metrics: Metrics, port: int, host: str = "127.0.0.1") -> int:
-    """Show the numbers under ``/metrics`` on a port of their own, from a thread.
+    """Serve ``/metrics`` on a separate port, from a thread.
 
-    Returns the port: 0 picks a free one. ServingError: it is taken.
+    Returns the port; 0 picks a free one. ServingError: the port cannot be bound.
     """
     from prometheus_client import CollectorRegistry, start_http_server
 
@@ -140,5 +140,5 @@ def serve_metrics(metrics: Metrics, port: int, host: str = "127.0.0.1") -> int:
     try:
         server, _thread = start_http_server(port, host, registry)
     except OSError as error:
-        raise ServingError(f"metrics can't be shown on {host}:{port}: {error}; choose another port") from error
+        raise ServingError(f"cannot serve metrics on {host}:{port}: {error}; choose another port") from error
     return int(server.server_port)

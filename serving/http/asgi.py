@@ -1,4 +1,4 @@
-"""The little of HTTP that the scoring endpoints need, spoken to the ASGI server without a framework in between."""
+"""Reading a request and sending a response through plain ASGI: all that the scoring endpoints need of HTTP."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,20 @@ from serving.errors import OverloadedError, RequestTooLargeError, RequestTooSlow
 from serving.http.body import BodyLimits, BodyReader, TooBusy, TooLarge, TooSlow
 from serving.model.schema import MAX_BODY_BYTES
 
-ONE_WRITE = "pinrail.one_write"  # the name of serving.http.onewrite's extension
+ONE_WRITE = "pinrail.one_write"  # the ASGI extension of serving.http.onewrite
 JSON = (b"content-type", b"application/json")
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-# With the rows that may wait, what requests can make a server hold. A body that comes at 0.6 MB/s is in time.
+# With the queue's limits, these bound a server's memory. A sender at 0.6 MB/s meets the deadline.
 LIMITS = BodyLimits(body_bytes=MAX_BODY_BYTES, body_seconds=30.0, budget_bytes=256 << 20, linger_bytes=0)
 
 
 async def read_body(bodies: BodyReader, scope: Scope, receive: Receive) -> bytes:
     """The whole body of a request.
 
-    RequestTooLargeError, RequestTooSlowError, OverloadedError: there will be none.
-    serving.http.body.Gone: nobody waits.
+    RequestTooLargeError, RequestTooSlowError, OverloadedError: it exceeds a limit.
+    serving.http.body.Gone: the client disconnected.
     """
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -35,11 +35,11 @@ async def read_body(bodies: BodyReader, scope: Scope, receive: Receive) -> bytes
     except TooSlow:
         raise RequestTooSlowError(f"the body did not arrive within {LIMITS.body_seconds:g} s") from None
     except TooBusy:
-        raise OverloadedError("other requests' bodies fill the memory; try again in a second") from None
+        raise OverloadedError("too many request bodies are in memory; try again in a second") from None
 
 
 async def respond(scope: Scope, send: Send, status: int, content: bytes, headers: Headers = (JSON,)) -> None:
-    """Send one whole answer, in one write where the server can do that."""
+    """Send a complete response, in one write if the ASGI server supports that."""
     extensions = scope.get("extensions")
     if extensions and ONE_WRITE in extensions and extensions[ONE_WRITE](status, content, headers):
         return

@@ -1,4 +1,4 @@
-"""Reading a request body that may be endless, slow or one of very many: capped, with a deadline, within a budget."""
+"""Reading request bodies with a size limit, a deadline, and a memory budget for all of them together."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -11,16 +11,16 @@ Receive = Callable[[], Awaitable[Message]]
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """What one sender, and all together, may cost us."""
+    """Limits per body, and for all bodies together."""
 
     body_bytes: int
     body_seconds: float
     budget_bytes: int  # of bodies held in memory at once
-    linger_bytes: int  # read and thrown away after a refusal, so that the refusal is heard
+    linger_bytes: int  # read and discarded after an error response, so that the client receives it
 
 
-class TooLarge(Exception):  # noqa: N818 - named for what it is; whoever reads says it in their own words
-    """The body is larger than we take."""
+class TooLarge(Exception):  # noqa: N818 - named for the limit; callers map it to their own errors
+    """The body is over the size limit."""
 
 
 class TooSlow(Exception):  # noqa: N818 - as above
@@ -28,24 +28,24 @@ class TooSlow(Exception):  # noqa: N818 - as above
 
 
 class TooBusy(Exception):  # noqa: N818 - as above
-    """Bodies of others fill the memory that we give to bodies."""
+    """The memory budget for bodies is used up."""
 
 
 class Gone(Exception):  # noqa: N818 - as above
-    """The sender hung up before the end."""
+    """The client disconnected before the end of the body."""
 
 
 class BodyReader:
-    """Reads bodies for one app; what they may hold together is counted here."""
+    """Reads the bodies of one app, and counts the bytes they hold together."""
 
     def __init__(self, limits: BodyLimits) -> None:
         self._limits = limits
         self._held = 0
 
     async def read(self, receive: Receive, declared: bytes = b"", first: Message | None = None) -> bytes:
-        """The whole body. Raises TooLarge, TooSlow, TooBusy or Gone as soon as that is known.
+        """The whole body. Raises TooLarge, TooSlow, TooBusy or Gone as soon as one is certain.
 
-        ``declared``: the request's Content-Length, if it has one. ``first``: the message that was received already.
+        ``declared``: the request's Content-Length, if it has one. ``first``: a message that was received already.
         """
         if declared.isdigit() and (len(declared) > len("1000000000") or int(declared) > self._limits.body_bytes):
             raise TooLarge
@@ -77,7 +77,7 @@ class BodyReader:
             message = await receive()
 
     async def linger(self, receive: Receive) -> None:
-        """Throw away what still comes, for a while: closing on unread bytes would reset away our answer."""
+        """Discard what the client still sends, within limits: closing on unread bytes resets the connection."""
         left = self._limits.linger_bytes
         try:
             async with asyncio.timeout(self._limits.body_seconds):

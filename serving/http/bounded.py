@@ -1,7 +1,7 @@
-"""Bounds on what a stranger may hold open, for every listener that uvicorn runs here.
+"""Limits on connections and requests, for every listener that uvicorn runs here.
 
-By itself uvicorn bounds no connection that stays silent before its first request, and no head, trailer or chunk
-extension that never ends: whoever sends these could have every file descriptor and all memory.
+uvicorn itself limits neither a connection that is silent before its first request, nor a head, trailer or chunk
+extension that never ends. A client that sends these could use up all file descriptors and all memory.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-OPEN_FILES = 4096  # for all those connections, and what else a process has open
+OPEN_FILES = 4096  # for the connections, and what else a process has open
 
 
 def allow_open_files() -> None:
-    """Raise this process's limit of open files, as far as that is allowed: the usual one is 1,024."""
+    """Raise this process's limit of open files, as far as allowed; the usual one is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -22,22 +22,22 @@ def allow_open_files() -> None:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a cap on connections, on a request's time, and on bytes that are no body's."""
+    """uvicorn's HTTP protocol with limits on connections, on a request's time, and on bytes outside a body."""
 
-    connections_max = 1_200  # a burst of a thousand fits; more are closed at once
-    request_seconds = 60.0  # from the first piece of a request that comes in pieces to its last
-    loose_bytes_max = 64 * 1024  # of a head, of trailers, or of what is between chunks, in a row
+    connections_max = 1_200  # a burst of a thousand fits; further ones are closed at once
+    request_seconds = 60.0  # from the first to the last segment of a request that comes in several
+    loose_bytes_max = 64 * 1024  # in a row: a head, trailers, or what is between chunks
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.begun = 0  # requests of which a byte was parsed
-        self.read = 0  # requests that were parsed to their end
+        self.begun = 0  # requests whose first byte was parsed
+        self.read = 0  # requests whose last byte was parsed
         self._deadline: asyncio.TimerHandle | None = None
-        self._loose_bytes = 0  # since the last that ended a head, a message, or belonged to a body
+        self._loose_bytes = 0  # since the end of a head or message, or the last byte of a body
         self._progressed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, with the keep-alive clock running; or close it when there are too many."""
+        """Accept a connection and start its keep-alive timer, or close it if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.connections_max:
             transport.abort()
@@ -47,17 +47,17 @@ class BoundedProtocol(HttpToolsProtocol):
             )
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, and watch a request that is not whole after that."""
+        """Feed the parser, and set a deadline if the request is incomplete after that."""
         self._progressed = False
         super().data_received(data)
         if self.begun != self.read:
-            self._watch(len(data))
+            self._limit(len(data))
         elif self._deadline is not None:
-            self._forget()
+            self._cancel_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline with the connection."""
-        self._forget()
+        """Cancel the deadline."""
+        self._cancel_deadline()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -66,12 +66,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A head has ended."""
+        """The end of a head was parsed."""
         self._progressed = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """What belongs to a body is counted by whoever reads it."""
+        """Bytes of a body have their own limit, in ``serving.http.body``."""
         self._progressed = True
         super().on_body(body)
 
@@ -80,14 +80,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self.read += 1
         super().on_message_complete()
 
-    def _watch(self, size: int) -> None:
+    def _limit(self, size: int) -> None:
         self._loose_bytes = 0 if self._progressed else self._loose_bytes + size
         if self._loose_bytes > self.loose_bytes_max:
             self.transport.abort()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(self.request_seconds, self.transport.abort)
 
-    def _forget(self) -> None:
+    def _cancel_deadline(self) -> None:
         self._loose_bytes = 0
         if self._deadline is not None:
             self._deadline.cancel()

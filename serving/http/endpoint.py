@@ -1,4 +1,4 @@
-"""One scoring path over HTTP: read, decode, ask the queue, encode. What differs between protocols is a dialect."""
+"""One scoring path: read the body, decode, predict, encode the answer. A dialect holds what differs by protocol."""
 
 import time
 from collections.abc import Sequence
@@ -17,27 +17,27 @@ from serving.model.schema import Row
 
 
 class ScoringRequest(NamedTuple):
-    """What a request asks, in the predictor's terms."""
+    """A decoded request, in the predictor's terms."""
 
     rows: Sequence[Row]
     params: Params = None
-    id: str | None = None  # the caller's own name for the request, to be repeated
-    outputs: frozenset[str] | None = None  # the parts of the answer that are wanted; None for all
+    id: str | None = None  # the caller's id for the request, returned in the answer
+    outputs: frozenset[str] | None = None  # the requested outputs; None: all
 
 
 class Dialect(Protocol):
-    """A wire format: pure translation both ways."""
+    """A wire format, as pure translation in both directions."""
 
     def decode(self, scope: Scope, body: bytes) -> ScoringRequest:
-        """Read a request. InvalidRequestError: it is not what the signature allows."""
+        """Read a request. InvalidRequestError: it does not match the signature."""
         ...
 
     def encode(self, asked: ScoringRequest, predictions: Predictions) -> bytes:
-        """Write an answer as JSON."""
+        """Write predictions as JSON."""
         ...
 
     def refuse(self, refused: Refusal) -> tuple[int, bytes]:
-        """Write, as status and JSON, that there is no answer."""
+        """Write an error as status and JSON."""
         ...
 
 
@@ -45,11 +45,11 @@ class Endpoint:
     """The ASGI app behind one scoring path."""
 
     def __init__(self, name: str, dialect: Dialect, bodies: BodyReader, batcher: Batcher, metrics: Metrics) -> None:
-        """``name`` is what the metrics call the protocol."""
+        """``name``: the protocol's name in the metrics."""
         self._dialect = dialect
         self._bodies = bodies
         self._batcher = batcher
-        self._numbers = metrics.protocol(name)
+        self._metrics = metrics.protocol(name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -61,9 +61,9 @@ class Endpoint:
             status = 200
         except Gone:
             return
-        except Exception as error:  # noqa: BLE001 - this is where errors become statuses
+        except Exception as error:  # noqa: BLE001 - errors become statuses here
             refused = refusal(error)
             status, content = self._dialect.refuse(refused)
             headers = refused.headers
         await respond(scope, send, status, content, headers)
-        self._numbers.answered(status, time.perf_counter() - start)
+        self._metrics.record(status, time.perf_counter() - start)

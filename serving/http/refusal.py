@@ -1,4 +1,4 @@
-"""Which HTTP status says what went wrong: the one place where serving's errors meet HTTP."""
+"""Errors to HTTP statuses: the only place where serving's errors meet HTTP."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -19,22 +19,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that is none."""
+    """An error response, before a protocol writes it in its own shape."""
 
     status: int
-    detail: Any  # for FastAPI's shape of an error: a text, or a list of mistakes
-    text: str  # the same in one line
+    detail: Any  # FastAPI's `detail`: a text, or a list of validation errors
+    text: str  # the same on one line
     retry_after: int | None = None  # seconds
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """What goes into the answer's head besides its length."""
+        """The response headers besides Content-Length."""
         retry = () if self.retry_after is None else ((b"retry-after", b"%d" % self.retry_after),)
         return ((b"content-type", b"application/json"), *retry)
 
 
 def refusal(error: Exception) -> Refusal:  # noqa: PLR0911 - a table
-    """How to answer a request that ended with this error; a bug is logged and not shown."""
+    """The error response for an exception. A bug is logged and not shown."""
     text = str(error)
     match error:
         case InvalidRequestError():
@@ -52,5 +52,6 @@ def refusal(error: Exception) -> Refusal:  # noqa: PLR0911 - a table
         case PredictionError():
             log.error("%s", text, exc_info=error.__cause__)
             return Refusal(500, text, text)
-    log.error("a bug", exc_info=error)
-    return Refusal(500, "the server failed; its log says why", "the server failed; its log says why")
+    log.error("unexpected error while answering a request", exc_info=error)
+    message = "internal error; the server's log has the details"
+    return Refusal(500, message, message)

@@ -1,16 +1,16 @@
-"""The control socket of a model server: one JSON object per line each way, file descriptors beside it.
+"""The control socket of a model server: commands and replies as JSON lines, with file descriptors beside them.
 
-The protocol, over a Unix stream socket that only its owner can open, one question per connection:
+The protocol, over a Unix stream socket that only its owner can open, one command per connection:
 
 - ``{"do": "status"}``: role, process id, private URL, health.
-- ``{"do": "take"}``, with the listening socket of the public port the first time: start accepting on it.
+- ``{"do": "take"}``: accept on the public port. The first time, its listening socket comes along.
 - ``{"do": "stand-by", "to": PATH}``: stop accepting, hand open connections to the server whose control socket is at
-  PATH, and answer when nothing is in flight any more. The listening socket stays open: who still comes, waits.
-- ``{"do": "give"}``: a copy of the listening socket, for a newer server.
-- ``{"do": "adopt"}``, with connections: go on with them. From one server to the next.
-- ``{"do": "exit"}``: answer what is in flight, then end.
+  PATH, and reply when no request is in flight. The listening socket stays open: new clients wait in its backlog.
+- ``{"do": "give"}``: reply with a copy of the listening socket, for a newer server.
+- ``{"do": "adopt"}``, with connections: continue them. Sent by one server to the next.
+- ``{"do": "exit"}``: answer the requests in flight, then exit.
 
-An answer of ``{"error": TEXT}`` refuses.
+A reply of ``{"error": TEXT}`` is a refusal. Receiver and servers are upgraded separately, so the protocol's words stay.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ LONGEST_ADDRESS = 100  # bytes; Linux allows 107 in sun_path, macOS 103
 
 
 class ControlError(Exception):
-    """The server refused what it was told, or answered something that is no answer."""
+    """The server refused a command, or its reply is malformed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, the descriptors that go with it, and what to do once it is sent."""
+    """A reply, the descriptors sent with it, and what to do after it was sent."""
 
     body: dict[str, Any]
     fds: Sequence[int] = ()
@@ -48,7 +48,7 @@ Handler = Callable[[dict[str, Any], list[int]], Awaitable[Reply]]
 
 @contextlib.contextmanager
 def address(path: Path) -> Iterator[str]:
-    """The socket at ``path`` under a name that fits into a socket address, however long the path is."""
+    """A name for the socket at ``path`` that fits into a socket address, however long the path is."""
     if len(os.fsencode(path)) <= LONGEST_ADDRESS:
         yield str(path)
         return
@@ -59,7 +59,7 @@ def address(path: Path) -> Iterator[str]:
 
 
 def listen(path: Path) -> socket.socket:
-    """A control socket at ``path`` that only this user can open. OSError: no such directory, or it is taken."""
+    """A control socket at ``path`` that only this user can open. OSError: no such directory, or the path is taken."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         before = os.umask(0o177)
@@ -79,12 +79,12 @@ def listen(path: Path) -> socket.socket:
 def ask(
     path: Path, request: dict[str, Any], *, fds: Sequence[int] = (), timeout: float = 1.0
 ) -> tuple[dict[str, Any], list[int]]:
-    """Put one question to the server at ``path``; the answer, and descriptors that are the caller's to close.
+    """Send one command to the server at ``path``; returns its reply, and descriptors that the caller has to close.
 
     Raises:
-        FileNotFoundError, ConnectionError: no server is there (any more).
-        TimeoutError: no answer within ``timeout`` seconds.
-        ControlError: the server refuses.
+        FileNotFoundError, ConnectionError: no server listens there, or it ended.
+        TimeoutError: no reply within ``timeout`` seconds.
+        ControlError: the server refuses, or its reply is malformed.
     """
     deadline = time.monotonic() + timeout
     got: list[int] = []
@@ -100,7 +100,7 @@ def ask(
             got += more
             data += chunk
             if not chunk:
-                raise ConnectionResetError(f"the server at {path} ended while it was asked to {request['do']}")
+                raise ConnectionResetError(f"the server at {path} ended before it replied to {request['do']}")
     body = _parse(data)
     if "error" in body:
         _close(got)
@@ -109,22 +109,22 @@ def ask(
 
 
 async def serve(listening: socket.socket, handler: Handler) -> None:
-    """Answer questions for as long as this task lives."""
+    """Answer commands until this task is cancelled."""
     loop = asyncio.get_running_loop()
-    open_now: set[asyncio.Task[None]] = set()
+    connections: set[asyncio.Task[None]] = set()
     while True:
         try:
             connection, _ = await loop.sock_accept(listening)
-        except OSError:  # out of descriptors, or who asked went away: the next one is answered
+        except OSError:  # out of descriptors, or the client is gone: go on with the next one
             await asyncio.sleep(0.1)
             continue
         task = loop.create_task(_answer(connection, handler))
-        open_now.add(task)
-        task.add_done_callback(open_now.discard)
+        connections.add(task)
+        task.add_done_callback(connections.discard)
 
 
 async def _answer(connection: socket.socket, handler: Handler) -> None:
-    with connection, contextlib.suppress(OSError):  # who asked has gone: nobody to tell
+    with connection, contextlib.suppress(OSError):  # the client is gone
         connection.setblocking(False)
         fds: list[int] = []
         try:
@@ -133,7 +133,7 @@ async def _answer(connection: socket.socket, handler: Handler) -> None:
         except (ControlError, OSError, KeyError, TypeError, ValueError) as error:
             _close(fds)
             reply = Reply({"error": f"{error}" if isinstance(error, ControlError) else repr(error)})
-        # A few hundred bytes always fit into a fresh socket's buffer.
+        # A few hundred bytes always fit into the buffer of a new socket.
         socket.send_fds(connection, [json.dumps(reply.body).encode() + b"\n"], reply.fds)
         reply.then()
 

@@ -1,8 +1,8 @@
-"""Handing a public port, and the connections that are open on it, from one running server to the next.
+"""The handover of a public port, and of its open connections, from one running server to the next.
 
-The listening socket outlives servers, and so does a connection between two requests: its descriptor is passed on and
-the client never notices. A connection with a request in flight gets its answer from the server that has the request,
-with ``Connection: close``. Nothing is ever cut.
+The listening socket outlives servers. So does an idle connection: its descriptor is passed to the next server, and
+the client does not notice. A request in flight is answered by the server that received it, with ``Connection:
+close``. No connection is cut.
 """
 
 import asyncio
@@ -21,34 +21,34 @@ from serving.http.onewrite import OneWriteProtocol
 from serving.lifecycle.control import MAX_FDS, ControlError, ask
 
 KEEP_ALIVE_SECONDS = 75  # nginx's: longer than clients and proxies keep an idle connection for reuse
-LINGER_SECONDS = KEEP_ALIVE_SECONDS + 5  # an idle connection that nobody took over has timed out by then
-SETTLE_SECONDS = 5.0  # how long standing by waits for requests in flight before it answers
+LINGER_SECONDS = KEEP_ALIVE_SECONDS + 5  # an idle connection that no server adopted has timed out by then
+SETTLE_SECONDS = 5.0  # how long draining waits for requests in flight
 ADOPT_SECONDS = 5.0
 BACKLOG = 2048
 POLL_SECONDS = 0.005
 
 
 class ListenerRole(StrEnum):
-    """What a server does with the public port."""
+    """What a server does with its public port; the words of the control socket's status."""
 
-    CANDIDATE = "candidate"  # never had it
+    CANDIDATE = "candidate"  # has not accepted on it yet
     LIVE = "live"  # accepts on it
-    STANDBY = "standby"  # had it, and can have it back
-    LEAVING = "leaving"  # is about to end
+    STANDBY = "standby"  # accepted on it before, and can again
+    LEAVING = "leaving"  # exits after its last answer
 
 
 class Connection(OneWriteProtocol):
-    """A client's connection to the public port. It can change servers between two requests."""
+    """A client's connection to the public port. Between two requests it can move to another server."""
 
-    def __init__(self, door: "PublicListener") -> None:
-        server = door.server
+    def __init__(self, listener: "PublicListener") -> None:
+        server = listener.server
         super().__init__(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
-        self.door = door
+        self.listener = listener
         self.answered = 0
 
     @property
     def between_requests(self) -> bool:
-        """Nothing of a request is held here, read or unread, and nothing of an answer."""
+        """No part of a request or of a response is held here."""
         return (
             self.begun == self.read == self.answered
             and not self.transport.is_closing()
@@ -57,120 +57,122 @@ class Connection(OneWriteProtocol):
 
     @property
     def in_flight(self) -> bool:
-        """A request was understood and its answer is not complete."""
+        """A request's head was parsed, and its response is not complete."""
         return self.cycle is not None and not self.cycle.response_complete and not self.transport.is_closing()
 
     def close_after_answer(self) -> None:
-        """Let the answer say ``Connection: close``, if its head has not been sent yet."""
+        """Send ``Connection: close`` with the response in flight, if its head is not sent yet."""
         if self.in_flight and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count it in."""
+        """Add the connection to its listener's."""
         super().connection_made(transport)
-        self.door.connections.add(self)
+        self.listener.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it out."""
-        self.door.connections.discard(self)
+        """Remove it from its listener's."""
+        self.listener.connections.discard(self)
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
-        """A request is understood: where the port is another server's by now, its answer is the last one here."""
+        """A request's head was parsed. If another server has the port by now, this response closes the connection."""
         super().on_headers_complete()
-        if self.door.role is not ListenerRole.LIVE:
+        if self.listener.role is not ListenerRole.LIVE:
             self.close_after_answer()
 
     def on_response_complete(self) -> None:
-        """An answer's last byte was written."""
+        """A response's last byte was written."""
         self.answered += 1
         super().on_response_complete()
 
 
 class PublicListener:
-    """The public side of one model server: its role, the listening socket and the open connections."""
+    """The public port of one model server: role, listening socket and open connections."""
 
     def __init__(self, server: uvicorn.Server) -> None:
         self.server = server
         self.role = ListenerRole.CANDIDATE
-        self.since = time.monotonic()  # of the role; comparable between processes of one machine
+        self.since = time.monotonic()  # when the role began; comparable between processes of one machine
         self.connections: set[Connection] = set()
         self._listening: socket.socket | None = None
         self._accepting: asyncio.Server | None = None
         self._leaving: asyncio.Task[None] | None = None
-        self._welcoming: set[asyncio.Task[None]] = set()
+        self._adopting: set[asyncio.Task[None]] = set()
 
     @property
     def in_flight(self) -> int:
-        """Requests from the public port that are not answered yet."""
+        """How many requests from the public port are not answered yet."""
         return sum(connection.in_flight for connection in self.connections)
 
     @property
     def port(self) -> int | None:
-        """The public port whose listening socket is here, accepting or not."""
+        """The public port, if its listening socket is held here, accepting or not."""
         return None if self._listening is None else int(self._listening.getsockname()[1])
 
-    async def take(self, listening: socket.socket | None) -> None:
-        """Start accepting, on this socket or on the one that was kept. ControlError: there is none."""
+    async def activate(self, listening: socket.socket | None) -> None:
+        """Start to accept, on this socket or on the one that is held already. ControlError: there is none."""
         if self.role is ListenerRole.LEAVING:
-            raise ControlError("this server is ending")
+            raise ControlError("take: this server is shutting down")
         if listening is not None:
             if self._listening is not None:
                 self._listening.close()
             self._listening = listening
         if self._listening is None:
-            raise ControlError("take: pass the listening socket along, this server has none")
+            raise ControlError(
+                "take: this server holds no listening socket; pass the listening socket with the command"
+            )
         if self._accepting is None:
             loop = asyncio.get_running_loop()
             self._accepting = await loop.create_server(
                 lambda: Connection(self), sock=self._listening.dup(), backlog=BACKLOG
             )
             self.server.servers.append(self._accepting)  # uvicorn closes it when it shuts down
-        self._become(ListenerRole.LIVE)
+        self._set_role(ListenerRole.LIVE)
 
-    def give(self) -> int:
-        """The listening socket's descriptor. It stays this server's to close. ControlError: there is none."""
+    def share_socket(self) -> int:
+        """The listening socket's descriptor, which stays open here. ControlError: there is none."""
         if self._listening is None:
             raise ControlError("give: this server never had a listening socket")
         return self._listening.fileno()
 
-    async def stand_by(self, successor: Path | None) -> None:
-        """Stop accepting; pass connections on; return when nothing is in flight, or after SETTLE_SECONDS."""
+    async def drain(self, successor: Path | None) -> None:
+        """Stop accepting and hand over idle connections; returns when none is in flight, or after SETTLE_SECONDS."""
         if self.role is ListenerRole.LIVE:
             self._stop_accepting()
-            self._become(ListenerRole.STANDBY)
+            self._set_role(ListenerRole.STANDBY)
         deadline = time.monotonic() + SETTLE_SECONDS
         while self.role is ListenerRole.STANDBY:
             if successor is not None and not await self._hand_over(successor):
                 successor = None
-            # Also the time in which a connection that was accepted just before shows up.
+            # A connection that was accepted just before appears in this time.
             await asyncio.sleep(POLL_SECONDS)
             if time.monotonic() > deadline or not (self.in_flight or (successor and self._idle())):
                 break
 
     def adopt(self, fds: Sequence[int]) -> Callable[[], None]:
-        """Check that these connections are welcome; calling the result starts to read from them.
+        """Take over these connections; calling the result starts to read from them.
 
-        The time between the two is for the answer: once that is sent the giver lets go, and if this server dies
-        before, it has read nothing and the giver goes on.
+        The reply is sent between the two. With the reply the sender closes its copies; if this server dies before
+        it, nothing was read here, and the sender continues. ControlError: this server does not accept connections.
         """
         if self.role is not ListenerRole.LIVE:
-            raise ControlError(f"adopt: this server is {self.role}, only a live one adopts connections")
-        taken = [socket.socket(fileno=fd) for fd in fds]
+            raise ControlError(f"adopt: this server is {self.role}, and only a live one adopts connections")
+        adopted = [socket.socket(fileno=fd) for fd in fds]
 
         def start() -> None:
-            for connection in taken:
+            for connection in adopted:
                 connection.setblocking(False)
-                task = asyncio.get_running_loop().create_task(self._welcome(connection))
-                self._welcoming.add(task)
-                task.add_done_callback(self._welcoming.discard)
+                task = asyncio.get_running_loop().create_task(self._continue(connection))
+                self._adopting.add(task)
+                task.add_done_callback(self._adopting.discard)
 
         return start
 
-    def leave(self) -> None:
-        """Free the port and end: after the last answer, or when what is left has been idle for too long."""
+    def shut_down(self) -> None:
+        """Release the port, and exit after the last response, or when the remaining connections have timed out."""
         if self._leaving is None:
-            self._become(ListenerRole.LEAVING)
+            self._set_role(ListenerRole.LEAVING)
             self._stop_accepting()
             if self._listening is not None:
                 self._listening.close()
@@ -183,29 +185,29 @@ class PublicListener:
             await asyncio.sleep(POLL_SECONDS)
         self.server.should_exit = True
 
-    async def _welcome(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the client went away meanwhile
+    async def _continue(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client disconnected meanwhile
             await asyncio.get_running_loop().connect_accepted_socket(lambda: Connection(self), connection)
 
     async def _hand_over(self, successor: Path) -> bool:
-        """Pass on the connections that are between two requests; False: the successor does not want them."""
+        """Hand over the idle connections. False: the successor refuses them, or is gone."""
         idle = self._idle()
         for start in range(0, len(idle), MAX_FDS):
             batch = idle[start : start + MAX_FDS]
             for connection in batch:
-                connection.transport.pause_reading()  # what comes from now on stays in the kernel
+                connection.transport.pause_reading()  # bytes that arrive from now on stay in the kernel
             fds = [os.dup(c.transport.get_extra_info("socket").fileno()) for c in batch]
             try:
                 await asyncio.to_thread(ask, successor, {"do": "adopt"}, fds=fds, timeout=ADOPT_SECONDS)
             except TimeoutError:
-                # It may have them and be slow: two readers on one connection would be worse than a lost one.
-                _let_go(batch)
+                # The successor may have them: two readers on one connection would be worse than a lost one.
+                _release(batch)
             except (OSError, ControlError):
                 for connection in batch:
                     connection.transport.resume_reading()
                 return False
             else:
-                _let_go(batch)
+                _release(batch)
             finally:
                 for fd in fds:
                     os.close(fd)
@@ -220,7 +222,7 @@ class PublicListener:
             self.server.servers.remove(self._accepting)
             self._accepting = None
 
-    def _become(self, role: ListenerRole) -> None:
+    def _set_role(self, role: ListenerRole) -> None:
         if role is not self.role:
             self.role, self.since = role, time.monotonic()
         if role is not ListenerRole.LIVE:
@@ -228,7 +230,7 @@ class PublicListener:
                 connection.close_after_answer()
 
     def status(self) -> dict[str, Any]:
-        """What the control socket's ``status`` says about the public side."""
+        """The public port's part of the control socket's status."""
         return {
             "role": self.role,
             "since": self.since,
@@ -238,7 +240,7 @@ class PublicListener:
         }
 
 
-def _let_go(connections: Iterable[Connection]) -> None:
-    """Close this process's descriptors; the connections live on in the other one."""
+def _release(connections: Iterable[Connection]) -> None:
+    """Close this process's descriptors; the connections stay open in the other server."""
     for connection in connections:
         connection.transport.abort()

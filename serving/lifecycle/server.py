@@ -1,4 +1,4 @@
-"""Running a model server: uvicorn around the app, with a fixed port or with a control socket that hands it one."""
+"""Running a model server: uvicorn around the app, on a fixed port or under a control socket."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from serving.lifecycle.control import ControlError, Reply
 from serving.lifecycle.handover import BACKLOG, KEEP_ALIVE_SECONDS, PublicListener
 from serving.lifecycle.loading import LoadingApp
 
-DRAIN_SECONDS = 30  # how long a server that was sent SIGTERM waits for its last answers
+DRAIN_SECONDS = 30  # how long requests in flight have after SIGTERM
 PRIVATE_HOST = "127.0.0.1"
 
 Load = Callable[[], ASGIApp]
@@ -31,27 +31,31 @@ def run_on_port(host: str, port: int, load: Load) -> None:
 
     Raises what ``load`` raises. SystemExit: the port cannot be bound.
     """
-    served = _Served(load, host, port)
-    with asyncio.Runner(loop_factory=served.server.config.get_loop_factory()) as runner:
-        runner.run(served.run())
-        served.end()
+    http = _HttpServer(load, host, port)
+    with asyncio.Runner(loop_factory=http.server.config.get_loop_factory()) as runner:
+        runner.run(http.run())
+        http.exit_if_loading()
 
 
-def run_on_orders(path: Path, load: Load, described: Mapping[str, Any]) -> None:
-    """Serve what ``load`` returns on a private loopback port, and on the public port when told to.
+def run_with_control_socket(path: Path, load: Load, identity: Mapping[str, Any]) -> None:
+    """Serve what ``load`` returns on a private loopback port, and on the public port on command.
 
-    The control socket at ``path`` answers at once, so that a server is found while it is still loading.
-    ``described`` is what its status says it was started with. Returns when told to exit, or after SIGTERM.
-    Raises what ``load`` raises.
+    The control socket at ``path`` answers at once, also while the model is loading. Returns after the command to exit
+    or SIGTERM. Raises what ``load`` raises.
+
+    Args:
+        path: of the control socket.
+        load: loads the model and returns its app.
+        identity: what the server was started with; its status repeats it.
     """
-    ordered = _Ordered(path, load, described)
-    with asyncio.Runner(loop_factory=ordered.served.server.config.get_loop_factory()) as runner:
-        runner.run(ordered.run())
-        ordered.served.end()
+    controlled = _ControlledServer(path, load, identity)
+    with asyncio.Runner(loop_factory=controlled.http.server.config.get_loop_factory()) as runner:
+        runner.run(controlled.run())
+        controlled.http.exit_if_loading()
 
 
-class _Served:
-    """uvicorn around an app that is loaded while it serves already."""
+class _HttpServer:
+    """uvicorn around an app that loads its model while uvicorn already answers."""
 
     def __init__(self, load: Load, host: str, port: int) -> None:
         self.app = LoadingApp(load, self._fail)
@@ -60,15 +64,15 @@ class _Served:
 
     async def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
         allow_open_files()
-        # uvicorn raises a signal that it caught once more when it is done, which would end the process before it
-        # has tidied up.
-        signal.signal(signal.SIGTERM, _already_heeded)
+        # When uvicorn is done it raises the signal that stopped it once more, which would end the process before its
+        # clean-up.
+        signal.signal(signal.SIGTERM, _ignore)
         await self.server.serve(sockets=list(sockets) if sockets else None)
         if self.error is not None:
             raise self.error
 
-    def end(self) -> None:
-        """End the process if it is loading still: that thread cannot be interrupted, and nobody was promised it."""
+    def exit_if_loading(self) -> None:
+        """End the process if it is still loading, because that thread cannot be interrupted."""
         if not self.app.ready and self.error is None:
             os._exit(0)
 
@@ -77,65 +81,65 @@ class _Served:
         self.server.should_exit = True
 
 
-class _Ordered:
-    """One server under a control socket."""
+class _ControlledServer:
+    """A model server under a control socket."""
 
-    def __init__(self, path: Path, load: Load, described: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, load: Load, identity: Mapping[str, Any]) -> None:
         self.path = path
-        self.described = dict(described)
-        self.served = _Served(load, PRIVATE_HOST, 0)
-        self.door = PublicListener(self.served.server)
+        self.identity = dict(identity)
+        self.http = _HttpServer(load, PRIVATE_HOST, 0)
+        self.listener = PublicListener(self.http.server)
         self.private = socket.create_server((PRIVATE_HOST, 0), backlog=BACKLOG)
         self.private_url = "http://{}:{}".format(*self.private.getsockname())
 
     @property
     def ready(self) -> bool:
-        """The model is loaded and the private port answers."""
-        return self.served.app.ready and self.served.server.started
+        """The model is loaded, and the private port answers."""
+        return self.http.app.ready and self.http.server.started
 
     async def run(self) -> None:
         listening = control.listen(self.path)
-        answering = asyncio.create_task(control.serve(listening, self.obey))
+        answering = asyncio.create_task(control.serve(listening, self.handle_command))
         try:
-            await self.served.run([self.private])
+            await self.http.run([self.private])
         finally:
             answering.cancel()
             listening.close()
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
 
-    async def obey(self, order: dict[str, Any], fds: list[int]) -> Reply:
-        """Do what one line on the control socket says."""
-        do, door = order.get("do"), self.door
+    async def handle_command(self, command: dict[str, Any], fds: list[int]) -> Reply:
+        """Carry out one command of the control socket. ControlError: it is unknown, or cannot be done now."""
+        do, listener = command.get("do"), self.listener
         if do == "status":
             return Reply(self._status())
         if do == "exit":
-            return Reply({"role": "leaving"}, then=door.leave)
+            return Reply({"role": "leaving"}, then=listener.shut_down)
         if not self.ready:
-            raise ControlError(f"cannot {do}: this server is still loading its model")
+            raise ControlError(f"{do}: this server is still loading its model")
         if do == "take":
-            await door.take(socket.socket(fileno=fds.pop()) if fds else None)
+            await listener.activate(socket.socket(fileno=fds.pop()) if fds else None)
         elif do == "stand-by":
-            await door.stand_by(Path(order["to"]) if order.get("to") else None)
+            await listener.drain(Path(command["to"]) if command.get("to") else None)
         elif do == "give":
-            return Reply({"ok": True}, [door.give()])
+            return Reply({"ok": True}, [listener.share_socket()])
         elif do == "adopt":
-            return Reply({"adopted": len(fds)}, then=door.adopt(fds))
+            return Reply({"adopted": len(fds)}, then=listener.adopt(fds))
         else:
-            raise ControlError(f"unknown order {do!r}: status, take, stand-by, give, adopt and exit are known")
-        return Reply({"role": door.role})
+            raise ControlError(f"unknown command {do!r}: known are status, take, stand-by, give, adopt and exit")
+        return Reply({"role": listener.role})
 
     def _status(self) -> dict[str, Any]:
         return {
-            **self.door.status(),
+            **self.listener.status(),
             "pid": os.getpid(),
             "private_url": self.private_url,
             "ready": self.ready,
-            "spec": self.described,
+            "spec": self.identity,
         }
 
 
-def _already_heeded(_signal: int, _frame: FrameType | None) -> None:
+def _ignore(_signal: int, _frame: FrameType | None) -> None:
     pass
 
 

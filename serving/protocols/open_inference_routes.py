@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol asks besides inference: who is there, is it ready, what goes in and out."""
+"""The GET paths of the Open Inference Protocol: server metadata, health, model metadata."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -41,13 +41,13 @@ def routes(predictor: Predictor, batcher: Batcher, name: str, number: int) -> AP
     @router.post("/models/{model}/infer", include_in_schema=False)
     @router.post("/models/{model}/versions/{of_version}/infer", include_in_schema=False)
     async def infer_elsewhere(model: str, of_version: str = "") -> JSONResponse:  # noqa: ARG001 - FastAPI fills them
-        return _unknown()  # the known ones are answered before any route is looked up
+        return _unknown()  # this server's own model is answered before routing
 
     return router
 
 
 def _ready(batcher: Batcher) -> JSONResponse:
-    return JSONResponse({"ready": not batcher.stuck}, 503 if batcher.stuck else 200)
+    return JSONResponse({"ready": not batcher.unresponsive}, 503 if batcher.unresponsive else 200)
 
 
 def _unknown() -> JSONResponse:

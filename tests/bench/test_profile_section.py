@@ -17,7 +17,7 @@ HTTP = [*OUTER, "run_asgi (uvicorn/protocols/http/httptools_impl.py:422)", "__ca
         ([*HTTP, "encode (serving/protocols/predict.py:25)"], "write the answer"),
         ([*HTTP, "predict (serving/batcher.py:90)"], "queue"),
         ([*HTTP, "_turn (serving/batcher.py:115)", "predict (serving/model/predictor.py:57)"], "ask the model"),
-        ([*HTTP, "_ask (serving/batcher.py:1)", "run (onnxruntime/capi/x.py:2)"], "ask the model"),
+        ([*HTTP, "_predict_pieces (serving/batcher.py:1)", "run (onnxruntime/capi/x.py:2)"], "ask the model"),
         ([*HTTP, "batch (serving/metrics.py:91)", "_sum (numpy/_core/_methods.py:49)"], "count for /metrics"),
     ],
 )

@@ -240,10 +240,10 @@ def test_a_request_that_waits_too_long_is_refused_and_never_asked() -> None:
         batcher = Batcher(Slow(MODEL, runtime), BatchLimits(seconds=0.05))
         results = await asyncio.gather(batcher.predict(rows(0)), _schedule_retry(batcher, 1), return_exceptions=True)
         assert [type(result) for result in results] == [DeadlineError, DeadlineError]
-        while not batcher.stuck:
+        while not batcher.unresponsive:
             await asyncio.sleep(0.01)
         free.set()
-        while batcher.stuck:
+        while batcher.unresponsive:
             await asyncio.sleep(0.001)
         assert labels(await batcher.predict(rows(2))) == [2]
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serving.lifecycle.server import run_on_orders
+from serving.lifecycle.server import run_with_control_socket
 
 # Versions with a flaw; all others are fine.
 EXITS_AT_ONCE = 901
@@ -99,7 +99,7 @@ def main(argv: list[str]) -> None:
         return App(options)
 
     described = {name: options[name] for name in ("model", "digest")} | {"version": version}
-    run_on_orders(Path(options["control"]), load, described)
+    run_with_control_socket(Path(options["control"]), load, described)
 
 
 if __name__ == "__main__":
