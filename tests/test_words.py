@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("receiver", "ml", "tests")
+PACKAGES = ("receiver", "ml", "serving", "tests")
 
 # Retired wherever they are a word of an identifier, whatever stands beside them.
 WORDS = {

@@ -4,13 +4,14 @@ The protocol, over a Unix stream socket that only its owner can open, one comman
 
 - ``{"do": "status"}``: role, process id, private URL, health.
 - ``{"do": "take"}``: accept on the public port. The first time, its listening socket comes along.
-- ``{"do": "stand-by", "to": PATH}``: stop accepting, hand open connections to the server whose control socket is at
-  PATH, and reply when no request is in flight. The listening socket stays open: new clients wait in its backlog.
+- ``{"do": "stand-by", "to": PATH}``: stop accepting, hand open connections to the server whose control socket is
+  at PATH, and reply when no request is in flight. The listening socket stays open: new clients wait in its backlog.
 - ``{"do": "give"}``: reply with a copy of the listening socket, for a newer server.
 - ``{"do": "adopt"}``, with connections: continue them. Sent by one server to the next.
 - ``{"do": "exit"}``: answer the requests in flight, then exit.
 
-A reply of ``{"error": TEXT}`` is a refusal. Receiver and servers are upgraded separately, so the protocol's words stay.
+A reply of ``{"error": TEXT}`` is a refusal. The words of the protocol never change: receiver and servers are upgraded
+separately.
 """
 
 import asyncio
