@@ -23,6 +23,7 @@ NETWORK_SECONDS = 60.0
 REACH = ("SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 
 SCP_LIKE = re.compile(r"[\w.-]+@[A-Za-z0-9][\w.-]*:(?![-/:])[^\s\\]+", re.ASCII)
+REDIRECTED = re.compile(r"returned error: 30[1278]|redirect", re.IGNORECASE)
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -109,6 +110,12 @@ class Git:
         if output.status != 0:
             secrets = [self.remote.credential or "", *(self.remote.credential or "").split(":", 1)]
             said = Redactor(secret for secret in secrets if secret).line(output.stderr)
+            moved = REDIRECTED.search(said)
+            if moved:
+                said = (
+                    f"{self.remote.url} answers with a redirect ({moved[0]}): the repository was renamed or moved; "
+                    "set PINRAIL_REPO_URL to its new address"
+                )
             raise GitFailed(f"git {arguments[0]}: {said or f'ended with status {output.status}'}")
         return output.raw
 
@@ -132,6 +139,7 @@ class Git:
             ("core.hooksPath", os.devnull),
             ("core.fsmonitor", "false"),
             ("credential.helper", ""),
+            ("http.followRedirects", "false"),  # git would send the token along, to whatever host is named
             ("protocol.ext.allow", "never"),
             ("fetch.recurseSubmodules", "false"),
             ("push.recurseSubmodules", "no"),

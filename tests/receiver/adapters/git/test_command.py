@@ -161,6 +161,27 @@ def test_a_token_reaches_the_server_and_no_argument_file_or_error(
     assert "403" in str(caught.value)
 
 
+def test_a_token_does_not_follow_a_redirect_to_another_host(
+    https_server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, seen = https_server
+
+    def moved(self: _Refusing) -> None:
+        if self.path.startswith("/o/r/"):
+            self.send_response(302)
+            self.send_header("Location", elsewhere.replace("/o/r", "/new") + self.path.removeprefix("/o/r"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            seen.append(f"followed: {self.headers['Authorization']}")
+            self.send_error(404)
+
+    monkeypatch.setattr(_Refusing, "do_GET", moved)
+    with pytest.raises(Retryable, match=r"renamed or moved; set PINRAIL_REPO_URL to its new address"):
+        GitSource(elsewhere, "main", tmp_path / "mirror.git", token=TOKEN).snapshot()
+    assert seen == []
+
+
 def test_git_sees_no_secret_of_ours_and_no_setting_of_the_users(
     recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
