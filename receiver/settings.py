@@ -21,7 +21,7 @@ MLFLOW_CREDENTIALS = frozenset(
 )
 MLFLOW_VARIABLES = ("MLFLOW_", "DATABRICKS_")
 
-TargetName = Literal["process", "compose"]
+TargetName = Literal["process", "compose"]  # `auto` chooses between them
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     pinrail_state_dir: Path = Path(".pinrail")
     """Where queue, journal, git mirror, artifact cache and logs live. One receiver per directory."""
 
-    pinrail_target: Literal["auto"] | TargetName = "auto"
+    pinrail_target: Literal["auto", "process", "compose"] = "auto"
     """Where model servers run; ``auto`` is compose if a docker engine has the serving image, else process."""
 
     pinrail_project: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "pinrail"
