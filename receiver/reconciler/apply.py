@@ -15,7 +15,7 @@ from receiver.services import Services
 
 @dataclass
 class Run:
-    """The actions of one deployment, numbered on through putting back."""
+    """The actions of one deployment, numbered on through the rollback."""
 
     services: Services
     deployment: int

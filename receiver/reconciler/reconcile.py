@@ -1,7 +1,7 @@
-"""The flow: make registry and servers match the pins, prove it, or put everything back.
+"""The flow: make registry and servers match the pins, verify that they do, or roll back.
 
-:func:`reconcile` looks once and goes through the slots, lower environments first; :func:`deploy` is what happens to
-one slot that is not as it should be.
+:func:`reconcile` observes once and goes through the slots, lower environments first. :func:`deploy` carries out the
+plan of one slot.
 """
 
 import logging
@@ -44,7 +44,7 @@ class Report:
 
 
 def reconcile(services: Services, cause: str) -> Report:
-    """Look, decide, plan, apply, verify, record; for every slot in turn.
+    """Observe, assess, plan, apply, verify and record, one slot after another.
 
     Raises:
         Rejected: the pins at the branch head are not valid; what was verified before them is kept running.
@@ -88,7 +88,7 @@ def reconcile(services: Services, cause: str) -> Report:
 
 
 def _owner_of_port(seen: Observation, assessment: Assessment) -> Slot | None:
-    """The slot that answers where a newcomer is to answer: its pin was removed or moved in the same commit."""
+    """The slot that still has the port of a promotion: its pin was removed or moved in the same commit."""
     goal = assessment.goal
     spec = goal.spec if goal and goal.purpose is Purpose.PROMOTE else None
     others = (s.spec for s in seen.servers if s.role is not Role.CANDIDATE and s.spec.slot != assessment.slot)
@@ -96,7 +96,7 @@ def _owner_of_port(seen: Observation, assessment: Assessment) -> Slot | None:
 
 
 def _keep_running(services: Services, cause: str) -> None:
-    """Heal what was verified, by the last pins that were valid, and put back what is held; deploy nothing new."""
+    """Restore what was verified, by the last valid pins, and roll back what is in quarantine; deploy nothing new."""
     last_valid = services.journal.remembered_pins()
     if last_valid is None:
         return
@@ -110,7 +110,7 @@ def _keep_running(services: Services, cause: str) -> None:
 
 
 def deploy(services: Services, seen: Observation, assessment: Assessment, cause: Cause) -> tuple[int, Outcome, str]:
-    """Carry one finding's plan out. Whatever happens, the deployment ends recorded, and somebody is told."""
+    """Carry out the plan of one slot. However it ends, the end is recorded and published."""
     draft = _draft(seen, assessment, cause)
     before = _last_attempt(services, assessment)
     begun = Deployment(UNNUMBERED, draft, Outcome.RUNNING, "", time.time(), None)
@@ -144,7 +144,7 @@ def _last_attempt(services: Services, assessment: Assessment) -> Deployment | No
 
 
 def _repeats(before: Deployment, draft: Draft, assessment: Assessment, outcome: Outcome) -> bool:
-    """It ended as the last time, whatever the words, in which times and process ids differ.
+    """The deployment ended as the one before, whatever its reason says: times and process ids differ.
 
     At another commit that is news, except that what lives goes on to live. So is a version that failed once more: it
     was in quarantine, and somebody wanted it tried again.
@@ -189,11 +189,11 @@ def _roll_back(run: Run, seen: Observation, assessment: Assessment, reason: str)
         if last_good.goal is not None:
             run.apply(last_good.goal, last_good.actions)
     except Retryable as error:
-        return Outcome.INTERRUPTED, f"{reason}\nputting back goes on at the next look: {error}"
+        return Outcome.INTERRUPTED, f"{reason}\nthe rollback goes on at the next look: {error}"
     except Exception as error:
         if not isinstance(error, PinrailError):
             log.exception("deployment %d: a bug during the rollback", run.deployment)
-        both = f"{reason}\nputting back failed too: {error}"
+        both = f"{reason}\nthe rollback failed too: {error}"
         services.journal.quarantine(
             Quarantine(slot, failed.version, failed.revision, both, needs_human=True, since=failed.since)
         )

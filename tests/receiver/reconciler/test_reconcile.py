@@ -189,7 +189,7 @@ def test_when_putting_back_fails_too_the_slot_is_held_for_a_human(settled: Flow)
     settled.pin(staging=2, production=1)
     settled.run()
     assert outcomes(settled, STAGING)[-1] is Outcome.NEEDS_HUMAN
-    assert "putting back failed too" in last_reason(settled, STAGING)
+    assert "the rollback failed too" in last_reason(settled, STAGING)
     before = len(settled.journal.recent())
     settled.run("timer")
     assert len(settled.journal.recent()) == before, "held: no storm of attempts"

@@ -221,7 +221,7 @@ def test_when_neither_new_nor_old_can_be_had_a_person_is_asked_for(stack: Stack)
     deployment = stack.promote(2)
     assert deployment.state is Outcome.NEEDS_HUMAN
     assert "it went wrong" in deployment.reason
-    assert "putting back failed too" in deployment.reason
+    assert "the rollback failed too" in deployment.reason
     assert f"the image {private} is not on this machine" in deployment.reason
     count = len(stack.journal.recent(100))
     stack.run("timer")
