@@ -58,8 +58,10 @@ def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
     if held is not None and held.needs_human:
         return replace(in_sync, goal=None, hold=Hold(HoldState.NEEDS_HUMAN, held.reason))
     if held is not None:
-        nothing = Goal(slot, None, Purpose.ROLL_BACK, undo=services.journal.touched(slot))
-        goal = _rolling_back_to(seen, incumbent) if incumbent else nothing
+        if incumbent is not None:
+            goal = _rolling_back_to(seen, incumbent)
+        else:
+            goal = Goal(slot, None, Purpose.ROLL_BACK, undo=services.journal.touched(slot))
         return _with_plan(seen, replace(in_sync, goal=goal, hold=Hold(HoldState.QUARANTINED, held.reason)))
     if verified is not None and verified.version == pin.version:
         return _with_plan(seen, in_sync)
