@@ -38,8 +38,8 @@ def create_or_require(path: Path) -> None:
     with _opened(path) as db:
         found = _read_version(db, path)
         if found is None:
-            _apply(db, path, MIGRATIONS)
-        elif found < _newest():
+            found = _create(db, path)
+        if found < _newest():
             raise Rejected(
                 f"{path}: found schema version {found}, this Pinrail needs {_newest()}. Only the receiver "
                 "migrates the file: restart `pinrail up` with this version, then try again."
@@ -178,19 +178,40 @@ def _use_wal(db: sqlite3.Connection) -> None:
             return
 
 
+def _create(db: sqlite3.Connection, path: Path) -> int:
+    """Create the schema, unless another process just has; returns the version that the file has now.
+
+    One transaction for all migrations: nobody sees a new file at an older version.
+    """
+    with _writing(db):
+        found = _version(db, path)
+        if found is not None:
+            return found
+        for step in MIGRATIONS:
+            _apply_one(db, step)
+    return _newest()
+
+
 def _apply(db: sqlite3.Connection, path: Path, steps: Sequence[Migration]) -> None:
+    for step in steps:
+        with _writing(db):
+            if (_version(db, path) or 0) < step.number:
+                _apply_one(db, step)
+
+
+@contextmanager
+def _writing(db: sqlite3.Connection) -> Iterator[None]:
+    """One transaction that may change the schema, on disk when it is left."""
     db.execute("PRAGMA foreign_keys=OFF")  # a table may be rebuilt; this has no effect inside a transaction
     db.execute("PRAGMA synchronous=FULL")
-    for step in steps:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            if (_version(db, path) or 0) < step.number:  # else another process has just created the file
-                _apply_one(db, step)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:  # a full disk has rolled back by itself
-                db.execute("ROLLBACK")
-            raise
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # a full disk has rolled back by itself
+            db.execute("ROLLBACK")
+        raise
 
 
 def _apply_one(db: sqlite3.Connection, step: Migration) -> None:

@@ -248,6 +248,24 @@ def test_a_kill_anywhere_in_a_migration_leaves_a_whole_version_that_the_next_sta
             assert version(path) == NEWEST
 
 
+def test_nobody_sees_a_new_file_at_an_older_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, connect, seen = tmp_path / "pinrail.db", sqlite3.connect, set[int]()
+
+    def look(_: str) -> None:
+        with closing(connect(path, timeout=0.0)) as other:
+            seen.add(int(other.execute("PRAGMA user_version").fetchone()[0]))
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_trace_callback(look)
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", traced)
+        create_or_require(path)
+    assert seen == {0, NEWEST}
+
+
 def test_processes_that_create_the_file_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "pinrail.db"
     assert processes("create", str(path), "8") == str([0] * 8)
