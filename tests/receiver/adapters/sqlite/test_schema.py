@@ -251,13 +251,13 @@ def test_a_kill_anywhere_in_a_migration_leaves_a_whole_version_that_the_next_sta
 def test_nobody_sees_a_new_file_at_an_older_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, connect, seen = tmp_path / "pinrail.db", sqlite3.connect, set[int]()
 
-    def look(_: str) -> None:
+    def read_version(_: str) -> None:
         with closing(connect(path, timeout=0.0)) as other:
             seen.add(int(other.execute("PRAGMA user_version").fetchone()[0]))
 
     def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
         connection = connect(*arguments, **options)
-        connection.set_trace_callback(look)
+        connection.set_trace_callback(read_version)
         return connection
 
     with monkeypatch.context() as patch:
