@@ -23,7 +23,7 @@ from receiver.core.messages import GITHUB, RevertNeeded
 from receiver.core.redact import Redactor
 from receiver.ports import Target
 from receiver.pull_requests.candidates import Candidates
-from receiver.pull_requests.proposal import Forge
+from receiver.pull_requests.open_pull_request import Upstream
 from receiver.pull_requests.revert import Reverter
 from receiver.pull_requests.reviewer import GitHub, Reviewer
 from receiver.reconciler.background import BackgroundTask
@@ -121,39 +121,41 @@ def build_github(settings: Settings) -> GitHubClient | None:
     return GitHubClient(settings.repository, token, settings.github_api_url)
 
 
-def build_forge(settings: Settings) -> Forge:
-    """Where changes of pins are proposed: to the repository and the branch of the settings."""
+def build_upstream(settings: Settings) -> Upstream:
+    """The repository and branch to which pin changes are proposed."""
     github = build_github(settings)
     remote = parse_remote(settings.pinrail_repo_url or "", _token(settings))
-    return Forge(remote, settings.pinrail_branch, Pulls(github) if github else None, Redactor(settings.secrets))
+    return Upstream(remote, settings.pinrail_branch, Pulls(github) if github else None, Redactor(settings.secrets))
 
 
-def build_dispatcher(settings: Settings, services: Services) -> dict[str, Sender]:
-    """Who carries the news to GitHub; without a token everything counts as told."""
+def build_senders(settings: Settings, services: Services) -> dict[str, Sender]:
+    """The sender of each channel. Without a token, messages to GitHub count as delivered."""
     github = build_github(settings)
     if github is None:
         return {GITHUB: lambda _: None}
-    reverter = Reverter(services.registry, build_forge(settings))
+    reverter = Reverter(services.registry, build_upstream(settings))
     handlers: dict[str, Handler] = {**GitHubSender(Statuses(github)).handlers(), str(RevertNeeded.kind): reverter}
     return {GITHUB: Dispatcher(handlers, Redactor(settings.secrets))}
 
 
 def build_background_tasks(settings: Settings, services: Services) -> list[BackgroundTask]:
-    """What happens after each look beside deployments: tidying up and, with a token, what GitHub is for.
+    """The tasks beside deployments: cache cleanup and, with a token, pull requests and candidates.
 
-    That has a git mirror of its own: deployments do not wait for it.
+    They use a git mirror of their own: deployments do not wait for it.
     """
     client, state, branch = build_github(settings), settings.pinrail_state_dir, settings.pinrail_branch
     found = [BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy)]
     if client is None:
         return found
-    proposals = GitSource(settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings))
+    pull_requests = GitSource(
+        settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings)
+    )
     pulls = Pulls(client)
-    github = GitHub(proposals, pulls, Statuses(client), branch, Redactor(settings.secrets))
+    github = GitHub(pull_requests, pulls, Statuses(client), branch, Redactor(settings.secrets))
     found.append(BackgroundTask("plans", Reviewer(services, github).run))
     if settings.pinrail_candidates:
         gate = GateRunner(settings.mlflow_tracking_uri, state / "logs", settings.pinrail_evaluation_dir)
-        candidates = Candidates(replace(services, source=proposals), build_forge(settings), pulls, gate)
+        candidates = Candidates(replace(services, source=pull_requests), build_upstream(settings), pulls, gate)
         found.append(BackgroundTask("candidates", candidates.run))
     return found
 

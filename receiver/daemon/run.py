@@ -34,7 +34,7 @@ from receiver.settings import Settings
 from receiver.wiring import (
     build,
     build_background_tasks,
-    build_dispatcher,
+    build_senders,
     migrate_state,
     open_database,
     remember_target,
@@ -88,7 +88,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     stop_outbox = threading.Event()
     senders = {
         **notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls], redact),
-        **build_dispatcher(settings, services),
+        **build_senders(settings, services),
     }
     outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, stop_outbox), name="outbox")
     working = threading.Thread(target=worker.run, name="worker")

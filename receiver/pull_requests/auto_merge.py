@@ -7,7 +7,7 @@ from receiver.core.edit import edit_pin
 from receiver.core.errors import PinrailError
 from receiver.core.pins import Desired, path_of
 from receiver.ports import Snapshot
-from receiver.pull_requests.preview_text import Preview
+from receiver.pull_requests.plan_comment import PullRequestPlan
 from receiver.pull_requests.promotion import PinChange
 
 
@@ -20,7 +20,7 @@ class MergeCandidate:
     files: Mapping[str, bytes]  # the environment files as a merge would leave them
 
 
-def mergeable(base: tuple[Snapshot, Desired], proposed: MergeCandidate, plan: Preview) -> str | None:
+def mergeable(base: tuple[Snapshot, Desired], proposed: MergeCandidate, plan: PullRequestPlan) -> str | None:
     """Say with which subject to merge, or None where a person has to.
 
     The policy that counts is that of the base: a pull request cannot allow itself anything. Whatever its title says,

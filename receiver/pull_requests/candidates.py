@@ -18,10 +18,10 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
-from receiver.pull_requests.advance import advance
 from receiver.pull_requests.judging import Judge, VersionGate
+from receiver.pull_requests.open_pull_request import SUPERSEDED, Upstream
 from receiver.pull_requests.promotion import PinChange
-from receiver.pull_requests.proposal import SUPERSEDED, Forge
+from receiver.pull_requests.propose_promotion import propose_promotion
 from receiver.services import Services
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Candidates:
     """One gate run at a time, on one thread. ``services`` has a mirror that deployments do not wait for."""
 
     services: Services
-    forge: Forge
+    upstream: Upstream
     pulls: Pulls
     gate: VersionGate
     _judge: Judge | None = field(default=None, init=False)
@@ -84,18 +84,18 @@ class Candidates:
         """Open or update the one pull request. Returns False while a person's own goes first."""
         changes = {e.version: PinChange(slot.model, e.version, slot.environment, rolling=True) for e in passed}
         rolling = next(iter(changes.values()))
-        closed = self.pulls.declined(rolling.branch, self.forge.base)
+        closed = self.pulls.declined(rolling.branch, self.upstream.base)
         titles = [pull.title for pull in closed if not pull.body.startswith(SUPERSEDED)]
         declined = max((v for v, change in changes.items() if any(_is_of(change, t) for t in titles)), default=0)
         left = [evidence for evidence in passed if evidence.version > declined]
         if not left:
             return True
-        opened = self.pulls.opened(self.forge.base)
+        opened = self.pulls.opened(self.upstream.base)
         if any(not pull.fork and rolling.replaces(pull.branch) for pull in opened):
             return False
         best = max(left, key=rank).version
         try:
-            proposed = advance(self.services, self.forge, changes[best])
+            proposed = propose_promotion(self.services, self.upstream, changes[best])
         except Rejected as error:  # the same again would be refused again
             log.warning("%s v%d is not proposed: %s", slot.model, best, error)
         else:

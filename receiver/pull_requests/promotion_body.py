@@ -1,4 +1,4 @@
-"""What a pull request that changes a pin says: what changes for whom, why it may be merged, whence it comes. Pure."""
+"""The body of a pull request that changes a pin: metrics, signature, gate evidence and lineage. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class VersionFacts:
 
 @dataclass(frozen=True, slots=True)
 class VersionComparison:
-    """Everything that speaks for or against one change of a pin."""
+    """What is known about the two versions of one pin change."""
 
     slot: Slot
     old: VersionFacts  # pinned now
@@ -41,39 +41,39 @@ class VersionComparison:
     notes: Sequence[str] = ()  # what to know before merging: a wait, an override, an earlier failure
 
 
-def promotion_body(case: VersionComparison) -> str:
+def promotion_body(comparison: VersionComparison) -> str:
     """The body of the pull request that promotes."""
     return _page(
-        f"Merging this promotes {_version(case)} to **{text(case.slot.environment)}**"
-        f" (now: v{case.old.version}). The receiver starts it beside the one that serves, proves it, gives it the"
-        " traffic and watches it; where it does not hold, everything is put back.",
-        _notes(case.notes),
-        *_comparison(case),
+        f"Merging this promotes {_version(comparison)} to **{text(comparison.slot.environment)}**"
+        f" (now: v{comparison.old.version}). The receiver starts it beside the live version, checks it, switches the"
+        " traffic and watches it; if it fails, the receiver rolls back.",
+        _notes(comparison.notes),
+        *_comparison(comparison),
     )
 
 
-def rollback_body(case: VersionComparison, reason: str) -> str:
-    """The body of the pull request that goes back; ``reason`` may hold the last words of a model server."""
-    said, _, words = reason.partition("\n")
+def rollback_body(comparison: VersionComparison, reason: str) -> str:
+    """The body of a rollback pull request; ``reason`` may end with the last log lines of a model server."""
+    summary, _, log_tail = reason.partition("\n")
     return _page(
-        f"Merging this pins {_version(case)} in **{text(case.slot.environment)}** again, in place of"
-        f" v{case.old.version}.",
-        f"**Why**: {text(said)}" if said else "",
-        f"The model server's last words:\n\n{block(words)}" if words.strip() else "",
-        f"v{case.old.version} is not tried again before this, or any other commit, is merged; `pinrail retry"
-        " ENVIRONMENT MODEL` tries it sooner."
-        if said
+        f"Merging this pins {_version(comparison)} in **{text(comparison.slot.environment)}** again, in place of"
+        f" v{comparison.old.version}.",
+        f"**Why**: {text(summary)}" if summary else "",
+        f"The model server's last log lines:\n\n{block(log_tail)}" if log_tail.strip() else "",
+        f"v{comparison.old.version} is not tried again until this or another commit is merged, or until `pinrail retry"
+        " ENVIRONMENT MODEL` is run."
+        if summary
         else "",
-        _notes(case.notes),
-        *_comparison(case),
+        _notes(comparison.notes),
+        *_comparison(comparison),
     )
 
 
 def lineage_table(old: VersionFacts, new: VersionFacts) -> str:
-    """Where both versions come from, line by line."""
+    """The lineage of both versions, side by side."""
     names = list(dict.fromkeys([*new.lineage, *old.lineage]))
     if not names:
-        return "The registry says nothing of what made these versions."
+        return "The registry has no lineage for these versions."
 
     def cell(side: VersionFacts, name: str) -> str:
         return code(side.lineage[name]) if name in side.lineage else "-"
@@ -82,26 +82,28 @@ def lineage_table(old: VersionFacts, new: VersionFacts) -> str:
     return table(["", f"v{old.version}" if old.version is not None else "nothing", f"v{new.version}"], rows)
 
 
-def _comparison(case: VersionComparison) -> list[str]:
-    old, new = case.old, case.new
+def _comparison(comparison: VersionComparison) -> list[str]:
+    old, new = comparison.old, comparison.new
     unknown = [f"v{side.version}: {side.unknown}" for side in (old, new) if side.unknown]
     return [
         "### Metrics",
         metrics_table(Measured(old.version, old.metrics), Measured(new.version, new.metrics)),
         "### Signature",
-        signature_changes(old.signature, new.signature) if old.signature and new.signature else "Not known of both.",
+        signature_changes(old.signature, new.signature)
+        if old.signature and new.signature
+        else "Not known for both versions.",
         "### Gate",
-        _gate(case),
+        _gate(comparison),
         "### Where they come from",
         lineage_table(old, new),
         _notes(unknown),
     ]
 
 
-def _gate(case: VersionComparison) -> str:
-    evidence = case.evidence
+def _gate(comparison: VersionComparison) -> str:
+    evidence = comparison.evidence
     if evidence is None:
-        return f"No evidence is recorded for {text(case.slot.environment)}."
+        return f"No evidence is recorded for {text(comparison.slot.environment)}."
     when = datetime.fromtimestamp(evidence.measured_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     bound = f"Measured {when}, artifacts {code(evidence.model_digest)}, rows {code(evidence.data_digest)}."
     return f"{gate_table(evidence.verdicts)}\n\n{bound}"
@@ -111,8 +113,8 @@ def _notes(notes: Sequence[str]) -> str:
     return "\n>\n".join(f"> {text(note)}" for note in notes)
 
 
-def _version(case: VersionComparison) -> str:
-    return f"**{text(case.slot.model)} v{case.new.version}**"
+def _version(comparison: VersionComparison) -> str:
+    return f"**{text(comparison.slot.model)} v{comparison.new.version}**"
 
 
 def _page(*parts: str) -> str:

@@ -15,9 +15,9 @@ from receiver.core.pins import Desired
 from receiver.core.state import Slot
 from receiver.ports import Registry
 from receiver.pull_requests.comparison import compare
+from receiver.pull_requests.open_pull_request import Upstream, open_pull_request
 from receiver.pull_requests.promotion import Outdated, PinChange, push_promotion_branch
 from receiver.pull_requests.promotion_body import rollback_body
-from receiver.pull_requests.proposal import Forge, propose
 
 log = logging.getLogger(__name__)
 
@@ -63,22 +63,22 @@ def _digest(commit: str, title: str, body: str) -> str:
 class Reverter:
     """Delivers the ``RevertNeeded`` messages. Delivering one twice shows one pull request."""
 
-    def __init__(self, registry: Registry, forge: Forge) -> None:
+    def __init__(self, registry: Registry, upstream: Upstream) -> None:
         self._registry = registry
-        self._forge = forge
+        self._upstream = upstream
 
     def __call__(self, message: Mapping[str, Any]) -> None:
         """Open the pull request, unless something else is pinned by now. Rejected or Retryable as GitHub says."""
         revert = RevertNeeded(**{key: value for key, value in message.items() if key != "kind"})
         change = PinChange(revert.model, revert.back_to, revert.environment, back=True, instead_of=revert.failed)
         try:
-            promotion = push_promotion_branch(self._forge.remote, self._forge.base, change)
+            promotion = push_promotion_branch(self._upstream.remote, self._upstream.base, change)
         except Outdated as error:
             log.info("nothing to take back: %s", error)
             return
-        if self._forge.pulls is None:
+        if self._upstream.pulls is None:
             return
         slot = Slot(revert.environment, revert.model)
-        case = self._forge.redact.within(compare(self._registry, slot, revert.failed, revert.back_to))
-        body = _sealed(revert, promotion.commit, promotion.title, rollback_body(case, revert.reason))
-        propose(self._forge.pulls, promotion, self._forge.base, body, is_untouched)
+        comparison = self._upstream.redact.within(compare(self._registry, slot, revert.failed, revert.back_to))
+        body = _sealed(revert, promotion.commit, promotion.title, rollback_body(comparison, revert.reason))
+        open_pull_request(self._upstream.pulls, promotion, self._upstream.base, body, is_untouched)

@@ -23,8 +23,8 @@ from receiver.core.pins import Desired, is_environment_file, read_pins
 from receiver.core.redact import Redactor, plain
 from receiver.ports import Snapshot, Source
 from receiver.pull_requests.auto_merge import MergeCandidate, mergeable
-from receiver.pull_requests.preview import preview
-from receiver.pull_requests.preview_text import Preview
+from receiver.pull_requests.plan_comment import PullRequestPlan
+from receiver.pull_requests.plan_pull_request import plan_pull_request
 from receiver.pull_requests.revert import outdated, unsealed
 from receiver.services import Services
 
@@ -35,7 +35,7 @@ MARKER = "plan"
 LAG_SECONDS = 5.0  # until a commit that GitHub speaks of can be fetched
 
 
-class Proposals(Source, Protocol):
+class PullRequestSource(Source, Protocol):
     """The repository with its pull requests."""
 
     def pull_request(self, number: int) -> Snapshot:
@@ -45,9 +45,9 @@ class Proposals(Source, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GitHub:
-    """The repository there. ``proposals`` has a mirror of its own: deployments do not wait for it."""
+    """The repository there. ``source`` has a mirror of its own: deployments do not wait for it."""
 
-    proposals: Proposals
+    source: PullRequestSource
     pulls: Pulls
     statuses: Statuses
     branch: str
@@ -86,7 +86,7 @@ class Reviewer:
         for pull in opened:
             with self._alone(pull, deferred):
                 touching += [pull] if self._touches(pull) else []
-        base = self.github.proposals.snapshot() if touching else None
+        base = self.github.source.snapshot() if touching else None
         next_check_at = math.inf
         for pull in touching:
             if stop.is_set() or base is None:
@@ -135,9 +135,9 @@ class Reviewer:
         if proposed.commit != pull.head:  # GitHub's API and its refs move one after the other
             return time.time() + LAG_SECONDS
         if isinstance(proposed, InvalidPins):
-            plan = Preview(proposed.commit, problem=str(proposed))
+            plan = PullRequestPlan(proposed.commit, problem=str(proposed))
         else:
-            plan = preview(self.services, desired, proposed)
+            plan = plan_pull_request(self.services, desired, proposed)
         safe = self.github.redact.within(plan)
         published = (safe.commit, safe.comment(), safe.state, safe.summary)
         if known.published != published:
@@ -154,13 +154,13 @@ class Reviewer:
         now = (pull.head, base.commit)
         if known.merged is None or known.merged.commit != pull.head or known.merged_from != now:
             try:
-                known.merged = self.github.proposals.pull_request(pull.number)
+                known.merged = self.github.source.pull_request(pull.number)
             except InvalidPins as error:
                 known.merged = error
             known.merged_from = now
         return known.merged
 
-    def _publish(self, pull: Pull, plan: Preview) -> None:
+    def _publish(self, pull: Pull, plan: PullRequestPlan) -> None:
         """Status last: whoever waits for it finds the comment."""
         status = CommitStatus(plan.commit, CONTEXT, plan.state, plain(plan.summary))
         try:

@@ -11,11 +11,11 @@ from receiver.core.quarantine import Quarantine
 from receiver.core.state import Slot
 from receiver.planning.observe import read_desired
 from receiver.ports import Snapshot
-from receiver.pull_requests.advance import check
 from receiver.pull_requests.comparison import compare
+from receiver.pull_requests.open_pull_request import ProposedChange, Upstream, open_pull_request
 from receiver.pull_requests.promotion import PinChange, push_promotion_branch
 from receiver.pull_requests.promotion_body import rollback_body
-from receiver.pull_requests.proposal import Forge, Proposed, propose
+from receiver.pull_requests.propose_promotion import check_change
 from receiver.services import Services
 
 RESTORE_SECONDS = 60.0
@@ -96,7 +96,7 @@ def await_restored(services: Services, plan: RollbackPlan, seconds: float = REST
     return False
 
 
-def propose_rollback(services: Services, forge: Forge, plan: RollbackPlan, reason: str) -> Proposed:
+def propose_rollback(services: Services, upstream: Upstream, plan: RollbackPlan, reason: str) -> ProposedChange:
     """Push the branch that pins the target again and, with a token, open its pull request. Safe to repeat.
 
     Rejected: the pins are not valid, policy would not let the target in, or it is what is pinned. Retryable: git,
@@ -109,13 +109,13 @@ def propose_rollback(services: Services, forge: Forge, plan: RollbackPlan, reaso
             f"{path_of(plan.slot.environment)} to {plan.target}: a commit that pins v{plan.pinned} brings it back"
         )
     change = PinChange(plan.slot.model, plan.target, plan.slot.environment, back=True)
-    notes = check(services, plan.snapshot, change)
-    promotion = push_promotion_branch(forge.remote, forge.base, change)
-    if forge.pulls is None:
-        return Proposed(promotion, None, notes)
-    case = forge.redact.within(compare(services.registry, plan.slot, promotion.was, plan.target, notes))
-    body = rollback_body(case, forge.redact.lines(reason))
-    return Proposed(promotion, propose(forge.pulls, promotion, forge.base, body), notes)
+    notes = check_change(services, plan.snapshot, change)
+    promotion = push_promotion_branch(upstream.remote, upstream.base, change)
+    if upstream.pulls is None:
+        return ProposedChange(promotion, None, notes)
+    comparison = upstream.redact.within(compare(services.registry, plan.slot, promotion.was, plan.target, notes))
+    body = rollback_body(comparison, upstream.redact.lines(reason))
+    return ProposedChange(promotion, open_pull_request(upstream.pulls, promotion, upstream.base, body), notes)
 
 
 def _pins(services: Services, *, now: bool) -> tuple[Snapshot, str]:

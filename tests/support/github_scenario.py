@@ -21,7 +21,7 @@ class GitHubScenario(PromotionScenario):
 
     def deliver(self) -> int:
         """Deliver what is due."""
-        reverter = Reverter(self.services.registry, self.forge)
+        reverter = Reverter(self.services.registry, self.upstream)
         handlers = {**GitHubSender(Statuses(self.client)).handlers(), "revert": reverter}
         return SqliteOutbox(self.flow.database).deliver_due({GITHUB: Dispatcher(handlers, Redactor([SECRET]))})
 

@@ -9,7 +9,7 @@ from receiver.adapters.github.client import GitHubClient
 from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.state import Slot
-from receiver.pull_requests.proposal import Forge
+from receiver.pull_requests.open_pull_request import Upstream
 from receiver.reconciler.reconcile import Report, reconcile
 from tests.support.flow import MODEL, Flow
 from tests.support.git_repos import Origin
@@ -36,7 +36,7 @@ class PromotionScenario:
         source = GitSource(self.origin.url, "main", directory / "mirror.git")
         self.services = replace(self.flow.services, source=source)
         self.client = GitHubClient(github.repository, TOKEN, url)
-        self.forge = Forge(parse_remote(self.origin.url), "main", Pulls(self.client))
+        self.upstream = Upstream(parse_remote(self.origin.url), "main", Pulls(self.client))
         self.queue = Queue(self.flow.database)
 
     def register(self, *kinds: str, passing: bool = True) -> None:

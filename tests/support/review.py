@@ -24,9 +24,9 @@ class Review:
         self.origin = origin
         self.hosted = github
         client = GitHubClient(github.repository, TOKEN, github.url)
-        self.proposals = GitSource(origin.url, "main", directory / "proposals.git")
+        self.source = GitSource(origin.url, "main", directory / "proposals.git")
         self.github = GitHub(
-            self.proposals,
+            self.source,
             Pulls(client),
             Statuses(client),
             "main",

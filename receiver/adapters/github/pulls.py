@@ -52,7 +52,7 @@ class Pull:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class PullRequestSpec:
     """What a pull request should be."""
 
     branch: str
@@ -67,20 +67,20 @@ class Pulls:
     def __init__(self, client: GitHubClient) -> None:
         self._client = client
 
-    def open_or_update(self, proposal: Proposal) -> Pull:
+    def open_or_update(self, spec: PullRequestSpec) -> Pull:
         """The open pull request of that branch, with that title and body; opened where there is none."""
-        existing = self._of(proposal)
+        existing = self._of(spec)
         if existing is None:
             try:
-                wanted = {"head": proposal.branch, "base": proposal.base, "title": proposal.title}
-                return Pull.read(self._client.post(PULLS, {**wanted, "body": shortened(proposal.body)}))
+                wanted = {"head": spec.branch, "base": spec.base, "title": spec.title}
+                return Pull.read(self._client.post(PULLS, {**wanted, "body": shortened(spec.body)}))
             except Rejected:
-                existing = self._of(proposal)  # somebody may have opened it meanwhile
+                existing = self._of(spec)  # somebody may have opened it meanwhile
                 if existing is None:
                     raise
-        if (existing.title, existing.body) == (proposal.title, shortened(proposal.body)):
+        if (existing.title, existing.body) == (spec.title, shortened(spec.body)):
             return existing
-        return self._change(existing.number, title=proposal.title, body=shortened(proposal.body))
+        return self._change(existing.number, title=spec.title, body=shortened(spec.body))
 
     def opened(self, base: str) -> list[Pull]:
         """All open pull requests into a branch."""
@@ -141,12 +141,12 @@ class Pulls:
         url: str = comment["html_url"]
         return url
 
-    def _of(self, proposal: Proposal) -> Pull | None:
+    def _of(self, spec: PullRequestSpec) -> Pull | None:
         found = self._client.get(
             PULLS + "{?state,head,base}",
             state="open",
-            head=f"{self._client.owner}:{proposal.branch}",
-            base=proposal.base,
+            head=f"{self._client.owner}:{spec.branch}",
+            base=spec.base,
         )
         # An organisation's forks of its own repositories have the same owner.
         return next((pull for pull in map(Pull.read, found) if not pull.fork), None)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields
 
 from receiver.cli.output import answer
 from receiver.core.redact import plain
-from receiver.pull_requests.advance import advance
+from receiver.pull_requests.open_pull_request import ProposedChange
 from receiver.pull_requests.promotion import PinChange, Promotion
-from receiver.pull_requests.proposal import Proposed
+from receiver.pull_requests.propose_promotion import propose_promotion
 from receiver.settings import load_settings
-from receiver.wiring import build, build_forge, open_database
+from receiver.wiring import build, build_upstream, open_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ def show_promotion(change: PinChange, *, as_json: bool) -> None:
     """Propose a pin, if the receiver would accept it, and print the proposal."""
     settings = load_settings("pinrail_repo_url")
     services = build(settings, open_database(settings))
-    show_proposed(advance(services, build_forge(settings), change), as_json=as_json)
+    show_proposed(propose_promotion(services, build_upstream(settings), change), as_json=as_json)
 
 
-def show_proposed(proposed: Proposed, *, as_json: bool) -> None:
+def show_proposed(proposed: ProposedChange, *, as_json: bool) -> None:
     """Print the change, its branch and pull request, and what to know before the merge."""
     promotion = {field.name: getattr(proposed.promotion, field.name) for field in fields(proposed.promotion)}
     view = ProposalView(**promotion, pull_request=proposed.pull.url if proposed.pull else None, notes=proposed.notes)

@@ -8,7 +8,7 @@ from receiver.cli.commands.promote import show_proposed
 from receiver.core.state import Slot
 from receiver.pull_requests.rollback import await_restored, plan_rollback, propose_rollback, restore
 from receiver.settings import load_settings
-from receiver.wiring import build, build_forge, open_database
+from receiver.wiring import build, build_upstream, open_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +36,4 @@ def roll_back(request: RollbackRequest, *, as_json: bool) -> None:
         # With --json, standard output holds the answer alone.
         stream = sys.stderr if as_json else sys.stdout
         stream.write(f"{plan.slot}: v{plan.pinned} is held, v{plan.target} {result}\n")
-    show_proposed(propose_rollback(services, build_forge(settings), plan, request.reason), as_json=as_json)
+    show_proposed(propose_rollback(services, build_upstream(settings), plan, request.reason), as_json=as_json)

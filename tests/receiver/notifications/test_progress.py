@@ -73,7 +73,7 @@ def test_a_rollback_is_a_failure_with_a_revert_that_says_why_and_brings_the_last
     assert scenario.deployments(commit, "staging") == ["in_progress", "failure"]
     (pull,) = scenario.pulls_open()
     assert pull["title"] == "Roll churn-model back to v1 in staging (was v2)"
-    assert "The model server's last words:\n\n```text\nit is broken\n```" in pull["body"]
+    assert "The model server's last log lines:\n\n```text\nit is broken\n```" in pull["body"]
     assert "| run | <code>run-2</code> | <code>run-1</code> |" in pull["body"]
 
 
@@ -83,9 +83,9 @@ def test_merging_the_revert_ends_the_hold_and_all_agree(scenario: GitHubScenario
     scenario.run()
     scenario.deliver()
     assert not scenario.run("timer").outcomes, "held"
-    assert scenario.forge.pulls is not None
-    (pull,) = scenario.forge.pulls.opened("main")
-    scenario.forge.pulls.merge(pull, pull.title)
+    assert scenario.upstream.pulls is not None
+    (pull,) = scenario.upstream.pulls.opened("main")
+    scenario.upstream.pulls.merge(pull, pull.title)
     assert not scenario.run().outcomes
     assert scenario.flow.serving() == {"staging": 1, "production": 1}
     scenario.deliver()

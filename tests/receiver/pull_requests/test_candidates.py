@@ -14,8 +14,8 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
 from receiver.core.state import Slot
 from receiver.pull_requests.candidates import MOST, Candidates, rank
+from receiver.pull_requests.open_pull_request import Upstream, open_pull_request
 from receiver.pull_requests.promotion import PinChange, push_promotion_branch
-from receiver.pull_requests.proposal import Forge, propose
 from tests.support.flow import MODEL, Flow
 from tests.support.github_server import Fault
 from tests.support.github_spec import require_description
@@ -60,9 +60,9 @@ class PromotionScenario:
 
     def restart(self) -> None:
         pulls = self.review.github.pulls
-        forge = Forge(parse_remote(self.review.origin.url), "main", pulls)
-        services = replace(self.flow.services, source=self.review.proposals)
-        self.candidates = Candidates(services, forge, pulls, self.gate)
+        upstream = Upstream(parse_remote(self.review.origin.url), "main", pulls)
+        services = replace(self.flow.services, source=self.review.source)
+        self.candidates = Candidates(services, upstream, pulls, self.gate)
 
     def register(self, accuracy: float = 0.81) -> int:
         """A new version, which nobody has measured yet."""
@@ -224,7 +224,7 @@ def test_a_proposal_that_gave_way_to_a_persons_comes_again_after_it(scenario: Pr
     promotion = push_promotion_branch(
         parse_remote(scenario.review.origin.url), "main", PinChange(MODEL, lesser, "staging")
     )
-    propose(scenario.review.github.pulls, promotion, "main", "I know why.")
+    open_pull_request(scenario.review.github.pulls, promotion, "main", "I know why.")
     assert scenario.titles() == [promotion.title]
     scenario.review.merge(scenario.flow.files(lesser, 1))
     (number,) = (n for n, pull in scenario.review.hosted.pulls.items() if pull["state"] == "open")

@@ -34,7 +34,7 @@ def test_a_promotion_shows_metrics_signature_gate_and_lineage_of_both() -> None:
 def test_what_is_not_known_is_said_and_not_invented() -> None:
     body = promotion_body(VersionComparison(PRODUCTION, VersionFacts(4, unknown="MLflow has no_v4"), NEW))
     assert "No evidence is recorded for production." in body
-    assert "Not known of both." in body
+    assert "Not known for both versions." in body
     assert "> v4: MLflow has no\\_v4" in body
 
 

@@ -11,8 +11,8 @@ from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.github.statuses import Statuses
 from receiver.core.redact import Redactor
 from receiver.ports import Snapshot
+from receiver.pull_requests.open_pull_request import open_pull_request
 from receiver.pull_requests.promotion import PinChange, push_promotion_branch
-from receiver.pull_requests.proposal import propose
 from receiver.pull_requests.reviewer import GitHub, Reviewer
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
@@ -46,8 +46,8 @@ class Reverting(GitHubScenario):
 @pytest.fixture
 def scenario(tmp_path: Path, github: FakeGitHub, url: str) -> Reverting:
     scenario = Reverting(tmp_path, url, github)
-    proposals = GitSource(scenario.origin.url, "main", tmp_path / "proposals.git")
-    there = GitHub(proposals, Pulls(scenario.client), Statuses(scenario.client), "main", Redactor())
+    source = GitSource(scenario.origin.url, "main", tmp_path / "proposals.git")
+    there = GitHub(source, Pulls(scenario.client), Statuses(scenario.client), "main", Redactor())
     scenario.reviewer = Reviewer(scenario.services, there)
     scenario.register("long", "long", "long")
     scenario.pin(1, 1)
@@ -132,18 +132,21 @@ def test_a_revert_is_closed_with_one_comment_though_an_answer_was_lost(scenario:
 
 def test_a_branch_that_may_have_moved_on_closes_nothing(scenario: Reverting, monkeypatch: pytest.MonkeyPatch) -> None:
     earlier = Snapshot("0" * 40, scenario.flow.files(1, 1), rewritten=False, stale="the remote cannot be reached")
-    monkeypatch.setattr(scenario.reviewer.github.proposals, "snapshot", lambda: earlier)
+    monkeypatch.setattr(scenario.reviewer.github.source, "snapshot", lambda: earlier)
     scenario.run_plans()
     assert scenario.revert()["state"] == "open"
 
 
 def test_a_persons_own_rollback_is_not_superseded_by_the_receivers(scenario: Reverting) -> None:
-    assert scenario.forge.pulls is not None
+    assert scenario.upstream.pulls is not None
     scenario.pin(3, 1)
     scenario.run_plans()
     change = PinChange(MODEL, 1, "staging", back=True)
-    own = propose(
-        scenario.forge.pulls, push_promotion_branch(scenario.forge.remote, "main", change), "main", "I want v1 back."
+    own = open_pull_request(
+        scenario.upstream.pulls,
+        push_promotion_branch(scenario.upstream.remote, "main", change),
+        "main",
+        "I want v1 back.",
     )
     scenario.flow.prober.failing_smoke.add(3)
     scenario.run()

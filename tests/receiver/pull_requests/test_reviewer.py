@@ -327,14 +327,14 @@ def test_one_that_meets_a_bug_keeps_none_of_the_others_waiting(
     review: Review, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
-    real = review.proposals.pull_request
+    real = review.source.pull_request
 
     def malformed(number: int) -> Snapshot:
         if number == first:
             raise KeyError(number)
         return real(number)
 
-    monkeypatch.setattr(review.proposals, "pull_request", malformed)
+    monkeypatch.setattr(review.source, "pull_request", malformed)
     review.run_plans()
     assert review.status(second)[0] == "success"
 

@@ -49,17 +49,17 @@ def test_where_nothing_else_was_verified_one_has_to_say(scenario: PromotionScena
 def test_a_rollback_is_a_pull_request_that_needs_no_gate(scenario: PromotionScenario) -> None:
     scenario.flow.registry.models[MODEL][2].evidence.clear()
     rollback_plan = plan_rollback(scenario.services, STAGING, None)
-    proposed = propose_rollback(scenario.services, scenario.forge, rollback_plan, "answers are wrong, see @ops")
+    proposed = propose_rollback(scenario.services, scenario.upstream, rollback_plan, "answers are wrong, see @ops")
     assert proposed.pull is not None
     assert proposed.pull.title == "Roll churn-model back to v2 in staging (was v3)"
     assert proposed.pull.branch == "rollback/churn-model-v2-in-staging"
     assert "**Why**: answers are wrong, see @&#8203;ops" in proposed.pull.body
     assert (
-        propose_rollback(scenario.services, scenario.forge, rollback_plan, "answers are wrong, see @ops").pull
+        propose_rollback(scenario.services, scenario.upstream, rollback_plan, "answers are wrong, see @ops").pull
         == proposed.pull
     )
-    assert scenario.forge.pulls is not None
-    scenario.forge.pulls.merge(proposed.pull, proposed.pull.title)
+    assert scenario.upstream.pulls is not None
+    scenario.upstream.pulls.merge(proposed.pull, proposed.pull.title)
     scenario.run()
     assert scenario.flow.serving()["staging"] == 2
 
@@ -88,17 +88,17 @@ def test_now_works_while_the_remote_is_away(scenario: PromotionScenario) -> None
     scenario.run("rollback")
     assert scenario.flow.serving()["staging"] == 2
     with pytest.raises(Retryable):
-        propose_rollback(scenario.services, scenario.forge, rollback_plan, "wrong answers")
+        propose_rollback(scenario.services, scenario.upstream, rollback_plan, "wrong answers")
 
 
 def test_now_holds_until_the_pull_request_is_merged_and_then_all_agree(scenario: PromotionScenario) -> None:
     rollback_plan = plan_rollback(scenario.services, STAGING, None)
     restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
     scenario.run("rollback")
-    proposed = propose_rollback(scenario.services, scenario.forge, rollback_plan, "wrong answers")
+    proposed = propose_rollback(scenario.services, scenario.upstream, rollback_plan, "wrong answers")
     assert proposed.pull is not None
-    assert scenario.forge.pulls is not None
-    scenario.forge.pulls.merge(proposed.pull, proposed.pull.title)
+    assert scenario.upstream.pulls is not None
+    scenario.upstream.pulls.merge(proposed.pull, proposed.pull.title)
     report = scenario.run()
     assert not report.outcomes, "it serves already"
     assert scenario.flow.serving()["staging"] == 2
@@ -158,7 +158,7 @@ def test_now_works_while_the_pins_at_the_head_are_not_valid_and_says_how_to_go_o
         scenario.run("timer")
     assert len(scenario.flow.journal.recent()) == deployments, "held"
     with pytest.raises(Rejected) as caught:
-        propose_rollback(scenario.services, scenario.forge, rollback_plan, "wrong answers")
+        propose_rollback(scenario.services, scenario.upstream, rollback_plan, "wrong answers")
     said = str(caught.value).split("\n")
     assert said[1].startswith("environments/staging.yaml")
     assert said[-1] == (

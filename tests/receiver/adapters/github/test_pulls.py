@@ -1,14 +1,14 @@
 import pytest
 
 from receiver.adapters.github.client import GitHubClient, NotFound
-from receiver.adapters.github.pulls import MAX_BODY, Proposal, Pull, Pulls
+from receiver.adapters.github.pulls import MAX_BODY, Pull, PullRequestSpec, Pulls
 from receiver.core.errors import Rejected, Retryable
 from tests.support.github_server import FakeGitHub, Fault
 from tests.support.github_spec import require_description, webhook_example
 
 require_description()
 
-PROPOSAL = Proposal("promote/m-v6-to-production", "main", "Promote m v6 to production (was v4)", "| a | b |\n")
+SPEC = PullRequestSpec("promote/m-v6-to-production", "main", "Promote m v6 to production (was v4)", "| a | b |\n")
 
 
 @pytest.fixture
@@ -17,36 +17,36 @@ def pulls(client: GitHubClient) -> Pulls:
 
 
 def test_a_pull_request_is_opened_once_and_found_again(github: FakeGitHub, pulls: Pulls) -> None:
-    first = pulls.open_or_update(PROPOSAL)
-    assert pulls.open_or_update(PROPOSAL) == first
-    assert (first.title, first.branch, first.base, first.fork) == (PROPOSAL.title, PROPOSAL.branch, "main", False)
+    first = pulls.open_or_update(SPEC)
+    assert pulls.open_or_update(SPEC) == first
+    assert (first.title, first.branch, first.base, first.fork) == (SPEC.title, SPEC.branch, "main", False)
     assert len(github.pulls) == len(github.writes()) == 1
 
 
 def test_a_pull_request_with_another_text_is_updated_in_place(github: FakeGitHub, pulls: Pulls) -> None:
-    number = github.open_pull(PROPOSAL.branch, title="Old")
-    updated = pulls.open_or_update(PROPOSAL)
-    assert (updated.number, updated.title, updated.body) == (number, PROPOSAL.title, PROPOSAL.body)
+    number = github.open_pull(SPEC.branch, title="Old")
+    updated = pulls.open_or_update(SPEC)
+    assert (updated.number, updated.title, updated.body) == (number, SPEC.title, SPEC.body)
 
 
 def test_a_closed_pull_request_is_not_opened_again_but_a_new_one_made(github: FakeGitHub, pulls: Pulls) -> None:
-    number = github.open_pull(PROPOSAL.branch)
+    number = github.open_pull(SPEC.branch)
     github.pulls[number]["state"] = "closed"
-    assert pulls.open_or_update(PROPOSAL).number != number
+    assert pulls.open_or_update(SPEC).number != number
 
 
 def test_a_pull_request_whose_creation_was_answered_into_the_void_is_found(github: FakeGitHub, pulls: Pulls) -> None:
     github.faults += [Fault(200, body=b"[]"), Fault(lost=True)]
     with pytest.raises(Retryable):
-        pulls.open_or_update(PROPOSAL)
-    pulls.open_or_update(PROPOSAL)
+        pulls.open_or_update(SPEC)
+    pulls.open_or_update(SPEC)
     assert len(github.pulls) == 1
 
 
 def test_a_pull_request_that_somebody_opens_in_the_same_moment_is_taken(github: FakeGitHub, pulls: Pulls) -> None:
-    number = github.open_pull(PROPOSAL.branch)
+    number = github.open_pull(SPEC.branch)
     github.faults.append(Fault(200, body=b"[]"))  # not there yet when we looked
-    assert pulls.open_or_update(PROPOSAL).number == number
+    assert pulls.open_or_update(SPEC).number == number
 
 
 def test_a_refused_pull_request_says_why(github: FakeGitHub, pulls: Pulls) -> None:
@@ -55,16 +55,16 @@ def test_a_refused_pull_request_says_why(github: FakeGitHub, pulls: Pulls) -> No
         Fault(422, body=b'{"message": "Validation Failed", "errors": [{"message": "No commits between"}]}'),
     ]
     with pytest.raises(Rejected, match="No commits between"):
-        pulls.open_or_update(PROPOSAL)
+        pulls.open_or_update(SPEC)
 
 
 def test_a_fork_in_the_same_organisation_is_not_taken_for_ours(github: FakeGitHub, pulls: Pulls) -> None:
-    theirs = github.open_pull(PROPOSAL.branch, title="Theirs")
+    theirs = github.open_pull(SPEC.branch, title="Theirs")
     github.pulls[theirs]["fork"] = "octo/fork-of-pins"
-    assert pulls.open_or_update(PROPOSAL).number != theirs
+    assert pulls.open_or_update(SPEC).number != theirs
     assert github.pulls[theirs]["title"] == "Theirs"
     github.pulls[theirs]["state"] = "closed"
-    assert pulls.declined(PROPOSAL.branch, "main") == []
+    assert pulls.declined(SPEC.branch, "main") == []
 
 
 def test_open_ones_are_listed_by_base(github: FakeGitHub, pulls: Pulls) -> None:

@@ -15,13 +15,13 @@ from receiver.planning.fetch import fetch_and_assess, fetched
 from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Snapshot
 from receiver.pull_requests.comparison import compare
+from receiver.pull_requests.open_pull_request import ProposedChange, Upstream, open_pull_request
 from receiver.pull_requests.promotion import PinChange, push_promotion_branch
 from receiver.pull_requests.promotion_body import promotion_body
-from receiver.pull_requests.proposal import Forge, Proposed, propose
 from receiver.services import Services
 
 
-def advance(services: Services, forge: Forge, change: PinChange) -> Proposed:
+def propose_promotion(services: Services, upstream: Upstream, change: PinChange) -> ProposedChange:
     """Check the change, push its branch and, with a token, open its pull request. Safe to repeat.
 
     A version that only has to soak is proposed: the notes say until when it waits.
@@ -30,16 +30,18 @@ def advance(services: Services, forge: Forge, change: PinChange) -> Proposed:
     Retryable: git, registry or GitHub cannot be asked.
     """
     snapshot = services.source.snapshot()
-    notes = check(services, snapshot, change)
-    promotion = push_promotion_branch(forge.remote, forge.base, change)
-    if forge.pulls is None:
-        return Proposed(promotion, None, notes)
+    notes = check_change(services, snapshot, change)
+    promotion = push_promotion_branch(upstream.remote, upstream.base, change)
+    if upstream.pulls is None:
+        return ProposedChange(promotion, None, notes)
     slot = Slot(change.environment, change.model)
-    case = forge.redact.within(compare(services.registry, slot, promotion.was, change.version, notes))
-    return Proposed(promotion, propose(forge.pulls, promotion, forge.base, promotion_body(case)), notes)
+    comparison = upstream.redact.within(compare(services.registry, slot, promotion.was, change.version, notes))
+    return ProposedChange(
+        promotion, open_pull_request(upstream.pulls, promotion, upstream.base, promotion_body(comparison)), notes
+    )
 
 
-def check(services: Services, snapshot: Snapshot, change: PinChange) -> Sequence[str]:
+def check_change(services: Services, snapshot: Snapshot, change: PinChange) -> Sequence[str]:
     """Consider the pins as they would be after the change; returns what to know before merging it.
 
     Rejected: the receiver would refuse it. Retryable: it cannot be told now.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from receiver.adapters.git.command import Remote
-from receiver.adapters.github.pulls import Proposal, Pull, Pulls
+from receiver.adapters.github.pulls import Pull, PullRequestSpec, Pulls
 from receiver.core.redact import Redactor
 from receiver.pull_requests.promotion import Promotion
 
@@ -12,7 +12,7 @@ SUPERSEDED = "<!-- pinrail:superseded -->\n"  # before the text of one that was 
 
 
 @dataclass(frozen=True, slots=True)
-class Forge:
+class Upstream:
     """Where changes are proposed. ``pulls`` None: there is no token, so a pushed branch has to do."""
 
     remote: Remote
@@ -22,7 +22,7 @@ class Forge:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposed:
+class ProposedChange:
     """A change that waits to be merged."""
 
     promotion: Promotion
@@ -30,7 +30,7 @@ class Proposed:
     notes: Sequence[str]  # what to know before merging
 
 
-def propose(
+def open_pull_request(
     pulls: Pulls, promotion: Promotion, base: str, body: str, gives_way: Callable[[Pull], bool] = lambda _: True
 ) -> Pull:
     """Open the pull request of a promotion, or bring it up to date, and close those that it supersedes.
@@ -38,7 +38,7 @@ def propose(
     Pull requests from forks are left alone whatever their branches are called, and so are those that do not give
     way. Safe to repeat.
     """
-    pull = pulls.open_or_update(Proposal(promotion.branch, base, promotion.title, body))
+    pull = pulls.open_or_update(PullRequestSpec(promotion.branch, base, promotion.title, body))
     for other in pulls.opened(base):
         superseded = not other.fork and other.number != pull.number and promotion.change.replaces(other.branch)
         if superseded and gives_way(other):

@@ -34,10 +34,10 @@ UNCERTAINTY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class DetailedComparison:
     """What there is to compare of two versions."""
 
-    case: VersionComparison
+    versions: VersionComparison
     evidence: tuple[Evidence | None, Evidence | None]  # of the old and the new one, for this environment
     packages: tuple[Mapping[str, str], Mapping[str, str]]  # likewise: name -> the line that asks for it
 
@@ -61,7 +61,7 @@ class PlannedChange:
     old: int | None  # the version that is pinned now
     new: int | None
     actions: Sequence[str]  # of the plan, in order
-    comparison: Comparison | None = None
+    comparison: DetailedComparison | None = None
     hold: Hold | None = None
     retry: str | None = None  # what could not be asked, so that this is not the last word
     override: str | None = None
@@ -94,7 +94,7 @@ class PlannedChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class PullRequestPlan:
     """A pull request's plan. ``problem``: why its files are no pins at all, with lines."""
 
     commit: str
@@ -169,8 +169,8 @@ def _section(change: PlannedChange) -> str:
     return "\n\n".join(parts)
 
 
-def _compared(found: Comparison) -> list[str]:
-    old, new = found.case.old, found.case.new
+def _compared(found: DetailedComparison) -> list[str]:
+    old, new = found.versions.old, found.versions.new
     was, now = found.evidence
     spread = margins(was, now)
     parts = [metrics_table(_measured(old, was), _measured(new, now), spread)]

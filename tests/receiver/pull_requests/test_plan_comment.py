@@ -6,7 +6,14 @@ from ml.evidence import CheckOutcome, Evidence, Verdict
 from receiver.core.policy import Hold, HoldState
 from receiver.core.state import Slot
 from receiver.pull_requests.markdown import Signature
-from receiver.pull_requests.preview_text import Comparison, PlannedChange, Preview, Soak, dependency_changes, margins
+from receiver.pull_requests.plan_comment import (
+    DetailedComparison,
+    PlannedChange,
+    PullRequestPlan,
+    Soak,
+    dependency_changes,
+    margins,
+)
 from receiver.pull_requests.promotion_body import VersionComparison, VersionFacts
 from serving.model.model_dir import Column
 
@@ -23,18 +30,18 @@ def change(**fields: object) -> PlannedChange:
     return PlannedChange(**given)  # type: ignore[arg-type]
 
 
-def compared(was: Evidence | None, now: Evidence | None) -> Comparison:
+def compared(was: Evidence | None, now: Evidence | None) -> DetailedComparison:
     old = VersionFacts(4, {"accuracy": 0.1, "f1": 0.5}, {}, Signature((Column("tenure", "long"),), "int64"))
     new = VersionFacts(6, {"accuracy": 0.2, "f1": 0.6}, {}, Signature((Column("tenure", "double"),), "int64"))
     packages = ({"scikit-learn": "scikit-learn==1.6.1"}, {"scikit-learn": "scikit-learn==1.7.0", "onnx": "onnx==1"})
-    return Comparison(VersionComparison(SLOT, old, new, now), (was, now), packages)
+    return DetailedComparison(VersionComparison(SLOT, old, new, now), (was, now), packages)
 
 
 def test_uncertainty_is_the_binomial_standard_error_and_says_so() -> None:
     spread = margins(evidence(4, 0.8), evidence(6, 0.82))
     by_hand = 1.96 * math.sqrt(0.8 * 0.2 / 1000 + 0.82 * 0.18 / 1000)
     assert spread == {"accuracy": by_hand}
-    said = Preview("c" * 40, (change(comparison=compared(evidence(4, 0.8), evidence(6, 0.82))),)).comment()
+    said = PullRequestPlan("c" * 40, (change(comparison=compared(evidence(4, 0.8), evidence(6, 0.82))),)).comment()
     assert f"| accuracy | 0.8 | 0.82 | +0.02 ± {by_hand:.4g} |" in said
     assert "| f1 | 0.5 | 0.6 | +0.1 |" in said
     assert "1.96 binomial standard errors of the change over 1,000 evaluation rows" in said
@@ -44,11 +51,11 @@ def test_there_is_no_uncertainty_where_rows_differ_or_were_not_counted() -> None
     assert margins(evidence(4, 0.8, data="sha256:other"), evidence(6, 0.82)) == {}
     assert margins(evidence(4, 0.8), evidence(6, 0.82, rows=0)) == {}
     assert margins(None, evidence(6, 0.82)) == {}
-    assert "±" not in Preview("c" * 40, (change(comparison=compared(None, evidence(6, 0.82))),)).comment()
+    assert "±" not in PullRequestPlan("c" * 40, (change(comparison=compared(None, evidence(6, 0.82))),)).comment()
 
 
 def test_signature_and_dependencies_are_compared() -> None:
-    said = Preview("c" * 40, (change(comparison=compared(None, None)),)).comment()
+    said = PullRequestPlan("c" * 40, (change(comparison=compared(None, None)),)).comment()
     assert "- <code>tenure</code> was long, required, now double, required" in said
     assert "- <code>onnx==1</code> is new" in said
     assert "- <code>scikit-learn==1.6.1</code> becomes <code>scikit-learn==1.7.0</code>" in said
@@ -61,13 +68,13 @@ def test_the_worst_change_decides() -> None:
     waits = change(hold=Hold(HoldState.WAITING, "soaks", 100.0))
     refused = change(hold=Hold(HoldState.REFUSED, "no evidence"))
     unknown = change(retry="the registry did not answer")
-    assert Preview("c", (fine, fine)).state == "success"
-    assert Preview("c", (fine, waits)).state == "pending"
-    assert Preview("c", (fine, unknown)).state == "pending"
-    assert Preview("c", (waits, refused, fine)).state == "failure"
-    assert Preview("c", (waits, refused)).summary == "production/churn-model v4 -> v6: no evidence"
-    assert Preview("c", (waits, fine)).next_check_at == 100.0
-    assert Preview("c", (fine,)).next_check_at == math.inf
+    assert PullRequestPlan("c", (fine, fine)).state == "success"
+    assert PullRequestPlan("c", (fine, waits)).state == "pending"
+    assert PullRequestPlan("c", (fine, unknown)).state == "pending"
+    assert PullRequestPlan("c", (waits, refused, fine)).state == "failure"
+    assert PullRequestPlan("c", (waits, refused)).summary == "production/churn-model v4 -> v6: no evidence"
+    assert PullRequestPlan("c", (waits, fine)).next_check_at == 100.0
+    assert PullRequestPlan("c", (fine,)).next_check_at == math.inf
 
 
 def test_a_wait_is_told_as_a_point_in_time() -> None:
@@ -75,18 +82,18 @@ def test_a_wait_is_told_as_a_point_in_time() -> None:
         hold=Hold(HoldState.WAITING, "soaks", 1_800_000_000.0),
         soak=Soak("staging", 1800, 1_799_998_200.0, done=False),
     )
-    assert "2027-01-15 08:00:00 UTC" in Preview("c", (waits,)).summary
-    said = Preview("c", (waits,)).comment()
+    assert "2027-01-15 08:00:00 UTC" in PullRequestPlan("c", (waits,)).summary
+    said = PullRequestPlan("c", (waits,)).comment()
     assert "Soak: live in staging since 2027-01-15 07:30:00 UTC, of 30m; done at 2027-01-15 08:00:00 UTC." in said
     assert "start v6" not in said, "nothing would be done now"
-    not_there = Preview("c", (change(soak=Soak("staging", 1800, None, done=False)),)).comment()
+    not_there = PullRequestPlan("c", (change(soak=Soak("staging", 1800, None, done=False)),)).comment()
     assert "Soak: not begun, it is not live in staging." in not_there
 
 
 def test_strangers_text_stays_text() -> None:
     hostile = "`</code>@everyone fixes #1 <img src=x>\n# big\n::set-output name=x::y"
-    plan = Preview("c", (change(hold=Hold(HoldState.REFUSED, hostile), override=hostile),))
+    plan = PullRequestPlan("c", (change(hold=Hold(HoldState.REFUSED, hostile), override=hostile),))
     for forbidden in ("@everyone", "#1", "<img", "\n# big", "\n::set"):
         assert forbidden not in plan.comment()
-    fenced = Preview("c", problem="environments/x.yaml:1: found '```\n@everyone'").comment()
+    fenced = PullRequestPlan("c", problem="environments/x.yaml:1: found '```\n@everyone'").comment()
     assert "````text\nenvironments/x.yaml" in fenced

@@ -18,14 +18,14 @@ from receiver.planning.fetch import fetch_and_assess, fetched
 from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Registry, Snapshot
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.preview_text import Comparison, PlannedChange, Preview, Soak
+from receiver.pull_requests.plan_comment import DetailedComparison, PlannedChange, PullRequestPlan, Soak
 from receiver.services import Services
 
 REQUIREMENTS = "requirements.txt"  # MLflow's, in a version's artifacts
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def preview(services: Services, base: Desired | None, proposed: Snapshot) -> Preview:
+def plan_pull_request(services: Services, base: Desired | None, proposed: Snapshot) -> PullRequestPlan:
     """Plan what ``proposed`` changes; ``base`` is what is pinned now, None where that is not valid.
 
     Retryable: servers or registry could not be asked.
@@ -33,12 +33,12 @@ def preview(services: Services, base: Desired | None, proposed: Snapshot) -> Pre
     try:
         seen = observe_at(services, proposed)
     except Rejected as error:
-        return Preview(proposed.commit, problem=str(error))
+        return PullRequestPlan(proposed.commit, problem=str(error))
     before = base or Desired(())
     pinned = {Slot(e.name, model) for e in before.environments for model in e.models}
     slots = [*seen.slots(), *sorted(pinned - set(seen.slots()))]
     changed = [slot for slot in slots if _terms(before, slot) != _terms(seen.desired, slot)]
-    return Preview(proposed.commit, tuple(_change(services, before, seen, slot) for slot in changed))
+    return PullRequestPlan(proposed.commit, tuple(_change(services, before, seen, slot) for slot in changed))
 
 
 def _terms(desired: Desired, slot: Slot) -> object:
@@ -76,11 +76,11 @@ def _change(services: Services, before: Desired, seen: Observation, slot: Slot) 
     )
 
 
-def _comparison(registry: Registry, slot: Slot, old: int | None, new: int) -> Comparison:
-    case = compare(registry, slot, old, new)
-    return Comparison(
-        case,
-        (_evidence(registry, slot, old), case.evidence),
+def _comparison(registry: Registry, slot: Slot, old: int | None, new: int) -> DetailedComparison:
+    versions = compare(registry, slot, old, new)
+    return DetailedComparison(
+        versions,
+        (_evidence(registry, slot, old), versions.evidence),
         (_packages(registry, slot, old), _packages(registry, slot, new)),
     )
 

@@ -8,8 +8,8 @@ import pytest
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.core.errors import Rejected, Retryable
-from receiver.pull_requests.advance import advance
 from receiver.pull_requests.promotion import PinChange
+from receiver.pull_requests.propose_promotion import propose_promotion
 from tests.support.flow import MODEL
 from tests.support.github_server import FakeGitHub
 from tests.support.github_spec import require_description
@@ -33,7 +33,7 @@ def scenario(tmp_path: Path, github: FakeGitHub, url: str) -> PromotionScenario:
 
 
 def test_a_promotion_is_opened_with_everything_that_speaks_for_or_against_it(scenario: PromotionScenario) -> None:
-    proposed = advance(scenario.services, scenario.forge, SIX)
+    proposed = propose_promotion(scenario.services, scenario.upstream, SIX)
     assert proposed.pull is not None
     assert proposed.pull.title == "Promote churn-model v2 to production (was v1)"
     assert proposed.pull.branch == "promote/churn-model-v2-to-production"
@@ -45,29 +45,29 @@ def test_a_promotion_is_opened_with_everything_that_speaks_for_or_against_it(sce
 
 
 def test_asking_again_changes_nothing(scenario: PromotionScenario) -> None:
-    first = advance(scenario.services, scenario.forge, SIX)
+    first = propose_promotion(scenario.services, scenario.upstream, SIX)
     writes = len(scenario.github.writes())
-    second = advance(scenario.services, scenario.forge, SIX)
+    second = propose_promotion(scenario.services, scenario.upstream, SIX)
     assert second.pull == first.pull
     assert second.promotion.existing
     assert len(scenario.github.writes()) == writes
 
 
 def test_merging_it_is_the_promotion(scenario: PromotionScenario) -> None:
-    proposed = advance(scenario.services, scenario.forge, SIX)
+    proposed = propose_promotion(scenario.services, scenario.upstream, SIX)
     assert proposed.pull is not None
-    assert scenario.forge.pulls is not None
-    scenario.forge.pulls.merge(proposed.pull, proposed.pull.title)
+    assert scenario.upstream.pulls is not None
+    scenario.upstream.pulls.merge(proposed.pull, proposed.pull.title)
     scenario.run()
     assert scenario.flow.serving() == {"staging": 2, "production": 2}
 
 
 def test_a_newer_promotion_closes_the_older_one_with_a_comment(scenario: PromotionScenario) -> None:
-    older = advance(scenario.services, scenario.forge, SIX)
+    older = propose_promotion(scenario.services, scenario.upstream, SIX)
     scenario.register("double")
     scenario.pin(3, 1)
     scenario.run()
-    newer = advance(scenario.services, scenario.forge, PinChange(MODEL, 3, "production"))
+    newer = propose_promotion(scenario.services, scenario.upstream, PinChange(MODEL, 3, "production"))
     assert older.pull is not None
     assert newer.pull is not None
     assert scenario.github.pulls[older.pull.number]["state"] == "closed"
@@ -78,7 +78,7 @@ def test_a_newer_promotion_closes_the_older_one_with_a_comment(scenario: Promoti
 def test_a_version_that_fails_the_gate_is_refused_before_anything_is_pushed(scenario: PromotionScenario) -> None:
     scenario.register("double", passing=False)
     with pytest.raises(Rejected, match=r"does not pass the gate of staging: FAIL.*`override: \{version: 3, reason"):
-        advance(scenario.services, scenario.forge, PinChange(MODEL, 3, "staging"))
+        propose_promotion(scenario.services, scenario.upstream, PinChange(MODEL, 3, "staging"))
     assert scenario.origin.branches() == ["main"]
     assert scenario.github.calls == []
 
@@ -86,16 +86,16 @@ def test_a_version_that_fails_the_gate_is_refused_before_anything_is_pushed(scen
 def test_a_version_without_evidence_is_refused_with_what_to_run(scenario: PromotionScenario) -> None:
     scenario.flow.registry.models[MODEL][2].evidence.clear()
     with pytest.raises(Rejected, match=r"has no evidence for production: run `python -m ml\.evaluate"):
-        advance(scenario.services, scenario.forge, SIX)
+        propose_promotion(scenario.services, scenario.upstream, SIX)
 
 
 def test_a_version_that_is_not_ready_or_not_there_is_refused(scenario: PromotionScenario) -> None:
     with pytest.raises(Rejected, match="has no version 9") as refused:
-        advance(scenario.services, scenario.forge, PinChange(MODEL, 9, "staging"))
+        propose_promotion(scenario.services, scenario.upstream, PinChange(MODEL, 9, "staging"))
     assert "override" not in str(refused.value)
     scenario.flow.registry.models[MODEL][2].status = "PENDING_REGISTRATION"
     with pytest.raises(Rejected, match="PENDING_REGISTRATION"):
-        advance(scenario.services, scenario.forge, SIX)
+        propose_promotion(scenario.services, scenario.upstream, SIX)
 
 
 def test_an_override_in_the_file_is_the_way_past_the_gate(scenario: PromotionScenario) -> None:
@@ -106,7 +106,7 @@ def test_an_override_in_the_file_is_the_way_past_the_gate(scenario: PromotionSce
     assert pin in files[path]
     files[path] = files[path].replace(pin, b'{version: 2, port: 8000, override: {version: 3, reason: "incident 7"}}')
     scenario.origin.commit(dict(files))
-    proposed = advance(scenario.services, scenario.forge, PinChange(MODEL, 3, "staging"))
+    proposed = propose_promotion(scenario.services, scenario.upstream, PinChange(MODEL, 3, "staging"))
     assert proposed.notes == ["gate and soak are waived by an override: incident 7"]
     assert proposed.pull is not None
     assert "> gate and soak are waived by an override: incident 7" in proposed.pull.body
@@ -121,30 +121,30 @@ def test_a_version_that_only_soaks_is_proposed_and_says_until_when(
     scenario.run()
     scenario.pin(2, 1)
     scenario.run()
-    proposed = advance(scenario.services, scenario.forge, SIX)
+    proposed = propose_promotion(scenario.services, scenario.upstream, SIX)
     (note,) = proposed.notes
     assert note.startswith(
         "churn-model v2 has to stay live in staging for 30m first; merged sooner, it waits until 20"
     )
     assert proposed.pull is not None
-    assert advance(scenario.services, scenario.forge, SIX).pull == proposed.pull
+    assert propose_promotion(scenario.services, scenario.upstream, SIX).pull == proposed.pull
 
 
 def test_a_version_that_was_never_in_staging_is_refused_for_production(scenario: PromotionScenario) -> None:
     scenario.register("double")
     with pytest.raises(Rejected, match="promote it to staging before production"):
-        advance(scenario.services, scenario.forge, PinChange(MODEL, 3, "production"))
+        propose_promotion(scenario.services, scenario.upstream, PinChange(MODEL, 3, "production"))
 
 
 def test_where_no_receiver_ever_worked_the_soak_is_left_to_the_one_that_does(
     scenario: PromotionScenario, tmp_path: Path
 ) -> None:
     elsewhere = replace(scenario.services, journal=SqliteJournal(Database(tmp_path / "ci" / "pinrail.db")))
-    proposed = advance(elsewhere, scenario.forge, SIX)
+    proposed = propose_promotion(elsewhere, scenario.upstream, SIX)
     assert "the receiver judges that before it deploys" in proposed.notes[0]
     scenario.flow.registry.models[MODEL][2].evidence.clear()
     with pytest.raises(Rejected, match="has no evidence"):
-        advance(elsewhere, scenario.forge, SIX)
+        propose_promotion(elsewhere, scenario.upstream, SIX)
 
 
 def test_what_failed_here_before_is_said(scenario: PromotionScenario) -> None:
@@ -154,13 +154,13 @@ def test_what_failed_here_before_is_said(scenario: PromotionScenario) -> None:
     scenario.run()
     scenario.pin(2, 1)
     scenario.run()
-    proposed = advance(scenario.services, scenario.forge, PinChange(MODEL, 3, "staging"))
+    proposed = propose_promotion(scenario.services, scenario.upstream, PinChange(MODEL, 3, "staging"))
     assert "v3 was rolled back here on " in proposed.notes[0]
     assert "v3 answered 500" in proposed.notes[0]
 
 
 def test_without_a_token_the_branch_is_pushed_and_nobody_else_asked(scenario: PromotionScenario) -> None:
-    proposed = advance(scenario.services, replace(scenario.forge, pulls=None), SIX)
+    proposed = propose_promotion(scenario.services, replace(scenario.upstream, pulls=None), SIX)
     assert proposed.pull is None
     assert scenario.origin.head(proposed.promotion.branch) == proposed.promotion.commit
     assert scenario.github.calls == []
@@ -169,11 +169,11 @@ def test_without_a_token_the_branch_is_pushed_and_nobody_else_asked(scenario: Pr
 def test_what_cannot_be_asked_now_is_worth_another_try(scenario: PromotionScenario) -> None:
     scenario.flow.registry.reachable = False
     with pytest.raises(Retryable, match="registry did not answer"):
-        advance(scenario.services, scenario.forge, SIX)
+        propose_promotion(scenario.services, scenario.upstream, SIX)
     scenario.flow.registry.reachable = True
     scenario.origin.vanish()
     with pytest.raises(Retryable):
-        advance(scenario.services, scenario.forge, SIX)
+        propose_promotion(scenario.services, scenario.upstream, SIX)
 
 
 @pytest.mark.parametrize(
@@ -186,4 +186,4 @@ def test_what_cannot_be_asked_now_is_worth_another_try(scenario: PromotionScenar
 )
 def test_what_is_wrong_with_the_question_is_said(scenario: PromotionScenario, change: PinChange, said: str) -> None:
     with pytest.raises(Rejected, match=said):
-        advance(scenario.services, scenario.forge, change)
+        propose_promotion(scenario.services, scenario.upstream, change)
