@@ -147,15 +147,13 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
     found = [BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy)]
     if client is None:
         return found
-    pull_requests = GitSource(
-        settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings)
-    )
+    source = GitSource(settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings))
     pulls = Pulls(client)
-    github = GitHub(pull_requests, pulls, Statuses(client), branch, Redactor(settings.secrets))
+    github = GitHub(source, pulls, Statuses(client), branch, Redactor(settings.secrets))
     found.append(BackgroundTask("plans", Reviewer(services, github).run))
     if settings.pinrail_candidates:
         gate = GateRunner(settings.mlflow_tracking_uri, state / "logs", settings.pinrail_evaluation_dir)
-        candidates = Candidates(replace(services, source=pull_requests), build_upstream(settings), pulls, gate)
+        candidates = Candidates(replace(services, source=source), build_upstream(settings), pulls, gate)
         found.append(BackgroundTask("candidates", candidates.run))
     return found
 

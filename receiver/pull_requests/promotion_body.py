@@ -60,8 +60,8 @@ def rollback_body(comparison: VersionComparison, reason: str) -> str:
         f" v{comparison.old.version}.",
         f"**Why**: {text(summary)}" if summary else "",
         f"The model server's last log lines:\n\n{block(log_tail)}" if log_tail.strip() else "",
-        f"v{comparison.old.version} is not tried again until this or another commit is merged, or until `pinrail retry"
-        " ENVIRONMENT MODEL` is run."
+        f"v{comparison.old.version} is not tried again until this or another commit is merged, or until `pinrail"
+        " retry ENVIRONMENT MODEL` is run."
         if summary
         else "",
         _notes(comparison.notes),
