@@ -21,6 +21,8 @@ MLFLOW_CREDENTIALS = frozenset(
 )
 MLFLOW_VARIABLES = ("MLFLOW_", "DATABRICKS_")
 
+SHORTEST_WEBHOOK_SECRET = 16  # characters; whoever guesses a shorter one can sign deliveries
+
 TargetName = Literal["process", "compose"]  # `auto` chooses between them
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -39,10 +41,10 @@ class Settings(BaseSettings):
     """The branch to watch; its head says what should run."""
 
     pinrail_webhook_secret: SecretStr | None = None
-    """Required by ``pinrail up``. The secret set in GitHub's webhook; while rotating: old and new, with a comma."""
+    """Required by ``pinrail up``. Secret of GitHub's webhook, 16 characters or more. Rotating: ``old,new``."""
 
     pinrail_mlflow_webhook_secret: SecretStr | None = None
-    """The secret set in MLflow's webhook; without it ``/webhooks/mlflow`` answers 404."""
+    """The secret set in MLflow's webhook, 16 characters or more; ``/webhooks/mlflow`` is 404 without."""
 
     pinrail_state_dir: Path = Path(".pinrail")
     """Where queue, journal, git mirror, artifact cache and logs live. One receiver per directory."""
@@ -105,9 +107,22 @@ class Settings(BaseSettings):
 
     @field_validator("pinrail_webhook_secret")
     @classmethod
-    def _some_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not all(part.strip() for part in value.get_secret_value().split(",")):
-            raise ValueError("must not be empty, and neither must a part between commas: unsigned means rejected")
+    def _one_or_two_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = [part.strip() for part in value.get_secret_value().split(",")] if value is not None else []
+        if len(parts) > 2:  # noqa: PLR2004 - old and new
+            raise ValueError(
+                f"found {len(parts) - 1} commas, allowed one, between the old and the new secret while rotating: "
+                "choose a secret without a comma"
+            )
+        for part in parts:
+            _require_strong(part, "each side of the comma" if len(parts) > 1 else "the secret")
+        return value
+
+    @field_validator("pinrail_mlflow_webhook_secret")
+    @classmethod
+    def _one_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _require_strong(value.get_secret_value(), "the secret")
         return value
 
     @field_validator("pinrail_state_dir", "pinrail_evaluation_dir")
@@ -180,6 +195,18 @@ def misspelt() -> Sequence[str]:
         for found in dotenv_values(".env")
         if found.startswith("PINRAIL_") and found not in names
     ]
+
+
+def _require_strong(secret: str, what: str) -> None:
+    """ValueError, which does not show the secret."""
+    if len(secret) < SHORTEST_WEBHOOK_SECRET:
+        comma = ". A comma separates the old secret from the new one, so no secret has one" if "comma" in what else ""
+        raise ValueError(
+            f"found {len(secret)} characters, allowed {SHORTEST_WEBHOOK_SECRET} or more for {what}: "
+            f"`openssl rand -hex 32` makes one{comma}"
+        )
+    if not secret.isprintable():  # bytes of the environment that are no UTF-8 are lone surrogates here
+        raise ValueError("found characters that are not UTF-8 or do not print: `openssl rand -hex 32` makes a secret")
 
 
 def _wrong(name: str, found: Any, why: str) -> str:

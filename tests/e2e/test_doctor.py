@@ -59,7 +59,7 @@ def test_missing_settings_are_named(tmp_path: Path, versions: Versions) -> None:
         world.environ |= {
             "PINRAIL_TARGET": "process",
             "PINRAIL_REPO_URL": "file:///x",
-            "PINRAIL_WEBHOOK_SECRET": "long",
+            "PINRAIL_WEBHOOK_SECRET": "long enough to be one",
         }
         (world.state / ".env").write_text("PINRAIL_POLL_SECOND=5\n")
         _, checks = examined(world)

@@ -25,11 +25,36 @@ def test_a_wrong_setting_is_shown_as_it_was_found(monkeypatch: pytest.MonkeyPatc
     assert "PINRAIL_ADMIN_PORT: found '99999'. " in str(raised.value)
 
 
-def test_a_wrong_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PINRAIL_WEBHOOK_SECRET", "hunter2,")
-    with pytest.raises(Rejected, match=r"^settings:\n  PINRAIL_WEBHOOK_SECRET: must not be empty") as raised:
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("hunter2", "found 7 characters, allowed 16 or more for the secret"),
+        ("hunter2,", "found 7 characters, allowed 16 or more for each side of the comma"),
+        ("h,unter2-and-many-more-characters", "found 1 characters, allowed 16 or more for each side of the comma"),
+        ("hunter2-hunter2-hunter2,", "found 0 characters, allowed 16 or more for each side of the comma"),
+        ("hunter2-hunter2-1,hunter2-hunter2-2,hunter2-hunter2-3", "found 2 commas, allowed one"),
+        ("hunter2-hunter2-\udcff", "found characters that are not UTF-8"),
+    ],
+)
+def test_a_webhook_secret_that_is_short_or_holds_a_comma_is_refused_and_not_shown(
+    secret: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PINRAIL_WEBHOOK_SECRET", secret)
+    with pytest.raises(Rejected) as raised:
         load_settings()
+    assert str(raised.value).startswith(f"settings:\n  PINRAIL_WEBHOOK_SECRET: {said}")
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_short_secret_of_mlflow_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINRAIL_MLFLOW_WEBHOOK_SECRET", "fifteen letters")
+    with pytest.raises(Rejected, match="PINRAIL_MLFLOW_WEBHOOK_SECRET: found 15 characters, allowed 16 or more"):
+        load_settings()
+
+
+def test_old_and_new_secret_are_both_accepted_while_rotating(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINRAIL_WEBHOOK_SECRET", "the old secret 1, the new secret 2")
+    assert load_settings().webhook_secrets == (b"the old secret 1", b"the new secret 2")
 
 
 def test_two_listeners_on_one_port_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

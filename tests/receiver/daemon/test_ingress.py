@@ -20,7 +20,7 @@ def settings(tmp_path: Path, **more: object) -> Settings:
     return Settings(
         **{  # type: ignore[arg-type]
             "pinrail_repo_url": "https://github.com/owner/models.git",
-            "pinrail_webhook_secret": "one secret",
+            "pinrail_webhook_secret": "one secret of ours",
             "pinrail_state_dir": tmp_path / "state",
             "pinrail_public_port": free_port(),
             "ngrok_authtoken": "2abcDEF_ngrok-token",
@@ -40,11 +40,12 @@ def said(ingress: Ingress, report: list[IngressStatus]) -> IngressStatus:
 
 def test_the_reserved_domain_and_the_one_secret_reach_the_tunnel(tmp_path: Path) -> None:
     options = tunnel_options(settings(tmp_path, pinrail_tunnel_domain="pins.example.dev"))
-    assert (options.domain, options.github_secret) == ("pins.example.dev", "one secret")
+    assert (options.domain, options.github_secret) == ("pins.example.dev", "one secret of ours")
 
 
 def test_while_secrets_rotate_the_receiver_alone_checks_signatures(tmp_path: Path) -> None:
-    assert tunnel_options(settings(tmp_path, pinrail_webhook_secret="old one, new one")).github_secret is None
+    rotating = settings(tmp_path, pinrail_webhook_secret="the old secret of ours, the new secret of ours")
+    assert tunnel_options(rotating).github_secret is None
 
 
 def test_without_a_tunnel_of_ours_nothing_is_registered(tmp_path: Path) -> None:
