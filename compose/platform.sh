@@ -23,7 +23,7 @@ secret() {
 }
 
 make_env() {
-  mkdir -p "$(dirname "$env")"
+  (umask 077 && mkdir -p "$(dirname "$env")")
   (
     umask 077
     cat >"$env" <<ENV

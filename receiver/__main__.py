@@ -3,6 +3,7 @@
 0 done, 1 refused or failed with a reason, 2 usage (the argument parser's own), 3 a bug.
 """
 
+import os
 import sys
 import traceback
 
@@ -17,6 +18,7 @@ def main() -> None:
     """Run the command line and exit."""
     from receiver.cli.app import app
 
+    os.umask(0o077)  # what it writes is for its user alone
     try:
         app()
     except (PinrailError, MlError) as error:

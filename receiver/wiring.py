@@ -18,7 +18,8 @@ from receiver.adapters.prober import HttpProber
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.outbox import Sender, SqliteOutbox
-from receiver.adapters.sqlite.schema import migrate
+from receiver.adapters.sqlite.schema import migrate, state_errors
+from receiver.adapters.sqlite.state_lock import make_private
 from receiver.core.messages import GITHUB, RevertNeeded
 from receiver.core.redact import Redactor
 from receiver.ports import Target
@@ -41,7 +42,10 @@ REMEMBERED = "target"  # in the state directory
 
 def open_database(settings: Settings) -> Database:
     """The receiver's memory, created where it is not there yet. Rejected: its schema is not this Pinrail's."""
-    return Database(_state_file(settings))
+    file = _state_file(settings)
+    with state_errors(file):
+        make_private(file.parent)
+    return Database(file)
 
 
 def migrate_state(settings: Settings) -> None:

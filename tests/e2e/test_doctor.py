@@ -1,6 +1,7 @@
 """``pinrail doctor`` on a set-up that works, beside its running receiver, and on one that does not."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ def test_everything_that_is_missing_is_told_at_once(tmp_path: Path, versions: Ve
         done = world.command("doctor")
         assert "NOT OK  registry" in done.stdout
         assert "do: MLFLOW_TRACKING_URI" in done.stdout
+        (database,) = tmp_path.rglob("pinrail.db")
+        assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(database.stat().st_mode) & 0o077 == 0
 
 
 def test_missing_settings_are_named(tmp_path: Path, versions: Versions) -> None:

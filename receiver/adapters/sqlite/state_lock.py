@@ -1,12 +1,28 @@
-"""One receiver per state directory: a file lock, which the kernel releases when its holder dies."""
+"""The state directory belongs to its owner alone, and to one receiver: a file lock that the kernel releases."""
 
 import fcntl
+import logging
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from receiver.core.errors import Rejected
+
+log = logging.getLogger(__name__)
+
+
+def make_private(state: Path) -> None:
+    """Create the directory for its owner only (0700), or close an existing one to others. Raises OSError.
+
+    What containers mount stays readable to them: the engine resolves mounts by itself, whatever is above them.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mode = stat.S_IMODE(state.stat().st_mode)
+    if mode & 0o077:
+        state.chmod(mode & 0o700)
+        log.info("%s was open to other users (mode %04o); it is private now", state, mode)
 
 
 @contextmanager
@@ -14,14 +30,16 @@ def exclusive(state: Path) -> Iterator[None]:
     """Hold ``<state>/lock``. Rejected: another process holds it (named), or the file cannot be written."""
     path = state / "lock"
     try:
-        state.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        make_private(state)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Rejected(
             f"{path} cannot be written: {error.strerror}. Make {state} writable for this user, or give this receiver "
             "another PINRAIL_STATE_DIR."
         ) from error
     try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:  # an earlier Pinrail's; who reads it can lock it
+            os.fchmod(descriptor, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

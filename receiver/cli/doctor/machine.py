@@ -9,7 +9,7 @@ import httpx
 
 from receiver.adapters import shell
 from receiver.adapters.docker import Docker
-from receiver.adapters.sqlite.state_lock import holder
+from receiver.adapters.sqlite.state_lock import holder, make_private
 from receiver.cli.doctor.check import Check
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.state import Slot
@@ -31,10 +31,10 @@ def git() -> Check:
 
 
 def state_directory(settings: Settings) -> Check:
-    """The state directory can be written to, and has room."""
+    """The state directory is private, can be written to, and has room."""
     name, state = "state directory", settings.pinrail_state_dir
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        make_private(state)
         with tempfile.TemporaryFile(dir=state):
             pass
         free = shutil.disk_usage(state).free

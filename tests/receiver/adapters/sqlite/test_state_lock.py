@@ -1,6 +1,7 @@
 """One receiver per state directory."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,27 @@ def test_a_program_started_meanwhile_does_not_keep_the_lock(tmp_path: Path) -> N
     with exclusive(tmp_path):
         pass
     child.communicate()
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_another_local_user_can_neither_read_the_state_directory_nor_lock_it(tmp_path: Path, existing: bool) -> None:
+    state = tmp_path / "state"
+    if existing:
+        state.mkdir(mode=0o755)
+        (state / "lock").touch(mode=0o644)
+    with exclusive(state):
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
+        assert stat.S_IMODE((state / "lock").stat().st_mode) == 0o600
+
+
+def test_a_state_directory_of_somebody_else_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(Rejected, match="another PINRAIL_STATE_DIR"), exclusive(state):
+        pass
