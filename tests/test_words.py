@@ -29,9 +29,11 @@ WORDS = {
     "entitled": "stage_by_version",
     "finding": "assessment",
     "findings": "assessments",
+    "forge": "upstream",
     "greet": "startup_summary",
     "greeting": "startup_summary",
     "hollow": "artifact_only",
+    "incumbent": "the version to keep",
     "ladder": "environments",
     "lastwords": "log_tail",
     "lively": "live",
@@ -64,10 +66,12 @@ WORDS = {
 NAMES = {
     "Case": "VersionComparison",
     "Side": "VersionFacts",
+    "advance": "propose_promotion",
     "also": "messages",
     "board": "status_board",
     "door": "listener",
     "play": "a step's name",
+    "preview": "plan_pull_request",
     "spare": "standby",
     "standing": "status",
     "way": "rollback_plan",
@@ -87,7 +91,20 @@ PHRASES = {
     "putting back": "rolling_back",
     "stand by": "drain",
     "sum up": "aggregate",
+    "whole road": "whole_flow",
     "with spare": "with_standby",
+}
+# Retired in texts too: in the names of tests, which are sentences, in docstrings and in messages.
+TEXTS = {
+    "incumbent": "the version to keep",
+    "last words": "log tail, last log lines",
+    "newcomer": "a new version",
+    "news": "messages",
+    "puts back": "rolls back, restores",
+    "put back": "rolled back, restored",
+    "putting back": "rolling back",
+    "road": "runtime, flow",
+    "told": "reported, published, delivered",
 }
 
 
@@ -120,6 +137,23 @@ def retired(name: str) -> str | None:
     return found[0] if found else None
 
 
+def sentences(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The names of tests and every text: docstrings, log lines, errors."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name.startswith("test_"):
+                yield node.lineno, name
+            case ast.Constant(value=str(text)):
+                yield node.lineno, text
+
+
+def retired_in_text(text: str) -> str | None:
+    """The field's term for what a sentence, or the name of a test, says in a retired one."""
+    spaced = text.replace("_", " ") if text.startswith("test_") else text
+    said = f" {' '.join(re.findall('[a-z_]+', spaced.lower()))} "
+    return next((f"{old!r}: say {term}" for old, term in TEXTS.items() if f" {old} " in said), None)
+
+
 def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -134,6 +168,25 @@ def test_identifiers_use_the_fields_terms(package: str) -> None:
         for line, name in defined(ast.parse(module.read_text(encoding="utf-8"))):
             if term := retired(name):
                 found.append(f"{place}:{line}: {name}: call it {term}")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("package", ["receiver", "ml", "serving"])
+def test_texts_use_the_fields_terms(package: str) -> None:
+    found = []
+    for module in modules(package):
+        for line, text in sentences(ast.parse(module.read_text(encoding="utf-8"))):
+            if term := retired_in_text(text):
+                found.append(f"{module.relative_to(ROOT)}:{line}: {term}")
+    assert not found, "\n".join(found)
+
+
+def test_the_names_of_tests_use_the_fields_terms() -> None:
+    found = []
+    for module in modules("tests"):
+        for line, name in sentences(ast.parse(module.read_text(encoding="utf-8"))):
+            if name.startswith("test_") and (term := retired_in_text(name)):
+                found.append(f"{module.relative_to(ROOT)}:{line}: {term}")
     assert not found, "\n".join(found)
 
 

@@ -15,10 +15,10 @@ TEXT_CHARACTERS = 4000
 
 
 def notifiers(urls: Sequence[str], redact: Redactor) -> dict[str, Sender]:
-    """A sender per address, for :meth:`Outbox.deliver_due`, named by a digest that tells nothing of the URL.
+    """A sender per address, for :meth:`Outbox.deliver_due`, named by a digest that reveals nothing of the URL.
 
-    Messages are ``{"title": ..., "text": ...}``, told without what ``redact`` masks. Without addresses there is
-    nobody to tell, and every message counts as told.
+    Messages are ``{"title": ..., "text": ...}``, sent without what ``redact`` masks. Without addresses
+    nothing is sent, and every message counts as delivered.
 
     Raises:
         Rejected: an entry is no URL that apprise can notify; it is named by its place, since it holds secrets.

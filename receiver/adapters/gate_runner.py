@@ -33,7 +33,7 @@ class GateRunner:
     def run(self, slot: Slot, version: int, files: Mapping[str, bytes], stop: threading.Event) -> None:
         """Measure a version for every environment of ``files``, and have the evidence recorded.
 
-        Rejected: it could not be measured, with the last words of the gate. Retryable: not now.
+        Rejected: it could not be measured, with the gate's last log lines. Retryable: not now.
         """
         with tempfile.TemporaryDirectory(prefix="pinrail-gate-") as directory:
             for path, content in files.items():

@@ -140,7 +140,7 @@ def start(
 def exit_status(pid: int, patience: float = 0.0) -> int | None:
     """How a program from :func:`start` ended (negative: by that signal), waiting so many seconds for it to end.
 
-    None: it runs, or it was started by another process, which alone is told.
+    None: it runs, or another process started it and gets its status.
     """
     deadline = time.monotonic() + patience
     while _children.get(pid, 0) is None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 app = typer.Typer(
-    help="GitOps for machine-learning models: a merged pin is served, proven, or put back.",
+    help="GitOps for machine-learning models: a merged pin is served, proven, or rolled back.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: loading rich would double the time that --help takes
     pretty_exceptions_enable=False,  # __main__ is the boundary
@@ -144,7 +144,7 @@ def rollback(
     model: Model,
     *,
     to: Annotated[int | None, typer.Option(min=1, help="The version; default: the one verified before.")] = None,
-    now: Annotated[bool, typer.Option("--now", help="Put it back first, and hold what is pinned.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Roll back at once, and hold the pinned version.")] = False,
     reason: Annotated[str, typer.Option(help="Why, for the reviewers.")] = "rolled back by hand",
     json: Json = False,
 ) -> None:

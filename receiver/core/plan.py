@@ -1,8 +1,8 @@
 """The difference between what is wanted and what is, as an ordered list of actions. Pure.
 
 One planner serves promotion, restoration, removal and rollback: they differ only in the goal. A goal that was
-verified before gets its traffic first and the registry after; a newcomer gets traffic last. An empty plan means in
-sync.
+verified before gets its traffic first and the registry after; a new version gets traffic last. An empty plan means
+in sync.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSlot:
-    """One environment's place in the registry; a ladder lists them lowest environment first."""
+    """One environment's place in the registry; environments are listed lowest first."""
 
     environment: str
     alias: str
@@ -67,7 +67,7 @@ class Goal:
     slot: Slot
     spec: ServerSpec | None
     purpose: Purpose
-    undo: Sequence[Action] | None = None  # put the registry back as it was before these, instead of projecting it
+    undo: Sequence[Action] | None = None  # undo these in the registry, instead of projecting it
 
     @property
     def verified(self) -> bool:
@@ -122,8 +122,8 @@ def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
     """Bring the alias (authoritative) and the stages (projected from what all environments hold) in line.
 
     ``current_stage`` is one column per version, so a version's stage is that of the highest environment that holds
-    it, and a version that no environment holds any more is archived, by number. The newcomer moves before the old
-    one leaves: there is no moment in which the environment has nobody.
+    it, and a version that no environment holds any more is archived, by number. The new version
+    gets its stage before the old one is archived: at no moment does the environment have no version.
     """
     view = world.registry
     if view is None:

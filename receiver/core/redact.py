@@ -39,7 +39,7 @@ def plain_lines(text: str) -> str:
 
 
 class Redactor:
-    """Masks the secrets that it was told, and what looks like one: URL credentials, GitHub tokens, authorization."""
+    """Masks the secrets that it was given, and what looks like one: URL credentials, GitHub tokens, authorization."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets for form in (secret, plain(secret), quote(secret, safe=""))}

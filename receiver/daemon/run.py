@@ -1,4 +1,4 @@
-"""``pinrail up``: two listeners, the worker and the outbox, on one state directory, until told to stop.
+"""``pinrail up``: two listeners, the worker and the outbox, on one state directory, until a signal stops them.
 
 A signal lets the job at hand finish. Model servers keep running; the next receiver finds them.
 """
@@ -108,7 +108,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
 
 
 def _deliver(outbox: SqliteOutbox, senders: Mapping[str, Sender], stop: threading.Event) -> None:
-    """Deliver news as they fall due, and what is left once more at the end."""
+    """Deliver messages when they are due; at the end, try the remaining ones once more."""
     while not stop.wait(OUTBOX_SECONDS):
         _deliver_once(outbox, senders)
     _deliver_once(outbox, senders)

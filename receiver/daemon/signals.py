@@ -1,4 +1,4 @@
-"""Being told to end, by a signal."""
+"""The signals that end the receiver."""
 
 import signal
 import socket

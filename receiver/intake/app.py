@@ -28,7 +28,7 @@ LARGE = 256 * 1024  # bytes; hashing and parsing more than this would hold up ev
 
 Send = Callable[[Message], Awaitable[None]]
 
-REPEAT_SECONDS = 60.0  # how often refusals are told at most: strangers shall not write our log
+REPEAT_SECONDS = 60.0  # log refusals at most this often: strangers must not fill our log
 
 
 class DeliveryStore(Protocol):
@@ -142,7 +142,7 @@ class PublicApp:
             self._complained = now
             log.warning(
                 "a delivery was refused: its signature is missing or does not fit %s. If it was %s, set the same "
-                "secret in its webhook (more refusals are not told for a minute)",
+                "secret in its webhook (further refusals are not logged for a minute)",
                 setting,
                 whose,
             )

@@ -41,7 +41,7 @@ def outcome_messages(services: Services, entry: Deployment, goal: Goal | None) -
 
 
 def interruption_messages(services: Services, left: Deployment, reason: str) -> Sequence[Message]:
-    """What is learnt of a deployment whose receiver died; one that was rolling back is told as rolled back."""
+    """The message about a deployment whose receiver died; one that was rolling back counts as rolled back."""
     draft = left.draft
     for held in services.journal.quarantined(draft.revision):
         if (held.slot, held.version) == (draft.slot, draft.to_version):

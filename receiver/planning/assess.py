@@ -17,7 +17,7 @@ from receiver.planning.observe import Observation
 from receiver.services import Services
 
 # A version whose bytes are not the ones that the gate measured is downloaded again this often: somebody who changed
-# the artifacts in the registry's store may have put them back, and nothing that can be asked for would say so.
+# the artifacts in the registry's store may have restored them, and no call to the registry would show it.
 REFETCH_SECONDS = 600.0
 
 
@@ -52,14 +52,14 @@ def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
     verified = seen.verified.get(slot)
     if pin is None or environment is None:
         return _with_plan(seen, _removed(seen, slot))
-    incumbent = _incumbent(seen, slot, environment, pin, _trusted(services, seen, slot))
-    in_sync = Assessment(slot, pin.version, verified, incumbent, ())
+    to_keep = _version_to_keep(seen, slot, environment, pin, _trusted(services, seen, slot))
+    in_sync = Assessment(slot, pin.version, verified, to_keep, ())
     held = next((q for q in seen.quarantined if q.slot == slot and (q.needs_human or q.version == pin.version)), None)
     if held is not None and held.needs_human:
         return replace(in_sync, goal=None, hold=Hold(HoldState.NEEDS_HUMAN, held.reason))
     if held is not None:
-        if incumbent is not None:
-            goal = _rolling_back_to(seen, incumbent)
+        if to_keep is not None:
+            goal = _rolling_back_to(seen, to_keep)
         else:
             goal = Goal(slot, None, Purpose.ROLL_BACK, undo=services.journal.touched(slot))
         return _with_plan(seen, replace(in_sync, goal=goal, hold=Hold(HoldState.QUARANTINED, held.reason)))
@@ -119,7 +119,7 @@ def _new_version(
         differs = evidence is not None and evidence.model_digest != digest
         old = abs(now - resolved.version.fetched_at) > REFETCH_SECONDS  # either way: clocks are set back too
         return replace(
-            in_sync, hold=hold, unfetched="its artifacts may have been put back" if differs and old else None
+            in_sync, hold=hold, unfetched="its artifacts may have been restored" if differs and old else None
         )
     spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, seen.snapshot.commit)
     return replace(in_sync, goal=Goal(slot, spec, Purpose.PROMOTE), override=override)
@@ -148,7 +148,7 @@ def _trusted(services: Services, seen: Observation, slot: Slot) -> Verified | No
     return last_verified(services.journal.history(slot), distrusted)
 
 
-def _incumbent(
+def _version_to_keep(
     seen: Observation, slot: Slot, environment: Environment, pin: Pin, verified: Verified | None
 ) -> Goal | None:
     """The version to keep: the last verified one or, without a record of it, another one that has traffic."""
@@ -162,15 +162,15 @@ def _incumbent(
     return Goal(slot, serving.spec, Purpose.RESTORE) if serving else None
 
 
-def _rolling_back_to(seen: Observation, incumbent: Goal) -> Goal:
+def _rolling_back_to(seen: Observation, to_keep: Goal) -> Goal:
     """A rollback keeps the port of the running server: the pinned port may be what failed."""
-    spec = incumbent.spec
+    spec = to_keep.spec
     for server in seen.servers:
         same = spec is not None and replace(spec, port=server.spec.port, revision=server.spec.revision) == server.spec
         if same and server.role is not Role.CANDIDATE:
             spec = server.spec
             break
-    return replace(incumbent, spec=spec, purpose=Purpose.ROLL_BACK)
+    return replace(to_keep, spec=spec, purpose=Purpose.ROLL_BACK)
 
 
 def _with_plan(seen: Observation, assessment: Assessment) -> Assessment:

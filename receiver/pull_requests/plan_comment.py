@@ -1,6 +1,6 @@
-"""What merging a pull request would do, as a comment and a commit status. Pure.
+"""The plan of a pull request, rendered as a comment and a commit status. Pure.
 
-Times are told as points in time, so that a plan changes only when what it says does.
+Times are absolute, so that the text changes only when the plan does.
 """
 
 import math

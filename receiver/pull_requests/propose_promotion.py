@@ -1,4 +1,4 @@
-"""``pinrail promote``: ask what the receiver would ask, then propose the change. Nothing is deployed here."""
+"""``pinrail promote``: apply the receiver's own checks, then propose the change. Nothing is deployed here."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ from receiver.services import Services
 def propose_promotion(services: Services, upstream: Upstream, change: PinChange) -> ProposedChange:
     """Check the change, push its branch and, with a token, open its pull request. Safe to repeat.
 
-    A version that only has to soak is proposed: the notes say until when it waits.
+    A version that still has to soak is proposed; the notes say until when it waits.
 
     Rejected: no such model, version or environment; the gate or the policy says no; it is pinned already.
     Retryable: git, registry or GitHub cannot be asked.
@@ -42,9 +42,9 @@ def propose_promotion(services: Services, upstream: Upstream, change: PinChange)
 
 
 def check_change(services: Services, snapshot: Snapshot, change: PinChange) -> Sequence[str]:
-    """Consider the pins as they would be after the change; returns what to know before merging it.
+    """Assess the pins as they would be after the change; returns what to know before merging it.
 
-    Rejected: the receiver would refuse it. Retryable: it cannot be told now.
+    Rejected: the receiver would refuse it. Retryable: it cannot be assessed now.
     """
     if snapshot.stale:
         raise Retryable(snapshot.stale)
@@ -52,7 +52,7 @@ def check_change(services: Services, snapshot: Snapshot, change: PinChange) -> S
     path = path_of(read_pins(snapshot.files).environment(change.environment).name)
     edited = edit_pin(snapshot.files[path], change.model, change.version, path)
     fetched(services.registry, change.model, change.version)  # READY, with its artifacts
-    # No commit has these pins yet, so what is in quarantine at one does not count.
+    # No commit has these pins yet, so quarantines, which belong to a commit, do not count.
     seen = observe_at(services, replace(snapshot, commit="", files={**snapshot.files, path: edited}))
     seen, unjudged = _without_soak(services, seen, slot)
     assessment = fetch_and_assess(services, seen, slot)
@@ -60,14 +60,14 @@ def check_change(services: Services, snapshot: Snapshot, change: PinChange) -> S
         raise Retryable(assessment.retry)
     if assessment.hold is not None and assessment.hold.state is HoldState.REFUSED:
         raise Rejected(
-            f"{assessment.hold.reason}. To let exactly this version in all the same, put `override: {{version: "
+            f"{assessment.hold.reason}. To admit exactly this version anyway, put `override: {{version: "
             f'{change.version}, reason: "..."}}` beside its pin in {path}: it is reviewed like any change'
         )
     return [*_notes(services, assessment, change), *unjudged]
 
 
 def _without_soak(services: Services, seen: Observation, slot: Slot) -> tuple[Observation, Sequence[str]]:
-    """Where no receiver has ever worked, such as in CI, nobody can tell how long a version has been live."""
+    """Without a receiver's journal, such as in CI, it is unknown how long a version has been live."""
     environment, _ = seen.pin(slot)
     if environment is None or environment.after is None or services.journal.recent(1):
         return seen, ()

@@ -1,8 +1,8 @@
 """Plans on pull requests: what each open one that touches the environments would do, as a comment and a status.
 
-What is open is asked of GitHub at each look, and what a pull request holds is read from git as data: a webhook is
-only a reason to look. Everything is computed anew and written where it differs from what was written last, so nothing
-has to be remembered over a crash, and a GitHub that is down is told later.
+Each run asks GitHub for the open pull requests and reads their contents from git, as data; a webhook only triggers a
+run. Plans are computed anew and written if they differ from what was written last. So nothing has to survive a crash,
+and while GitHub is down the update is deferred.
 """
 
 import logging
@@ -56,28 +56,28 @@ class GitHub:
 
 @dataclass
 class _Known:
-    """What needs not be asked or said again about one pull request."""
+    """Cached facts about one pull request: what need not be read or published again."""
 
     head: str = ""
     paths: Sequence[str] | None = ()  # that it changes; None: GitHub cannot say, such as of a diff that is too large
     merged_from: tuple[str, str] | None = None  # head, base
     merged: Snapshot | InvalidPins | None = None
     published: object = None
-    trouble: str = ""  # what GitHub refused last: told once, not at every look
+    trouble: str = ""  # what GitHub refused last: logged once, not at every run
 
 
 @dataclass
 class Reviewer:
-    """Looks at all open pull requests; one at a time, on one thread."""
+    """Plans all open pull requests, one at a time, on one thread."""
 
     services: Services
     github: GitHub
     _known: dict[int, _Known] = field(default_factory=dict, init=False)
 
     def run(self, stop: threading.Event) -> float:
-        """Plan every open pull request, and tell what is new. Returns when a soak ends, in seconds since the epoch.
+        """Plan every open pull request, publish what changed. Returns when a soak ends, in seconds since the epoch.
 
-        Retryable: git or GitHub cannot be asked, or wants to be left alone.
+        Retryable: git or GitHub cannot be asked, or GitHub asks for a pause.
         """
         opened = self.github.pulls.opened(self.github.branch)
         self._known = {pull.number: self._known.get(pull.number, _Known()) for pull in opened}
@@ -99,7 +99,7 @@ class Reviewer:
 
     @contextmanager
     def _alone(self, pull: Pull, deferred: list[Retryable]) -> Iterator[None]:
-        """What one pull request meets keeps none of the others waiting."""
+        """An error of one pull request does not delay the others."""
         try:
             yield
         except Retryable as error:
@@ -116,9 +116,9 @@ class Reviewer:
         if known.head != pull.head:
             try:
                 known.paths = self.github.pulls.changed_paths(pull.number)
-            except Rejected as error:  # git can say it all the same
+            except Rejected as error:  # git can still tell
                 known.paths = None
-                self._note(pull, f"what it changes is not known: {error}")
+                self._note(pull, f"its changed files are not known: {error}")
             known.head = pull.head
         paths = known.paths
         return paths is None or len(paths) >= MAX_ITEMS or any(map(is_environment_file, paths))
@@ -126,13 +126,13 @@ class Reviewer:
     def _review(self, pull: Pull, base: Snapshot) -> float:
         known = self._known[pull.number]
         desired = _pins(base)
-        pointless = outdated(pull, desired) if desired is not None and base.stale is None else None
-        if pointless is not None:
-            self.github.pulls.close(pull.number, pointless, unsealed(pull))
-            log.info("pull request %d is closed: %s", pull.number, pointless)
+        obsolete = outdated(pull, desired) if desired is not None and base.stale is None else None
+        if obsolete is not None:
+            self.github.pulls.close(pull.number, obsolete, unsealed(pull))
+            log.info("pull request %d was closed: %s", pull.number, obsolete)
             return math.inf
         proposed = self._merged(known, pull, base)
-        if proposed.commit != pull.head:  # GitHub's API and its refs move one after the other
+        if proposed.commit != pull.head:  # GitHub updates its API and its refs one after the other
             return time.time() + LAG_SECONDS
         if isinstance(proposed, InvalidPins):
             plan = PullRequestPlan(proposed.commit, problem=str(proposed))
@@ -150,7 +150,7 @@ class Reviewer:
         return plan.next_check_at
 
     def _merged(self, known: _Known, pull: Pull, base: Snapshot) -> Snapshot | InvalidPins:
-        """Ask git only where head or base have moved, or the head was not there yet."""
+        """Ask git only if head or base have moved, or the head could not be fetched yet."""
         now = (pull.head, base.commit)
         if known.merged is None or known.merged.commit != pull.head or known.merged_from != now:
             try:
@@ -161,11 +161,11 @@ class Reviewer:
         return known.merged
 
     def _publish(self, pull: Pull, plan: PullRequestPlan) -> None:
-        """Status last: whoever waits for it finds the comment."""
+        """The status goes last, so that whoever waits for it finds the comment."""
         status = CommitStatus(plan.commit, CONTEXT, plan.state, plain(plan.summary))
         try:
             url = self.github.pulls.comment(pull.number, MARKER, plan.comment())
-        except Rejected:  # such as where the conversation is locked; a required status is waited for there too
+        except Rejected:  # such as in a locked conversation; a required status is needed there too
             self.github.statuses.mark(status)
             raise
         self.github.statuses.mark(replace(status, url=url))
@@ -178,17 +178,17 @@ class Reviewer:
         known.trouble = trouble
 
     def _merge(self, pull: Pull, subject: str) -> None:
-        """Merge exactly what was planned. GitHub has the last word: other checks, reviews, a head that moved."""
+        """Merge exactly what was planned. GitHub may still refuse: other checks, reviews, a head that moved."""
         try:
             self.github.pulls.merge(pull, f"{subject} (#{pull.number})")
         except Rejected as error:
             self._note(pull, f"not merged yet: {error}")
         else:
-            log.info("pull request %d is merged, as policy says: %s", pull.number, subject)
+            log.info("pull request %d was merged by policy: %s", pull.number, subject)
 
 
 def _pins(base: Snapshot) -> Desired | None:
-    """What is pinned now; None where the files are not valid, which the worker has said already."""
+    """The pins now; None if the files are not valid, which the worker has reported already."""
     try:
         return read_pins(base.files)
     except PinrailError:

@@ -1,4 +1,4 @@
-"""``pinrail rollback``: propose that an earlier version is pinned again and, with ``--now``, put it back first."""
+"""``pinrail rollback``: propose that an earlier version is pinned again and, with ``--now``, roll back first."""
 
 import time
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def plan_rollback(services: Services, slot: Slot, to: int | None, *, now: bool =
 
 
 def restore(services: Services, queue: Queue, plan: RollbackPlan, reason: str) -> None:
-    """Have the receiver put the target back at once, and hold what is pinned until a new commit or a retry.
+    """Have the receiver roll back to the target at once, and hold what is pinned until a new commit or a retry.
 
     Rejected: the target was never verified live here, so nobody knows that it works.
     """
@@ -130,7 +130,7 @@ def _pins(services: Services, *, now: bool) -> tuple[Snapshot, str]:
         if not now:
             raise Rejected(
                 f"{error}\nA pull request needs pins that are valid: mend them, and set the version in the same "
-                "commit; or say --now, which puts the version back at once all the same"
+                "commit; or say --now, which rolls back at once all the same"
             ) from error
         return last_valid, str(error)
     return snapshot, ""

@@ -25,7 +25,7 @@ class BackgroundTask:
         self._task = task
         self._woken = threading.Event()
         self._stop = threading.Event()
-        self._last_error = ""  # told once, not at every look
+        self._last_error = ""  # logged once, not at every reconciliation
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:

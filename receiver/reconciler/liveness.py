@@ -24,7 +24,7 @@ class LivenessMonitor:
         self._expected = frozenset(slots)
 
     def ended(self) -> Collection[Slot]:
-        """Slots whose live server is gone, told once until it is back; asks the target only once per pulse."""
+        """Slots whose live server is gone, reported once until it is back; asks the target once per check."""
         now = time.monotonic()
         if now < self._next:
             return ()

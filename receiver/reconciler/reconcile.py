@@ -146,8 +146,8 @@ def _last_attempt(services: Services, assessment: Assessment) -> Deployment | No
 def _repeats(before: Deployment, draft: Draft, assessment: Assessment, outcome: Outcome) -> bool:
     """The deployment ended as the one before, whatever its reason says: times and process ids differ.
 
-    At another commit that is news, except that what lives goes on to live. So is a version that failed once more: it
-    was in quarantine, and somebody wanted it tried again.
+    At another commit it counts as new, except for a version that stays live. A version that failed again after a
+    retry counts as new too.
     """
     goal = assessment.goal
     if outcome is not Outcome.LIVE and before.draft.revision != draft.revision:

@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 0.5  # how long a job enqueued by another process may wait un
 
 
 class Worker:
-    """Runs until told to stop; a job that has begun is finished first."""
+    """Runs until asked to stop; a running job is finished first."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Worker:
         self._liveness = LivenessMonitor(services.target)
         self._stop = threading.Event()
         self._next_poll = 0.0  # monotonic
-        self._last_rejection = ""  # told once, not at every look
+        self._last_rejection = ""  # logged once, not at every reconciliation
 
     def stop(self) -> None:
         """Finish the job at hand, then return from :meth:`run`."""

@@ -1,4 +1,4 @@
-"""What a person is told about a server that ended, or would not start: the end of its log, and how it ended."""
+"""The report on a server that ended or did not start: its last log lines and its exit status."""
 
 import signal
 from pathlib import Path

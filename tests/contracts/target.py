@@ -152,7 +152,7 @@ class TargetContract:
         assert (rig.public_version(here), rig.public_version(there)) == (2, 1)
         assert {s.id: s.role for s in rig.target.observe()}[theirs.id] is Role.LIVE
 
-    def test_a_dead_server_has_last_words(self, rig: Rig) -> None:
+    def test_a_dead_server_has_a_log_tail(self, rig: Rig) -> None:
         server = rig.target.start(spec(1, free_port()))
         rig.kill(server)
         assert server.id in rig.target.log_tail(server)

@@ -22,7 +22,7 @@ BOUNDARIES: list[tuple[ActionKind | None, Moment]] = [
     (None, Moment.BEFORE_ACTING),
     (None, Moment.AFTER_RESULT),
 ]
-# Putting back finds the old server warm, so nothing is started.
+# A rollback finds the old server warm, so nothing is started.
 BOUNDARIES_BACK = [b for b in BOUNDARIES if b[0] is not ActionKind.START]
 
 
@@ -64,7 +64,7 @@ def test_killed_anywhere_in_a_promotion_it_serves_the_newest_pin_after_a_restart
 
 
 @halves
-def test_killed_anywhere_while_putting_back_it_serves_the_last_good_version_after_a_restart(
+def test_killed_anywhere_while_rolling_back_it_serves_the_last_good_version_after_a_restart(
     half: int, tmp_path: Path, mlflow_server: str
 ) -> None:
     """With servers that are as real, but for the model in them: a broken one would load for seconds each time."""

@@ -34,7 +34,7 @@ def test_a_set_up_that_works_is_all_ok_beside_its_receiver(tmp_path: Path, versi
             assert "one runs" in checks["receiver"]["found"]
 
 
-def test_everything_that_is_missing_is_told_at_once(tmp_path: Path, versions: Versions) -> None:
+def test_everything_that_is_missing_is_reported_at_once(tmp_path: Path, versions: Versions) -> None:
     with World(tmp_path, versions, stabilise_seconds=0.2) as world:
         world.environ |= {
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",

@@ -18,7 +18,7 @@ require_description()
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_a_promotion_is_told_and_a_rollback_by_hand_restores_first_and_then_asks_for_the_merge(
+def test_a_promotion_is_announced_and_a_rollback_by_hand_restores_first_and_then_asks_for_the_merge(
     tmp_path: Path, versions: Versions
 ) -> None:
     with World(tmp_path, versions, stabilise_seconds=0.2) as world:

@@ -48,7 +48,7 @@ def test_a_model_server_that_is_killed_is_started_again_within_seconds(world: Wo
         assert world.health()["version"] == versions.good
 
 
-def test_told_to_stop_in_a_deployment_it_finishes_it_and_the_servers_go_on(world: World, versions: Versions) -> None:
+def test_asked_to_stop_in_a_deployment_it_finishes_it_and_the_servers_go_on(world: World, versions: Versions) -> None:
     with world.program():
         serve(world, versions.good)
         world.commit(versions.better)

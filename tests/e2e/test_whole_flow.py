@@ -36,7 +36,7 @@ from tests.support.waiting import eventually
 
 require_description()
 
-MODEL = "whole-road"
+MODEL = "whole-flow"
 SOAK_SECONDS = 4
 
 

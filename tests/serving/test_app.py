@@ -283,7 +283,7 @@ def test_a_model_that_calls_exit_has_failed_and_the_server_has_not(tmp_path: Pat
     assert post(app, "/predict", {"number": 4.0}).json["predictions"] == [4.0]
 
 
-def test_bodies_that_together_take_too_much_memory_are_put_off(
+def test_bodies_that_together_take_too_much_memory_are_deferred(
     classifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serving.app.LIMITS", BodyLimits(1000, 10.0, budget_bytes=50, linger_bytes=0))

@@ -32,7 +32,7 @@ class Moment(StrEnum):
 class Crash:
     """Die around the first action of ``kind`` in a deployment of ``version``; ``kind`` None: where it is closed.
 
-    With ``rolling_back`` only once the deployment has failed, around what puts it back.
+    With ``rolling_back`` only once the deployment has failed, during the rollback.
     """
 
     kind: ActionKind | None

@@ -1,4 +1,4 @@
-"""A scenario whose news reach GitHub."""
+"""A scenario whose messages reach GitHub."""
 
 from dataclasses import replace
 from typing import Any

@@ -129,7 +129,7 @@ def test_inputs_are_data_and_never_a_script(fork: Fork, tmp_path: Path) -> None:
     assert not fork.github.pulls
 
 
-def test_a_repository_without_the_registrys_secret_is_told_so_before_anything_is_installed(fork: Fork) -> None:
+def test_a_repository_without_the_registrys_secret_is_refused_before_anything_is_installed(fork: Fork) -> None:
     job = fork.job("candidate-to-staging.yml", secrets=False)
     assert not job.run(fork.checkout)
     (only,) = job.log

@@ -1,4 +1,4 @@
-"""Commit statuses and deployments on GitHub. Telling it twice shows it once."""
+"""Commit statuses and deployments on GitHub. Publishing one twice shows it once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -67,7 +67,7 @@ class Statuses:
         self._client.post(path, body, deployment=deployment)
 
     def retire_others(self, deployment: int, of: DeploymentOf) -> None:
-        """Mark the earlier deployments of the same task in the same environment as no longer there.
+        """Mark the earlier deployments of the same task in the same environment as inactive.
 
         GitHub lists the newest first. What was there before the one that was live was ended by that one.
         """

@@ -22,7 +22,7 @@ from receiver.ports import Snapshot
 class SqliteJournal:
     """The record of what was done to each slot. Methods that write have committed when they return.
 
-    Reasons may end with a model server's last words, which may hold what it knows: no secret is written down.
+    A reason may end with a model server's last log lines, which may contain secrets: they are masked before writing.
     """
 
     def __init__(self, database: Database, redact: Redactor | None = None) -> None:
@@ -59,7 +59,7 @@ class SqliteJournal:
             )
 
     def hold(self, draft: Draft, hold: Hold, messages: Sequence[Message] = ()) -> int | None:
-        """Record that policy said no or not yet; None where that was the last word on the pin, healing aside."""
+        """Record that policy said no or not yet; None if that repeats the last entry about the pin, healing aside."""
         hold = replace(hold, reason=self._lines(hold.reason))
         last = self._query(
             "SELECT * FROM deployments WHERE environment = ? AND model = ? AND cause != ? AND repeat_of IS NULL"

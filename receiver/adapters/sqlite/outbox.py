@@ -1,7 +1,7 @@
-"""What has to be told to the outside: kept until it is delivered, in order, at least once.
+"""Messages to GitHub and chats: kept until they are delivered, in order, at least once.
 
-Telling is apart from doing. A deployment puts its news here and goes on; a receiver that dies tells them after its
-restart; an outside that is down is tried again, ever more rarely.
+Delivery is separate from deployment. A deployment stores its messages here and continues. A receiver that dies
+delivers them after its restart. A destination that is down is tried again at growing intervals.
 """
 
 import json
@@ -21,11 +21,11 @@ from receiver.core.redact import Redactor
 log = logging.getLogger(__name__)
 
 BACKOFF = Backoff(first=5.0, longest=3600.0)
-GIVE_UP_SECONDS = 24 * 3600.0  # older news mislead more than they help
-# Except where they stay on show: a commit must not be pending for ever because a token had expired.
+GIVE_UP_SECONDS = 24 * 3600.0  # older messages mislead more than they help
+# Except where a message stays visible: a commit must not be pending for ever because a token had expired.
 LASTING = {GITHUB: 14 * 86_400.0}
 
-KEEP_SECONDS = 30 * 86_400.0  # what is told or given up, for people who look back
+KEEP_SECONDS = 30 * 86_400.0  # delivered and given-up messages, for later inspection
 
 # Delivers one message. Rejected: it will never be taken. Any other exception: try again later.
 Sender = Callable[[Mapping[str, Any]], None]

@@ -186,7 +186,7 @@ def _break(stage: DemoEnvironment, narrator: Narrator) -> None:
     narrator.say(f"registered [bold]v{version}[/], broken on purpose: it answers at first, and then no more")
     narrator.say("  it has no evidence; an override in staging.yaml lets exactly this version past the gate")
     _merge(stage, narrator, "staging", version)
-    with narrator.slowly("staging: it passes its smoke test, gets traffic, fails under watch, is put back"):
+    with narrator.slowly("staging: it passes its smoke test, gets traffic, fails under watch, is rolled back"):
         wait_for(
             lambda: any(_is(d, "staging", version) and d["outcome"] == "rolled-back" for d in deployments(stage))
         )

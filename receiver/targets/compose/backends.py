@@ -58,7 +58,7 @@ def write_backends(directory: Path, backends: BackendPair) -> None:
 
 
 def orders(backends: BackendPair, addresses: Mapping[str, str]) -> str:
-    """What the running proxy is told, in one line of its runtime API; ``addresses`` by service.
+    """The command for the running proxy, in one line of its runtime API; ``addresses`` by service.
 
     Names are for later (a container that restarts elsewhere), addresses for now. The one with the traffic is last.
     """

@@ -1,4 +1,4 @@
-"""The front doors: one proxy per slot and public port, told over its runtime API and written down for its next start.
+"""The front doors: one proxy per slot and public port, set over its runtime API and in files for its next start.
 
 A proxy's runtime API listens on its own loopback only, so orders go in through the engine; what it does can be asked
 through a published port, where nothing can be changed.
@@ -45,7 +45,7 @@ class FrontDoors:
         said = self.docker.run("exec", "--interactive", front.id, "bash", "-c", RUNTIME_API, stdin=line)
         now = read_backends(said)
         if now is None or (now.live, now.standby, now.at) != (backends.live, backends.standby, backends.at):
-            raise Rejected(f"the front door {front.id} was told {line.decode()!r} and answered {said!r}")
+            raise Rejected(f"the front door {front.id} was sent {line.decode()!r} and answered {said!r}")
 
     def open(self, spec: ServerSpec, backends: BackendPair, old: FrontContainer | None) -> None:
         """Have a front door on a public port that nobody holds. Rejected: the port cannot be had."""

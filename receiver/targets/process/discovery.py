@@ -83,7 +83,7 @@ class ServerDiscovery:
             log.warning("%s (process %s) %s", record.id, record.pid, why)
 
     def kill(self, record: ServerRecord, reason: str) -> None:
-        """End a server that does not do what it is told, and what it started. Ended already is fine."""
+        """Kill a server that does not obey a command, and its child processes. Ended already is fine."""
         if record.pid is None or not self.records.alive(record):
             return
         log.warning("killing %s (process %s): %s", record.id, record.pid, reason)

@@ -94,7 +94,7 @@ class ProcessTarget:
         try:
             ask(record.control, {"do": "exit"}, timeout=STATUS_SECONDS)
         except (OSError, ControlError) as error:
-            self._discovery.kill(record, f"it cannot be told to exit: {error!r}")
+            self._discovery.kill(record, f"it does not accept the command to exit: {error!r}")
         self._discovery.forget_when_ended(record, RETIRE_SECONDS)
 
     def log_tail(self, server: Server) -> str:
@@ -186,7 +186,7 @@ class ProcessTarget:
         try:
             ask(record.control, {"do": "stand-by", "to": str(successor.control)}, timeout=DRAIN_SECONDS)
         except (OSError, ControlError) as error:
-            self._discovery.kill(record, f"it cannot be told to stand by: {error!r}")
+            self._discovery.kill(record, f"it does not accept the command to drain: {error!r}")
 
 
 def _options(spec: ServerSpec, cache: Path, control: Path) -> list[str]:

@@ -28,7 +28,7 @@ def test_only_what_is_asked_for_is_answered() -> None:
     assert str(verdict) == "PASS: fairness.group.demographic_parity=0.5 <= 0.6"
 
 
-def test_a_group_too_small_to_tell_is_inconclusive_either_way() -> None:
+def test_a_group_too_small_to_judge_is_inconclusive_either_way() -> None:
     columns = {"group": [0] * 75 + [1] * 5, "score": [0.9] * 80}
     subject = make_subject(columns, [0, 1] * 40, Plain(lambda r: r["score"]))
     (verdict,) = check(subject, FairnessLimits(("group",), demographic_parity=AtMostShare(max=0.3)))

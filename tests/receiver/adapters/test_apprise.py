@@ -86,13 +86,13 @@ def test_an_entry_that_is_no_url_is_refused_by_its_place_and_not_quoted(caplog: 
     assert "hunter2" not in str(refused.value) + caplog.text
 
 
-def test_without_addresses_every_message_counts_as_told() -> None:
+def test_without_addresses_every_message_counts_as_delivered() -> None:
     [(name, send)] = notifiers([], REDACT).items()
     assert name == "notify"
     send({"title": "a", "text": "b"})
 
 
-def test_no_secret_is_told_to_a_chat(chat: Chat) -> None:
+def test_no_secret_is_sent_to_a_chat(chat: Chat) -> None:
     [send] = notifiers([chat.url], REDACT).values()
     send({"title": "a-secret-of-ours", "text": "last words:\nlogin with a-secret-of\x00-ours at https://me:pw@host"})
     [message] = chat.got

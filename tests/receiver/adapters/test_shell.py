@@ -99,7 +99,7 @@ def test_a_started_program_has_its_own_session_and_log_and_its_end_is_known(tmp_
     assert (tmp_path / "log").read_text() == "True\n"
 
 
-def test_the_signal_that_ended_a_program_is_told(tmp_path: Path) -> None:
+def test_the_signal_that_ended_a_program_is_reported(tmp_path: Path) -> None:
     pid = shell.start(
         python("import time; time.sleep(600)"), environment={}, directory=tmp_path, log=tmp_path / "log"
     )

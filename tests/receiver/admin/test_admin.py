@@ -143,7 +143,7 @@ def test_a_registry_that_cannot_be_asked_is_not_shown_as_empty_and_nothing_is_re
     assert (answer.status_code, answer.json()["world"]) == (503, "MLflow cannot be reached")
 
 
-def test_the_three_way_truth_is_shown_and_told(admin: Admin) -> None:
+def test_the_three_way_truth_is_shown_and_announced(admin: Admin) -> None:
     admin.rows = [status("drift", "switch v6: v5 -> v6", serving_version=5)]
     page = admin.page()
     assert "1 of 1 not in sync" in page

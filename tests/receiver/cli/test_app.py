@@ -55,7 +55,7 @@ def test_history_of_a_slot_that_there_is_not_says_which_there_are(
     assert capsys.readouterr().out == "nothing to show: on record are staging/churn-model\n"
 
 
-def test_what_will_be_live_is_not_told(
+def test_what_will_be_live_is_not_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], journal: SqliteJournal
 ) -> None:
     assert journal.recent(1)

@@ -160,7 +160,7 @@ def test_a_promotion_proves_then_registers_then_switches_then_watches_then_retir
     ]
 
 
-def test_putting_back_gives_traffic_to_the_warm_server_before_it_touches_the_registry() -> None:
+def test_a_rollback_gives_traffic_to_the_warm_server_before_it_touches_the_registry() -> None:
     world = seen(
         [server(6, Role.LIVE), server(4, Role.STANDBY)],
         registry({"production": 6, "staging": 6}, {4: "Archived", 6: "Production"}),

@@ -118,7 +118,7 @@ def test_a_soak_that_is_not_over_waits_until_it_is() -> None:
     ("seconds", "answer"),
     [(0, "0s"), (1, "1s"), (45, "45s"), (0.5, "0.5s"), (60, "1m"), (5430, "1h30m30s"), (86_400, "24h")],
 )
-def test_durations_are_told_as_environment_files_have_them(seconds: float, answer: str) -> None:
+def test_durations_are_shown_as_environment_files_have_them(seconds: float, answer: str) -> None:
     assert duration(seconds) == answer
 
 

@@ -55,7 +55,7 @@ def test_without_a_tunnel_of_ours_nothing_is_registered(tmp_path: Path) -> None:
     assert "polling" in reached.webhook
 
 
-def test_without_a_token_for_github_the_url_to_set_by_hand_is_told(
+def test_without_a_token_for_github_the_url_to_set_by_hand_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = install_ngrok(tmp_path / "bin")

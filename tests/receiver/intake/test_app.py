@@ -87,9 +87,7 @@ def test_no_signature_is_401_and_nothing_is_stored(intake: Intake) -> None:
     assert intake.count("deliveries") == intake.count("jobs") == 0
 
 
-def test_a_secret_that_does_not_fit_is_told_in_the_log_once_a_minute(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_secret_that_does_not_fit_is_logged_once_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with running_intake(tmp_path) as intake, caplog.at_level(logging.WARNING, "receiver.intake.app"):
         for _ in range(3):
             headers = github_headers(push()) | {"X-Hub-Signature-256": sign(push(), b"another secret")}
@@ -98,7 +96,7 @@ def test_a_secret_that_does_not_fit_is_told_in_the_log_once_a_minute(
     assert "does not fit PINRAIL_WEBHOOK_SECRET. If it was GitHub's" in record.getMessage()
 
 
-def test_every_wrong_signature_gets_the_same_401_which_does_not_tell_the_right_one(intake: Intake) -> None:
+def test_every_wrong_signature_gets_the_same_401_which_does_not_reveal_the_right_one(intake: Intake) -> None:
     body = push()
     right = sign(body).encode()
     wrong = [
@@ -392,7 +390,7 @@ def test_what_is_no_proper_request_is_4xx_and_the_next_one_is_served(intake: Int
         (b"Content-Length: ", b"Content-Length: 0, ", 400),
     ],
 )
-def test_a_request_in_an_odd_form_is_answered_once_or_refused(
+def test_a_request_in_a_malformed_form_is_answered_once_or_refused(
     intake: Intake, usual: bytes, malformed: bytes, status: int
 ) -> None:
     request = raw_request(push(), b"X-Hub-Signature-256: " + sign(push()).encode())
@@ -403,7 +401,7 @@ def test_a_request_in_an_odd_form_is_answered_once_or_refused(
     assert intake.count("deliveries") == (status == 202)
 
 
-def test_who_asks_before_sending_is_told_to_go_on_or_why_not(intake: Intake) -> None:
+def test_a_client_that_asks_before_sending_is_accepted_or_refused_with_a_reason(intake: Intake) -> None:
     expect = b"Expect: 100-continue"
     good = intake.raw(raw_request(push(), expect, b"X-Hub-Signature-256: " + sign(push()).encode()))
     assert good.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 ")

@@ -56,7 +56,7 @@ def test_a_delivery_from_more_than_five_minutes_away_is_refused(age: int, accept
     assert verify(SECRET.encode(), signed(BODY, NOW - age), BODY, NOW) is accepted
 
 
-def test_missing_doubled_or_odd_headers_are_refused() -> None:
+def test_missing_doubled_or_malformed_headers_are_refused() -> None:
     headers = signed(BODY)
     for place in range(3):
         assert not verify(SECRET.encode(), headers[:place] + headers[place + 1 :], BODY, NOW)

@@ -75,7 +75,7 @@ def test_pins_that_are_not_valid_are_a_failure_everywhere_with_file_line_and_wha
     assert scenario.deliver() == 0, "once"
 
 
-def test_each_environment_is_told_of_its_own_error_first(scenario: GitHubScenario) -> None:
+def test_each_environment_reports_its_own_error_first(scenario: GitHubScenario) -> None:
     files = {path: raw.replace(b"version: 1", b"version: 010") for path, raw in scenario.flow.files(1, 1).items()}
     commit = scenario.origin.commit(dict(files))
     with pytest.raises(Rejected):
@@ -117,7 +117,7 @@ def test_a_symbolic_link_in_place_of_a_file_is_a_failure(scenario: GitHubScenari
     )
 
 
-def test_a_first_head_that_is_not_valid_is_told_where_the_error_is(
+def test_a_first_head_that_is_not_valid_reports_where_the_error_is(
     tmp_path: Path, github: FakeGitHub, url: str
 ) -> None:
     scenario = GitHubScenario(tmp_path, url, github)
@@ -190,7 +190,7 @@ def test_drift_that_is_left_alone_is_no_success(tmp_path: Path, github: FakeGitH
     assert scenario.status(commit, "staging") == ("success", "churn-model v1 is live")
 
 
-def test_a_newcomer_that_has_to_wait_for_its_port_is_pending(scenario: GitHubScenario) -> None:
+def test_a_new_version_that_has_to_wait_for_its_port_is_pending(scenario: GitHubScenario) -> None:
     scenario.flow.registry.models["a-model"] = {1: replace(scenario.flow.registry.models[MODEL][1], stage="None")}
     scenario.flow.registry.aliases["a-model"] = {}
     renamed = scenario.flow.files(1, 1)["environments/production.yaml"].decode().replace(MODEL, "a-model")
@@ -215,7 +215,7 @@ def test_an_environment_without_models_is_in_sync(scenario: GitHubScenario) -> N
     assert scenario.status(commit, "production") == ("success", "no model is pinned here")
 
 
-def test_killed_before_it_is_told_a_head_is_told_after_the_restart(
+def test_killed_before_it_is_published_a_head_is_published_after_the_restart(
     scenario: GitHubScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario.flow.prober.slow_watch.add(2)
@@ -235,7 +235,7 @@ def test_killed_before_it_is_told_a_head_is_told_after_the_restart(
     assert scenario.status(back, "staging") == ("success", "churn-model v1 is live")
 
 
-def test_the_same_failure_at_a_later_commit_is_told_there_too(scenario: GitHubScenario) -> None:
+def test_the_same_failure_at_a_later_commit_is_reported_there_too(scenario: GitHubScenario) -> None:
     scenario.flow.target.broken = frozenset({2})
     scenario.pin(2, 1)
     scenario.run()
@@ -246,7 +246,7 @@ def test_the_same_failure_at_a_later_commit_is_told_there_too(scenario: GitHubSc
     assert scenario.deployments(later, "staging") == ["in_progress", "failure"]
 
 
-def test_healing_while_a_commit_changes_nothing_is_told_as_in_sync(scenario: GitHubScenario) -> None:
+def test_healing_while_a_commit_changes_nothing_is_shown_as_in_sync(scenario: GitHubScenario) -> None:
     scenario.flow.target.die(next(s for s in scenario.flow.target.observe() if s.spec.slot == STAGING))
     commit = scenario.origin.commit({STAGING_FILE: scenario.flow.files(1, 1)[STAGING_FILE] + b"# a thought\n"})
     scenario.run()

@@ -59,7 +59,7 @@ def test_a_commit_that_changes_nothing_is_not_spoken_of(scenario: GitHubScenario
     assert (scenario.status(commit, "staging"), len(scenario.github.calls)) == (None, calls)
 
 
-def test_a_rollback_is_a_failure_with_a_revert_that_says_why_and_brings_the_last_words(
+def test_a_rollback_is_a_failure_with_a_revert_that_says_why_and_brings_the_log_tail(
     scenario: GitHubScenario,
 ) -> None:
     scenario.flow.target.broken = frozenset({2})
@@ -174,7 +174,7 @@ def test_a_wait_that_another_version_ends_is_said_to_be_over(tmp_path: Path, git
     assert scenario.deployments(earlier, "production") == ["queued", "inactive"]
 
 
-def test_where_putting_back_fails_too_it_is_an_error_and_the_way_back_is_proposed(
+def test_where_the_rollback_fails_too_it_is_an_error_and_the_way_back_is_proposed(
     scenario: GitHubScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def take_the_port(server: Server, seconds: float) -> None:
@@ -203,7 +203,7 @@ def test_a_rollback_by_hand_turns_the_commit_red_and_the_earlier_deployment_gree
     assert scenario.deployments(first, "staging") == ["in_progress", "success", "inactive", "success"]
 
 
-def test_healing_is_nobodys_news_but_failing_to_heal_is(scenario: GitHubScenario) -> None:
+def test_healing_is_not_announced_but_a_failure_to_heal_is(scenario: GitHubScenario) -> None:
     commit, calls = scenario.origin.head(), len(scenario.github.calls)
     scenario.flow.target.die(next(s for s in scenario.flow.target.observe() if s.spec.slot == STAGING))
     scenario.run("timer")
@@ -259,7 +259,7 @@ def test_a_rate_limit_is_waited_out_for_as_long_as_github_says(
     assert (scenario.status(commit, "staging") or ("",))[0] == "success"
 
 
-def test_a_token_that_expired_keeps_the_news_until_there_is_another(
+def test_a_token_that_expired_keeps_the_messages_until_there_is_another(
     scenario: GitHubScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = scenario.pin(2, 1)
@@ -285,7 +285,7 @@ def test_no_secret_gets_to_github(scenario: GitHubScenario) -> None:
     )
 
 
-def test_killed_at_any_journal_write_a_rollback_is_told_and_its_revert_proposed_once(tmp_path: Path) -> None:
+def test_killed_at_any_journal_write_a_rollback_is_reported_and_its_revert_proposed_once(tmp_path: Path) -> None:
     boundary, finished = 0, False
     while not finished:
         boundary += 1

@@ -66,7 +66,7 @@ def test_evidence_that_was_recorded_since_is_read_before_it_is_judged(flow: Flow
     assert flow.registry.fetches == [(MODEL, 1)], "the artifacts are here"
 
 
-def test_artifacts_that_were_changed_and_put_back_are_downloaded_again_after_a_while(
+def test_artifacts_that_were_changed_and_restored_are_downloaded_again_after_a_while(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = flow.registry.models[MODEL][1]

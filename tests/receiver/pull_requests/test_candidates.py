@@ -250,7 +250,7 @@ def test_an_environment_without_a_gate_gets_no_proposals(scenario: PromotionScen
     assert (scenario.gate.runs, scenario.titles()) == ([], [])
 
 
-def test_a_github_that_is_down_is_told_later(scenario: PromotionScenario) -> None:
+def test_a_github_that_is_down_is_updated_later(scenario: PromotionScenario) -> None:
     version = scenario.register()
     scenario.review.hosted.faults.append(Fault(503))
     with pytest.raises(Retryable):

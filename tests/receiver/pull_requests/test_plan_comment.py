@@ -77,7 +77,7 @@ def test_the_worst_change_decides() -> None:
     assert PullRequestPlan("c", (fine,)).next_check_at == math.inf
 
 
-def test_a_wait_is_told_as_a_point_in_time() -> None:
+def test_a_wait_is_shown_as_a_point_in_time() -> None:
     waits = change(
         hold=Hold(HoldState.WAITING, "soaks", 1_800_000_000.0),
         soak=Soak("staging", 1800, 1_799_998_200.0, done=False),

@@ -38,7 +38,7 @@ def test_what_is_not_known_is_said_and_not_invented() -> None:
     assert "> v4: MLflow has no\\_v4" in body
 
 
-def test_a_rollback_says_why_with_the_servers_last_words() -> None:
+def test_a_rollback_says_why_with_the_servers_log_tail() -> None:
     reason = "churn-model v6 answered 500\nTraceback ```\n::error::@octocat <b>boom</b>"
     body = rollback_body(VersionComparison(PRODUCTION, NEW, OLD), reason)
     assert "pins **churn-model v4** in **production** again, in place of v6" in body

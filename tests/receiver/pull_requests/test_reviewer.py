@@ -293,7 +293,7 @@ def test_a_registry_that_is_away_is_pending_and_not_red(review: Review) -> None:
     assert review.status(number)[0] == "success"
 
 
-def test_what_github_did_not_take_is_told_at_the_next_look(review: Review) -> None:
+def test_what_github_did_not_take_is_published_at_the_next_reconciliation(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
     review.hosted.faults += [None, None, Fault(503)]
     with pytest.raises(Retryable):
@@ -306,7 +306,7 @@ def test_what_github_did_not_take_is_told_at_the_next_look(review: Review) -> No
     assert review.status(number)[0] == "success"
 
 
-def test_one_pull_request_that_cannot_be_told_keeps_none_of_the_others_waiting(review: Review) -> None:
+def test_one_pull_request_that_cannot_be_published_delays_none_of_the_others(review: Review) -> None:
     first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
     review.hosted.faults += [None, None, None, Fault(422)]
     review.run_plans()
@@ -314,7 +314,7 @@ def test_one_pull_request_that_cannot_be_told_keeps_none_of_the_others_waiting(r
 
 
 @pytest.mark.parametrize("fault", [Fault(422), Fault(502)], ids=["a diff too large", "one that takes too long"])
-def test_one_whose_files_github_cannot_list_keeps_none_of_the_others_waiting(review: Review, fault: Fault) -> None:
+def test_one_whose_files_github_cannot_list_delays_none_of_the_others(review: Review, fault: Fault) -> None:
     first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
     review.hosted.faults += [None, fault]
     with suppress(Retryable):
@@ -323,9 +323,7 @@ def test_one_whose_files_github_cannot_list_keeps_none_of_the_others_waiting(rev
     assert review.status(second) == ("success", "staging/churn-model v1 -> v3")
 
 
-def test_one_that_meets_a_bug_keeps_none_of_the_others_waiting(
-    review: Review, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_meets_a_bug_delays_none_of_the_others(review: Review, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = review.open(review.flow.files(2, 1)), review.open(review.flow.files(3, 1))
     real = review.source.pull_request
 
@@ -339,7 +337,7 @@ def test_one_that_meets_a_bug_keeps_none_of_the_others_waiting(
     assert review.status(second)[0] == "success"
 
 
-def test_where_the_conversation_is_locked_the_status_is_told_all_the_same(review: Review) -> None:
+def test_where_the_conversation_is_locked_the_status_is_reported_all_the_same(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
     locked = Fault(403, body=b'{"message": "Unable to create comment because issue is locked."}')
     review.hosted.faults += [None, None, None, locked]

@@ -80,7 +80,7 @@ def test_it_is_done_again_at_the_time_that_it_named() -> None:
     background.stop()
 
 
-def test_being_told_to_wait_counts_more_than_being_woken() -> None:
+def test_a_required_wait_counts_more_than_being_woken() -> None:
     task = Task()
     task.answers.append(Retryable("rate limited", 0.3))
     background = BackgroundTask("task", task)

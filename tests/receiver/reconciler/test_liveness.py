@@ -34,7 +34,7 @@ def die(flow: Flow, slot: Slot) -> None:
     flow.target.die(next(s for s in flow.target.observe() if s.spec.slot == slot))
 
 
-def test_a_live_server_that_ended_is_told_once_also_right_after_the_job_that_started_it(
+def test_a_live_server_that_ended_is_reported_once_also_right_after_the_job_that_started_it(
     flow: Flow, liveness: LivenessMonitor
 ) -> None:
     die(flow, STAGING)
@@ -42,7 +42,7 @@ def test_a_live_server_that_ended_is_told_once_also_right_after_the_job_that_sta
     assert not liveness.ended()
 
 
-def test_one_that_came_back_and_ended_again_is_told_again(flow: Flow, liveness: LivenessMonitor) -> None:
+def test_one_that_came_back_and_ended_again_is_reported_again(flow: Flow, liveness: LivenessMonitor) -> None:
     die(flow, STAGING)
     assert liveness.ended()
     flow.run("server ended")
@@ -57,7 +57,7 @@ def test_a_slot_that_is_to_be_empty_is_not_missed(flow: Flow, liveness: Liveness
     assert not liveness.ended()
 
 
-def test_an_engine_that_cannot_be_asked_is_no_news(
+def test_an_engine_that_cannot_be_asked_is_not_reported(
     flow: Flow, liveness: LivenessMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away() -> None:

@@ -1,4 +1,4 @@
-"""The flow: what is deployed, in which order, and what is put back. Faults are thrown at every point of it."""
+"""The flow: what is deployed, in which order, and what is rolled back. Faults are thrown at every point of it."""
 
 import itertools
 import json
@@ -112,7 +112,7 @@ def test_a_version_that_fails_its_smoke_test_never_gets_traffic(settled: Flow) -
     assert len(settled.target.observe()) == 2
 
 
-def test_a_version_that_fails_under_watch_is_put_back_traffic_first(settled: Flow) -> None:
+def test_a_version_that_fails_under_watch_is_rolled_back_traffic_first(settled: Flow) -> None:
     settled.prober.slow_watch.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
@@ -184,7 +184,7 @@ def test_a_first_version_that_fails_leaves_the_registry_as_it_was_found(flow: Fl
     assert outcomes(flow, STAGING) == [Outcome.ROLLED_BACK]
 
 
-def test_when_putting_back_fails_too_the_slot_is_held_for_a_human(settled: Flow) -> None:
+def test_when_the_rollback_fails_too_the_slot_is_held_for_a_human(settled: Flow) -> None:
     settled.prober.slow_watch |= {1, 2}
     settled.pin(staging=2, production=1)
     settled.run()
@@ -307,7 +307,7 @@ def test_with_healing_off_drift_is_reported_and_left_alone(tmp_path: Path) -> No
     assert flow.aliases()["staging"] == 2
 
 
-def test_with_the_registry_down_servers_are_healed_and_news_wait(settled: Flow) -> None:
+def test_with_the_registry_down_servers_are_healed_and_new_versions_wait(settled: Flow) -> None:
     settled.registry.reachable = False
     settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
     settled.pin(staging=2, production=1)
@@ -366,7 +366,7 @@ def test_a_removed_pin_ends_its_server_and_gives_up_its_alias(settled: Flow) -> 
     assert not settled.run("timer").outcomes
 
 
-def test_a_removal_that_fails_is_not_told_as_a_rollback_and_goes_on_at_the_next_look(
+def test_a_removal_that_fails_is_not_reported_as_a_rollback_and_continues_at_the_next_reconciliation(
     settled: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(_: Server) -> None:
@@ -423,7 +423,7 @@ def test_a_model_that_is_renamed_takes_the_port_over_from_its_old_name(settled: 
     assert outcomes(settled, Slot("production", name)) == [Outcome.LIVE]
 
 
-def test_what_cannot_be_healed_is_told_once_though_its_last_words_differ_and_a_refusal_stands_between(
+def test_what_cannot_be_healed_is_reported_once_though_its_log_tails_differ_and_a_refusal_stands_between(
     settled: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled.registry.models[MODEL][2].evidence.clear()
@@ -452,7 +452,7 @@ def test_what_cannot_be_healed_is_told_once_though_its_last_words_differ_and_a_r
     ]
 
 
-def test_a_version_that_fails_again_after_a_retry_is_told_again(settled: Flow) -> None:
+def test_a_version_that_fails_again_after_a_retry_is_reported_again(settled: Flow) -> None:
     settled.prober.slow_watch.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
@@ -474,7 +474,7 @@ def test_with_git_gone_and_no_mirror_left_what_was_verified_is_kept_running(
     assert settled.serving() == {"staging": 1, "production": 1}
 
 
-def test_a_bug_in_the_middle_is_put_back_and_quarantined(settled: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_middle_is_rolled_back_and_quarantined(settled: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise KeyError("a bug")
 

@@ -96,7 +96,7 @@ def test_a_deployment_whose_end_cannot_be_written_ends_as_interrupted_and_the_ne
     assert thread.is_alive()
 
 
-def test_a_branch_that_is_gone_is_told_once_and_not_as_pins_that_are_wrong(
+def test_a_branch_that_is_gone_is_reported_once_and_not_as_pins_that_are_wrong(
     flow: Flow, thread: threading.Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone() -> Snapshot:

@@ -114,7 +114,7 @@ def test_no_answer_is_a_timeout(path: Path) -> None:
         ask(path, {"do": "hang"}, timeout=0.1)
 
 
-def test_nobody_there_is_told_apart_from_no_answer(tmp_path: Path) -> None:
+def test_nobody_there_is_distinguished_from_no_answer(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ask(tmp_path / "nobody.sock", {"do": "echo"})
     control.listen(tmp_path / "left.sock").close()

@@ -186,7 +186,7 @@ def test_an_unknown_order_is_refused_with_those_that_are_known(pair: tuple[Runni
         pair[0].command("explode")
 
 
-def test_told_to_exit_it_frees_the_port_at_once_and_waits_for_the_last_answer(
+def test_asked_to_exit_it_frees_the_port_at_once_and_waits_for_the_last_answer(
     pair: tuple[Running, Running], listening: socket.socket
 ) -> None:
     old, _ = pair

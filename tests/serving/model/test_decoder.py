@@ -133,7 +133,7 @@ def test_a_signature_that_the_quick_reader_does_not_know_is_read_all_the_same(
     assert [list(row) for row in schema.decode(body)] == [list(row) for row in _slow(columns).decode(body)]
 
 
-def test_a_column_named_features_is_told_from_a_list_of_rows() -> None:
+def test_a_column_named_features_is_distinguished_from_a_list_of_rows() -> None:
     columns = (Column("features", "double"),)
     schema = RequestSchema(ModelDir(Path("none"), columns, (), frozenset(), None, None))
     assert [list(row) for row in schema.decode(b'{"features": 1.5}')] == [[1.5]]

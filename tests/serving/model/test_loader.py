@@ -157,7 +157,7 @@ def test_a_version_whose_artifacts_were_deleted_is_refused(tmp_path: Path, cache
         cache.fetch("loader-deleted", version)
 
 
-def test_a_registry_that_is_down_is_told_from_a_missing_model(
+def test_a_registry_that_is_down_is_distinguished_from_a_missing_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -236,7 +236,7 @@ def test_a_file_cannot_pass_for_two_by_a_line_break_in_its_name(tmp_path: Path) 
     assert digest_tree(one) != digest_tree(two)
 
 
-def test_a_full_disk_is_told_from_missing_artifacts(
+def test_a_full_disk_is_distinguished_from_missing_artifacts(
     client: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = register_version(client, "loader-full", FILES)

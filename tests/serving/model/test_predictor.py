@@ -158,7 +158,7 @@ def test_a_twin_that_is_damaged_gives_way_to_the_original(classifier: Path, tmp_
     assert load_predictor(copy).runtime.name == "native"
 
 
-def test_the_onnx_road_imports_neither_pandas_nor_scikit_learn_nor_mlflow(classifier: Path) -> None:
+def test_the_onnx_runtime_imports_neither_pandas_nor_scikit_learn_nor_mlflow(classifier: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from serving.model.predictor import load_predictor;"
         "from serving.app import build_app, Identity;"

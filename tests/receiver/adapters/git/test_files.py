@@ -44,7 +44,7 @@ def test_very_many_environment_files_are_refused_before_they_are_read(
         GitSource(origin.url, "main", tmp_path / "proposals.git").pull_request(7)
 
 
-def test_what_lies_elsewhere_in_a_large_repository_is_not_looked_at(origin: Origin, tmp_path: Path) -> None:
+def test_what_lies_elsewhere_in_a_large_repository_is_not_read(origin: Origin, tmp_path: Path) -> None:
     fill(origin, "environments/more/{}.yaml", 5_000)
     fill(origin, "data/{}/environments/staging.yaml", 5_000, b"{[")
     assert set(GitSource(origin.url, "main", tmp_path / "mirror.git").snapshot().files) == set(FILES)

@@ -336,7 +336,7 @@ def test_a_pull_requests_head_is_read_as_data_and_let_go(origin: Origin, source:
     assert source.snapshot() == before
 
 
-def test_a_pull_request_can_be_the_first_thing_that_is_looked_at(origin: Origin, source: GitSource) -> None:
+def test_a_pull_request_can_be_the_first_thing_that_is_read(origin: Origin, source: GitSource) -> None:
     git(origin.path, "update-ref", "refs/pull/7/head", origin.head())
     assert dict(source.pull_request(7).files) == CONTENT
 
@@ -349,7 +349,7 @@ def test_a_pull_request_with_a_symbolic_link_is_refused(origin: Origin, source: 
         source.pull_request(7)
 
 
-def test_a_pull_request_that_is_not_there_is_told_from_a_remote_that_is_not_there(
+def test_a_pull_request_that_is_not_there_is_distinguished_from_a_remote_that_is_not_there(
     origin: Origin, source: GitSource
 ) -> None:
     with pytest.raises(Retryable, match="no pull request 7"):

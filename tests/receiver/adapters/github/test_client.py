@@ -84,7 +84,7 @@ def test_what_will_not_pass_is_refused_with_what_to_do(
     assert advice in str(caught.value)
 
 
-def test_what_is_not_there_can_be_told_from_what_is_refused(client: GitHubClient) -> None:
+def test_what_is_not_there_can_be_distinguished_from_what_is_refused(client: GitHubClient) -> None:
     with pytest.raises(NotFound):
         client.get(PULLS + "/{number}", number=9)
 

@@ -64,7 +64,7 @@ def test_a_token_that_may_not_administer_hooks_is_refused_with_what_it_needs(
         hooks.ensure(URL, SECRET)
 
 
-def test_the_newest_delivery_tells_whether_github_reaches_us(github: FakeGitHub, hooks: Hooks) -> None:
+def test_the_newest_delivery_shows_whether_github_reaches_us(github: FakeGitHub, hooks: Hooks) -> None:
     known = hooks.ensure(URL, SECRET)
     assert hooks.last_delivery(known) is None
     guid = "0b989ba4-242f-11e5-81e1-c7b6966d2516"

@@ -97,7 +97,7 @@ def test_closing_says_why_once_also_where_an_answer_was_lost(github: FakeGitHub,
         assert len(github.comments) == 1
 
 
-def test_exactly_the_commit_that_was_looked_at_is_merged(github: FakeGitHub, pulls: Pulls) -> None:
+def test_exactly_the_commit_that_was_planned_is_merged(github: FakeGitHub, pulls: Pulls) -> None:
     number = github.open_pull("promote/a")
     pull = pulls.get(number)
     moved = Pull(**{**{name: getattr(pull, name) for name in Pull.__slots__}, "head": "0" * 40})
@@ -123,7 +123,7 @@ def test_changed_paths_include_the_old_names_of_renamed_files(github: FakeGitHub
     assert pulls.changed_paths(number) == ["README.md", "old/staging.yaml", "environments/staging.yaml"]
 
 
-def test_there_is_one_comment_however_often_it_is_told(github: FakeGitHub, pulls: Pulls) -> None:
+def test_there_is_one_comment_however_often_it_is_published(github: FakeGitHub, pulls: Pulls) -> None:
     number = github.open_pull("x")
     first = pulls.comment(number, "plan", "v4 -> v6")
     assert pulls.comment(number, "plan", "v4 -> v6") == first

@@ -82,7 +82,7 @@ def test_a_message_of_another_kind_is_given_up(sender: Dispatcher) -> None:
         sender({"kind": "poem"})
 
 
-def test_news_wait_in_the_outbox_while_github_is_down_and_go_out_in_order(
+def test_messages_wait_in_the_outbox_while_github_is_down_and_go_out_in_order(
     github: FakeGitHub, sender: Dispatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outbox = SqliteOutbox(Database(tmp_path / "pinrail.db"))

@@ -64,7 +64,7 @@ def test_a_deployment_whose_creation_was_answered_into_the_void_is_found(
     assert len(github.deployments) == 1
 
 
-def test_a_deployments_states_are_told_in_order_and_each_once(github: FakeGitHub, statuses: Statuses) -> None:
+def test_a_deployments_states_are_reported_in_order_and_each_once(github: FakeGitHub, statuses: Statuses) -> None:
     deployment = statuses.deploying(DEPLOYMENT)
     for state in ("queued", "in_progress", "success"):
         statuses.report(deployment, state, "churn-model v6", "http://127.0.0.1:8001")
@@ -72,7 +72,7 @@ def test_a_deployments_states_are_told_in_order_and_each_once(github: FakeGitHub
     assert [s["state"] for s in github.deployment_statuses[deployment]] == ["queued", "in_progress", "success"]
 
 
-def test_a_state_without_an_address_is_told_once_too(github: FakeGitHub, statuses: Statuses) -> None:
+def test_a_state_without_an_address_is_reported_once_too(github: FakeGitHub, statuses: Statuses) -> None:
     deployment = statuses.deploying(DEPLOYMENT)
     statuses.report(deployment, "failure", "rolled back")
     statuses.report(deployment, "failure", "rolled back")

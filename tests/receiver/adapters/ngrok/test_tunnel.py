@@ -140,14 +140,14 @@ def test_signatures_are_checked_at_the_edge_where_the_account_may(tmp_path: Path
         assert "s3cret" not in json.dumps(opened.asked_for())
 
 
-def test_a_tunnel_whose_agent_died_is_opened_again_and_told(tmp_path: Path, upstream: int) -> None:
+def test_a_tunnel_whose_agent_died_is_opened_again_and_reported(tmp_path: Path, upstream: int) -> None:
     with Opened(tmp_path, upstream) as opened:
         os.kill(opened.agent.proc.pid, signal.SIGKILL)
         eventually(lambda: len(opened.urls) == 2)
         assert httpx.post(f"{opened.urls[-1]}/webhooks/github").status_code == 202
 
 
-def test_a_tunnel_whose_session_was_lost_is_opened_again_and_told(tmp_path: Path, upstream: int) -> None:
+def test_a_tunnel_whose_session_was_lost_is_opened_again_and_reported(tmp_path: Path, upstream: int) -> None:
     with Opened(tmp_path, upstream) as opened:
         httpx.delete(f"{opened.agent.api_url}/api/endpoints")
         eventually(lambda: len(opened.urls) == 2)

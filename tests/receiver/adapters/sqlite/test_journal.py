@@ -15,7 +15,7 @@ SLOT = Slot("staging", "churn-model")
 LOG_TAIL = "it ended.\n  the password is hunter2hunter2\x1b[31m"
 
 
-def test_a_secret_in_a_servers_last_words_is_in_no_row(tmp_path: Path) -> None:
+def test_a_secret_in_a_servers_log_tail_is_in_no_row(tmp_path: Path) -> None:
     database = Database(tmp_path / "pinrail.db")
     journal = SqliteJournal(database, Redactor(["hunter2hunter2"]))
     draft = Draft(SLOT, 1, 2, None, "c" * 40, Cause.read("push"))

@@ -139,7 +139,7 @@ def test_what_github_shows_for_good_is_kept_for_a_token_that_expired_on_a_friday
     assert sink.got == ["v6 is live"]
 
 
-def test_news_of_yesterday_are_given_up(database: Database, clock: Clock) -> None:
+def test_messages_of_yesterday_are_given_up(database: Database, clock: Clock) -> None:
     outbox, sink = SqliteOutbox(database), Sink(ConnectionError("down"))
     fill(outbox, "a")
     clock.now += module.GIVE_UP_SECONDS + 1
@@ -208,7 +208,7 @@ def test_no_secret_is_kept_in_a_message(database: Database) -> None:
     }
 
 
-def test_what_was_told_long_ago_is_forgotten(database: Database, clock: Clock) -> None:
+def test_what_was_delivered_long_ago_is_forgotten(database: Database, clock: Clock) -> None:
     outbox, sink = SqliteOutbox(database), Sink()
     fill(outbox, "a")
     outbox.deliver_due({"notify": sink})

@@ -202,7 +202,7 @@ def test_two_workers_never_lease_at_once(database: Database) -> None:
     assert [queue.claim() is None for queue in queues] == [False, True]
 
 
-def test_a_worker_that_looked_before_the_other_one_leased_gets_nothing(
+def test_a_worker_that_read_before_the_other_one_leased_gets_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, late = Queue(database), Queue(database)

@@ -21,7 +21,7 @@ with exclusive(pathlib.Path(sys.argv[1])):
 ROOT = Path(__file__).parents[4]
 
 
-def test_a_second_receiver_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
+def test_a_second_receiver_is_refused_and_names_the_first(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, tmp_path / "state"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     ) as first:

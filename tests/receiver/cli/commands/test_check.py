@@ -21,7 +21,7 @@ def test_valid_pins_are_listed(tree: Path) -> None:
     assert check_pins(tree) == "staging: churn-model v1 on port 8000\nproduction: churn-model v1 on port 8001"
 
 
-def test_every_error_of_every_file_is_told(tree: Path) -> None:
+def test_every_error_of_every_file_is_reported(tree: Path) -> None:
     for path in (tree / "environments").glob("*.yaml"):
         path.write_text(path.read_text().replace("version: 1", "verison: 1"))
     with pytest.raises(Rejected) as caught:

@@ -46,7 +46,7 @@ def stageless() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_registry_that_answers_tells_its_version(mlflow_server: str) -> None:
+def test_a_registry_that_answers_shows_its_version(mlflow_server: str) -> None:
     check = registry.reachable(mlflow_server)
     assert check.ok
     assert "answers, MLflow 3." in check.found

@@ -55,13 +55,13 @@ def test_a_state_file_of_another_pinrail_is_named_with_what_to_do(tmp_path: Path
     assert "found schema version 99, written by a newer Pinrail" in check.found
 
 
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.state_directory(settings(tmp_path)).ok
     monkeypatch.setattr(machine, "FREE_BYTES", 1 << 62)
     assert not machine.state_directory(settings(tmp_path)).ok
 
 
-def test_who_holds_the_state_directory_is_told(tmp_path: Path) -> None:
+def test_who_holds_the_state_directory_is_reported(tmp_path: Path) -> None:
     assert holder(tmp_path / "state") is None
     with exclusive(tmp_path / "state"):
         assert "process" in machine.receiver(settings(tmp_path)).found
@@ -113,7 +113,7 @@ def test_no_engine_is_no_fault_unless_it_is_asked_for(tmp_path: Path, monkeypatc
     assert not machine.engine(settings(tmp_path, pinrail_target="compose")).ok
 
 
-def test_a_clock_that_is_off_is_told(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_off_is_reported(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     assert "127.0.0.1" in clock([nowhere, mlflow_server]).found
     assert clock([nowhere, mlflow_server]).ok

@@ -47,7 +47,7 @@ def test_after_any_switches_the_last_has_the_traffic_and_the_one_before_steps_in
         assert backends.named[before.at] == before.live  # its connections are not touched
 
 
-def test_the_proxy_is_told_about_the_one_with_the_traffic_last() -> None:
+def test_the_proxy_hears_of_the_active_backend_last() -> None:
     line = orders(BackendPair(("v6-3f2a", "v7-90aa"), "two"), {"v6-3f2a": "172.18.0.2", "v7-90aa": "172.18.0.4"})
     assert line.count("\n") == 1
     assert line.index("fqdn v6-3f2a") < line.index("fqdn v7-90aa") < line.index("set map /front/live.map live two")

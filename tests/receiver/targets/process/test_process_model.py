@@ -43,7 +43,7 @@ def test_a_trained_model_is_started_proven_given_traffic_and_watched(
     assert target.observe() == []
 
 
-def test_artifacts_that_are_not_in_the_registry_are_told_in_the_last_words(
+def test_artifacts_that_are_not_in_the_registry_are_named_in_the_log_tail(
     state: Path, trained: TrainResult, mlflow_server: str
 ) -> None:
     spec = spec_of(trained)

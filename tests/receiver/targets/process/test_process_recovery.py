@@ -110,7 +110,7 @@ def test_a_server_that_is_retired_while_it_loads_is_gone(state: Path) -> None:
     assert not is_running(state, server)
 
 
-def test_a_server_whose_process_id_was_never_noted_tells_it(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_whose_process_id_was_never_noted_reports_it(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as killed_in_between:
         killed_in_between.setattr(ServerRecords, "note_pid", lambda _self, record, _pid: record)
         process_target(state)._spawn(spec(1, free_port()))

@@ -131,7 +131,7 @@ def test_a_retired_server_ends_at_once_because_its_idle_connections_moved(state:
         assert not is_running(state, old)
 
 
-def test_a_request_in_flight_is_answered_by_who_has_it_and_told_to_close(target: ProcessTarget) -> None:
+def test_a_request_in_flight_is_answered_by_who_has_it_and_asked_to_close(target: ProcessTarget) -> None:
     port = free_port()
     old, new = target.start(spec(1, port)), target.start(spec(2, port))
     target.switch(old)
