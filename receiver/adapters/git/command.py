@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from receiver.adapters import shell
+from receiver.adapters.git.advice import explained
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
 
@@ -23,7 +24,6 @@ NETWORK_SECONDS = 60.0
 REACH = ("SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 
 SCP_LIKE = re.compile(r"[\w.-]+@[A-Za-z0-9][\w.-]*:(?![-/:])[^\s\\]+", re.ASCII)
-REDIRECTED = re.compile(r"returned error: 30[1278]|redirect", re.IGNORECASE)
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -97,6 +97,16 @@ class Git:
         extra: Mapping[str, str] | None = None,
     ) -> bytes:
         """Run ``git arguments`` and return its output. GitFailed with what it said; Retryable after ``seconds``."""
+        return self.run(*arguments, seconds=seconds, stdin=stdin, extra=extra).raw
+
+    def run(
+        self,
+        *arguments: str,
+        seconds: float = LOCAL_SECONDS,
+        stdin: bytes = b"",
+        extra: Mapping[str, str] | None = None,
+    ) -> shell.Output:
+        """Like a call, and return what it said on standard error too."""
         try:
             output = shell.run(
                 ["git", f"--git-dir={self.directory}", *arguments],
@@ -110,14 +120,9 @@ class Git:
         if output.status != 0:
             secrets = [self.remote.credential or "", *(self.remote.credential or "").split(":", 1)]
             said = Redactor(secret for secret in secrets if secret).line(output.stderr)
-            moved = REDIRECTED.search(said)
-            if moved:
-                said = (
-                    f"{self.remote.url} answers with a redirect ({moved[0]}): the repository was renamed or moved; "
-                    "set PINRAIL_REPO_URL to its new address"
-                )
+            said = explained(said, self.remote.url, credentials=self.remote.credential is not None)
             raise GitFailed(f"git {arguments[0]}: {said or f'ended with status {output.status}'}")
-        return output.raw
+        return output
 
     def _environment(self) -> dict[str, str]:
         nobody = {

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ml.environment.strict_yaml import MAX_BYTES
+from receiver.adapters.git.advice import SHALLOW, shallow
 from receiver.adapters.git.command import NETWORK_SECONDS, Git, GitFailed
 from receiver.core.errors import Rejected
 from receiver.core.pins import FOLDER, is_environment_file
@@ -24,9 +25,14 @@ class _Entry:
 
 
 def fetch(git: Git, *refspecs: str, seconds: float = NETWORK_SECONDS) -> None:
-    """Fetch exactly these refs. GitFailed: the remote or the repository here is at fault."""
-    quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-gc")
-    git("fetch", *quiet, "--", git.remote.url, *refspecs, seconds=seconds)
+    """Fetch exactly these refs.
+
+    GitFailed: the remote or the repository here is at fault. Rejected: the remote is a shallow clone.
+    """
+    only = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-gc")
+    output = git.run("fetch", *only, "--", git.remote.url, *refspecs, seconds=seconds)
+    if SHALLOW.search(output.stderr):  # git leaves those refs out, and its status says that all went well
+        raise Rejected(shallow(git.remote.url))
 
 
 def read_files(git: Git, commit: str) -> dict[str, bytes]:

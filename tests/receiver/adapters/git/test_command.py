@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.adapters.git.advice import explained
 from receiver.adapters.git.command import Git, GitFailed, parse_remote
 from receiver.adapters.git.mirror import GitSource
 from receiver.core.errors import Rejected, Retryable
@@ -159,6 +160,39 @@ def test_a_token_reaches_the_server_and_no_argument_file_or_error(
         assert TOKEN not in text
         assert encoded not in text
     assert "403" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        (None, r"refuses us; it wants credentials: set GITHUB_TOKEN to a token that may read its contents"),
+        (TOKEN, r"refuses us; GITHUB_TOKEN, or the password in PINRAIL_REPO_URL, is wrong, expired, or may not"),
+    ],
+)
+def test_a_401_says_which_setting_is_missing_or_wrong(
+    token: str | None, said: str, https_server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unauthorised(self: _Refusing) -> None:
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="GitHub"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    monkeypatch.setattr(_Refusing, "do_GET", unauthorised)
+    with pytest.raises(Retryable, match=said):
+        GitSource(https_server[0], "main", tmp_path / "mirror.git", token=token).snapshot()
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("remote: Repository not found. fatal: repository 'https://h/o/r/' not found", "Correct PINRAIL_REPO_URL"),
+        ("git@h: Permission denied (publickey).", "Add an ssh key"),
+        ("Host key verification failed.", "Add the host's key to known_hosts"),
+    ],
+)
+def test_other_common_refusals_say_what_to_do(said: str, advice: str) -> None:
+    assert advice in explained(said, "https://h/o/r", credentials=False)
 
 
 def test_a_token_does_not_follow_a_redirect_to_another_host(

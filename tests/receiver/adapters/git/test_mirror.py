@@ -1,5 +1,6 @@
 import fcntl
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -364,4 +365,28 @@ def test_a_repository_that_is_not_there_is_named_with_its_setting(tmp_path: Path
     with pytest.raises(
         Retryable, match=rf"^PINRAIL_REPO_URL: file://{tmp_path}/nowhere.git cannot be read: .*not appear"
     ):
+        source.snapshot()
+
+
+def test_a_shallow_remote_is_refused_with_how_to_make_it_whole(origin: Origin, mirror: Path, tmp_path: Path) -> None:
+    origin.commit({"README": "more"})
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "--quiet", "--depth=1", "--bare", origin.url, str(shallow))
+    source = GitSource(f"file://{shallow}", "main", mirror)
+    with pytest.raises(Rejected, match=r"shallow clone.*`git fetch --unshallow`.*or set PINRAIL_REPO_URL"):
+        source.snapshot()
+    git(shallow, "fetch", "--quiet", "--unshallow", origin.url)
+    assert source.snapshot().commit == origin.head()
+
+
+def test_a_remote_that_becomes_shallow_is_not_taken_for_an_unchanged_one(
+    origin: Origin, source: GitSource, tmp_path: Path
+) -> None:
+    source.snapshot()
+    for number in range(2):
+        origin.commit({"README": f"more {number}"})
+    git(tmp_path, "clone", "--quiet", "--depth=1", "--bare", origin.url, str(tmp_path / "shallow"))
+    shutil.rmtree(origin.path)
+    (tmp_path / "shallow").rename(origin.path)
+    with pytest.raises(Rejected, match="shallow clone"):
         source.snapshot()
