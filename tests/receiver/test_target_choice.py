@@ -1,10 +1,11 @@
 """Which target ``PINRAIL_TARGET`` means, with a stand-in for docker's client that answers as the engine would."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from receiver.settings import Settings, load_settings
+from receiver.settings import Settings, TargetName, load_settings
 from receiver.targets.compose.target import ComposeTarget
 from receiver.targets.process.target import ProcessTarget
 from receiver.wiring import TARGETS, build_target, remember_target, target_name
@@ -69,3 +70,8 @@ def test_a_remembered_name_that_is_no_target_is_process(tmp_path: Path, programs
 def test_each_name_builds_its_target(tmp_path: Path) -> None:
     built = {name: type(build_target(settings(tmp_path, name))) for name in TARGETS}
     assert built == {"process": ProcessTarget, "compose": ComposeTarget}
+
+
+def test_the_settings_name_every_target_and_auto() -> None:
+    assert set(TARGETS) == set(get_args(TargetName))
+    assert set(get_args(Settings.model_fields["pinrail_target"].annotation)) == {"auto", *TARGETS}
