@@ -173,12 +173,18 @@ class Journal(Protocol):
         """Record that a deployment begins; returns its number."""
         ...
 
-    def close(self, deployment: int, outcome: Outcome, reason: str = "", messages: Sequence[Message] = ()) -> None:
-        """Record how a deployment ended."""
-        ...
+    def close(
+        self,
+        deployment: int,
+        outcome: Outcome,
+        reason: str = "",
+        messages: Sequence[Message] = (),
+        repeat_of: int | None = None,
+    ) -> None:
+        """Record how a deployment ended; with ``repeat_of``, as a repetition of that one, which counts it.
 
-    def repeat(self, earlier: int, deployment: int) -> None:
-        """Count a deployment that ended as an earlier one did as its repetition."""
+        Of an entry's repetitions only the last ones are kept; their number stays true.
+        """
         ...
 
     def hold(self, draft: Draft, hold: Hold, messages: Sequence[Message] = ()) -> int | None:

@@ -122,9 +122,10 @@ def deploy(services: Services, seen: Observation, assessment: Assessment, cause:
         repeated = before if before is not None and _repeats(before, draft, assessment, outcome) else None
         ended = replace(begun, id=deployment, state=outcome, reason=reason, ended_at=time.time())
         messages = () if repeated else outcome_messages(services, ended, assessment.goal)
-        services.journal.close(deployment, outcome, reason, messages)
+        counted_at = None
         if repeated and repeated.draft.cause == cause == DRIFT and outcome is not Outcome.LIVE:
-            services.journal.repeat(repeated.id, deployment)  # a restoration may fail every minute, for weeks
+            counted_at = repeated.id  # a restoration may fail every minute, for weeks
+        services.journal.close(deployment, outcome, reason, messages, counted_at)
     log.info("deployment %d: %s v%s %s %s", deployment, assessment.slot, draft.to_version, outcome, reason)
     return deployment, outcome, reason
 

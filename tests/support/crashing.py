@@ -69,9 +69,16 @@ class CrashingJournal(SqliteJournal):
         super().result(deployment, seq, result)
         self._reach(self.doing, Moment.AFTER_RESULT)
 
-    def close(self, deployment: int, outcome: Outcome, reason: str = "", messages: Sequence[Message] = ()) -> None:
+    def close(
+        self,
+        deployment: int,
+        outcome: Outcome,
+        reason: str = "",
+        messages: Sequence[Message] = (),
+        repeat_of: int | None = None,
+    ) -> None:
         self._reach(None, Moment.BEFORE_ACTING)
-        super().close(deployment, outcome, reason, messages)
+        super().close(deployment, outcome, reason, messages, repeat_of)
         self._reach(None, Moment.AFTER_RESULT)
 
     def _reach(self, kind: ActionKind | None, moment: Moment) -> None:

@@ -18,6 +18,9 @@ from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
 
+# Of a restoration that fails every minute, for weeks, the first attempt and this many of the last ones are kept.
+KEPT_REPEATS = 20
+
 
 class SqliteJournal:
     """The record of what was done to each slot. Methods that write have committed when they return.
@@ -39,24 +42,23 @@ class SqliteJournal:
         """Record that a deployment begins; returns its number."""
         return self._insert(draft, Outcome.RUNNING, "", messages)
 
-    def close(self, deployment: int, outcome: Outcome, reason: str = "", messages: Sequence[Message] = ()) -> None:
-        """Record how a deployment ended."""
+    def close(
+        self,
+        deployment: int,
+        outcome: Outcome,
+        reason: str = "",
+        messages: Sequence[Message] = (),
+        repeat_of: int | None = None,
+    ) -> None:
+        """Record how a deployment ended. As a repetition of an earlier one it is counted there, not listed."""
         with self._database.transaction() as db:
             db.execute(
-                "UPDATE deployments SET state = ?, reason = ?, ended_at = ? WHERE id = ?",
-                (outcome, self._lines(reason), time.time(), deployment),
+                "UPDATE deployments SET state = ?, reason = ?, ended_at = ?, repeat_of = ? WHERE id = ?",
+                (outcome, self._lines(reason), time.time(), repeat_of, deployment),
             )
+            if repeat_of is not None:
+                _count_repetition(db, repeat_of, deployment)
             store(db, messages, self._redact)
-
-    def repeat(self, earlier: int, deployment: int) -> None:
-        """Count a deployment that ended as an earlier one did as its repetition: it is listed once, with a number."""
-        with self._database.transaction() as db:
-            db.execute("UPDATE deployments SET repeat_of = ? WHERE id = ?", (earlier, deployment))
-            db.execute(
-                "UPDATE deployments SET repeats = repeats + 1, (repeated_at, repeat_reason) ="
-                " (SELECT ended_at, reason FROM deployments WHERE id = ?) WHERE id = ?",
-                (deployment, earlier),
-            )
 
     def hold(self, draft: Draft, hold: Hold, messages: Sequence[Message] = ()) -> int | None:
         """Record that policy said no or not yet; None if that repeats the last entry about the pin, healing aside."""
@@ -247,6 +249,21 @@ class SqliteJournal:
 
     def _query(self, sql: str, parameters: Sequence[object]) -> list[Deployment]:
         return [_deployment(row) for row in self._database.connection().execute(sql, parameters)]
+
+
+def _count_repetition(db: sqlite3.Connection, earlier: int, deployment: int) -> None:
+    """Count it on the entry that it repeats, and delete the oldest repetitions of that entry; the count stays."""
+    db.execute(
+        "UPDATE deployments SET repeats = repeats + 1, (repeated_at, repeat_reason) ="
+        " (SELECT ended_at, reason FROM deployments WHERE id = ?) WHERE id = ?",
+        (deployment, earlier),
+    )
+    surplus = db.execute(
+        "SELECT id FROM deployments WHERE repeat_of = ? ORDER BY id DESC LIMIT -1 OFFSET ?", (earlier, KEPT_REPEATS)
+    ).fetchall()
+    for row in surplus:
+        db.execute("DELETE FROM steps WHERE deployment = ?", (row["id"],))
+        db.execute("DELETE FROM deployments WHERE id = ?", (row["id"],))
 
 
 def _action(raw: dict[str, str | None]) -> Action:

@@ -558,7 +558,7 @@ def test_an_action_reads_as_what_it_does() -> None:
     assert str(Action(ActionKind.ALIAS, "production", "v4", "v6")) == "alias production: v4 -> v6"
 
 
-def test_a_restoration_that_fails_again_and_again_is_listed_once_and_every_attempt_is_kept(settled: Flow) -> None:
+def test_a_restoration_that_fails_again_and_again_is_listed_once_and_counted(settled: Flow) -> None:
     settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == STAGING))
     settled.target.broken = frozenset({1})
     for _ in range(4):

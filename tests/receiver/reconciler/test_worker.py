@@ -3,15 +3,15 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
-from receiver.core.messages import Message
 from receiver.core.state import Server, Slot
 from receiver.planning.status import StatusBoard
 from receiver.ports import Snapshot
@@ -68,10 +68,10 @@ def test_a_deployment_whose_end_is_not_written_is_closed_by_the_next_job(
 ) -> None:
     real, failures = flow.journal.close, iter([Retryable("the disk is full")])
 
-    def close(deployment: int, outcome: Outcome, reason: str = "", messages: Sequence[Message] = ()) -> None:
+    def close(*entry: Any) -> None:
         for failure in failures:
             raise failure
-        real(deployment, outcome, reason, messages)
+        real(*entry)
 
     monkeypatch.setattr(flow.journal, "close", close)
     flow.pin(staging=2)

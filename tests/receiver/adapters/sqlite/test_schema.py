@@ -13,7 +13,7 @@ import pytest
 
 from receiver.adapters.sqlite import schema
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.adapters.sqlite.journal import KEPT_REPEATS, SqliteJournal
 from receiver.adapters.sqlite.migrations import MIGRATIONS, Migration
 from receiver.adapters.sqlite.queries import StateQueries
 from receiver.adapters.sqlite.queue import Queue
@@ -90,6 +90,31 @@ def test_a_migrated_file_has_the_schema_of_a_new_one(old: Path, tmp_path: Path) 
     with closing(sqlite3.connect(old)) as db:
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_of_an_entrys_repetitions_the_last_are_kept_in_an_older_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pinrail.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
+        create_or_require(path)
+    with closing(sqlite3.connect(path)) as db:
+        insert = (
+            "INSERT INTO deployments (id, environment, model, revision, cause, plan, state, started_at, repeat_of)"
+            " VALUES (?, 'staging', 'churn-model', 'c', 'drift', '[]', 'needs-human', 0, ?)"
+        )
+        repeats = [(number, 1) for number in range(2, 1_000)]
+        db.executemany(insert, [(1, None), *repeats, (1_000, None), (1_001, 1_000)])
+        db.execute("UPDATE deployments SET repeats = 998 WHERE id = 1")
+        db.executemany("INSERT INTO steps VALUES (?, 1, '{}', 0, 0, 'no')", [(number,) for number in range(1, 1_002)])
+        db.commit()
+    migrate(path)
+    kept = [1, *range(1_000 - KEPT_REPEATS, 1_002)]
+    with closing(sqlite3.connect(path)) as db:
+        assert [number for (number,) in db.execute("SELECT id FROM deployments ORDER BY id")] == kept
+        assert [number for (number,) in db.execute("SELECT deployment FROM steps ORDER BY deployment")] == kept
+        assert db.execute("SELECT repeats FROM deployments WHERE id = 1").fetchall() == [(998,)]
 
 
 def test_a_receiver_goes_on_with_what_an_older_one_has_recorded(old: Path) -> None:
