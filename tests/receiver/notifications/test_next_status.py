@@ -54,23 +54,25 @@ def test_pins_that_changed_end_what_an_earlier_commit_waits_for() -> None:
 
 @pytest.mark.parametrize("found", [LIVE, FAILED])
 @pytest.mark.parametrize("covered", [False, True])
-def test_what_an_earlier_commit_waited_for_is_told_there_when_it_is_final(found: Found, *, covered: bool) -> None:
+def test_what_an_earlier_commit_waited_for_is_published_there_when_it_is_final(
+    found: Found, *, covered: bool
+) -> None:
     before = published(OLD, pending=WAITS)
     state, description = found
-    told = status(OLD, state, f"{description} (at {HEAD[:7]})")
-    assert decided(before, found, covered=covered) == NextStatus(replace(before, pending=""), told, None)
+    final = status(OLD, state, f"{description} (at {HEAD[:7]})")
+    assert decided(before, found, covered=covered) == NextStatus(replace(before, pending=""), final, None)
 
 
-def test_while_an_earlier_commit_waits_still_nothing_is_told() -> None:
+def test_while_an_earlier_commit_waits_still_nothing_is_published() -> None:
     assert decided(published(OLD, pending=WAITS), WAITING) is None
 
 
 @pytest.mark.parametrize("found", [LIVE, FAILED])
-def test_at_the_commit_that_waited_the_final_status_is_told_there(found: Found) -> None:
+def test_at_the_commit_that_waited_the_final_status_is_published_there(found: Found) -> None:
     assert decided(published(HEAD, pending=WAITS), found) == NextStatus(published(HEAD), status(HEAD, *found), None)
 
 
-def test_at_the_commit_that_waits_another_reason_is_told_and_the_same_one_is_not() -> None:
+def test_at_the_commit_that_waits_another_reason_is_published_and_the_same_one_is_not() -> None:
     first = decided(None, WAITING)
     assert first is not None
     assert decided(first.published, WAITING) is None
@@ -89,7 +91,7 @@ def test_pins_whose_final_status_is_published_get_no_other(revision: str, found:
 
 
 @pytest.mark.parametrize("found", [LIVE, WAITING, FAILED])
-def test_what_the_deployments_have_published_is_recorded_and_not_told_again(found: Found) -> None:
+def test_what_the_deployments_have_published_is_recorded_and_not_published_again(found: Found) -> None:
     assert decided(None, found, covered=True) == NextStatus(published(HEAD), None, None)
     assert decided(published(HEAD, pending=WAITS), found, covered=True) == NextStatus(published(HEAD), None, None)
 
