@@ -94,19 +94,6 @@ def write_evidence(client: Any, evidence: Evidence) -> None:
         client.set_model_version_tag(model, version, VERDICT_TAG + environment, evidence.outcome.value)
 
 
-def read_evidence(client: Any, model: str, version: int, environment: str) -> Evidence | None:
-    """Return the evidence recorded for this environment, or None where none was.
-
-    EvidenceError: text and tag differ, or it is evidence of something else. RegistryError: MLflow did not answer.
-    """
-    with registry_errors():
-        found = client.get_model_version(model, str(version))
-    vouched = vouched_text(found, environment)
-    if vouched is None:
-        return None
-    return parse_evidence(read_evidence_text(client, found, environment), vouched, (model, version, environment))
-
-
 def vouched_text(version: Any, environment: str) -> str | None:
     """Return the SHA-256 of the evidence's text, from a tag of an MLflow ``ModelVersion``; None: none is recorded."""
     found = version.tags.get(EVIDENCE_TAG + environment)

@@ -1,1 +1,1 @@
-"""A promotion is a pull request: proposing, planning, merging, taking back. Nothing is deployed here."""
+"""A promotion is a pull request: proposing, planning, merging and reverting it. Nothing is deployed here."""

@@ -1,4 +1,4 @@
-"""Which pull requests are merged without a person: promotions as Pinrail proposes them, where policy says so."""
+"""Which pull requests are merged automatically: Pinrail's own promotions, if policy allows it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from receiver.pull_requests.promotion import PinChange
 
 @dataclass(frozen=True, slots=True)
 class MergeCandidate:
-    """A pull request from this repository, as far as it matters here."""
+    """What merging by policy needs to know of a pull request from this repository."""
 
     branch: str
     paths: Sequence[str]  # that it changes
@@ -21,10 +21,10 @@ class MergeCandidate:
 
 
 def mergeable(base: tuple[Snapshot, Desired], proposed: MergeCandidate, plan: PullRequestPlan) -> str | None:
-    """Say with which subject to merge, or None where a person has to.
+    """The subject to merge with; None if a person has to merge it.
 
-    The policy that counts is that of the base: a pull request cannot allow itself anything. Whatever its title says,
-    its whole effect must be one promoted version, on the branch that a promotion of it has.
+    The base branch's policy counts: a pull request cannot change its own policy. Whatever its title says, its only
+    effect must be one promoted version, on the branch that belongs to that promotion.
     """
     snapshot, desired = base
     if plan.state != "success" or len(plan.changes) != 1:

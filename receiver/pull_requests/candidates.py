@@ -1,7 +1,7 @@
 """New versions in the registry: the best of each model that passes the gate is proposed for the first environment.
 
-A version counts as new while it is newer than the pinned one, than every one that was tried in that environment, and
-than every one whose proposal a person has closed. One that fails stays in the registry and goes nowhere.
+A version is new if it is newer than the pinned one, than every version that was tried in that environment, and than
+every version whose pull request a person has closed. A version that fails the gate is not proposed.
 """
 
 import logging
@@ -26,7 +26,7 @@ from receiver.services import Services
 
 log = logging.getLogger(__name__)
 
-MOST = 10  # versions of a model that are considered at once: the newest
+MOST = 10  # the newest versions of a model that are assessed at once
 TRIED = frozenset({Outcome.LIVE, Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN})
 
 
@@ -39,22 +39,24 @@ class Candidates:
     pulls: Pulls
     gate: VersionGate
     _judge: Judge | None = field(default=None, init=False)
-    _proposed: dict[Slot, object] = field(default_factory=dict, init=False)  # from what
+    _proposed: dict[Slot, object] = field(
+        default_factory=dict, init=False
+    )  # commit and versions it was proposed from
 
     def run(self, stop: threading.Event) -> float:
-        """Measure what is new and propose the best. Returns infinity: there is no time to wait for.
+        """Measure what is new and propose the best. Returns infinity: there is no next check to schedule.
 
         Rejected: the pins are not valid. Retryable: git, registry or GitHub cannot be asked.
         """
         self._judge = self._judge or Judge(self.services.registry, self.gate, stop)
         snapshot = self.services.source.snapshot()
-        first = read_pins(snapshot.files).environments[0]  # in promotion order, so it comes after none
+        first = read_pins(snapshot.files).environments[0]  # in promotion order, so this one has no predecessor
         deferred = None
         for model in first.models:
             try:
                 self._nominate(self._judge, snapshot, first, model)
             except Rejected as error:
-                log.warning("no candidate of %s: %s", model, error)
+                log.warning("no candidate for %s: %s", model, error)
             except Retryable as error:
                 deferred = error
             if stop.is_set():
@@ -65,7 +67,7 @@ class Candidates:
 
     def _nominate(self, judge: Judge, snapshot: Snapshot, first: Environment, model: str) -> None:
         slot, checks = Slot(first.name, model), first.gate_for(model)
-        if not checks:  # nothing would tell a good version from a bad one
+        if not checks:  # without checks every version would pass
             return
         floor = max([first.models[model].version, *self._tried(slot)])
         new = [version for version in self.services.registry.versions(model) if version > floor][-MOST:]
@@ -76,12 +78,12 @@ class Candidates:
             self._proposed[slot] = basis
 
     def _tried(self, slot: Slot) -> list[int]:
-        """Whatever became of them, people have seen them there."""
+        """Versions that were deployed there, whatever their outcome."""
         history = self.services.journal.history(slot)
         return [d.draft.to_version for d in history if d.state in TRIED and d.draft.to_version is not None]
 
     def _propose(self, slot: Slot, passed: Sequence[Evidence]) -> bool:
-        """Open or update the one pull request. Returns False while a person's own goes first."""
+        """Open or update the one pull request. Returns False while a person's own pull request is open."""
         changes = {e.version: PinChange(slot.model, e.version, slot.environment, rolling=True) for e in passed}
         rolling = next(iter(changes.values()))
         closed = self.pulls.declined(rolling.branch, self.upstream.base)
@@ -96,7 +98,7 @@ class Candidates:
         best = max(left, key=rank).version
         try:
             proposed = propose_promotion(self.services, self.upstream, changes[best])
-        except Rejected as error:  # the same again would be refused again
+        except Rejected as error:  # a second attempt would be refused too
             log.warning("%s v%d is not proposed: %s", slot.model, best, error)
         else:
             log.info("%s: %s", proposed.promotion.title, proposed.pull.url if proposed.pull else "pushed")
@@ -104,7 +106,7 @@ class Candidates:
 
 
 def rank(evidence: Evidence) -> tuple[float, int]:
-    """What makes a version the best: its accuracy or, without one, the gate's first check; of equals the newer."""
+    """Sort key, best last: accuracy or, without it, the gate's first check; of equal versions the newer is better."""
     checks = [verdict for verdict in evidence.verdicts if verdict.name != "data"] or evidence.verdicts
     first = next((verdict for verdict in checks if verdict.name == "accuracy"), checks[0])
     return (first.value if first.op.startswith(">") else -first.value, evidence.version)

@@ -1,4 +1,4 @@
-"""What there is to know of two versions of a model, gathered for a person who decides between them."""
+"""Gathers from the registry what reviewers compare about two versions of a model."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from serving.model.model_dir import describe_outputs, read
 def compare(
     registry: Registry, slot: Slot, old: int | None, new: int, notes: Sequence[str] = ()
 ) -> VersionComparison:
-    """Gather what the registry has of both versions. What it does not have is left out, and why is said."""
+    """Gather what the registry has about both versions. Missing facts are left out, with the reason."""
     return VersionComparison(
         slot,
         version_facts(registry, slot.model, old),
@@ -27,7 +27,7 @@ def compare(
 
 
 def version_facts(registry: Registry, model: str, version: int | None) -> VersionFacts:
-    """Everything that people compare of one version."""
+    """What reviewers compare about one version."""
     if version is None:
         return VersionFacts(None)
     try:
@@ -35,15 +35,15 @@ def version_facts(registry: Registry, model: str, version: int | None) -> Versio
         return VersionFacts(version, metrics, lineage, _signature(registry, model, version))
     except Retryable:
         return VersionFacts(version, unknown="the registry could not be asked")
-    except Rejected:  # why, says the address of the registry too, which is nobody's business on GitHub
-        return VersionFacts(version, unknown="the registry does not have it, or not as a version that is ready")
+    except Rejected:  # the error holds the registry's address, which must not appear on GitHub
+        return VersionFacts(version, unknown="the registry does not have it, or it is not ready")
 
 
 def _signature(registry: Registry, model: str, version: int) -> Signature | None:
     path = fetched(registry, model, version).path
     try:
         return Signature(read(path).columns, describe_outputs(path))
-    except ServingError:  # it has none; that nobody can serve it then is said elsewhere
+    except ServingError:  # it has none; that it cannot be served is reported elsewhere
         return None
 
 

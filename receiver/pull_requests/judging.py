@@ -1,6 +1,6 @@
-"""Having new versions measured: once each, and not again every minute where that does not work.
+"""Has the gate measure new versions: once each, with growing intervals after a failure.
 
-What was measured stands in the registry as evidence, so a receiver that starts again measures nothing twice.
+Results are evidence in the registry, so a restarted receiver measures nothing twice.
 """
 
 import logging
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 BACKOFF = Backoff(first=300.0, longest=86_400.0)
 
 Files = Mapping[str, bytes]
-Key = tuple[Slot, int, str]  # with the gate's digest: another gate is another question
+Key = tuple[Slot, int, str]  # the digest of the gate: another gate needs another measurement
 
 
 class VersionGate(Protocol):
-    """Measures versions, outside this process."""
+    """Measures versions outside this process."""
 
     def run(self, slot: Slot, version: int, files: Files, stop: threading.Event) -> None:
         """Have evidence recorded. Rejected: it could not be measured; Retryable: not now."""
@@ -40,7 +40,7 @@ class _Unmeasured:
 
 @dataclass
 class Judge:
-    """Remembers what it knows; ``stop`` ends the measuring at hand."""
+    """Returns evidence, and caches it; ``stop`` ends the current measurement."""
 
     registry: Registry
     gate: VersionGate
@@ -49,9 +49,9 @@ class Judge:
     _unmeasured: dict[Key, _Unmeasured] = field(default_factory=dict, init=False)
 
     def evidence(self, slot: Slot, version: int, checks: Mapping[str, Any], files: Files) -> Evidence | None:
-        """Evidence for these checks: known, recorded, or measured now. None: it cannot be measured at present.
+        """Evidence for these checks: known, recorded, or measured now. None: it cannot be measured now.
 
-        Retryable: the registry cannot be asked, or measuring was ended.
+        Retryable: the registry cannot be asked, or the measurement was stopped.
         """
         key = (slot, version, gate_digest(checks))
         if key not in self._judged:
@@ -67,7 +67,7 @@ class Judge:
         slot, version, gate = key
         try:
             found = self.registry.evidence(slot.model, version, slot.environment)
-        except Rejected:  # damaged: to be measured again
+        except Rejected:  # damaged: measure again
             return None
         return found if found is not None and found.gate_digest == gate else None
 
@@ -89,7 +89,7 @@ class Judge:
         return found
 
     def _defer(self, key: Key, reason: str) -> None:
-        """Try again ever more rarely; a receiver that starts again tries once more."""
+        """Retry at growing intervals; a restarted receiver retries at once."""
         attempts = self._unmeasured[key].attempts + 1 if key in self._unmeasured else 1
         wait = BACKOFF.after(attempts)
         self._unmeasured[key] = _Unmeasured(attempts, time.monotonic() + wait)

@@ -1,8 +1,7 @@
-"""Markdown for GitHub, made of text that nobody vouches for. Pure.
+"""Markdown for GitHub, made of untrusted text. Pure.
 
-Model names, reasons and logs come from registries, commits and model servers. Shown through here they are text and
-nothing else: no HTML, no table cell, no mention of a person, no reference to an issue and no word that closes one, no
-link, no command to a CI runner.
+Model names, reasons and logs come from registries, commits and model servers. Escaped here, they are plain text: no
+HTML, table cell, mention, issue reference, closing keyword, link or CI command.
 """
 
 import math
@@ -16,10 +15,10 @@ from receiver.core.redact import plain, plain_lines
 from serving.model.model_dir import Column
 
 MAX_TEXT = 1_000  # characters of one text
-MAX_LINES = 40  # of a block: the last ones, where an error says what it was
+MAX_LINES = 40  # of a block: the last ones, where errors are
 MAX_BLOCK = 6_000  # characters
 
-_INVISIBLE = "&#8203;"  # a space of no width: GitHub sees no mention, reference or link across it
+_INVISIBLE = "&#8203;"  # zero width: splits what GitHub would turn into a mention, reference or link
 _SYNTAX = re.compile(r"([\\`*_{}\[\]()|~$])")
 _LINKS = re.compile(r"(?i)(@|#|\bgh-|://|\bwww(?=\.))")
 _LINE_START = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+=:])")
@@ -32,7 +31,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of one version, by name. ``version`` None: there is none to compare with."""
+    """The metrics of one version, by name. ``version`` None: there is no version to compare with."""
 
     version: int | None
     metrics: Mapping[str, float]
@@ -40,14 +39,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What callers of a model send and get. ``outputs`` describes the answers in words."""
+    """What callers of a model send and get. ``outputs`` is a description of the answers."""
 
     columns: Sequence[Column] = ()
     outputs: str = ""
 
 
 def text(value: object, limit: int = MAX_TEXT) -> str:
-    """One line that reads as it is written, in a paragraph, a list or a table cell."""
+    """One line of literal text, for a paragraph, a list or a table cell."""
     line = plain(str(value))
     if len(line) > limit:
         line = line[: limit - 1] + "…"
@@ -58,12 +57,12 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
 
 
 def code(value: object) -> str:
-    """One line in the typeface of code; unlike between backticks, nothing in it can end it."""
+    """One line of code; unlike with backticks, its content cannot end it."""
     return f"<code>{text(value)}</code>"
 
 
 def block(value: str) -> str:
-    """Several lines as they are, such as a log's end. The first lines go where there are too many."""
+    """Several literal lines, such as a log tail; of too many, the last ones."""
     lines = plain_lines(value).strip("\n").split("\n")
     shown = "\n".join(lines[-MAX_LINES:])[-MAX_BLOCK:]
     longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
@@ -81,7 +80,7 @@ def metrics_table(old: Measured, new: Measured, margins: Mapping[str, float] | N
     """Every metric of both versions and its change; ``margins`` are the half-widths of the changes' intervals."""
     names = sorted(set(old.metrics) | set(new.metrics))
     if not names:
-        return "Nothing was measured when these versions were made."
+        return "The registry has no metrics for these versions."
     versions = [f"v{side.version}" if side.version is not None else "nothing" for side in (old, new)]
     rows = [
         [text(name), *_metric(old.metrics.get(name), new.metrics.get(name), (margins or {}).get(name))]
@@ -91,18 +90,18 @@ def metrics_table(old: Measured, new: Measured, margins: Mapping[str, float] | N
 
 
 def gate_table(verdicts: Sequence[Verdict]) -> str:
-    """Every check of the gate with what was measured and what it takes."""
+    """Every check of the gate with its measured value and limit."""
     rows = [
         [text(v.name), _OUTCOMES[v.outcome], number(v.value), text(f"{v.op} {v.threshold:g}"), text(v.reason)]
         for v in verdicts
     ]
-    return table(["check", "outcome", "measured", "against", "says"], rows)
+    return table(["check", "outcome", "measured", "limit", "reason"], rows)
 
 
 def signature_changes(old: Signature, new: Signature) -> str:
-    """What callers have to send or get otherwise than before, as a list; one sentence where nothing changes."""
+    """The changes in what callers send or get, as a list; one sentence if nothing changes."""
     before, after = {c.name: c for c in old.columns}, {c.name: c for c in new.columns}
-    lines = [f"- {code(name)} is gone" for name in before if name not in after]
+    lines = [f"- {code(name)} was removed" for name in before if name not in after]
     lines += [f"- {code(name)} is new: {_field(column)}" for name, column in after.items() if name not in before]
     lines += [
         f"- {code(name)} was {_field(before[name])}, now {_field(column)}"
@@ -110,10 +109,10 @@ def signature_changes(old: Signature, new: Signature) -> str:
         if name in before and before[name] != column
     ]
     if not lines and list(before) != list(after):
-        lines.append("- the same fields stand in another order, which rows without names rely on")
+        lines.append("- the fields are in another order, which matters to requests without field names")
     if old.outputs != new.outputs:
         lines.append(f"- answers were {text(old.outputs or 'undescribed')}, now {text(new.outputs or 'undescribed')}")
-    return "\n".join(lines) or f"The same {len(after)} fields and answers: callers notice nothing."
+    return "\n".join(lines) or f"The same {len(after)} fields and answers: nothing changes for callers."
 
 
 def number(value: float) -> str:
@@ -131,4 +130,4 @@ def _metric(old: float | None, new: float | None, margin: float | None) -> Seque
 
 
 def _field(column: Column) -> str:
-    return f"{text(column.type)}, {'required' if column.required else 'may be missing'}"
+    return f"{text(column.type)}, {'required' if column.required else 'optional'}"

@@ -25,21 +25,21 @@ from receiver.pull_requests.promotion_body import VersionComparison, VersionFact
 
 State = Literal["failure", "pending", "success"]
 
-Z = 1.96  # 19 of 20 such intervals hold the truth
+Z = 1.96  # 95 % intervals
 UNCERTAINTY = (
     "± is 1.96 binomial standard errors of the change over {rows:,} evaluation rows, as if each version had been "
-    "measured on rows of its own; they were the same rows, so the change is surer than that. "
-    "For metrics without ± none is recorded."
+    "measured on separate rows; both were measured on the same rows, so the true uncertainty is smaller. "
+    "Metrics without ± have no recorded uncertainty."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DetailedComparison:
-    """What there is to compare of two versions."""
+    """Everything that is compared about two versions."""
 
     versions: VersionComparison
     evidence: tuple[Evidence | None, Evidence | None]  # of the old and the new one, for this environment
-    packages: tuple[Mapping[str, str], Mapping[str, str]]  # likewise: name -> the line that asks for it
+    packages: tuple[Mapping[str, str], Mapping[str, str]]  # likewise: name -> requirement line
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Soak:
 
 @dataclass(frozen=True, slots=True)
 class PlannedChange:
-    """What a pull request changes about one slot, and what would come of it."""
+    """What a pull request changes in one slot, and the deployment that would follow."""
 
     slot: Slot
     port: int | None
@@ -63,7 +63,7 @@ class PlannedChange:
     actions: Sequence[str]  # of the plan, in order
     comparison: DetailedComparison | None = None
     hold: Hold | None = None
-    retry: str | None = None  # what could not be asked, so that this is not the last word
+    retry: str | None = None  # what could not be read, so that this plan is provisional
     override: str | None = None
     soak: Soak | None = None
 
@@ -85,7 +85,7 @@ class PlannedChange:
 
     @property
     def why(self) -> str:
-        """What stands in the way; empty where nothing does."""
+        """Why it cannot be deployed now; empty if it can."""
         if self.retry is not None:
             return self.retry
         if self.hold is None:
@@ -95,7 +95,7 @@ class PlannedChange:
 
 @dataclass(frozen=True, slots=True)
 class PullRequestPlan:
-    """A pull request's plan. ``problem``: why its files are no pins at all, with lines."""
+    """A pull request's plan. ``problem``: why its environment files are not valid, with lines."""
 
     commit: str
     changes: Sequence[PlannedChange] = ()
@@ -103,7 +103,7 @@ class PullRequestPlan:
 
     @property
     def state(self) -> State:
-        """The worst that any change says."""
+        """The worst state of any change."""
         if self.problem is not None:
             return "failure"
         said = {change.state for change in self.changes}
@@ -134,16 +134,16 @@ class PullRequestPlan:
         }[self.state]
         parts = [f"### Pinrail plan: {head}"]
         if self.problem is not None:
-            parts.append(f"Nothing of it would be deployed:\n\n{block(self.problem)}")
+            parts.append(f"Nothing would be deployed:\n\n{block(self.problem)}")
         elif not self.changes:
-            parts.append("It changes no pin and no policy: nothing would be started or stopped.")
+            parts.append("No pin and no policy changes: nothing would be started or stopped.")
         parts += [_section(change) for change in self.changes]
         parts.append(f"<sub>Planned for {code(self.commit[:12])}; kept up to date while this is open.</sub>")
         return "\n\n".join(parts)
 
 
 def margins(old: Evidence | None, new: Evidence | None) -> dict[str, float]:
-    """Half-widths of the intervals of changes, where both were measured on the same rows: of shares of rows alone."""
+    """Half-widths of the confidence intervals of changes, for shares that were measured on the same rows."""
     if old is None or new is None or not new.rows or old.data_digest != new.data_digest:
         return {}
     shares = [v.value for e in (old, new) for v in e.verdicts if v.name == "accuracy" and 0 <= v.value <= 1]
@@ -153,11 +153,11 @@ def margins(old: Evidence | None, new: Evidence | None) -> dict[str, float]:
 
 
 def dependency_changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """Which packages the model asks for otherwise than before."""
+    """The changes in the packages that the model requires."""
     lines = [f"- {code(line)} is no longer needed" for name, line in old.items() if name not in new]
     lines += [f"- {code(line)} is new" for name, line in new.items() if name not in old]
     lines += [
-        f"- {code(old[name])} becomes {code(line)}" for name, line in new.items() if old.get(name, line) != line
+        f"- {code(old[name])} changes to {code(line)}" for name, line in new.items() if old.get(name, line) != line
     ]
     return "\n".join(lines) or "The same packages in the same versions."
 
@@ -197,17 +197,17 @@ def _verdict(change: PlannedChange) -> list[str]:
 def _soak(soak: Soak) -> str:
     where = text(soak.environment)
     if soak.done:
-        return f"Soak: done, it was live in {where} for the {duration(soak.seconds)} that it takes."
+        return f"Soak: done, live in {where} for the required {duration(soak.seconds)}."
     if soak.since is None:
-        return f"Soak: not begun, it is not live in {where}."
+        return f"Soak: not started, not live in {where}."
     until = _time(soak.since + soak.seconds)
-    return f"Soak: live in {where} since {_time(soak.since)}, of {duration(soak.seconds)}; done at {until}."
+    return f"Soak: live in {where} since {_time(soak.since)}, required {duration(soak.seconds)}; done at {until}."
 
 
 def _restart(change: PlannedChange) -> str:
     old, new = _version(change.old), _version(change.new)
     if change.new is None:
-        said = f"The server of {old} would end, and nothing would take its place."
+        said = f"The server of {old} would stop, without a replacement."
     elif change.old is None:
         said = f"{new} would start on port {change.port}; nothing else restarts."
     elif change.old != change.new:
@@ -225,7 +225,7 @@ def _restart(change: PlannedChange) -> str:
 
 
 def _measured(side: VersionFacts, evidence: Evidence | None) -> Measured:
-    """What its run measured and, in place of that, what the gate did: it asked both about the same rows."""
+    """The metrics of its run; the gate's replace them, because it measured both versions on the same rows."""
     gated = {v.name: v.value for v in evidence.verdicts} if evidence else {}
     return Measured(side.version, {**side.metrics, **gated})
 

@@ -1,6 +1,6 @@
-"""Planning a pull request: the survey's own look and findings, at what its merge would make of the branch.
+"""Plans a pull request: assesses the branch as it would be after the merge, with the code that deployments use.
 
-Nothing is decided here that the flow would not decide: what a plan says today is what a merge would do today.
+No decision is made here: a plan says what a merge would do now.
 """
 
 import re
@@ -26,7 +26,7 @@ _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def plan_pull_request(services: Services, base: Desired | None, proposed: Snapshot) -> PullRequestPlan:
-    """Plan what ``proposed`` changes; ``base`` is what is pinned now, None where that is not valid.
+    """Plan what ``proposed`` changes; ``base`` is what is pinned now, None if that is not valid.
 
     Retryable: servers or registry could not be asked.
     """
@@ -42,7 +42,7 @@ def plan_pull_request(services: Services, base: Desired | None, proposed: Snapsh
 
 
 def _terms(desired: Desired, slot: Slot) -> object:
-    """Everything in the files that says something about one slot."""
+    """Everything in the environment files that concerns one slot."""
     environment = _environment(desired, slot)
     if environment is None or slot.model not in environment.models:
         return None
@@ -59,7 +59,7 @@ def _change(services: Services, before: Desired, seen: Observation, slot: Slot) 
     assessment = fetch_and_assess(services, seen, slot)
     environment, pin = seen.pin(slot)
     was = _environment(before, slot)
-    verified = assessment.verified.version if assessment.verified else None  # where what is pinned now is not valid
+    verified = assessment.verified.version if assessment.verified else None  # if the pins now are not valid
     old = was.models[slot.model].version if was and slot.model in was.models else verified
     new = pin.version if pin else None
     return PlannedChange(
@@ -86,7 +86,7 @@ def _comparison(registry: Registry, slot: Slot, old: int | None, new: int) -> De
 
 
 def _evidence(registry: Registry, slot: Slot, version: int | None) -> Evidence | None:
-    """For people to compare; what counts has been read by the survey."""
+    """For reviewers only; decisions use the evidence of the assessment."""
     try:
         return registry.evidence(slot.model, version, slot.environment) if version is not None else None
     except PinrailError:
@@ -103,7 +103,7 @@ def _packages(registry: Registry, slot: Slot, version: int | None) -> dict[str, 
 
 
 def read_packages(artifacts: Path) -> dict[str, str]:
-    """The packages that a version asks for, by name; empty where it does not say."""
+    """The packages that a version requires, by name; empty if it lists none."""
     try:
         lines = (artifacts / REQUIREMENTS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -113,7 +113,7 @@ def read_packages(artifacts: Path) -> dict[str, str]:
 
 
 def _soak(services: Services, environment: Environment | None, assessment: Assessment) -> Soak | None:
-    """Only of a version that is to come and needs it."""
+    """Only for a new version that needs it."""
     version, verified = assessment.pinned, assessment.verified
     if environment is None or environment.after is None or version is None or assessment.override:
         return None
@@ -121,7 +121,7 @@ def _soak(services: Services, environment: Environment | None, assessment: Asses
         return None
     try:
         digest = fetched(services.registry, assessment.slot.model, version).digest
-    except PinrailError:  # the finding says why
+    except PinrailError:  # the assessment says why
         return None
     there = services.journal.history(Slot(environment.after, assessment.slot.model))
     longest, since = longest_live(there, version, digest, time.time())

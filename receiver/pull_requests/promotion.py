@@ -1,6 +1,6 @@
-"""Proposing a promotion: a branch at the remote whose one commit changes one line. Merging it is the promotion.
+"""The branch of a promotion: one commit that changes one line. Merging it is the promotion.
 
-Works on a bare repository of its own that is thrown away, so nobody's work tree, index or branches are touched.
+Works in a temporary bare repository, so no work tree, index or local branch is touched.
 """
 
 import os
@@ -21,19 +21,19 @@ from receiver.core.pins import path_of, read_pins
 
 
 class Outdated(Rejected):
-    """What is pinned has changed since the change was asked for."""
+    """The pin has changed since the change was requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class PinChange:
-    """What is asked for: this version of this model in this environment."""
+    """The requested change: this version of this model in this environment."""
 
     model: str
     version: int
     environment: str
     back: bool = False  # it undoes a promotion
-    instead_of: int | None = None  # asked for only while this version is pinned
-    rolling: bool = False  # its branch proposes the best version of the day, whichever that is
+    instead_of: int | None = None  # valid only while this version is pinned
+    rolling: bool = False  # its branch always proposes the best version, whichever that is
 
     @property
     def branch(self) -> str:
@@ -53,7 +53,7 @@ class PinChange:
         return branch != self.branch and re.fullmatch(pattern, branch) is not None
 
     def _branch(self, which: str) -> str:
-        # Model names may hold what a ref may not: two dots in a row, a dot or ".lock" at the end.
+        # A model name may contain what a git ref may not: two dots in a row, a dot or ".lock" at the end.
         kind, word = ("rollback", "in") if self.back else ("promote", "to")
         name = f"{self.model}-{which}-{word}-{self.environment}"
         return f"{kind}/" + re.sub(r"(\.lock|\.)$", "", re.sub(r"\.{2,}", ".", name))
@@ -84,13 +84,13 @@ def push_promotion_branch(remote: Remote, base: str, change: PinChange, author: 
         files = read_files(git, head)
         was = read_pins(files).pin(change.environment, change.model).version
         if change.instead_of not in (None, was):
-            raise Outdated(f"{change.environment} pins {change.model} v{was} by now, not v{change.instead_of}")
+            raise Outdated(f"{change.environment} pins {change.model} v{was} now, not v{change.instead_of}")
         if was == change.version:
             raise Rejected(f"{change.environment} pins {change.model} v{was} already: there is nothing to promote")
         path = path_of(change.environment)
         edit = FileChange(path, files[path], edit_pin(files[path], change.model, change.version, path))
         title = change.title(was)
-        commit = proposed if proposed and _stands(git, proposed, head, edit) else None
+        commit = proposed if proposed and _is_up_to_date(git, proposed, head, edit) else None
         if commit is None:
             if proposed is not None:
                 _require_replaceable(git, proposed, head, change)
@@ -109,7 +109,7 @@ def compare_link(url: str, base: str, branch: str) -> str | None:
 
 
 def local_author() -> Author:
-    """Who git says that the user of this machine is; Pinrail where it knows nobody."""
+    """The author that git has configured on this machine; Pinrail if there is none."""
     environment = shell.scrubbed(os.environ, "GIT_AUTHOR_", "GIT_CONFIG_", "XDG_CONFIG_HOME", "EMAIL")
     try:
         output = shell.run(["git", "var", "GIT_AUTHOR_IDENT"], environment=environment, timeout=10)
@@ -119,7 +119,7 @@ def local_author() -> Author:
     return Author(found[1], found[2]) if found else Author("Pinrail", "pinrail@localhost")
 
 
-def _stands(git: Git, proposed: str, head: str, edit: FileChange) -> bool:
+def _is_up_to_date(git: Git, proposed: str, head: str, edit: FileChange) -> bool:
     """The branch proposes exactly this change already, and can still be merged."""
     return (
         not contains(git, head, proposed)
@@ -130,7 +130,7 @@ def _stands(git: Git, proposed: str, head: str, edit: FileChange) -> bool:
 
 
 def _require_replaceable(git: Git, proposed: str, head: str, change: PinChange) -> None:
-    """Only a proposal of ours, from an older base or merged before, may be replaced."""
+    """Only our own proposal, from an older base or merged before, may be replaced."""
     path = path_of(change.environment)
     if contains(git, head, proposed):
         return

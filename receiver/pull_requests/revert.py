@@ -1,6 +1,6 @@
-"""The pull request that takes back a pin whose version did not hold: opened from the outbox, closed when pointless.
+"""The pull request that reverts a pin after a rollback: opened from the outbox, closed when it is obsolete.
 
-It bears a seal over its commit, title and text. One that a person has changed in any of them is that person's.
+Its body has a seal over commit, title and text. If a person has changed any of them, it is left to that person.
 """
 
 import hashlib
@@ -25,18 +25,18 @@ _SEAL = re.compile(r"<!-- pinrail:revert ([^/\s]+)/(\S+) v(\d+) ([0-9a-f]{32}) -
 
 
 def outdated(pull: Pull, desired: Desired) -> str | None:
-    """Say why a revert, as it was opened here, has nothing left to take back; None where it has, or is not ours."""
+    """Why a revert that was opened here is obsolete; None if it is not, or is not ours."""
     found = _SEAL.match(pull.body)
     if found is None or not is_untouched(pull):
         return None
     environment, model, failed = found[1], found[2], int(found[3])
     pins = next((e.models for e in desired.environments if e.name == environment), {})
     if model not in pins:
-        return f"{environment} does not pin {model} any more, so there is nothing left to take back."
+        return f"{environment} does not pin {model} any more: there is nothing left to revert."
     now = pins[model].version
     if now == failed:
         return None
-    return f"{environment} pins {model} v{now} by now, not v{failed}: there is nothing left to take back."
+    return f"{environment} pins {model} v{now} now, not v{failed}: there is nothing left to revert."
 
 
 def is_untouched(pull: Pull) -> bool:
@@ -46,7 +46,7 @@ def is_untouched(pull: Pull) -> bool:
 
 
 def unsealed(pull: Pull) -> str:
-    """Its text without the seal: whoever opens it again after it was closed keeps it."""
+    """Its text without the seal: reopened by a person, it is that person's."""
     return _SEAL.sub("", pull.body, count=1)
 
 
@@ -56,25 +56,25 @@ def _sealed(revert: RevertNeeded, commit: str, title: str, body: str) -> str:
 
 
 def _digest(commit: str, title: str, body: str) -> str:
-    words = " ".join([commit, title, *body.split()])  # what else GitHub does to white space is no change
+    words = " ".join([commit, title, *body.split()])  # GitHub may change white space
     return hashlib.sha256(words.encode()).hexdigest()[:32]
 
 
 class Reverter:
-    """Delivers the ``RevertNeeded`` messages. Delivering one twice shows one pull request."""
+    """Delivers ``RevertNeeded`` messages. Delivering one twice opens one pull request."""
 
     def __init__(self, registry: Registry, upstream: Upstream) -> None:
         self._registry = registry
         self._upstream = upstream
 
     def __call__(self, message: Mapping[str, Any]) -> None:
-        """Open the pull request, unless something else is pinned by now. Rejected or Retryable as GitHub says."""
+        """Open the pull request, unless the pin has changed. Rejected, Retryable: as GitHub answers."""
         revert = RevertNeeded(**{key: value for key, value in message.items() if key != "kind"})
         change = PinChange(revert.model, revert.back_to, revert.environment, back=True, instead_of=revert.failed)
         try:
             promotion = push_promotion_branch(self._upstream.remote, self._upstream.base, change)
         except Outdated as error:
-            log.info("nothing to take back: %s", error)
+            log.info("nothing to revert: %s", error)
             return
         if self._upstream.pulls is None:
             return

@@ -24,7 +24,7 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class RollbackPlan:
-    """From what is pinned to what is to be served again."""
+    """The pinned version and the version to roll back to."""
 
     slot: Slot
     pinned: int
@@ -36,7 +36,7 @@ class RollbackPlan:
 def plan_rollback(services: Services, slot: Slot, to: int | None, *, now: bool = False) -> RollbackPlan:
     """Choose the version to go back to: ``to``, or the last one verified here that is not the one pinned.
 
-    With ``now``, pins that are not valid stop nobody: those that the receiver holds on to meanwhile count.
+    With ``now``, invalid pins are no obstacle: the last valid ones, which the receiver keeps serving, count.
 
     Rejected: the pins are not valid, there is no such pin, or no other version was ever verified here.
     """
@@ -47,14 +47,14 @@ def plan_rollback(services: Services, slot: Slot, to: int | None, *, now: bool =
     held = {q.version for q in services.journal.quarantined(snapshot.commit) if q.slot == slot}
     last = last_verified(services.journal.history(slot), {pinned, *held})
     if last is None or last.version is None:
-        raise Rejected(f"no version of {slot} but v{pinned} was ever verified here: say which one with --to")
+        raise Rejected(f"no version of {slot} but v{pinned} was ever verified here: name one with --to")
     return RollbackPlan(slot, pinned, last.version, snapshot, problem)
 
 
 def restore(services: Services, queue: Queue, plan: RollbackPlan, reason: str) -> None:
     """Have the receiver roll back to the target at once, and hold what is pinned until a new commit or a retry.
 
-    Rejected: the target was never verified live here, so nobody knows that it works.
+    Rejected: the target was never verified live here, or is in quarantine.
     """
     history = services.journal.history(plan.slot)
     for held in services.journal.quarantined(plan.snapshot.commit):
@@ -63,7 +63,7 @@ def restore(services: Services, queue: Queue, plan: RollbackPlan, reason: str) -
     if not any(_verified(d, plan.target) for d in history):
         raise Rejected(
             f"{plan.slot} v{plan.target} was never verified live here, so it cannot be restored at once: "
-            "go without --now, and it is proven like any version"
+            "leave out --now, and it is proven like any new version"
         )
     newest_first = [d for d in reversed(history) if d.state is Outcome.LIVE and d.draft.to_version is not None]
     newer = {plan.pinned}
@@ -105,7 +105,7 @@ def propose_rollback(services: Services, upstream: Upstream, plan: RollbackPlan,
     if plan.problem:
         raise Rejected(
             f"no pull request can be opened while the pins are not valid:\n{plan.problem}\n"
-            f"Mend that and, in the same commit, set the version of {plan.slot.model} in "
+            f"Correct that and, in the same commit, set the version of {plan.slot.model} in "
             f"{path_of(plan.slot.environment)} to {plan.target}: a commit that pins v{plan.pinned} brings it back"
         )
     change = PinChange(plan.slot.model, plan.target, plan.slot.environment, back=True)
@@ -119,7 +119,7 @@ def propose_rollback(services: Services, upstream: Upstream, plan: RollbackPlan,
 
 
 def _pins(services: Services, *, now: bool) -> tuple[Snapshot, str]:
-    """The pins that count, and why they are not those at the branch head."""
+    """The pins to use and, if they are not those at the branch head, why."""
     try:
         snapshot = services.source.snapshot()
         read_desired(services, snapshot)
@@ -129,8 +129,8 @@ def _pins(services: Services, *, now: bool) -> tuple[Snapshot, str]:
             raise
         if not now:
             raise Rejected(
-                f"{error}\nA pull request needs pins that are valid: mend them, and set the version in the same "
-                "commit; or say --now, which rolls back at once all the same"
+                f"{error}\nA pull request needs valid pins: correct them and set the version in the same "
+                "commit, or use --now, which rolls back at once all the same"
             ) from error
         return last_valid, str(error)
     return snapshot, ""

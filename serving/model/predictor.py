@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving.errors import PredictionError, UnsupportedModelError
+from serving.errors import UnsupportedModelError
 from serving.model import model_dir
 from serving.model.model_dir import ModelDir
 from serving.model.predictions import Predictions
@@ -129,5 +129,3 @@ def _require_no_params(model: ModelDir) -> None:
 
 # In order of preference.
 _RUNTIMES: Mapping[str, Callable[[ModelDir], Runtime]] = {"onnx": _onnx, "native": _native, "pyfunc": _pyfunc}
-
-__all__ = ["PredictionError", "Predictions", "Predictor", "Runtime", "load_predictor"]

@@ -1,4 +1,4 @@
-"""What a whole receiver does when something dies, hangs or is told to stop. All parts are real."""
+"""What a whole receiver does when something dies, hangs or is asked to stop. All parts are real."""
 
 import os
 import signal

@@ -8,7 +8,6 @@ from ml.environment.file import parse_environment
 from ml.evaluate import main
 from ml.evidence import gate_digest
 from ml.registry import client as tracking
-from ml.registry import versions as registry
 from ml.train import TrainResult
 
 ENVIRONMENT = """\
@@ -74,7 +73,7 @@ def test_evidence_is_recorded_for_every_environment_and_bound_to_all_three_diges
     assert main(["--model", trained.model, "--version", trained.model_version]) == 0
     for name, passed in {"staging": True, "production": False}.items():
         path = environments / f"{name}.yaml"
-        found = registry.read_evidence(tracking.client(), trained.model, int(trained.model_version), name)
+        found = recorded_evidence(tracking.client(), trained.model, int(trained.model_version), name)
         assert found is not None
         assert found.passed is passed
         assert found.model_digest == trained.digest
@@ -103,7 +102,7 @@ def test_evidence_under_another_threshold_is_not_evidence_for_the_files_gate(
     asked = ["--model", trained.model, "--version", trained.model_version, "--environment", "production"]
     assert main([*asked, "--accuracy", "0.5"]) == 1
     path = environments / "production.yaml"
-    found = registry.read_evidence(tracking.client(), trained.model, int(trained.model_version), "production")
+    found = recorded_evidence(tracking.client(), trained.model, int(trained.model_version), "production")
     assert found is not None
     assert found.gate_digest != gate_digest(parse_environment(path.read_bytes(), str(path)).gate)
 

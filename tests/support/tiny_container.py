@@ -11,7 +11,6 @@ from tests.support.tiny_server import EXITS_AT_ONCE, HANGS_WHILE_LOADING, App
 EATS_MEMORY_AT_START = 910
 EATS_MEMORY_SOON = 911
 DIES_SOON = 912
-IGNORES_SIGNALS = 913
 
 
 def main(argv: list[str]) -> None:

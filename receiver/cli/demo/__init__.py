@@ -1,4 +1,4 @@
-"""``pinrail demo``: the whole story on one machine, with the real parts and a bare repository in GitHub's place.
+"""``pinrail demo``: promotion and rollback on one machine, with a bare repository in place of GitHub.
 
-Only the staging is made up here: everything that it shows is done by the code that runs in earnest.
+Only the surroundings are set up here: everything that it shows is done by the production code.
 """

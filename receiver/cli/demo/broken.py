@@ -1,4 +1,4 @@
-"""Registers the model that is broken on purpose, as anybody could register anything."""
+"""Registers the model that is broken on purpose, without training or gate."""
 
 import tempfile
 import warnings
@@ -16,7 +16,7 @@ def register_broken(client: Any, model: str, like: Path) -> int:
     good = Model.load(str(like))
     run_id = str(client.create_run("0", run_name="broken-on-purpose").info.run_id)
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of MLflow's own making: type hints, and a comparison that pandas deprecates
+        warnings.simplefilter("ignore")  # MLflow's own: type hints, and a comparison that pandas deprecates
         directory = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
             str(directory),

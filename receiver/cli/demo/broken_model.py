@@ -1,4 +1,4 @@
-"""A model that is broken on purpose: it answers well a few times, and then no more.
+"""A model that is broken on purpose: it answers a few times and then fails.
 
 MLflow runs this file when it loads the model (models from code).
 """
@@ -12,16 +12,16 @@ GOOD_ANSWERS = 6  # enough to warm up, to pass a smoke test and to answer once u
 
 
 class FailsAfterAFew(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow publishes no types
-    """Says "no churn" until it is tired."""
+    """Answers "no churn" a few times and then fails."""
 
     def __init__(self) -> None:
         self._answers = 0
 
     def predict(self, context: Any, model_input: Any, params: Any = None) -> list[int]:  # noqa: ARG002 - MLflow's
-        """One 0 per row, as long as it lasts."""
+        """One 0 per row for the first answers. RuntimeError: afterwards."""
         self._answers += 1
         if self._answers > GOOD_ANSWERS:
-            raise RuntimeError("this model is broken on purpose: it got tired")
+            raise RuntimeError("this model is broken on purpose: it fails after a few answers")
         return [0] * len(model_input)
 
 

@@ -22,12 +22,12 @@ from receiver.targets.process.target import ProcessTarget
 
 SECRET = "the demo's webhook secret"  # noqa: S105 - guards nothing
 SOAK = "1s"
-STABILISE_SECONDS = 0.8  # longer than the broken model lasts: two requests, also on a machine that is busy
+STABILISE_SECONDS = 0.8  # long enough for the broken model to fail: two requests, also on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
 class DemoEnvironment:
-    """Where everything is."""
+    """Paths, ports and settings of the demo."""
 
     root: Path
     ports: Ports
@@ -56,11 +56,11 @@ class DemoEnvironment:
         }
 
     def write_settings(self) -> None:
-        """Let every ``pinrail`` command work that is started in :attr:`root`."""
+        """Make every ``pinrail`` command work in :attr:`root`."""
         (self.root / ".env").write_text("".join(f'{name}="{value}"\n' for name, value in self.environ.items()))
 
     def github(self) -> LocalGitHub:
-        """GitHub's stand-in."""
+        """The repository that stands in for GitHub."""
         return LocalGitHub(self.root, self.url("webhooks") + "/webhooks/github", SECRET)
 
     def environment_files(self) -> dict[str, bytes]:
@@ -72,8 +72,8 @@ class DemoEnvironment:
 
 
 def _environment(name: str, port: int) -> str:
-    policy = f"policy: {{after: staging, soak: {SOAK}}}   # live and verified in staging for this long first\n"
-    override = '    override: {version: 3, reason: "the demo wants to see it fail"}\n' if name == "staging" else ""
+    policy = f"policy: {{after: staging, soak: {SOAK}}}   # must be live and verified in staging for this long\n"
+    override = '    override: {version: 3, reason: "the demo needs it to fail"}\n' if name == "staging" else ""
     return (
         f"environment: {name}\n"
         f"registry: {{stage: {name.title()}, alias: {name}}}\n"
@@ -85,11 +85,11 @@ def _environment(name: str, port: int) -> str:
 
 
 def clear(root: Path) -> None:
-    """End what an earlier demo left running and start from nothing. Rejected: it is still being shown."""
+    """End what an earlier demo left running and start from nothing. Rejected: a demo is running."""
     process = holder(root / "state")
     if process is not None:
         raise Rejected(
-            f"a demo runs already below {root} (its receiver is process {process}): end it with Ctrl-C first"
+            f"a demo is already running below {root} (its receiver is process {process}): end it with Ctrl-C first"
         )
     if root.exists():
         end_servers(root / "state")
@@ -105,15 +105,13 @@ def end_servers(state: Path) -> None:
 
 
 @contextmanager
-def receiver(stage: DemoEnvironment) -> Iterator[None]:
+def receiver(demo: DemoEnvironment) -> Iterator[None]:
     """Run ``pinrail up`` as a process of its own, and wait for it to be ready."""
-    log = stage.root / "receiver.log"
-    environment = {**shell.scrubbed(os.environ), **stage.environ}
-    pid = shell.start(
-        [sys.executable, "-m", "receiver", "up"], environment=environment, directory=stage.root, log=log
-    )
+    log = demo.root / "receiver.log"
+    environment = {**shell.scrubbed(os.environ), **demo.environ}
+    pid = shell.start([sys.executable, "-m", "receiver", "up"], environment=environment, directory=demo.root, log=log)
     try:
-        wait_for(lambda: _answers(stage.url("dashboard") + "/healthz") or _ended(pid, log))
+        wait_for(lambda: _answers(demo.url("dashboard") + "/healthz") or _ended(pid, log))
         yield
     finally:
         if shell.exit_status(pid) is None:
@@ -122,11 +120,11 @@ def receiver(stage: DemoEnvironment) -> Iterator[None]:
 
 
 def wait_for(happened: Callable[[], Any], seconds: float = 60) -> None:
-    """Wait until it happened. Rejected: time is up."""
+    """Wait until it happened. Rejected: the deadline has passed."""
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:
-            raise Rejected(f"the demo waited {seconds:g} s in vain; its logs are beside the state it printed")
+            raise Rejected(f"the demo waited {seconds:g} s without result; its logs are beside the state directory")
         time.sleep(0.05)
 
 
@@ -141,10 +139,10 @@ def _ended(pid: int, log: Path) -> bool:
     if shell.exit_status(pid) is None:
         return False
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise Rejected(f"the receiver ended by itself; the end of {log}:\n{tail}")
+    raise Rejected(f"the receiver ended unexpectedly; the end of {log}:\n{tail}")
 
 
-def deployments(stage: DemoEnvironment) -> list[dict[str, Any]]:
-    """Every deployment so far, newest first, as the admin API tells it."""
-    found: list[dict[str, Any]] = httpx.get(stage.url("dashboard") + "/api/deployments").json()["deployments"]
+def deployments(demo: DemoEnvironment) -> list[dict[str, Any]]:
+    """Every deployment so far, newest first, from the admin API."""
+    found: list[dict[str, Any]] = httpx.get(demo.url("dashboard") + "/api/deployments").json()["deployments"]
     return found

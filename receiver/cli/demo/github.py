@@ -1,4 +1,4 @@
-"""GitHub's place in the demo: a bare repository whose branch moves, and a webhook that is really signed."""
+"""The demo's stand-in for GitHub: a bare repository, and a signed push webhook."""
 
 import hashlib
 import hmac
@@ -42,7 +42,7 @@ class LocalGitHub:
         return str(commit.hexsha)
 
     def merge(self, branch: str) -> str:
-        """Merge a pushed branch into main, as the green button does, and deliver the push. Returns the commit."""
+        """Merge a pushed branch into main, as GitHub does, and deliver the push. Returns the commit."""
         repo = Repo(self.path)
         before, after = repo.commit("main").hexsha, repo.commit(branch).hexsha
         repo.git.update_ref("refs/heads/main", after, before)

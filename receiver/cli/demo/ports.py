@@ -1,4 +1,4 @@
-"""Ports for the demo: the usual ones, or others where they are taken."""
+"""Ports for the demo: the usual ones, or free ones if those are taken."""
 
 import socket
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ USUAL = {"staging": 8000, "production": 8001, "webhooks": 9000, "dashboard": 900
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The chosen port of each part, and which usual ones were taken."""
+    """The chosen port of each part, and the usual ports that are taken."""
 
     chosen: dict[str, int]
-    taken: dict[str, int]  # part -> the usual port that somebody else has
+    taken: dict[str, int]  # part -> its usual port, in use by another program
 
 
 def choose() -> Ports:

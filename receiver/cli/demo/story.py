@@ -1,4 +1,4 @@
-"""What the demo tells, in order. Each step does the real thing and then says what came of it."""
+"""The steps of the demo, in order. Each step performs an action and prints its result."""
 
 import contextlib
 import io
@@ -50,25 +50,25 @@ CUSTOMER = {
 
 @dataclass
 class Narrator:
-    """Says what happens, with the seconds since the start in front."""
+    """Prints what happens, with the seconds since the start."""
 
     console: Console = field(default_factory=lambda: Console(highlight=False, file=sys.stdout))
     began: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
-        """One line of the story."""
+        """Print one line."""
         self.console.print(f"[dim]{time.monotonic() - self.began:5.1f} s[/]  {text}", soft_wrap=True)
 
     @contextmanager
     def slowly(self, text: str) -> Iterator[None]:
-        """A spinner for as long as something slow takes."""
+        """Show a spinner during something slow."""
         with self.console.status(text):
             yield
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep MLflow from telling a story of its own."""
+    """Suppress MLflow's output."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 
@@ -81,55 +81,55 @@ def run(*, once: bool) -> None:
     root = Path(".pinrail/demo").absolute()
     clear(root)
     ports = choose()
-    stage = DemoEnvironment(root, ports)
-    stage.write_settings()
+    demo = DemoEnvironment(root, ports)
+    demo.write_settings()
     narrator = Narrator()
     for part, usual in ports.taken.items():
         narrator.say(f"port {usual} is taken, so {part} is on {ports.chosen[part]}")
     with ExitStack() as cleanup:
-        cleanup.callback(end_servers, stage.state)
+        cleanup.callback(end_servers, demo.state)
         with narrator.slowly("starting MLflow"):
             threading.Thread(target=_import_early, daemon=True).start()
-            cleanup.enter_context(running_mlflow(stage.root / "mlflow", port=ports.chosen["MLflow"]))
-        os.environ["MLFLOW_TRACKING_URI"] = stage.url("MLflow")
+            cleanup.enter_context(running_mlflow(demo.root / "mlflow", port=ports.chosen["MLflow"]))
+        os.environ["MLFLOW_TRACKING_URI"] = demo.url("MLflow")
         os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
         tracking.configure()
-        narrator.say(f"[bold]MLflow[/] runs on {stage.url('MLflow')}, with SQLite below {stage.root}")
-        _run_steps(stage, narrator, cleanup)
-        _check_end(stage, narrator)
+        narrator.say(f"[bold]MLflow[/] runs on {demo.url('MLflow')}, with SQLite below {demo.root}")
+        _run_steps(demo, narrator, cleanup)
+        _check_end(demo, narrator)
         if not once:
-            _leave_something_to_try(stage, narrator)
+            _leave_something_to_try(demo, narrator)
             narrator.say("everything stays up until Ctrl-C")
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
 
 
 def _import_early() -> None:
-    """What training needs takes seconds to import: use those in which MLflow starts, in a process of its own."""
-    import mlflow.sklearn  # noqa: F401 - imported for the next one who asks
+    """The imports for training take seconds: do them while MLflow starts in its own process."""
+    import mlflow.sklearn  # noqa: F401 - imported early, for training
     import skl2onnx  # noqa: F401 - the same
 
 
-def _run_steps(stage: DemoEnvironment, narrator: Narrator, cleanup: ExitStack) -> None:
-    github = stage.github()
-    github.create(stage.environment_files())
+def _run_steps(demo: DemoEnvironment, narrator: Narrator, cleanup: ExitStack) -> None:
+    github = demo.github()
+    github.create(demo.environment_files())
     narrator.say(f"a bare repository stands in for GitHub: {github.path}; both environments pin {MODEL} v1")
-    _train(stage, narrator, regularisation=0.01)
+    _train(demo, narrator, regularisation=0.01)
     with narrator.slowly("starting the receiver"):
-        cleanup.enter_context(receiver(stage))
+        cleanup.enter_context(receiver(demo))
     narrator.say(
-        f"[bold]the receiver[/] is up: webhooks on {stage.url('webhooks')}, dashboard {stage.url('dashboard')}"
+        f"[bold]the receiver[/] is up: webhooks on {demo.url('webhooks')}, dashboard {demo.url('dashboard')}"
     )
-    _train(stage, narrator, regularisation=1.0)
+    _train(demo, narrator, regularisation=1.0)
     for environment in ("staging", "production"):
-        _await(stage, narrator, environment, version=1)
+        _await(demo, narrator, environment, version=1)
     for environment in ("staging", "production"):
-        _merge(stage, narrator, environment, version=2)
-        _await(stage, narrator, environment, version=2)
-    _break(stage, narrator)
+        _merge(demo, narrator, environment, version=2)
+        _await(demo, narrator, environment, version=2)
+    _break(demo, narrator)
 
 
-def _train(stage: DemoEnvironment, narrator: Narrator, regularisation: float) -> None:
+def _train(demo: DemoEnvironment, narrator: Narrator, regularisation: float) -> None:
     """Train, register and gate one version, as ``python -m ml.train | python -m ml.evaluate`` does."""
     with narrator.slowly("training on 7,043 customers"), quiet():
         from ml.evaluate import EvaluationRequest, evaluate
@@ -137,79 +137,77 @@ def _train(stage: DemoEnvironment, narrator: Narrator, regularisation: float) ->
         from ml.train import TrainOptions, train
 
         result = train(TrainOptions(model=MODEL, regularisation=regularisation))
-        environments = stage.root / "environments"
-        for name, content in stage.environment_files().items():
+        environments = demo.root / "environments"
+        for name, content in demo.environment_files().items():
             environments.mkdir(exist_ok=True)
-            (stage.root / name).write_bytes(content)
+            (demo.root / name).write_bytes(content)
         verdicts = evaluate(
             EvaluationRequest(Candidate(MODEL, int(result.model_version), result.run_id), "staging", environments)
         )
     narrator.say(f"trained and registered {MODEL} [bold]v{result.model_version}[/], accuracy {result.accuracy:.4f}")
-    narrator.say("  the gate says " + "; ".join(str(verdict) for verdict in verdicts))
+    narrator.say("  gate: " + "; ".join(str(verdict) for verdict in verdicts))
 
 
-def _merge(stage: DemoEnvironment, narrator: Narrator, environment: str, version: int) -> None:
-    github = stage.github()
+def _merge(demo: DemoEnvironment, narrator: Narrator, environment: str, version: int) -> None:
+    github = demo.github()
     made = push_promotion_branch(parse_remote(github.url), "main", PinChange(MODEL, version, environment))
     commit = github.merge(made.branch)
-    narrator.say(f"[bold]merged[/] {made.branch} as {commit[:7]}; GitHub's signed push is on its way")
+    narrator.say(f"[bold]merged[/] {made.branch} as {commit[:7]}; the signed push webhook is sent")
 
 
-def _await(stage: DemoEnvironment, narrator: Narrator, environment: str, version: int) -> None:
+def _await(demo: DemoEnvironment, narrator: Narrator, environment: str, version: int) -> None:
     """Wait for a promotion to be verified, and show what answers."""
 
     def latest() -> Mapping[str, Any]:
-        return next((d for d in deployments(stage) if _is(d, environment, version)), {})
+        return next((d for d in deployments(demo) if _is(d, environment, version)), {})
 
-    with narrator.slowly(f"{environment}: candidate, proof, switch, watch"):
+    with narrator.slowly(f"{environment}: candidate, checks, switch, watch"):
         wait_for(lambda: latest().get("outcome") in ("live", "rolled-back", "needs-human", "refused"))
     found = latest()
     if found["outcome"] != "live":
         raise Rejected(f"{MODEL} v{version} did not go live in {environment}: {found['outcome']}: {found['reason']}")
-    health = httpx.get(stage.url(environment) + "/health").json()
-    answer = httpx.post(stage.url(environment) + "/predict", json=CUSTOMER).json()
+    health = httpx.get(demo.url(environment) + "/health").json()
+    answer = httpx.post(demo.url(environment) + "/predict", json=CUSTOMER).json()
     narrator.say(
-        f"[green]{environment}[/] serves v{health['version']} on {stage.url(environment)} ({health['runtime']}), "
+        f"[green]{environment}[/] serves v{health['version']} on {demo.url(environment)} ({health['runtime']}), "
         f"{found['seconds']:.1f} s with {SOAK + ' soak before and ' if environment == 'production' else ''}"
         f"the watch after; churn: {answer['predictions'][0]}, p={answer['probabilities'][0][1]:.2f}"
     )
 
 
-def _break(stage: DemoEnvironment, narrator: Narrator) -> None:
+def _break(demo: DemoEnvironment, narrator: Narrator) -> None:
     from mlflow import MlflowClient
 
     from receiver.cli.demo.broken import register_broken
 
     with narrator.slowly("registering a broken version"), quiet():
-        like = next((stage.state / "cache").glob("[0-9a-f]*/MLmodel")).parent
+        like = next((demo.state / "cache").glob("[0-9a-f]*/MLmodel")).parent
         version = register_broken(MlflowClient(), MODEL, like)
-    narrator.say(f"registered [bold]v{version}[/], broken on purpose: it answers at first, and then no more")
-    narrator.say("  it has no evidence; an override in staging.yaml lets exactly this version past the gate")
-    _merge(stage, narrator, "staging", version)
+    narrator.say(f"registered [bold]v{version}[/], broken on purpose: it answers a few times and then fails")
+    narrator.say("  it has no evidence; an override in staging.yaml admits exactly this version without the gate")
+    _merge(demo, narrator, "staging", version)
     with narrator.slowly("staging: it passes its smoke test, gets traffic, fails under watch, is rolled back"):
-        wait_for(
-            lambda: any(_is(d, "staging", version) and d["outcome"] == "rolled-back" for d in deployments(stage))
-        )
-    found = next(d for d in deployments(stage) if _is(d, "staging", version))
-    health = httpx.get(stage.url("staging") + "/health").json()
+        wait_for(lambda: any(_is(d, "staging", version) and d["outcome"] == "rolled-back" for d in deployments(demo)))
+    found = next(d for d in deployments(demo) if _is(d, "staging", version))
+    health = httpx.get(demo.url("staging") + "/health").json()
     narrator.say(f"[yellow]rolled back[/] after {found['seconds']:.1f} s; staging serves v{health['version']} again")
-    narrator.say(f"  because: {found['reason'].splitlines()[0]}")
+    narrator.say(f"  reason: {found['reason'].splitlines()[0]}")
 
 
-def _check_end(stage: DemoEnvironment, narrator: Narrator) -> None:
-    """Check the end of the story."""
+def _check_end(demo: DemoEnvironment, narrator: Narrator) -> None:
+    """Check the final state."""
     for environment in ("staging", "production"):
-        health = httpx.get(stage.url(environment) + "/health").json()
-        if health["version"] != 2:  # noqa: PLR2004 - the story ends with version 2
-            raise Rejected(f"{environment} serves v{health['version']} at the end; the story wants v2")
-        narrator.say(f"[green]{environment}[/]: {stage.url(environment)}/health says v2 and stage {health['stage']}")
+        health = httpx.get(demo.url(environment) + "/health").json()
+        if health["version"] != 2:  # noqa: PLR2004 - the demo ends with version 2
+            raise Rejected(f"{environment} serves v{health['version']} at the end, expected v2")
+        narrator.say(f"[green]{environment}[/]: {demo.url(environment)}/health says v2 and stage {health['stage']}")
 
 
-def _leave_something_to_try(stage: DemoEnvironment, narrator: Narrator) -> None:
-    narrator.say(f"look: {stage.url('dashboard')} (dashboard), {stage.url('MLflow')} (registry)")
-    narrator.say(f"      {stage.url('production')} (what production serves, and a form to ask it)")
-    narrator.say(f"try:  curl {stage.url('production')}/health")
-    narrator.say(f"      (cd {stage.root} && {Path(sys.executable).with_name('pinrail')} status)")
+def _leave_something_to_try(demo: DemoEnvironment, narrator: Narrator) -> None:
+    narrator.say(f"see:  {demo.url('dashboard')} (dashboard), {demo.url('MLflow')} (registry)")
+    narrator.say(f"      {demo.url('production')} (production, with a form for requests)")
+    narrator.say(f"try:  curl {demo.url('production')}/health")
+    narrator.say(f"      (cd {demo.root} && {Path(sys.executable).with_name('pinrail')} status)")
 
 
 def _is(deployment: Mapping[str, Any], environment: str, version: int) -> bool:

@@ -1,5 +1,5 @@
-"""``pinrail doctor``: what is missing between here and a working set-up.
+"""``pinrail doctor``: what is missing for a working set-up.
 
-Each check is a small function that looks at one thing and answers with a :class:`~receiver.cli.doctor.check.Check`:
-what was found, and what to do. Checks change nothing outside the state directory; none of them hangs or raises.
+Each check is a small function that examines one thing and returns a :class:`~receiver.cli.doctor.check.Check`:
+what was found, and what to do. Checks change nothing outside the state directory; each has a deadline.
 """

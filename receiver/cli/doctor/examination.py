@@ -1,4 +1,4 @@
-"""All checks of one set-up: first what the others build on, then the rest at once."""
+"""All checks of one set-up: first the ones that others depend on, then the rest at once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,12 +16,11 @@ from receiver.services import Services
 from receiver.settings import Settings, load_settings, misspelt
 from receiver.wiring import build, open_database
 
-SECONDS = 20.0  # for each check; those at once share it
-READ = "the lines above come first"
+SECONDS = 20.0  # for each check; checks run at once share it
 
 
 def examine() -> list[Check]:
-    """Make every check that can be made; without settings, there are few."""
+    """Run every check that is possible; without valid settings, these are few."""
     try:
         settings = load_settings()
     except Rejected as error:
@@ -49,15 +48,15 @@ def _examine(settings: Settings) -> list[Check]:
     if all(check.ok for check in first):
         question = Question("state file", partial(machine.state_file, settings), "see Upgrade in docs/operations.md")
         first += answer([question], SECONDS)
-    world = _World(settings)
+    checkout = _Checkout(settings)
     if all(check.ok for check in first):
-        world.observe()
-    questions = [*_of_the_set_up(settings), *_of_the_pins(settings, world)]
-    return [*first, *world.checks, *answer(questions, SECONDS)]
+        checkout.observe()
+    questions = [*_set_up_questions(settings), *_pin_questions(settings, checkout)]
+    return [*first, *checkout.checks, *answer(questions, SECONDS)]
 
 
-class _World:
-    """What is pinned, once it has been read; the checks on the way there."""
+class _Checkout:
+    """The environments at the branch head, and the checks on reading them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -66,7 +65,7 @@ class _World:
         self.checks: list[Check] = []
 
     def observe(self) -> None:
-        hint = "PINRAIL_REPO_URL and PINRAIL_BRANCH say where; GITHUB_TOKEN, or an ssh key, opens a private one"
+        hint = "PINRAIL_REPO_URL and PINRAIL_BRANCH name it; a private one needs GITHUB_TOKEN or an ssh key"
         self.checks = answer([Question("repository", self._read, hint)], SECONDS)
 
     def _read(self) -> Check:
@@ -77,7 +76,9 @@ class _World:
         try:
             self.environments = read_pins(snapshot.files).environments
         except Rejected as error:
-            return Check("repository", ok=False, found=str(error), todo="correct the files; `pinrail check` finds it")
+            return Check(
+                "repository", ok=False, found=str(error), todo="correct the files; `pinrail check` shows the errors"
+            )
         names = ", ".join(environment.name for environment in self.environments)
         return Check("repository", ok=True, found=f"{snapshot.commit[:12]} pins {names}")
 
@@ -93,7 +94,7 @@ def _settings(settings: Settings) -> Check:
     return Check("settings", ok=True, found="complete")
 
 
-def _of_the_set_up(settings: Settings) -> Iterator[Question]:
+def _set_up_questions(settings: Settings) -> Iterator[Question]:
     uri = settings.mlflow_tracking_uri
     on_github = [settings.github_api_url] if settings.github_token else []
     urls = [*on_github, *([uri] if uri.startswith("http") else [])]
@@ -105,14 +106,14 @@ def _of_the_set_up(settings: Settings) -> Iterator[Question]:
     yield Question("receiver", partial(machine.receiver, settings), "see the state directory's line")
     yield Question("public port", partial(machine.listener_port, settings, "public"), "set PINRAIL_PUBLIC_PORT")
     yield Question("admin port", partial(machine.listener_port, settings, "admin"), "set PINRAIL_ADMIN_PORT")
-    yield Question("clock", partial(clock, urls), "let the system keep time, with NTP")
+    yield Question("clock", partial(clock, urls), "enable NTP on this machine")
 
 
-def _of_the_pins(settings: Settings, world: _World) -> Iterator[Question]:
-    services = world.services
-    if services is None or not world.environments:
+def _pin_questions(settings: Settings, checkout: _Checkout) -> Iterator[Question]:
+    services = checkout.services
+    if services is None or not checkout.environments:
         return
-    pins = [(environment.name, pin) for environment in world.environments for pin in environment.models.values()]
+    pins = [(environment.name, pin) for environment in checkout.environments for pin in environment.models.values()]
     for name, pin in pins:
         slot = Slot(name, pin.model)
         yield Question(
@@ -121,7 +122,7 @@ def _of_the_pins(settings: Settings, world: _World) -> Iterator[Question]:
             f"see environments/{name}.yaml",
         )
     uri = settings.mlflow_tracking_uri
-    yield Question("stages", partial(registry.stages, uri, world.environments), "see the registry's line")
+    yield Question("stages", partial(registry.stages, uri, checkout.environments), "see the registry's line")
     for model, version in sorted({(pin.model, pin.version) for _, pin in pins}):
         yield Question(
             f"{model} v{version}",

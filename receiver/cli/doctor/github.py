@@ -1,4 +1,4 @@
-"""GitHub's side: the token, the webhook and its last delivery, and the way from there to here."""
+"""GitHub: the token, the webhook and its last delivery, and the tunnel."""
 
 import httpx
 
@@ -15,7 +15,7 @@ RIGHTS = "contents, pull requests, commit statuses, deployments and webhooks: re
 
 
 def token(settings: Settings) -> Check:
-    """The token may do what is asked of it."""
+    """The token has the rights that Pinrail needs."""
     name, client = "GitHub token", build_github(settings)
     if client is None:
         todo = f"set GITHUB_TOKEN for pull requests, statuses and the webhook ({RIGHTS})"
@@ -30,11 +30,11 @@ def token(settings: Settings) -> Check:
 
 
 def webhook(settings: Settings) -> Check:
-    """The repository's webhook is there, and its last delivery got through."""
+    """The repository has the webhook, and its last delivery succeeded."""
     name, client = "webhook", build_github(settings)
     polling = f"polling finds commits every {settings.pinrail_poll_seconds:g} s"
     if client is None:
-        return Check(name, ok=True, found=f"not asked about without GITHUB_TOKEN; {polling}")
+        return Check(name, ok=True, found=f"not checked without GITHUB_TOKEN; {polling}")
     record, hooks = read_hook(settings.pinrail_state_dir), Hooks(client)
     found = hooks.find(record.hook if record and record.repository == settings.repository else None, PATH)
     if found is None:
@@ -43,7 +43,7 @@ def webhook(settings: Settings) -> Check:
         return Check(name, not expected, f"none on {settings.repository}; {polling}", todo)
     what = f"{found.id} delivers to {found.url}"
     if not found.active:
-        return Check(name, ok=False, found=f"{what}, and is switched off", todo="switch it on in GitHub's settings")
+        return Check(name, ok=False, found=f"{what}, but is disabled", todo="enable it in GitHub's settings")
     last = hooks.last_delivery(found.id)
     if last is None:
         return Check(name, ok=True, found=f"{what}; no delivery yet")
@@ -52,26 +52,26 @@ def webhook(settings: Settings) -> Check:
         return Check(name, ok=True, found=said)
     cause = "see the tunnel's line"
     if last.code == httpx.codes.UNAUTHORIZED:
-        cause = "set PINRAIL_WEBHOOK_SECRET in the webhook too, or start the receiver again, which does"
+        cause = "set PINRAIL_WEBHOOK_SECRET in the webhook too, or restart the receiver, which sets it"
     return Check(name, ok=False, found=said, todo=f"{cause}, then redeliver it in GitHub's settings; {polling}")
 
 
 def tunnel(settings: Settings) -> Check:
-    """What GitHub delivers arrives here: an unsigned request through the public URL is turned away by us."""
+    """GitHub's deliveries arrive: this receiver refuses an unsigned request that is sent to the public URL."""
     name, record = "tunnel", read_hook(settings.pinrail_state_dir)
     if settings.ngrok_authtoken is None:
-        todo = "set NGROK_AUTHTOKEN to hear of a push at once, or let your own ingress deliver"
+        todo = "set NGROK_AUTHTOKEN to be notified of a push at once, or use your own ingress"
         return Check(name, ok=True, found="none: polling finds commits", todo=todo)
     if holder(settings.pinrail_state_dir) is None:
-        return Check(name, ok=True, found="closed, for no receiver runs", todo="`pinrail up` opens it")
+        return Check(name, ok=True, found="closed: no receiver runs", todo="`pinrail up` opens it")
     if record is None:
-        return Check(name, ok=True, found="its URL is not on record, for no webhook was registered")
+        return Check(name, ok=True, found="its URL is unknown: no webhook was registered")
     try:
         answered = httpx.post(record.url, content=b"{}", timeout=TUNNEL_SECONDS)
     except httpx.HTTPError as error:
         said = f"{record.url} cannot be reached: {error}"
-        return Check(name, ok=False, found=said, todo="the receiver's log says why; it goes on trying")
+        return Check(name, ok=False, found=said, todo="the receiver's log says why; it keeps trying")
     if answered.status_code in {401, 403}:
         return Check(name, ok=True, found=f"{record.url} leads here")
-    said = f"{record.url} answers {answered.status_code} where an unsigned request is to get 401"
-    return Check(name, ok=False, found=said, todo="start the receiver again; its log says what ngrok says")
+    said = f"{record.url} answers {answered.status_code} to an unsigned request; expected 401"
+    return Check(name, ok=False, found=said, todo="restart the receiver; its log has ngrok's messages")

@@ -31,7 +31,7 @@ def git() -> Check:
 
 
 def state_directory(settings: Settings) -> Check:
-    """The state directory is private, can be written to, and has room."""
+    """The state directory is private, can be written to, and has free space."""
     name, state = "state directory", settings.pinrail_state_dir
     try:
         make_private(state)
@@ -47,14 +47,14 @@ def state_directory(settings: Settings) -> Check:
 
 
 def state_file(settings: Settings) -> Check:
-    """The state file can be opened: it is ours, and its schema is this Pinrail's."""
+    """The state file can be opened: it is a Pinrail state file with a known schema."""
     database = open_database(settings)
     database.close()
     return Check("state file", ok=True, found=f"{database.path} has this Pinrail's schema")
 
 
 def receiver(settings: Settings) -> Check:
-    """Whether a receiver runs on this state directory. Both are well: one before ``pinrail up``, one after."""
+    """Whether a receiver runs on this state directory. Both are ok: one before ``pinrail up``, one after."""
     process = holder(settings.pinrail_state_dir)
     if process is None:
         return Check("receiver", ok=True, found="none runs on this state directory", todo="`pinrail up` starts it")
@@ -62,7 +62,7 @@ def receiver(settings: Settings) -> Check:
 
 
 def listener_port(settings: Settings, which: str) -> Check:
-    """One of the receiver's two ports is free, or our own receiver has it."""
+    """One of the receiver's two ports is free or used by this receiver."""
     public = which == "public"
     port = settings.pinrail_public_port if public else settings.pinrail_admin_port
     name, setting = f"port {port}", f"PINRAIL_{which.upper()}_PORT"
@@ -72,11 +72,11 @@ def listener_port(settings: Settings, which: str) -> Check:
     running = holder(settings.pinrail_state_dir) is not None
     if running and _status(f"http://127.0.0.1:{port}{path}") == expected:
         return Check(name, ok=True, found=f"our receiver's {which} listener")
-    return Check(name, ok=False, found="another program has it", todo=f"end that program, or set {setting}")
+    return Check(name, ok=False, found="another program uses it", todo=f"end that program, or set {setting}")
 
 
 def model_port(host: str, slot: Slot, port: int, target: Target) -> Check:
-    """A pin's port is free, or the model server of that pin has it, and is known to this state directory."""
+    """A pin's port is free or used by that pin's model server, which belongs to this state directory."""
     name = f"port {port}"
     if _is_free(host, port):
         return Check(name, ok=True, found=f"free, for {slot}")
@@ -86,16 +86,16 @@ def model_port(host: str, slot: Slot, port: int, target: Target) -> Check:
             found = f"serves {slot} v{health['version']}"
             if any((server.spec.slot, server.spec.port) == (slot, port) for server in target.observe()):
                 return Check(name, ok=True, found=found)
-            todo = f"end it, for the receiver starts its own: `ss -ltnp 'sport = :{port}'` names its process"
-            return Check(name, ok=False, found=f"{found}, from another state directory or a lost one", todo=todo)
+            todo = f"end it, because the receiver starts its own: `ss -ltnp 'sport = :{port}'` names its process"
+            return Check(name, ok=False, found=f"{found}, from another or a lost state directory", todo=todo)
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         pass
     todo = f"end that program, or give {slot.model} another port in environments/{slot.environment}.yaml"
-    return Check(name, ok=False, found=f"another program has it, not {slot}", todo=todo)
+    return Check(name, ok=False, found=f"another program uses it, not {slot}", todo=todo)
 
 
 def engine(settings: Settings) -> Check:
-    """The container engine, where model servers are to be containers."""
+    """The container engine, if model servers are to be containers."""
     if settings.pinrail_target == "process":
         return Check("engine", ok=True, found="not needed: model servers are processes (PINRAIL_TARGET=process)")
     remembered = settings.pinrail_state_dir / REMEMBERED
@@ -113,8 +113,8 @@ def engine(settings: Settings) -> Check:
         there = False
     if there:
         return Check("engine", ok=True, found=f"docker answers and has {image}: model servers are containers")
-    found = f"docker answers, and has no image {image}"
-    return Check("engine", not must, found + ("" if must else ": processes"), "`pinrail build` makes it")
+    found = f"docker answers, but has no image {image}"
+    return Check("engine", not must, found + ("" if must else ": processes"), "`pinrail build` builds it")
 
 
 def _is_free(host: str, port: int) -> bool:

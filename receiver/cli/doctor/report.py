@@ -12,12 +12,12 @@ class ReportView:
     """All checks of a set-up: ``pinrail doctor --json``."""
 
     ok: bool
-    """Whether all of them are."""
+    """Whether all of them are ok."""
     checks: Sequence[Check]
 
 
 def report(checks: Sequence[Check], *, as_json: bool) -> int:
-    """Print the checks. Returns the exit code: 0 where all is well, else 1."""
+    """Print the checks. Returns the exit code: 0 if all are ok, else 1."""
     view = ReportView(all(check.ok for check in checks), checks)
     answer(view, _text, json_wanted=as_json)
     return 0 if view.ok else 1

@@ -11,6 +11,7 @@ from ml.evidence import CheckOutcome, Evidence, Verdict
 from ml.registry import versions as registry
 from tests.support.evidence import EVIDENCE
 from tests.support.mlflow_server import register_version
+from tests.support.recorded_evidence import recorded_evidence
 
 MODEL = "registry-evidence"
 OF_MODEL = replace(EVIDENCE, model=MODEL)
@@ -39,15 +40,15 @@ def without_run(client: Any) -> Evidence:
 def test_what_was_written_is_read_again_per_environment(client: Any, evidence: Evidence) -> None:
     registry.write_evidence(client, evidence)
     registry.write_evidence(client, replace(evidence, environment="production", measured_at=2.5))
-    assert registry.read_evidence(client, MODEL, evidence.version, "staging") == evidence
-    other = registry.read_evidence(client, MODEL, evidence.version, "production")
+    assert recorded_evidence(client, MODEL, evidence.version, "staging") == evidence
+    other = recorded_evidence(client, MODEL, evidence.version, "production")
     assert other == replace(evidence, environment="production", measured_at=2.5)
 
 
 def test_a_value_that_nobody_knows_survives_the_registry(client: Any, evidence: Evidence) -> None:
     unknown = Verdict("drift.psi", CheckOutcome.INCONCLUSIVE, math.nan, "not known to be <=", 0.2)
     registry.write_evidence(client, replace(evidence, verdicts=(unknown,)))
-    found = registry.read_evidence(client, MODEL, evidence.version, "staging")
+    found = recorded_evidence(client, MODEL, evidence.version, "staging")
     assert found is not None
     assert math.isnan(found.verdicts[0].value)
     assert "NaN" not in found.to_json()
@@ -56,7 +57,7 @@ def test_a_value_that_nobody_knows_survives_the_registry(client: Any, evidence: 
 def test_the_newest_evidence_replaces_what_was_there(client: Any, evidence: Evidence) -> None:
     registry.write_evidence(client, evidence)
     registry.write_evidence(client, replace(evidence, gate_digest="sha256:4"))
-    found = registry.read_evidence(client, MODEL, evidence.version, "staging")
+    found = recorded_evidence(client, MODEL, evidence.version, "staging")
     assert found == replace(evidence, gate_digest="sha256:4")
 
 
@@ -64,7 +65,7 @@ def test_a_version_without_a_run_keeps_its_evidence_too(client: Any, evidence: E
     assert evidence.version
     lonely = without_run(client)
     registry.write_evidence(client, lonely)
-    assert registry.read_evidence(client, MODEL, lonely.version, "staging") == lonely
+    assert recorded_evidence(client, MODEL, lonely.version, "staging") == lonely
 
 
 def test_two_versions_of_one_run_do_not_share_their_evidence(client: Any, evidence: Evidence) -> None:
@@ -72,13 +73,13 @@ def test_two_versions_of_one_run_do_not_share_their_evidence(client: Any, eviden
     twin = replace(evidence, version=registry.register(client, MODEL, run_id, {}), measured_at=9.5)
     registry.write_evidence(client, evidence)
     registry.write_evidence(client, twin)
-    assert registry.read_evidence(client, MODEL, evidence.version, "staging") == evidence
-    assert registry.read_evidence(client, MODEL, twin.version, "staging") == twin
+    assert recorded_evidence(client, MODEL, evidence.version, "staging") == evidence
+    assert recorded_evidence(client, MODEL, twin.version, "staging") == twin
     assert registry.find_version(client, MODEL, run_id) == twin.version
 
 
 def test_no_evidence_is_none(client: Any, evidence: Evidence) -> None:
-    assert registry.read_evidence(client, MODEL, evidence.version, "staging") is None
+    assert recorded_evidence(client, MODEL, evidence.version, "staging") is None
 
 
 def test_evidence_whose_text_was_changed_is_not_believed(client: Any, evidence: Evidence) -> None:
@@ -87,7 +88,7 @@ def test_evidence_whose_text_was_changed_is_not_believed(client: Any, evidence: 
     path = f"pinrail/evidence/{MODEL}/{evidence.version}/staging.json"
     client.log_text(run_id, evidence.to_json().replace("0.81", "0.99"), path)
     with pytest.raises(EvidenceError, match="not what its tag vouches for"):
-        registry.read_evidence(client, MODEL, evidence.version, "staging")
+        recorded_evidence(client, MODEL, evidence.version, "staging")
 
 
 def test_evidence_that_became_bytes_of_another_kind_is_not_believed(
@@ -98,13 +99,13 @@ def test_evidence_that_became_bytes_of_another_kind_is_not_believed(
     (tmp_path / "staging.json").write_bytes(b"\xff\xfe" + evidence.to_json().encode("utf-16-le"))
     client.log_artifact(run_id, str(tmp_path / "staging.json"), f"pinrail/evidence/{MODEL}/{evidence.version}")
     with pytest.raises(EvidenceError, match="not what its tag vouches for"):
-        registry.read_evidence(client, MODEL, evidence.version, "staging")
+        recorded_evidence(client, MODEL, evidence.version, "staging")
 
 
 def test_a_tag_alone_is_no_evidence(client: Any, evidence: Evidence) -> None:
     client.set_model_version_tag(MODEL, str(evidence.version), "pinrail.evidence.staging", "passed")
     with pytest.raises((EvidenceError, RegistryError)):
-        registry.read_evidence(client, MODEL, evidence.version, "staging")
+        recorded_evidence(client, MODEL, evidence.version, "staging")
 
 
 def test_evidence_of_another_version_is_not_believed(client: Any, evidence: Evidence) -> None:
@@ -115,7 +116,7 @@ def test_evidence_of_another_version_is_not_believed(client: Any, evidence: Evid
     for name, value in tags.items():
         client.set_model_version_tag(MODEL, str(thief.version), name, value)
     with pytest.raises(EvidenceError, match=f"speaks of {MODEL} version {lonely.version}"):
-        registry.read_evidence(client, MODEL, thief.version, "staging")
+        recorded_evidence(client, MODEL, thief.version, "staging")
     assert evidence.version < lonely.version
 
 
@@ -128,5 +129,5 @@ def test_text_that_is_no_evidence_is_named(client: Any, evidence: Evidence) -> N
     }.items():
         client.set_model_version_tag(MODEL, str(lonely.version), name, value)
     with pytest.raises(EvidenceError, match="no evidence record"):
-        registry.read_evidence(client, MODEL, lonely.version, "staging")
+        recorded_evidence(client, MODEL, lonely.version, "staging")
     assert evidence.version

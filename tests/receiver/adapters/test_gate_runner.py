@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from ml.registry.versions import read_evidence
 from ml.train import TrainResult
 from receiver.adapters.gate_runner import GateRunner
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.state import Slot
+from tests.support.recorded_evidence import recorded_evidence
 
 SLOT = Slot("gatehouse", "shared-churn")
 FILES = {
@@ -26,7 +26,7 @@ def test_a_version_is_measured_and_its_evidence_is_in_the_registry(
     os.environ["GITHUB_TOKEN"] = "a-token-that-no-model-may-see"
     version = int(trained.model_version)
     GateRunner(mlflow_server, tmp_path / "logs").run(SLOT, version, FILES, threading.Event())
-    evidence = read_evidence(MlflowClient(mlflow_server), SLOT.model, version, SLOT.environment)
+    evidence = recorded_evidence(MlflowClient(mlflow_server), SLOT.model, version, SLOT.environment)
     assert evidence is not None
     assert evidence.passed
     assert evidence.rows > 1000

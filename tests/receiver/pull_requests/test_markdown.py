@@ -87,7 +87,7 @@ def test_metrics_of_both_are_compared() -> None:
         "| auc | - | no number | - |",
         "| f1 | 0.5 | - | - |",
     ]
-    assert "Nothing was measured" in metrics_table(Measured(None, {}), Measured(6, {}))
+    assert "has no metrics" in metrics_table(Measured(None, {}), Measured(6, {}))
 
 
 def test_each_check_says_what_it_found_and_what_it_takes() -> None:
@@ -105,8 +105,8 @@ def test_a_signatures_changes_are_named_field_by_field() -> None:
     old = Signature((Column("tenure", "long"), Column("sex", "string"), Column("age", "long")), "int64 [-1]")
     new = Signature((Column("tenure", "double"), Column("age", "long"), Column("plan", "string", required=False)), "")
     assert signature_changes(old, new).split("\n") == [
-        "- <code>sex</code> is gone",
-        "- <code>plan</code> is new: string, may be missing",
+        "- <code>sex</code> was removed",
+        "- <code>plan</code> is new: string, optional",
         "- <code>tenure</code> was long, required, now double, required",
         "- answers were int64 \\[-1\\], now undescribed",
     ]
@@ -114,5 +114,5 @@ def test_a_signatures_changes_are_named_field_by_field() -> None:
 
 def test_a_signature_that_stays_is_said_to_stay_and_another_order_is_noticed() -> None:
     one = Signature((Column("a", "long"), Column("b", "long")))
-    assert signature_changes(one, one) == "The same 2 fields and answers: callers notice nothing."
+    assert signature_changes(one, one) == "The same 2 fields and answers: nothing changes for callers."
     assert "another order" in signature_changes(one, Signature(one.columns[::-1]))

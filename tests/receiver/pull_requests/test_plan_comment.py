@@ -58,7 +58,7 @@ def test_signature_and_dependencies_are_compared() -> None:
     said = PullRequestPlan("c" * 40, (change(comparison=compared(None, None)),)).comment()
     assert "- <code>tenure</code> was long, required, now double, required" in said
     assert "- <code>onnx==1</code> is new" in said
-    assert "- <code>scikit-learn==1.6.1</code> becomes <code>scikit-learn==1.7.0</code>" in said
+    assert "- <code>scikit-learn==1.6.1</code> changes to <code>scikit-learn==1.7.0</code>" in said
     assert dependency_changes({"a": "a==1"}, {"a": "a==1"}) == "The same packages in the same versions."
     assert dependency_changes({"a": "a==1"}, {}) == "- <code>a==1</code> is no longer needed"
 
@@ -84,10 +84,12 @@ def test_a_wait_is_shown_as_a_point_in_time() -> None:
     )
     assert "2027-01-15 08:00:00 UTC" in PullRequestPlan("c", (waits,)).summary
     said = PullRequestPlan("c", (waits,)).comment()
-    assert "Soak: live in staging since 2027-01-15 07:30:00 UTC, of 30m; done at 2027-01-15 08:00:00 UTC." in said
+    assert (
+        "Soak: live in staging since 2027-01-15 07:30:00 UTC, required 30m; done at 2027-01-15 08:00:00 UTC." in said
+    )
     assert "start v6" not in said, "nothing would be done now"
     not_there = PullRequestPlan("c", (change(soak=Soak("staging", 1800, None, done=False)),)).comment()
-    assert "Soak: not begun, it is not live in staging." in not_there
+    assert "Soak: not started, not live in staging." in not_there
 
 
 def test_strangers_text_stays_text() -> None:

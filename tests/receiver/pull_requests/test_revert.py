@@ -72,13 +72,13 @@ def test_a_revert_is_closed_once_something_else_is_pinned_and_says_what(scenario
     scenario.run_plans()
     scenario.run_plans()
     assert scenario.revert()["state"] == "closed"
-    assert scenario.said() == ["staging pins churn-model v3 by now, not v2: there is nothing left to take back."]
+    assert scenario.said() == ["staging pins churn-model v3 now, not v2: there is nothing left to revert."]
 
 
 def test_a_revert_is_closed_once_the_model_is_not_pinned_any_more(scenario: Reverting) -> None:
     scenario.origin.commit(dict(scenario.flow.files(None, 1)))
     scenario.run_plans()
-    assert scenario.said() == ["staging does not pin churn-model any more, so there is nothing left to take back."]
+    assert scenario.said() == ["staging does not pin churn-model any more: there is nothing left to revert."]
 
 
 def test_a_revert_that_a_person_has_opened_again_stays_open(scenario: Reverting) -> None:

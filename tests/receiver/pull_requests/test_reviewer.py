@@ -148,7 +148,7 @@ def test_a_removed_environment_is_red_and_a_removed_pin_says_what_ends(review: R
     review.run_plans()
     assert "put the file back" in review.comment(gone)
     assert review.status(emptied) == ("success", "production/churn-model v1 -> nothing")
-    assert "The server of v1 would end" in review.comment(emptied)
+    assert "The server of v1 would stop" in review.comment(emptied)
 
 
 def test_a_conflict_with_main_is_red(review: Review) -> None:

@@ -144,7 +144,7 @@ def test_now_works_while_the_pins_at_the_head_are_not_valid_and_says_how_to_go_o
     scenario: PromotionScenario, broken: str | None
 ) -> None:
     scenario.origin.commit({"environments/staging.yaml": broken})
-    with pytest.raises(Rejected, match=r"environments/staging.yaml(.|\n)*say --now"):
+    with pytest.raises(Rejected, match=r"environments/staging.yaml(.|\n)*use --now"):
         plan_rollback(scenario.services, STAGING, None)
     rollback_plan = plan_rollback(scenario.services, STAGING, None, now=True)
     restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
@@ -162,7 +162,7 @@ def test_now_works_while_the_pins_at_the_head_are_not_valid_and_says_how_to_go_o
     said = str(caught.value).split("\n")
     assert said[1].startswith("environments/staging.yaml")
     assert said[-1] == (
-        "Mend that and, in the same commit, set the version of churn-model in environments/staging.yaml to 2: "
+        "Correct that and, in the same commit, set the version of churn-model in environments/staging.yaml to 2: "
         "a commit that pins v3 brings it back"
     )
     scenario.pin(2, 1)

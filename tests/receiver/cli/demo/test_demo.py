@@ -1,4 +1,4 @@
-"""The demo's surroundings. The story itself is told by ``pinrail demo --once``, which CI runs."""
+"""The demo's surroundings. CI runs the demo itself: ``pinrail demo --once``."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from receiver.settings import load_settings
 
 def test_a_second_demo_leaves_the_first_alone(tmp_path: Path) -> None:
     with exclusive(tmp_path / "state"):
-        with pytest.raises(Rejected, match=r"a demo runs already .* process \d+.*: end it with Ctrl-C first"):
+        with pytest.raises(Rejected, match=r"a demo is already running .* process \d+.*: end it with Ctrl-C first"):
             clear(tmp_path)
         assert (tmp_path / "state/lock").exists()
     clear(tmp_path)

@@ -93,7 +93,7 @@ def test_the_hook_is_there_and_delivers_or_is_not_well(github: FakeGitHub, setti
     github.deliveries[key] = [OK | {"status": "Unauthorized", "status_code": 401}]
     assert "PINRAIL_WEBHOOK_SECRET" in doctor.webhook(settings).todo
     hook(github, active=False)
-    assert "switched off" in doctor.webhook(settings).found
+    assert "is disabled" in doctor.webhook(settings).found
 
 
 def test_the_way_through_the_public_url_is_walked(settings: Settings, tmp_path: Path) -> None:
