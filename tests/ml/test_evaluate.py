@@ -9,6 +9,7 @@ from ml.evaluate import main
 from ml.evidence import gate_digest
 from ml.registry import client as tracking
 from ml.train import TrainResult
+from tests.support.recorded_evidence import recorded_evidence
 
 ENVIRONMENT = """\
 environment: {name}

@@ -100,7 +100,7 @@ def test_the_way_through_the_public_url_is_walked(settings: Settings, tmp_path: 
     state = settings.pinrail_state_dir
     assert "no receiver runs" in doctor.tunnel(settings).found
     with exclusive(state), running_intake(tmp_path / "intake") as intake:
-        assert "not on record" in doctor.tunnel(settings).found
+        assert "is unknown" in doctor.tunnel(settings).found
         write_hook(state, HookRecord("owner/models", 7, f"http://127.0.0.1:{intake.port}/webhooks/github"))
         assert doctor.tunnel(settings).found.endswith("leads here")
         write_hook(state, HookRecord("owner/models", 7, f"http://127.0.0.1:{intake.port}/elsewhere"))

@@ -102,7 +102,7 @@ def test_a_model_server_that_this_state_directory_does_not_know_is_in_the_way() 
         known = machine.model_port("127.0.0.1", SLOT, port, target)
         server.shutdown()
         thread.join()
-    assert (stray.ok, "lost one" in stray.found, f"sport = :{port}" in stray.todo) == (False, True, True)
+    assert (stray.ok, "lost state directory" in stray.found, f"sport = :{port}" in stray.todo) == (False, True, True)
     assert (known.ok, known.found) == (True, "serves staging/churn-model v6")
 
 
