@@ -60,6 +60,9 @@ class Environment:
         return self.gate if pin is None or pin.gate is None else pin.gate
 
 
+SUFFIX = ".yaml"
+
+
 class EnvironmentInvalid(MlError):  # noqa: N818 - it names what was refused
     """The file is not what the schema says: one line per problem, each ``file:line: field: found ...``."""
 
@@ -85,6 +88,20 @@ def parse_environment(raw: bytes, file: str) -> Environment:
     if problems:
         raise EnvironmentInvalid(file, problems)
     return _build(found, {path: span.line for path, span in document.spans.items()})
+
+
+def is_yaml(name: str) -> bool:
+    """A file of this name is an environment file, or its author takes it for one, such as ``qa.YML``."""
+    return name.lower().endswith((".yaml", ".yml"))
+
+
+def wrong_ending(file: str) -> str | None:
+    """Say what is wrong with the ending of a YAML file's name; None: nothing."""
+    if file.endswith(SUFFIX):
+        return None
+    found = file[file.rindex(".") :]
+    renamed = file.removesuffix(found) + SUFFIX
+    return f"{file}: found the ending {found}, allowed {SUFFIX}, for no other is read: rename it to {renamed}"
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -182,5 +199,7 @@ __all__ = [
     "Override",
     "Pin",
     "did_you_mean",
+    "is_yaml",
     "parse_environment",
+    "wrong_ending",
 ]

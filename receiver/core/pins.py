@@ -8,9 +8,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ml.environment.file import Environment, EnvironmentInvalid, Pin, did_you_mean, parse_environment
+from ml.environment.file import (
+    Environment,
+    EnvironmentInvalid,
+    Pin,
+    did_you_mean,
+    is_yaml,
+    parse_environment,
+    wrong_ending,
+)
 from ml.environment.schema import NAME
 from receiver.core.errors import Rejected
+from receiver.core.redact import plain
 
 FOLDER = PurePosixPath("environments")
 
@@ -45,13 +54,16 @@ def path_of(environment: str) -> str:
 
 
 def is_environment_file(path: str) -> bool:
-    """``environments/<name>.yaml`` counts; READMEs, the schema and folders below it don't."""
-    return PurePosixPath(path).parent == FOLDER and path.endswith(".yaml")
+    """``environments/<name>.yaml`` counts, and so does another ending of YAML, to be refused by name.
+
+    READMEs, the schema and folders below it don't.
+    """
+    return PurePosixPath(path).parent == FOLDER and is_yaml(path)
 
 
 def environment_of(text: str) -> str | None:
     """Whose file a path, or a line that begins with one, is about; None where it is about none."""
-    found = re.match(rf"{FOLDER}/({NAME[1:-1]})\.yaml(?![^:])", text)
+    found = re.match(rf"{FOLDER}/({NAME[1:-1]})\.(?i:ya?ml)(?![^:])", text)
     return found[1] if found else None
 
 
@@ -65,6 +77,9 @@ def read_pins(files: Mapping[str, bytes], known: Collection[str] = ()) -> Desire
     environments: list[Environment] = []
     relevant = sorted(path for path in files if is_environment_file(path))
     for path in relevant:
+        if (ending := wrong_ending(path)) is not None:
+            errors.append(plain(ending))
+            continue
         if not re.fullmatch(NAME, PurePosixPath(path).stem):
             errors.append(f"{path!a}: found a file name that is no environment's name, allowed {NAME}: rename it")
             continue
@@ -106,10 +121,10 @@ def _misnamed(paths: Sequence[str], environments: Sequence[Environment]) -> Iter
 
 
 def _shared(environments: Sequence[Environment]) -> Iterator[str]:
-    """A port, an alias and a stage each belong to one."""
+    """A name, a port, an alias and a stage each belong to one."""
     first: dict[tuple[str, str], str] = {}
     for what, value, where in _claims(environments):
-        # MySQL and Unity Catalog know one alias where only the case differs.
+        # MySQL and Unity Catalog know one alias where only the case differs, many a file system one file.
         owner = first.setdefault((what, str(value).casefold()), where)
         if owner != where:
             yield f"{where}: found {value}, which {owner} has too, allowed one {what} each: change one of them"
@@ -118,6 +133,7 @@ def _shared(environments: Sequence[Environment]) -> Iterator[str]:
 def _claims(environments: Sequence[Environment]) -> Iterator[tuple[str, object, str]]:
     for environment in environments:
         path, lines = path_of(environment.name), environment.lines
+        yield "name", environment.name, f"{path}:{lines['environment',]}: environment"
         yield "alias", environment.alias, f"{path}:{lines['registry', 'alias']}: registry.alias"
         if environment.stage is not None:
             yield "stage", environment.stage, f"{path}:{lines['registry', 'stage']}: registry.stage"

@@ -190,3 +190,9 @@ def test_the_directory_of_environments_is_read_by_name(tmp_path: Path) -> None:
     (tmp_path / "schema.json").write_text("{}")
     found = read_environments(tmp_path)
     assert {name: type(e) for name, e in found.items()} == {"strict": Environment, "quick": Environment}
+
+
+def test_a_file_whose_ending_the_receiver_does_not_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "qa.yml").write_text("environment: qa")
+    with pytest.raises(MlError, match=r"qa\.yml: found the ending \.yml, allowed \.yaml"):
+        read_environments(tmp_path)

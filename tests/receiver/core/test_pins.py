@@ -33,8 +33,28 @@ def test_environments_come_in_promotion_order() -> None:
 
 
 def test_what_is_no_yaml_at_the_top_of_the_folder_is_ignored() -> None:
-    others = ("environments/schema.json", "environments/a/b.yaml", "x.yaml", "environments/b.yml")
+    others = ("environments/schema.json", "environments/a/b.yaml", "x.yaml", "x.yml", "environments/yml")
     assert read_pins({**GOOD, **dict.fromkeys(others, b"{[")}) == read_pins(GOOD)
+
+
+@pytest.mark.parametrize(("name", "ending"), [("canary.yml", ".yml"), ("qa.YAML", ".YAML"), (".Yml", ".Yml")])
+def test_a_file_with_another_ending_of_yaml_is_named_and_not_ignored(name: str, ending: str) -> None:
+    (said,) = refused({**GOOD, f"environments/{name}": environment("canary")})
+    renamed = name.removesuffix(ending)
+    assert said == (
+        f"environments/{name}: found the ending {ending}, allowed .yaml, for no other is read: "
+        f"rename it to environments/{renamed}.yaml"
+    )
+
+
+def test_two_environments_whose_names_differ_in_case_are_refused() -> None:
+    (said,) = refused(
+        files(("qa", None), ("QA", None)) | {"environments/QA.yaml": environment("QA").replace(b"QA}", b"b}")}
+    )
+    assert said == (
+        "environments/qa.yaml:1: environment: found qa, which environments/QA.yaml:1: environment has too, "
+        "allowed one name each: change one of them"
+    )
 
 
 def test_one_bad_file_among_three_refuses_all_with_every_error_of_every_file() -> None:

@@ -36,6 +36,13 @@ def test_only_environment_files_at_the_top_of_the_folder_are_read(origin: Origin
     assert dict(source.snapshot().files) == CONTENT
 
 
+def test_a_file_with_another_ending_of_yaml_is_read_so_that_it_can_be_refused(
+    origin: Origin, source: GitSource
+) -> None:
+    origin.commit({"environments/canary.yml": "x"})
+    assert source.snapshot().files == CONTENT | {"environments/canary.yml": b"x"}
+
+
 def test_other_branches_and_tags_change_nothing(origin: Origin, source: GitSource, mirror: Path) -> None:
     before = source.snapshot()
     origin.branch = "experiment"

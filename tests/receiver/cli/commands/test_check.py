@@ -31,6 +31,12 @@ def test_every_error_of_every_file_is_reported(tree: Path) -> None:
     assert "environments/staging.yaml:6" in said
 
 
+def test_a_file_that_the_receiver_would_not_read_is_named(tree: Path) -> None:
+    (tree / "environments/canary.yml").write_text("environment: canary")
+    with pytest.raises(Rejected, match=r"^environments/canary\.yml: found the ending \.yml, allowed \.yaml"):
+        check_pins(tree)
+
+
 def test_a_link_is_no_environment_file(tree: Path) -> None:
     path = tree / "environments/staging.yaml"
     path.unlink()
