@@ -121,7 +121,7 @@ class PullRequestPlan:
         if self.problem is not None:
             return self.problem.split("\n")[0]
         if not self.changes:
-            return "changes no pin"
+            return "changes no pins"
         deciding = [change for change in self.changes if change.state == self.state]
         return "; ".join(f"{change.title}{change.why and ': ' + change.why}" for change in deciding)
 

@@ -85,7 +85,10 @@ class Reviewer:
         deferred: list[Retryable] = []
         for pull in opened:
             with self._alone(pull, deferred):
-                touching += [pull] if self._touches(pull) else []
+                if self._touches(pull):
+                    touching.append(pull)
+                else:
+                    self._pass(pull)
         base = self.github.source.snapshot() if touching else None
         next_check_at = math.inf
         for pull in touching:
@@ -122,6 +125,18 @@ class Reviewer:
             known.head = pull.head
         paths = known.paths
         return paths is None or len(paths) >= MAX_ITEMS or any(map(is_environment_file, paths))
+
+    def _pass(self, pull: Pull) -> None:
+        """Where the plan is a required check, a pull request without one could never be merged."""
+        known, plan = self._known[pull.number], PullRequestPlan(pull.head)
+        published = (plan.commit, plan.state, plan.summary)
+        if known.published == published:
+            return
+        if known.published is None:
+            self.github.statuses.mark(CommitStatus(plan.commit, CONTEXT, plan.state, plan.summary))
+        else:  # it may have had a plan, which its comment would still show
+            self._publish(pull, plan)
+        known.published = published
 
     def _review(self, pull: Pull, base: Snapshot) -> float:
         known = self._known[pull.number]

@@ -170,19 +170,36 @@ def test_a_pull_request_that_repairs_main_is_planned(review: Review) -> None:
     )
 
 
-def test_what_does_not_touch_the_environments_is_left_alone(review: Review) -> None:
-    review.open({"README.md": "news", "environments/README.md": "more news"})
+def test_what_does_not_touch_the_environments_gets_a_green_status_and_no_comment(review: Review) -> None:
+    number = review.open({"README.md": "hello", "environments/README.md": "more"})
     other = review.open(review.flow.files(2, 1))
     review.hosted.pulls[other]["base"] = "elsewhere"
     review.run_plans()
-    assert review.hosted.writes() == []
+    assert review.status(number) == ("success", "changes no pins")
+    assert review.comments(number) == []
+    written = review.hosted.writes()
+    assert len(written) == 1
+    review.run_plans()
+    review.restart()
+    review.run_plans()
+    assert review.hosted.writes() == written
+
+
+def test_a_pull_request_that_drops_its_change_of_pins_shows_no_old_plan(review: Review) -> None:
+    number = review.open(review.flow.files(2, 1))
+    review.run_plans()
+    review.push(number, review.flow.files(1, 1))
+    review.hosted.files[number] = [{"filename": "README.md"}]
+    review.run_plans()
+    assert review.status(number) == ("success", "changes no pins")
+    assert "nothing would be started or stopped" in review.comment(number)
 
 
 def test_comments_in_a_file_change_nothing_and_say_so(review: Review) -> None:
     text = review.flow.files(1, 1)[STAGING_FILE] + b"# a thought\n"
     number = review.open({STAGING_FILE: text})
     review.run_plans()
-    assert review.status(number) == ("success", "changes no pin")
+    assert review.status(number) == ("success", "changes no pins")
     assert "nothing would be started or stopped" in review.comment(number)
 
 
