@@ -95,7 +95,7 @@ def is_yaml(name: str) -> bool:
     return name.lower().endswith((".yaml", ".yml"))
 
 
-def wrong_ending(file: str) -> str | None:
+def wrong_suffix(file: str) -> str | None:
     """Say what is wrong with the ending of a YAML file's name; None: nothing."""
     if file.endswith(SUFFIX):
         return None
@@ -201,5 +201,5 @@ __all__ = [
     "did_you_mean",
     "is_yaml",
     "parse_environment",
-    "wrong_ending",
+    "wrong_suffix",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.datasets.evaluation_set import ReadRows
-from ml.environment.file import Environment, is_yaml, parse_environment, wrong_ending
+from ml.environment.file import Environment, is_yaml, parse_environment, wrong_suffix
 from ml.errors import MlError
 from ml.evaluation.measure import load_champion, load_subject
 from ml.evaluation.server_process import Artifacts
@@ -32,7 +32,7 @@ class Judgement:
 def read_environments(directory: Path) -> dict[str, Environment]:
     """Return the environments of a directory by name. MlError: a file is not what the schema says."""
     files = sorted(path for path in directory.glob("*") if is_yaml(path.name))
-    if unread := [said for path in files if (said := wrong_ending(str(path)))]:
+    if unread := [said for path in files if (said := wrong_suffix(str(path)))]:
         raise MlError("\n".join(unread))
     found = [parse_environment(path.read_bytes(), str(path)) for path in files]
     return {environment.name: environment for environment in found}

@@ -15,7 +15,7 @@ from ml.environment.file import (
     did_you_mean,
     is_yaml,
     parse_environment,
-    wrong_ending,
+    wrong_suffix,
 )
 from ml.environment.schema import NAME
 from receiver.core.errors import Rejected
@@ -77,8 +77,8 @@ def read_pins(files: Mapping[str, bytes], known: Collection[str] = ()) -> Desire
     environments: list[Environment] = []
     relevant = sorted(path for path in files if is_environment_file(path))
     for path in relevant:
-        if (ending := wrong_ending(path)) is not None:
-            errors.append(plain(ending))
+        if (wrong := wrong_suffix(path)) is not None:
+            errors.append(plain(wrong))
             continue
         if not re.fullmatch(NAME, PurePosixPath(path).stem):
             errors.append(f"{path!a}: found a file name that is no environment's name, allowed {NAME}: rename it")

@@ -37,12 +37,12 @@ def test_what_is_no_yaml_at_the_top_of_the_folder_is_ignored() -> None:
     assert read_pins({**GOOD, **dict.fromkeys(others, b"{[")}) == read_pins(GOOD)
 
 
-@pytest.mark.parametrize(("name", "ending"), [("canary.yml", ".yml"), ("qa.YAML", ".YAML"), (".Yml", ".Yml")])
-def test_a_file_with_another_ending_of_yaml_is_named_and_not_ignored(name: str, ending: str) -> None:
+@pytest.mark.parametrize(("name", "suffix"), [("canary.yml", ".yml"), ("qa.YAML", ".YAML"), (".Yml", ".Yml")])
+def test_a_file_with_another_ending_of_yaml_is_named_and_not_ignored(name: str, suffix: str) -> None:
     (said,) = refused({**GOOD, f"environments/{name}": environment("canary")})
-    renamed = name.removesuffix(ending)
+    renamed = name.removesuffix(suffix)
     assert said == (
-        f"environments/{name}: found the ending {ending}, allowed .yaml, for no other is read: "
+        f"environments/{name}: found the ending {suffix}, allowed .yaml, for no other is read: "
         f"rename it to environments/{renamed}.yaml"
     )
 
