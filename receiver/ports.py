@@ -17,7 +17,7 @@ from receiver.core.messages import Message
 from receiver.core.plan import Action
 from receiver.core.policy import Hold
 from receiver.core.quarantine import Quarantine
-from receiver.core.state import RegistryView, Server, ServerSpec, Slot
+from receiver.core.state import RegisteredVersion, RegistryView, Server, ServerSpec, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +62,23 @@ class Resolved:
 class Registry(Protocol):
     """The model registry. Writes are idempotent and read back: when one returns, the registry says so too."""
 
-    def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
-        """Aliases and stages of the named models; a model that is not registered is left out."""
+    def observe(self, wanted: Mapping[str, Collection[int]]) -> dict[str, RegistryView | None]:
+        """Aliases and stages of each wanted model, and how these versions of it are described.
+
+        None: the model is not registered. A model that is left out was not asked for. The number of requests does not
+        grow with the number of models or versions that are not there.
+        """
         ...
 
     def versions(self, model: str) -> Sequence[int]:
         """The numbers of the READY versions, ascending; none where the model is not registered."""
         ...
 
-    def resolve(self, model: str, version: int, environment: str | None = None) -> Resolved | None:
-        """What was fetched of this version, with its evidence for ``environment`` if one is named. Cheap.
+    def resolve(self, found: RegisteredVersion, environment: str | None = None) -> Resolved | None:
+        """What was fetched of this version, with its evidence for ``environment`` if one is named.
 
-        The registry is asked how it describes the version; no artifact is read or downloaded. None: the artifacts of
-        this registration are not here. Rejected: the version is missing, failed or pending.
+        Asks nobody: it compares the description with what is on this machine, and reads no artifact. None: the
+        artifacts of this registration are not here. Rejected: the version failed or is pending.
         """
         ...
 

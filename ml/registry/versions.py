@@ -17,6 +17,7 @@ from ml.registry.client import registry_errors
 
 DIGEST_TAG = "pinrail.digest"
 EVIDENCE_TAG = "pinrail.evidence."
+TEXT_SUFFIX = ".json"  # of the tag with the text itself, where the version has no run; no environment is named so
 VERDICT_TAG = "pinrail.verdict."
 REGISTRATION_SECONDS = 60
 
@@ -100,6 +101,12 @@ def vouched_text(version: Any, environment: str) -> str | None:
     return None if found is None else str(found)
 
 
+def vouched_texts(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the SHA-256 of every evidence text that the tags of one version vouch for, by environment."""
+    named = {name.removeprefix(EVIDENCE_TAG): str(v) for name, v in tags.items() if name.startswith(EVIDENCE_TAG)}
+    return {environment: v for environment, v in named.items() if not environment.endswith(TEXT_SUFFIX)}
+
+
 def parse_evidence(text: str, vouched: str, about: tuple[str, int, str]) -> Evidence:
     """Return the evidence that a text is; ``about``: model, version and environment that it has to speak of.
 
@@ -143,7 +150,7 @@ def _artifact(model: str, version: int, file: str) -> str:
 
 
 def _text_tag(environment: str) -> str:
-    return f"{EVIDENCE_TAG}{environment}.json"
+    return f"{EVIDENCE_TAG}{environment}{TEXT_SUFFIX}"
 
 
 def sha256(text: str) -> str:

@@ -51,9 +51,26 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class RegisteredVersion:
+    """One version as the registry describes it; of its artifacts that says only where they should be."""
+
+    model: str
+    version: int
+    status: str  # READY, or why not: PENDING_REGISTRATION, FAILED_REGISTRATION
+    status_message: str
+    run_id: str | None
+    source: str  # where the registry says that the artifacts are
+    created: int  # milliseconds since the epoch, the registry's clock
+    updated: int  # the same; a new stage or description changes it
+    evidence: Mapping[str, str]  # environment -> SHA-256 of the text of its evidence
+
+
+@dataclass(frozen=True, slots=True)
 class RegistryView:
     """One registered model as the registry describes it: who is called what, and which stage each version has."""
 
     model: str
     aliases: Mapping[str, int]
     stages: Mapping[int, str]  # only versions whose stage is not "None"
+    versions: Mapping[int, RegisteredVersion | None]  # those that were asked for; None: there is no such version
+    newest: int | None = None  # the highest version number, where the registry names it

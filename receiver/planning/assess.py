@@ -1,5 +1,6 @@
 """Deciding without changing anything: from one observation, what is to be done about each slot, and why not more.
 
+Nothing outside this machine is asked here: what the registry says stands in the observation.
 ``reconcile.py`` acts on this; ``pinrail plan``, ``pinrail status`` and the dashboard show it.
 """
 
@@ -9,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from ml.environment.file import Environment, Pin
 from receiver.core.deployment import Deployment, Outcome, Verified, last_verified
-from receiver.core.errors import Rejected, Retryable
+from receiver.core.errors import Rejected
 from receiver.core.plan import Action, Goal, Purpose, plan
 from receiver.core.policy import Hold, HoldState, PromotionRequest, decide
-from receiver.core.state import Role, ServerSpec, Slot
+from receiver.core.state import RegisteredVersion, Role, ServerSpec, Slot
 from receiver.planning.observe import Observation
 from receiver.services import Services
 
@@ -47,7 +48,7 @@ class Assessment:
 
 
 def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
-    """Decide one slot's goal, and plan the actions that reach it."""
+    """Decide one slot's goal, and plan the actions that reach it. Never waits for the network."""
     environment, pin = seen.pin(slot)
     verified = seen.verified.get(slot)
     if pin is None or environment is None:
@@ -86,11 +87,12 @@ def _new_version(
     override = override_of(pin)
     slot, history = in_sync.slot, services.journal.history(in_sync.slot)
     try:
-        resolved = services.registry.resolve(pin.model, pin.version, None if override else environment.name)
+        found = _registered(seen, pin)
+        if found is None:
+            return replace(in_sync, retry=f"the registry has not been asked about {pin.model} v{pin.version} yet")
+        resolved = services.registry.resolve(found, None if override else environment.name)
     except Rejected as error:
         return replace(in_sync, hold=Hold(HoldState.REFUSED, str(error)))
-    except Retryable as error:
-        return replace(in_sync, retry=str(error))
     if resolved is None:
         return replace(
             in_sync, hold=_refused_before(history, pin.version), unfetched="its artifacts are not here yet"
@@ -123,6 +125,24 @@ def _new_version(
         )
     spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, seen.snapshot.commit)
     return replace(in_sync, goal=Goal(slot, spec, Purpose.PROMOTE), override=override)
+
+
+def _registered(seen: Observation, pin: Pin) -> RegisteredVersion | None:
+    """How the registry describes the pinned version; None: it was not asked. Rejected: there is no such version."""
+    if pin.model not in seen.registry:
+        return None
+    view = seen.registry[pin.model]
+    if view is None:
+        raise Rejected(f"the registry has no model {pin.model}: register it, or correct the pin")
+    if pin.version not in view.versions:
+        return None
+    found = view.versions[pin.version]
+    if found is None:
+        newest = f"; its newest is v{view.newest}" if view.newest is not None else ""
+        raise Rejected(
+            f"{pin.model} has no version {pin.version} in the registry{newest}: register it, or correct the pin"
+        )
+    return found
 
 
 def override_of(pin: Pin) -> str | None:

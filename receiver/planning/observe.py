@@ -3,7 +3,7 @@
 ``assess.py`` decides what is to be done about it; ``reconcile.py`` does it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ml.environment.file import Environment, Pin
@@ -24,7 +24,7 @@ class Observation:
     snapshot: Snapshot
     desired: Desired
     servers: Sequence[Server]
-    registry: dict[str, RegistryView]
+    registry: Mapping[str, RegistryView | None]  # None: not registered; left out: not asked for yet
     registry_down: str | None  # why the registry could not be read
     verified: dict[Slot, Verified]
     quarantined: Sequence[Quarantine]  # at this commit
@@ -79,6 +79,17 @@ def read_desired(services: Services, snapshot: Snapshot) -> Desired:
         raise InvalidPins(str(error), snapshot.commit) from error
 
 
+def wanted(seen: Observation) -> dict[str, set[int]]:
+    """What to ask the registry: every model, and of the pinned versions those that are not verified yet."""
+    models: dict[str, set[int]] = {slot.model: set() for slot in seen.slots()}
+    for environment in seen.desired.environments:
+        for model, pin in environment.models.items():
+            verified = seen.verified.get(Slot(environment.name, model))
+            if verified is None or verified.version != pin.version:
+                models[model].add(pin.version)
+    return dict(sorted(models.items()))
+
+
 def refresh(services: Services, before: Observation) -> Observation:
     """Observe registry and servers again, for the commit of ``before``."""
     servers = services.target.observe()
@@ -89,7 +100,7 @@ def refresh(services: Services, before: Observation) -> Observation:
         quarantined=services.journal.quarantined(before.snapshot.commit),
     )
     try:
-        views = services.registry.observe(sorted({slot.model for slot in seen.slots()}))
+        views = services.registry.observe(wanted(seen))
     except (Retryable, Rejected) as error:  # servers are healed without the registry
         return replace(seen, registry={}, registry_down=str(error))
     return replace(seen, registry=views, registry_down=None)

@@ -125,8 +125,8 @@ def _registry_unknown(seen: Observation, assessment: Assessment) -> bool:
 
 def _unregistered(seen: Observation, assessment: Assessment) -> bool:
     """The server is as pinned, and its model was renamed or deleted in the registry."""
-    known = assessment.pinned is None or assessment.slot.model in seen.registry
-    return not known and seen.registry_down is None and not assessment.actions
+    missing = assessment.slot.model in seen.registry and seen.registry[assessment.slot.model] is None
+    return missing and assessment.pinned is not None and seen.registry_down is None and not assessment.actions
 
 
 def _status(seen: Observation, assessment: Assessment) -> SlotStatus:

@@ -20,6 +20,7 @@ from serving.model.loader import Cache
 from tests.bench.figures import at_most, goals, number, table
 from tests.bench.wrk import BenchError
 from tests.support.flow import Flow
+from tests.support.registry_views import resolve
 
 SIZES = {"a few bytes": 64, "2 GB": 2 << 30}
 PINS = """\
@@ -94,7 +95,7 @@ def _status(services: Services) -> float:
 
 
 def _digest(registry: MlflowRegistry, model: str) -> float:
-    resolved = registry.resolve(model, 1)
+    resolved = resolve(registry, model, 1)
     if resolved is None:
         raise BenchError(f"{model} was not fetched")
     began = time.perf_counter()

@@ -8,8 +8,10 @@ import pytest
 
 from ml.evidence import CheckOutcome, Evidence, Verdict
 from receiver.core.errors import ArtifactsChanged, Rejected, Retryable
+from receiver.core.state import RegistryView
 from receiver.ports import Registry, Resolved
 from serving.model.digest import digest_tree
+from tests.support.registry_views import resolve, view_of
 
 FILES: Mapping[str, str | bytes] = {"MLmodel": "flavors: {}\n", "data/weights.bin": b"\x00\xff\x01"}
 EVIDENCE = Evidence(
@@ -53,9 +55,32 @@ class RegistryContract:
             rig.register(name, FILES)
         return name
 
-    def test_a_model_that_is_not_registered_is_left_out(self, rig: Rig, model: str) -> None:
-        found = rig.registry.observe([model, new_name()])
-        assert {name: (dict(v.aliases), dict(v.stages)) for name, v in found.items()} == {model: ({}, {})}
+    def test_a_model_that_is_not_registered_has_no_view(self, rig: Rig, model: str) -> None:
+        other = new_name()
+        found = rig.registry.observe({model: (), other: (1,)})
+        assert found == {model: RegistryView(model, {}, {}, {}, newest=3), other: None}
+
+    def test_wanted_versions_are_described_and_one_that_is_missing_is_known_to_be(self, rig: Rig, model: str) -> None:
+        rig.set_status(model, 1, "PENDING_REGISTRATION")
+        rig.record(replace(EVIDENCE, model=model, version=2))
+        view = view_of(rig.registry, model, 1, 2, 3, 7)
+        found = {
+            number: v and (v.model, v.version, v.status, list(v.evidence)) for number, v in view.versions.items()
+        }
+        assert found == {
+            1: (model, 1, "PENDING_REGISTRATION", []),
+            2: (model, 2, "READY", ["staging"]),
+            3: (model, 3, "READY", []),
+            7: None,
+        }
+
+    def test_one_look_answers_for_many_models_and_versions(self, rig: Rig, model: str) -> None:
+        others = [new_name() for _ in range(60)]
+        rig.register(others[0], FILES)
+        found = rig.registry.observe({model: (1, 3, 9), **dict.fromkeys(others, (1,))})
+        there = {(name, v.version) for name, view in found.items() if view for v in view.versions.values() if v}
+        assert there == {(model, 1), (model, 3), (others[0], 1)}
+        assert [name for name, view in found.items() if view is None] == others[1:]
 
     def test_versions_are_the_ready_ones_in_order(self, rig: Rig, model: str) -> None:
         assert list(rig.registry.versions(model)) == [1, 2, 3]
@@ -66,22 +91,22 @@ class RegistryContract:
     def test_an_alias_is_set_moved_and_deleted_however_often_one_asks(self, rig: Rig, model: str) -> None:
         for version in (1, 1, 3, 2, 2):
             rig.registry.set_alias(model, "staging", version)
-            assert rig.registry.observe([model])[model].aliases == {"staging": version}
+            assert view_of(rig.registry, model).aliases == {"staging": version}
         rig.registry.set_alias(model, "production", 2)
-        assert rig.registry.observe([model])[model].aliases == {"staging": 2, "production": 2}
+        assert view_of(rig.registry, model).aliases == {"staging": 2, "production": 2}
         for _ in range(2):
             rig.registry.set_alias(model, "staging", None)
-            assert rig.registry.observe([model])[model].aliases == {"production": 2}
+            assert view_of(rig.registry, model).aliases == {"production": 2}
 
     def test_a_version_moves_between_stages_alone(self, rig: Rig, model: str) -> None:
         rig.registry.set_stage(model, 1, "Production")
         rig.registry.set_stage(model, 3, "Production")
-        assert rig.registry.observe([model])[model].stages == {1: "Production", 3: "Production"}, "none is hidden"
+        assert view_of(rig.registry, model).stages == {1: "Production", 3: "Production"}, "none is hidden"
         for _ in range(2):
             rig.registry.set_stage(model, 1, "Archived")
-            assert rig.registry.observe([model])[model].stages == {1: "Archived", 3: "Production"}
+            assert view_of(rig.registry, model).stages == {1: "Archived", 3: "Production"}
         rig.registry.set_stage(model, 3, "None")
-        assert rig.registry.observe([model])[model].stages == {1: "Archived"}
+        assert view_of(rig.registry, model).stages == {1: "Archived"}
 
     def test_what_is_not_there_cannot_be_named_and_nothing_changes(self, rig: Rig, model: str) -> None:
         rig.registry.set_alias(model, "staging", 1)
@@ -93,8 +118,8 @@ class RegistryContract:
             rig.registry.set_stage(model, 1, "Bogus")
         with pytest.raises(Rejected):
             rig.registry.set_alias(new_name(), "staging", 1)
-        assert rig.registry.observe([model])[model].aliases == {"staging": 1}
-        assert rig.registry.observe([model])[model].stages == {}
+        assert view_of(rig.registry, model).aliases == {"staging": 1}
+        assert view_of(rig.registry, model).stages == {}
 
     def test_a_version_is_fetched_by_content(self, rig: Rig) -> None:
         model = new_name()
@@ -109,22 +134,22 @@ class RegistryContract:
         assert rig.registry.fetch(model, second).digest != fetched.digest
 
     def test_a_version_is_resolved_once_it_was_fetched(self, rig: Rig, model: str) -> None:
-        assert rig.registry.resolve(model, 1) is None
-        assert rig.registry.resolve(model, 1, "staging") is None
+        assert resolve(rig.registry, model, 1) is None
+        assert resolve(rig.registry, model, 1, "staging") is None
         fetched = rig.registry.fetch(model, 1)
-        assert rig.registry.resolve(model, 1) == Resolved(fetched, None)
-        assert rig.registry.resolve(model, 2) is None, "of other versions that says nothing"
+        assert resolve(rig.registry, model, 1) == Resolved(fetched, None)
+        assert resolve(rig.registry, model, 2) is None, "of other versions that says nothing"
 
     def test_evidence_is_resolved_once_it_was_read_and_again_when_it_is_replaced(self, rig: Rig, model: str) -> None:
         fetched = rig.registry.fetch(model, 1)
-        assert rig.registry.resolve(model, 1, "staging") == Resolved(fetched, None), "none is recorded"
+        assert resolve(rig.registry, model, 1, "staging") == Resolved(fetched, None), "none is recorded"
         for value in (0.81, 0.82):
             evidence = replace(EVIDENCE, model=model, verdicts=(replace(EVIDENCE.verdicts[0], value=value),))
             rig.record(evidence)
-            assert rig.registry.resolve(model, 1, "staging") == Resolved(fetched, None, unread=True)
+            assert resolve(rig.registry, model, 1, "staging") == Resolved(fetched, None, unread=True)
             assert rig.registry.evidence(model, 1, "staging") == evidence
-            assert rig.registry.resolve(model, 1, "staging") == Resolved(fetched, evidence)
-            assert rig.registry.resolve(model, 1, "production") == Resolved(fetched, None)
+            assert resolve(rig.registry, model, 1, "staging") == Resolved(fetched, evidence)
+            assert resolve(rig.registry, model, 1, "production") == Resolved(fetched, None)
 
     def test_evidence_that_is_damaged_stays_unread(self, rig: Rig, model: str) -> None:
         fetched = rig.registry.fetch(model, 1)
@@ -132,15 +157,13 @@ class RegistryContract:
         rig.damage(model, 1, "staging")
         with pytest.raises(Rejected):
             rig.registry.evidence(model, 1, "staging")
-        assert rig.registry.resolve(model, 1, "staging") == Resolved(fetched, None, unread=True)
+        assert resolve(rig.registry, model, 1, "staging") == Resolved(fetched, None, unread=True)
 
     def test_what_was_fetched_is_not_resolved_while_the_version_is_not_ready(self, rig: Rig, model: str) -> None:
         rig.registry.fetch(model, 1)
         rig.set_status(model, 1, "FAILED_REGISTRATION")
         with pytest.raises(Rejected, match="FAILED_REGISTRATION"):
-            rig.registry.resolve(model, 1)
-        with pytest.raises(Rejected, match=r"1.*3"):
-            rig.registry.resolve(model, 7)
+            resolve(rig.registry, model, 1)
 
     def test_a_missing_version_is_refused_by_name_with_what_there_is(self, rig: Rig, model: str) -> None:
         with pytest.raises(Rejected, match=rf"{model}.*1.*3"):
@@ -185,9 +208,8 @@ class RegistryContract:
     def test_without_an_answer_everything_is_tried_again_later(self, rig: Rig, model: str) -> None:
         rig.set_reachable(False)
         for ask in (
-            lambda: rig.registry.observe([model]),
+            lambda: rig.registry.observe({model: ()}),
             lambda: rig.registry.versions(model),
-            lambda: rig.registry.resolve(model, 1),
             lambda: rig.registry.fetch(model, 1),
             lambda: rig.registry.artifacts(model, 1, "sha256:" + "0" * 64),
             lambda: rig.registry.evidence(model, 1, "staging"),
@@ -199,4 +221,4 @@ class RegistryContract:
             with pytest.raises(Retryable):
                 ask()
         rig.set_reachable(True)
-        assert rig.registry.observe([model])[model].aliases == {}
+        assert view_of(rig.registry, model).aliases == {}

@@ -1,13 +1,15 @@
 """A model registry in memory, for tests of the flow. Keeps the contract in ``tests/contracts/registry.py``."""
 
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml.evidence import Evidence
+from ml.registry.versions import sha256
 from receiver.core.errors import ArtifactsChanged, Rejected, Retryable
-from receiver.core.state import RegistryView
+from receiver.core.state import RegisteredVersion, RegistryView
 from receiver.ports import ModelVersion, Resolved
 from serving.model.digest import digest_tree
 
@@ -21,6 +23,7 @@ class FakeVersion:
     path: Path
     digest: str
     status: str = "READY"
+    created: int = field(init=False, default_factory=itertools.count(1).__next__)  # its place among all, no time
     stage: str = "None"
     metrics: dict[str, float] = field(default_factory=dict)
     lineage: dict[str, str] = field(default_factory=dict)
@@ -37,7 +40,7 @@ class FakeRegistry:
         self.aliases: dict[str, dict[str, int]] = {}
         self.writes: list[tuple[str, str, object]] = []
         self.fetches: list[tuple[str, int]] = []  # downloads, in order
-        self._fetched: dict[tuple[str, int], tuple[FakeVersion, ModelVersion]] = {}
+        self._fetched: dict[tuple[str, int], tuple[int, ModelVersion]] = {}  # with when it was registered
         self._read: dict[tuple[str, int, str], Evidence] = {}
 
     def register(self, model: str, files: Mapping[str, str | bytes]) -> int:
@@ -56,40 +59,34 @@ class FakeRegistry:
         """Keep evidence, as the gate does."""
         self.models[evidence.model][evidence.version].evidence[evidence.environment] = evidence
 
-    def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
+    def observe(self, wanted: Mapping[str, Collection[int]]) -> dict[str, RegistryView | None]:
         self._reach()
-        return {
-            model: RegistryView(
-                model,
-                dict(self.aliases[model]),
-                {number: v.stage for number, v in self.models[model].items() if v.stage != "None"},
-            )
-            for model in models
-            if model in self.models
-        }
+        return {model: self._view(model, wanted[model]) if model in self.models else None for model in wanted}
 
     def versions(self, model: str) -> Sequence[int]:
         self._reach()
         return sorted(number for number, v in self.models.get(model, {}).items() if v.status == "READY")
 
-    def resolve(self, model: str, version: int, environment: str | None = None) -> Resolved | None:
-        found = self._ready(model, version)
-        registration, fetched = self._fetched.get((model, version), (None, None))
-        if fetched is None or registration is not found:
+    def resolve(self, found: RegisteredVersion, environment: str | None = None) -> Resolved | None:
+        _require_ready(found)
+        registration, fetched = self._fetched.get((found.model, found.version), (None, None))
+        if fetched is None or registration != found.created:
             return None
         recorded = found.evidence.get(environment or "")
-        known = self._read.get((model, version, environment or ""))
-        if recorded is None or recorded != known:
+        known = self._read.get((found.model, found.version, environment or ""))
+        if recorded is None or known is None or recorded != sha256(str(known)):
             return Resolved(fetched, None, unread=recorded is not None)
         return Resolved(fetched, known)
 
     def fetch(self, model: str, version: int) -> ModelVersion:
-        found = self._ready(model, version)
+        found = self._version(model, version)
+        described = _described(model, version, found)
+        _require_ready(described)
         self.fetches.append((model, version))
         if not found.path.is_dir():
             raise Rejected(f"the artifacts of {model} version {version} are missing")
         fetched = ModelVersion(model, version, f"run-{version}", found.digest, found.path, time.time())
-        self._fetched[model, version] = (found, fetched)
+        self._fetched[model, version] = (described.created, fetched)
         return fetched
 
     def artifacts(self, model: str, version: int, digest: str) -> Path:
@@ -136,11 +133,15 @@ class FakeRegistry:
             found.stage = stage
             self.writes.append((model, str(version), stage))
 
-    def _ready(self, model: str, version: int) -> FakeVersion:
-        found = self._version(model, version)
-        if found.status != "READY":
-            raise Rejected(f"{model} version {version} is {found.status}, not READY")
-        return found
+    def _view(self, model: str, wanted: Collection[int]) -> RegistryView:
+        versions = self.models[model]
+        return RegistryView(
+            model,
+            dict(self.aliases[model]),
+            {number: v.stage for number, v in versions.items() if v.stage != "None"},
+            {n: _described(model, n, versions[n]) if n in versions else None for n in wanted},
+            max(versions, default=None),
+        )
 
     def _reach(self) -> None:
         if not self.reachable:
@@ -153,3 +154,22 @@ class FakeRegistry:
         except KeyError as error:
             there = self.models.get(model, {})
             raise Rejected(f"{model} has no version {version}; it has {sorted(there) or 'none'}") from error
+
+
+def _described(model: str, number: int, version: FakeVersion) -> RegisteredVersion:
+    return RegisteredVersion(
+        model=model,
+        version=number,
+        status=version.status,
+        status_message="",
+        run_id=f"run-{number}",
+        source=str(version.path),
+        created=version.created,
+        updated=version.created,
+        evidence={environment: sha256(str(found)) for environment, found in version.evidence.items()},
+    )
+
+
+def _require_ready(found: RegisteredVersion) -> None:
+    if found.status != "READY":
+        raise Rejected(f"{found.model} version {found.version} is {found.status}, not READY")

@@ -15,6 +15,7 @@ from receiver.services import Services
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_source import FakeSource
 from tests.support.fake_target import FakeTarget
+from tests.support.registry_views import view_of
 
 MODEL = "churn-model"
 
@@ -118,8 +119,8 @@ class Flow:
 
     def aliases(self) -> dict[str, int]:
         """The registry's aliases of the model."""
-        return dict(self.registry.observe([MODEL])[MODEL].aliases)
+        return dict(view_of(self.registry, MODEL).aliases)
 
     def stages(self) -> dict[int, str]:
         """The registry's stages of the model."""
-        return dict(self.registry.observe([MODEL])[MODEL].stages)
+        return dict(view_of(self.registry, MODEL).stages)

@@ -12,9 +12,9 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ml.registry.versions import sha256
+from receiver.core.state import RegisteredVersion
 from serving.errors import DigestDiffersError
 from serving.model.loader import Cache, write_whole
 
@@ -27,9 +27,9 @@ class Registration:
     source: str  # where the registry says that the artifacts are
 
     @classmethod
-    def of(cls, version: Any) -> "Registration":
-        """Take it from MLflow's ``ModelVersion``."""
-        return cls(int(version.creation_timestamp or 0), str(version.source))
+    def of(cls, version: RegisteredVersion) -> "Registration":
+        """Take it from a description."""
+        return cls(version.created, version.source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,19 @@ MLflow is imported when the first registry is created, not with this module: ``p
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ml.errors import EvidenceError
 from ml.evidence import Evidence
-from ml.registry.versions import parse_evidence, provenance, read_evidence_text, tagged_text, vouched_text
+from ml.registry.versions import parse_evidence, provenance, read_evidence_text, vouched_text
 from receiver.adapters.mlflow import calls as mlflow_call
 from receiver.adapters.mlflow.calls import CALL_SECONDS, LIST_SECONDS, Missing, Unsupported
 from receiver.adapters.mlflow.fetched import Fetched, FetchRecords, Registration
-from receiver.adapters.mlflow.views import ModelViews
+from receiver.adapters.mlflow.views import ModelViews, described
 from receiver.core.errors import ArtifactsChanged, Rejected, Retryable
-from receiver.core.state import RegistryView
+from receiver.core.state import RegisteredVersion, RegistryView
 from receiver.ports import ModelVersion, Resolved
 from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError
 from serving.model.loader import Cache, CachedModel
@@ -48,10 +48,10 @@ class MlflowRegistry:
         self._views = ModelViews(self._client, uri, self._read, self._list)
         self._records = FetchRecords(cache)
 
-    def observe(self, models: Sequence[str]) -> dict[str, RegistryView]:
-        """Aliases and stages of the named models; a model that is not registered is left out."""
+    def observe(self, wanted: Mapping[str, Collection[int]]) -> dict[str, RegistryView | None]:
+        """See :meth:`receiver.ports.Registry.observe`."""
         try:
-            return self._views.observe(models)
+            return self._views.observe(wanted)
         except (LookupError, TypeError, ValueError) as error:  # e.g. an alias of "NaN": no MLflow server
             said = mlflow_call.shown(f"MLflow at {self._uri} sent an answer that makes no sense: {error!r}")
             raise Retryable(said) from error
@@ -61,18 +61,19 @@ class MlflowRegistry:
         found = self._list(lambda: self._client.search_model_versions(f"name = '{model}'"))
         return sorted(int(v.version) for v in found if v.status == "READY")
 
-    def resolve(self, model: str, version: int, environment: str | None = None) -> Resolved | None:
-        """See :meth:`receiver.ports.Registry.resolve`. One request; the rest is what :meth:`fetch` has recorded."""
-        found = self._ready(model, version)
+    def resolve(self, found: RegisteredVersion, environment: str | None = None) -> Resolved | None:
+        """See :meth:`receiver.ports.Registry.resolve`. It compares with what :meth:`fetch` has recorded."""
+        model, version = found.model, found.version
+        _require_ready(found)
         record = self._cached(model, version, lambda: self._records.version(model, version, Registration.of(found)))
         if record is None:
             return None
         path = self._cache.path_of(record.digest)
-        fetched = ModelVersion(model, version, found.run_id or None, record.digest, path, record.at)
-        vouched = vouched_text(found, environment) if environment is not None else None
+        fetched = ModelVersion(model, version, found.run_id, record.digest, path, record.at)
+        vouched = found.evidence.get(environment) if environment is not None else None
         if vouched is None or environment is None:
             return Resolved(fetched, None)
-        text = self._known_evidence(found, environment, vouched)
+        text = self._records.evidence(model, version, environment, vouched)
         evidence = None if text is None else _parsed(text, vouched, (model, version, environment))
         return Resolved(fetched, evidence, unread=text is None)
 
@@ -82,14 +83,15 @@ class MlflowRegistry:
         Rejected: missing, failed or pending. MLflow gives aliases and stages to such versions too, and READY does not
         mean that the artifacts exist: only the download shows that.
         """
-        found = self._ready(model, version)  # read first: if it is registered again meanwhile, the record is void
+        found = described(self._version(model, version))  # read first: registered again meanwhile, the record is void
+        _require_ready(found)
 
         def download() -> tuple[CachedModel, Fetched]:
             cached = self._cache.fetch(model, version)
             return cached, self._records.remember_version(model, version, Registration.of(found), cached.digest)
 
         cached, record = self._cached(model, version, download)
-        return ModelVersion(model, version, found.run_id or None, cached.digest, cached.path, record.at)
+        return ModelVersion(model, version, found.run_id, cached.digest, cached.path, record.at)
 
     def artifacts(self, model: str, version: int, digest: str) -> Path:
         """The directory with exactly these bytes: from the cache (works with the registry down), else downloaded."""
@@ -102,7 +104,7 @@ class MlflowRegistry:
         if vouched is None:
             return None
         about = (model, version, environment)
-        known = self._known_evidence(found, environment, vouched)
+        known = self._records.evidence(model, version, environment, vouched)
         if known is not None:
             return _parsed(known, vouched, about)
         try:
@@ -196,21 +198,6 @@ class MlflowRegistry:
         if not holds():
             raise failed
 
-    def _known_evidence(self, found: Any, environment: str, vouched: str) -> str | None:
-        """The evidence's text where that takes no download."""
-        tagged = tagged_text(found, environment)
-        if tagged is not None:
-            return tagged
-        model, version = found.name, int(found.version)
-        return self._cached(model, version, lambda: self._records.evidence(model, version, environment, vouched))
-
-    def _ready(self, model: str, version: int) -> Any:
-        found = self._version(model, version)
-        if found.status != "READY":
-            why = f" ({mlflow_call.shown(found.status_message)})" if found.status_message else ""
-            raise Rejected(f"{model} version {version} is {found.status}{why}, not READY: register it again")
-        return found
-
     def _version(self, model: str, version: int) -> Any:
         return self._or_list_versions(
             model, lambda: self._read(lambda: self._client.get_model_version(model, str(version)))
@@ -253,6 +240,12 @@ class MlflowRegistry:
             return f"{model} has version{'s' if len(found) > 1 else ''} {_ranges(int(v.version) for v in found)}"
         names = [m.name for m in self._read(lambda: self._client.search_registered_models(max_results=NAMES_SHOWN))]
         return f"{model} has no versions; registered models: {', '.join(names) or 'none'}"
+
+
+def _require_ready(found: RegisteredVersion) -> None:
+    if found.status != "READY":
+        why = f" ({mlflow_call.shown(found.status_message)})" if found.status_message else ""
+        raise Rejected(f"{found.model} version {found.version} is {found.status}{why}, not READY: register it again")
 
 
 def _parsed(text: str, vouched: str, about: tuple[str, int, str]) -> Evidence:

@@ -5,13 +5,15 @@ when the model's timestamp has changed, as transitions, new versions and deletio
 latest versions is not enough: of two versions in one stage it shows only the higher.)
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ml.registry.versions import vouched_texts
 from receiver.adapters.mlflow.calls import Missing
-from receiver.core.state import RegistryView
+from receiver.core.state import RegisteredVersion, RegistryView
 
 FEW = 50  # up to here one request per model costs less than the list of all of them
 MODELS_PER_PAGE = 1000  # MLflow's own limit
@@ -20,8 +22,48 @@ VERSIONS_PER_PAGE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class _Version:
+    """The fields of MLflow's ``ModelVersion`` that are used here."""
+
+    name: str
     version: str
     current_stage: str | None
+    status: str
+    status_message: str | None
+    run_id: str | None
+    source: str
+    creation_timestamp: int
+    last_updated_timestamp: int
+    tags: Mapping[str, str]
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "_Version":
+        return cls(
+            raw["name"],
+            raw["version"],
+            raw.get("current_stage"),
+            raw.get("status", ""),
+            raw.get("status_message"),
+            raw.get("run_id"),
+            raw.get("source", ""),
+            int(raw.get("creation_timestamp", 0)),
+            int(raw.get("last_updated_timestamp", 0)),
+            {tag["key"]: tag.get("value", "") for tag in raw.get("tags", ())},
+        )
+
+
+def described(version: Any) -> RegisteredVersion:
+    """Put MLflow's ``ModelVersion`` in our terms."""
+    return RegisteredVersion(
+        model=version.name,
+        version=int(version.version),
+        status=version.status,
+        status_message=version.status_message or "",
+        run_id=version.run_id or None,
+        source=str(version.source),
+        created=int(version.creation_timestamp or 0),
+        updated=int(version.last_updated_timestamp or 0),
+        evidence=vouched_texts(version.tags),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +81,7 @@ class _Model:
             raw["name"],
             {a["alias"]: a["version"] for a in raw.get("aliases", ())},
             int(raw.get("last_updated_timestamp", 0)),
-            [_Version(v["version"], v.get("current_stage")) for v in raw.get("latest_versions", ())],
+            [_Version.from_json(version) for version in raw.get("latest_versions", ())],
         )
 
 
@@ -63,9 +105,9 @@ class ModelViews:
         self._read_list = read_list
         self._stages: dict[str, tuple[object, dict[int, str]]] = {}  # model -> its mark when read, its stages
 
-    def observe(self, names: Sequence[str]) -> dict[str, RegistryView]:
-        """Views of the named models; one that is not registered is left out."""
-        found = dict(self._models(names))
+    def observe(self, wanted: Mapping[str, Collection[int]]) -> dict[str, RegistryView | None]:
+        """Views of the wanted models and versions; None: the model is not registered."""
+        found = dict(self._models(list(wanted)))
         # Read from memory once: another thread may meanwhile store something newer.
         stages = {
             name: known for name, model in found.items() if (known := self._remembered(name, model)) is not None
@@ -73,10 +115,37 @@ class ModelViews:
         for name, read in self._read_stages([name for name in found if name not in stages]).items():
             stages[name] = read
             self._stages[name] = (_mark(found[name]), read)
-        return {
-            name: RegistryView(name, {alias: int(version) for alias, version in model.aliases.items()}, stages[name])
-            for name, model in found.items()
-        }
+        versions = self._versions(found, {name: wanted[name] for name in found})
+        views: dict[str, RegistryView | None] = dict.fromkeys(wanted)
+        for name, model in found.items():
+            views[name] = RegistryView(
+                name,
+                {alias: int(version) for alias, version in model.aliases.items()},
+                stages[name],
+                {version: versions.get((name, version)) for version in wanted[name]},
+                max((int(version.version) for version in model.latest_versions or ()), default=None),
+            )
+        return views
+
+    def _versions(
+        self, models: Mapping[str, Any], wanted: Mapping[str, Collection[int]]
+    ) -> dict[tuple[str, int], RegisteredVersion]:
+        """Describe the wanted versions. A version that is missing in the answer does not exist."""
+        latest = (version for model in models.values() for version in model.latest_versions or ())
+        found = {(v.name, int(v.version)): described(v) for v in latest if int(v.version) in wanted[v.name]}
+        left = [(name, version) for name, versions in wanted.items() for version in versions]
+        left = [pair for pair in left if pair not in found]
+        if len(left) <= FEW:
+            for name, version in left:
+                with suppress(Missing):
+                    found[name, version] = described(
+                        self._read(partial(self._client.get_model_version, name, str(version)))
+                    )
+            return found
+        for version in self._pages(self._client.search_model_versions, VERSIONS_PER_PAGE):
+            if (version.name, int(version.version)) in left:
+                found[version.name, int(version.version)] = described(version)
+        return found
 
     def _remembered(self, name: str, model: Any) -> dict[int, str] | None:
         mark, stages = self._stages.get(name, (None, {}))

@@ -7,6 +7,8 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.errors import ArtifactsChanged
+from receiver.core.policy import HoldState
+from receiver.planning.assess import assess
 from receiver.planning.observe import observe_head
 from receiver.planning.status import SlotStatus, status_report
 from tests.support.flow import MODEL, Flow
@@ -172,5 +174,38 @@ def test_a_registry_that_goes_away_before_the_download_is_asked_again_later(
     flow.pin(staging=1)
     seen = observe_head(flow.services)
     flow.registry.reachable = False
-    assert {row.state for row in status_report(flow.services, seen).slots} == {"unknown"}
+    assert {row.state for row in status_report(flow.services, seen).slots} == {"unfetched"}, "as it was seen"
     assert set(flow.run("timer").deferred) == {"the registry did not answer"}
+
+
+def test_deciding_asks_the_registry_nothing(flow: Flow) -> None:
+    flow.pin(staging=1, production=1)
+    flow.run()
+    seen = observe_head(flow.services)
+    before = [assess(flow.services, seen, slot) for slot in seen.slots()]
+    flow.registry.reachable = False
+    assert [assess(flow.services, seen, slot) for slot in seen.slots()] == before
+    assert [found.hold.state for found in before if found.hold] == [HoldState.WAITING]
+
+
+def test_a_pin_that_is_newer_than_the_view_of_the_registry_waits_and_is_not_refused(flow: Flow) -> None:
+    flow.register(2)
+    flow.pin(staging=1)
+    older = observe_head(flow.services).registry
+    flow.pin(staging=2)
+    seen = replace(observe_head(flow.services), registry=older)
+    (found,) = [assess(flow.services, seen, slot) for slot in seen.slots()]
+    assert (found.hold, found.retry) == (None, f"the registry has not been asked about {MODEL} v2 yet")
+    (found,) = [assess(flow.services, replace(seen, registry={}), slot) for slot in seen.slots()]
+    assert (found.hold, found.retry) == (None, f"the registry has not been asked about {MODEL} v2 yet")
+
+
+def test_what_is_not_registered_is_refused_and_the_registry_is_asked_nothing_more(flow: Flow) -> None:
+    flow.pin(staging=7)
+    assert outcomes(flow) == [Outcome.REFUSED]
+    assert status(flow).reason == (
+        f"{MODEL} has no version 7 in the registry; its newest is v1: register it, or correct the pin"
+    )
+    del flow.registry.models[MODEL]
+    assert outcomes(flow) == [Outcome.REFUSED]
+    assert status(flow).reason == f"the registry has no model {MODEL}: register it, or correct the pin"

@@ -16,6 +16,7 @@ from receiver.ports import Snapshot
 from receiver.reconciler.reconcile import close_interrupted
 from tests.support.flow import MODEL, Flow
 from tests.support.killing import Killed, killing, unwrap
+from tests.support.registry_views import view_of
 
 STAGING, PRODUCTION = Slot("staging", MODEL), Slot("production", MODEL)
 
@@ -596,7 +597,7 @@ def test_of_two_models_in_one_environment_one_fails_and_the_other_goes_live(sett
     assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
     assert outcomes(settled, other)[-1] is Outcome.LIVE
     assert (settled.target.public_version(8000), settled.target.public_version(8010)) == (1, 3)
-    assert settled.registry.observe([other.model])[other.model].aliases == {"staging": 3}
+    assert view_of(settled.registry, other.model).aliases == {"staging": 3}
     assert settled.aliases()["staging"] == 1
     rows = settled.database.connection().execute("SELECT body FROM outbox WHERE channel = 'github' ORDER BY id")
     messages = [json.loads(row["body"]) for row in rows]

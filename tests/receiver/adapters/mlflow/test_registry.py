@@ -28,6 +28,7 @@ from tests.contracts.registry import EVIDENCE, FILES, new_name
 from tests.support.fault_proxy import HTML, UNAVAILABLE, Answer, Drip, Drop, DropAfter, FaultProxy, Hang, fault_proxy
 from tests.support.mlflow_server import AuthServer, register_version
 from tests.support.ports import free_port
+from tests.support.registry_views import resolve, view_of
 from tests.support.waiting import eventually
 
 FOREVER = float("inf")
@@ -71,7 +72,7 @@ def test_a_registry_apart_from_the_tracking_server_is_the_one_that_is_asked(
 ) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", mlflow_server)
-    assert list(MlflowRegistry(nowhere, Cache(tmp_path, nowhere)).observe([model])) == [model]
+    assert list(MlflowRegistry(nowhere, Cache(tmp_path, nowhere)).observe({model: ()})) == [model]
 
 
 def test_the_client_is_kept_from_waiting_and_repeating_by_itself(registry: MlflowRegistry) -> None:
@@ -86,10 +87,10 @@ def test_an_answer_that_is_no_answer_is_tried_again_later(
 ) -> None:
     proxy.plan(fault, times=FOREVER)
     with pytest.raises(Retryable) as caught:
-        registry.observe([model])
+        registry.observe({model: ()})
     assert len(str(caught.value)) < 500, "no page of HTML in a message"
     proxy.behave()
-    assert model in registry.observe([model])
+    assert model in registry.observe({model: ()})
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -111,7 +112,7 @@ def test_a_look_at_few_models_is_over_as_soon_as_any_other_question(
     proxy.plan(Hang(), "registered-models/get", FOREVER)
     began = time.monotonic()
     with pytest.raises(Retryable, match=r"did not answer within 0\.5 s"):
-        registry.observe([model])
+        registry.observe({model: ()})
     assert time.monotonic() - began < 5
 
 
@@ -123,15 +124,15 @@ def test_an_alias_that_points_at_no_number_is_no_answer(
     body = f'{{"registered_model": {{"name": "{model}", "aliases": {aliases}}}}}'
     proxy.plan(Answer(200, body.encode()), "registered-models/get")
     with pytest.raises(Retryable, match="makes no sense"):
-        registry.observe([model])
-    assert model in registry.observe([model])
+        registry.observe({model: ()})
+    assert model in registry.observe({model: ()})
 
 
 def test_one_connection_that_died_does_not_fail_a_read(
     proxy: FaultProxy, registry: MlflowRegistry, model: str
 ) -> None:
     proxy.plan(Drop())
-    assert model in registry.observe([model])
+    assert model in registry.observe({model: ()})
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def test_refused_credentials_name_the_variables_and_never_their_values(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-and-wrong")
     registry = MlflowRegistry(mlflow_auth_server.url, Cache(tmp_path, mlflow_auth_server.url))
     for ask in (
-        lambda: registry.observe(["churn-model"]),
+        lambda: registry.observe({"churn-model": ()}),
         lambda: registry.fetch("churn-model", 1),
         lambda: registry.set_alias("churn-model", "staging", 1),
     ):
@@ -239,7 +240,7 @@ def test_what_a_server_echoes_of_our_credentials_is_masked(
             proxy.behave()
             proxy.plan(Answer(status, b"you sent tok-123456", "text/plain"), times=FOREVER)
             with pytest.raises(PinrailError) as caught:
-                registry.observe(["churn-model"])
+                registry.observe({"churn-model": ()})
             assert "tok-123456" not in str(caught.value)
             assert "hunter22" not in str(caught.value)
 
@@ -262,9 +263,9 @@ def test_a_version_that_was_fetched_is_resolved_without_a_download_also_after_a_
     fetched = registry.fetch(model, 1)
     once = downloads(proxy)
     restarted = MlflowRegistry(proxy.url, Cache(tmp_path / "cache", proxy.url))
-    assert [registry.resolve(model, 1), restarted.resolve(model, 1)] == [Resolved(fetched, None)] * 2
+    assert [resolve(registry, model, 1), resolve(restarted, model, 1)] == [Resolved(fetched, None)] * 2
     assert downloads(proxy) == once
-    assert restarted.resolve(model, 2) is None, "of the same artifacts, which nobody knows yet"
+    assert resolve(restarted, model, 2) is None, "of the same artifacts, which nobody knows yet"
 
 
 def test_a_version_that_was_registered_anew_under_its_number_is_not_taken_for_the_old_one(
@@ -273,7 +274,7 @@ def test_a_version_that_was_registered_anew_under_its_number_is_not_taken_for_th
     old, client = registry.fetch(model, 1), MlflowClient(mlflow_server)
     client.delete_registered_model(model)
     register_version(client, model, {**FILES, "data/weights.bin": b"anew"})
-    assert registry.resolve(model, 1) is None
+    assert resolve(registry, model, 1) is None
     assert registry.fetch(model, 1).digest != old.digest
 
 
@@ -284,7 +285,7 @@ def test_a_stage_a_tag_or_a_description_does_not_make_it_another_version(
     registry.set_stage(model, 1, "Staging")
     client.set_model_version_tag(model, "1", "owner", "somebody")
     client.update_model_version(model, "1", "better than the last one")
-    assert registry.resolve(model, 1) == Resolved(fetched, None)
+    assert resolve(registry, model, 1) == Resolved(fetched, None)
 
 
 def test_a_version_that_was_pruned_or_found_damaged_is_to_be_fetched_again(
@@ -292,11 +293,11 @@ def test_a_version_that_was_pruned_or_found_damaged_is_to_be_fetched_again(
 ) -> None:
     fetched = registry.fetch(model, 1)
     (fetched.path / "MLmodel").write_text("damaged")
-    assert registry.resolve(model, 1) is not None, "looking reads no byte"
+    assert resolve(registry, model, 1) is not None, "looking reads no byte"
     assert registry.artifacts(model, 1, fetched.digest) == fetched.path
     assert digest_tree(fetched.path) == fetched.digest, "verified, so downloaded again"
     shutil.rmtree(fetched.path)
-    assert registry.resolve(model, 1) is None
+    assert resolve(registry, model, 1) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": "sha256:1"}', "\x00", '{"registration": {"a": 1}}'])
@@ -306,7 +307,7 @@ def test_a_record_that_is_damaged_counts_as_none(registry: MlflowRegistry, model
     whole = record.read_text()
     for damaged in (text, whole.replace(fetched.digest, "sha256:../.."), whole.replace('"at"', '"when"')):
         record.write_text(damaged)
-        assert registry.resolve(model, 1) is None
+        assert resolve(registry, model, 1) is None
 
 
 def test_evidence_is_downloaded_once(mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry) -> None:
@@ -334,10 +335,10 @@ def test_a_receiver_that_is_killed_while_it_downloads_has_fetched_nothing(
     with subprocess.Popen([sys.executable, "-c", code, proxy.url, str(cache), model]) as receiver:
         eventually(lambda: any("weights.bin" in line for line in proxy.seen), seconds=60)
         receiver.kill()
-    assert registry.resolve(model, 1) is None
+    assert resolve(registry, model, 1) is None
     assert [path.name for path in cache.iterdir() if not path.name.startswith(".new-")] == []
     fetched = registry.fetch(model, 1)
-    assert registry.resolve(model, 1) == Resolved(fetched, None)
+    assert resolve(registry, model, 1) == Resolved(fetched, None)
     assert digest_tree(fetched.path) == fetched.digest
 
 
@@ -396,11 +397,11 @@ def test_a_change_by_somebody_else_is_seen_at_the_next_look(
     somebody = MlflowRegistry(mlflow_server, registry._cache)
     registry.set_stage(model, 1, "Production")
     registry.set_stage(model, 2, "Production")
-    assert registry.observe([model])[model].stages == {1: "Production", 2: "Production"}
+    assert view_of(registry, model).stages == {1: "Production", 2: "Production"}
     somebody.set_stage(model, 1, "Archived")
-    assert registry.observe([model])[model].stages == {1: "Archived", 2: "Production"}
+    assert view_of(registry, model).stages == {1: "Archived", 2: "Production"}
     client.delete_model_version(model, "1")
-    assert registry.observe([model])[model].stages == {2: "Production"}
+    assert view_of(registry, model).stages == {2: "Production"}
 
 
 def test_a_change_while_another_thread_looks_hides_no_stage_from_it(
@@ -409,17 +410,19 @@ def test_a_change_while_another_thread_looks_hides_no_stage_from_it(
     other, views = new_name(), registry._views
     register_version(MlflowClient(mlflow_server), other, FILES)
     registry.set_stage(model, 1, "Production")
-    registry.observe([model])
+    registry.observe({model: ()})
     read = views._read_stages
 
     def meanwhile(names: Sequence[str]) -> dict[str, dict[int, str]]:
         monkeypatch.setattr(views, "_read_stages", read)
         registry.set_stage(model, 2, "Staging")
-        assert registry.observe([model])[model].stages == {1: "Production", 2: "Staging"}
+        assert view_of(registry, model).stages == {1: "Production", 2: "Staging"}
         return read(names)
 
     monkeypatch.setattr(views, "_read_stages", meanwhile)
-    assert registry.observe([model, other])[model].stages[1] == "Production"
+    view = registry.observe({model: (), other: ()})[model]
+    assert view is not None
+    assert view.stages[1] == "Production"
 
 
 def test_many_models_cost_one_request_when_nothing_changed(
@@ -430,10 +433,12 @@ def test_many_models_cost_one_request_when_nothing_changed(
     register_version(MlflowClient(mlflow_server), other, FILES)
     registry.set_alias(model, "production", 1)
     registry.set_stage(model, 1, "Production")
-    names = [model, other, new_name()]
+    names: dict[str, tuple[int, ...]] = {model: (2,), other: (1,), new_name(): (1,)}
     seen = registry.observe(names)
-    assert seen.keys() == {model, other}
-    assert (seen[model].aliases, seen[model].stages) == ({"production": 1}, {1: "Production"})
+    view = seen[model]
+    assert view is not None
+    assert [name for name, found in seen.items() if found] == [model, other]
+    assert (view.aliases, view.stages) == ({"production": 1}, {1: "Production"})
     before = len(proxy.seen)
     assert registry.observe(names) == seen
     assert len(proxy.seen) == before + 1

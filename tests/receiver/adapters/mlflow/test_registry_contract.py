@@ -17,6 +17,7 @@ from tests.contracts.registry import FILES, RegistryContract, Rig, new_name
 from tests.support.fake_registry import STAGES, FakeRegistry
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.mlflow_server import AuthServer, register_version
+from tests.support.registry_views import view_of
 
 
 class TestFakeRegistry(RegistryContract):
@@ -59,7 +60,7 @@ def test_a_registry_behind_a_login_keeps_the_same_promises(mlflow_auth_server: A
     registry = MlflowRegistry(mlflow_auth_server.url, Cache(tmp_path / "cache", mlflow_auth_server.url))
     registry.set_alias(model, "staging", 1)
     registry.set_stage(model, 1, "Staging")
-    view = registry.observe([model])[model]
+    view = view_of(registry, model)
     assert (view.aliases, view.stages) == ({"staging": 1}, {1: "Staging"})
     assert (registry.fetch(model, 1).path / "data/weights.bin").read_bytes() == b"\x00\xff\x01"
     assert registry.evidence(model, 1, "staging") is None
@@ -123,4 +124,4 @@ def test_fake_and_real_agree_after_any_sequence_of_writes(
                 registry.set_alias(model, word, version)
             elif version is not None:
                 registry.set_stage(model, version, word)
-        assert fake.observe([model]) == real.observe([model])
+        assert fake.observe({model: ()}) == real.observe({model: ()})
