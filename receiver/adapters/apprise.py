@@ -31,7 +31,8 @@ def notifiers(urls: Sequence[str], redact: Redactor) -> dict[str, Sender]:
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     senders: dict[str, Sender] = {}
     for place, url in enumerate(urls, 1):
-        service = apprise.Apprise()
+        # A redirect would take headers that the URL asks for, such as a token, to another host.
+        service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
         if not service.add(url):
             raise Rejected(
                 f"PINRAIL_NOTIFY_URLS: entry {place} of {len(urls)} is no URL that apprise can notify. "

@@ -18,6 +18,7 @@ class Classification:
 
     kind: DeliveryKind
     note: str
+    warning: str = ""  # what the operator should look into
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 REPEAT_SECONDS = 60.0  # log refusals at most this often: strangers must not fill our log
 
+MOST_WARNINGS = 20
+
 
 class DeliveryStore(Protocol):
     """Where verified deliveries are kept."""
@@ -83,6 +85,7 @@ class PublicApp:
         if senders.mlflow_secret is not None:
             self._routes[b"/webhooks/mlflow"] = self._mlflow
         self._complained = -REPEAT_SECONDS  # monotonic
+        self._warned: set[str] = set()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -157,7 +160,14 @@ class PublicApp:
             log.error("delivery %s of %s was not stored: %s", delivery.id, delivery.sender, error)  # noqa: TRY400
             return NOT_STORED
         log.info("%s %s %s: %s", delivery.sender, delivery.event, delivery.id, delivery.verdict.note)
+        self._warn_once(delivery.verdict.warning)
         return Answer(200 if delivery.event == "ping" else 202, delivery.verdict.note)
+
+    def _warn_once(self, warning: str) -> None:
+        """A webhook of a whole organisation delivers for each of its repositories, again and again."""
+        if warning and warning not in self._warned and len(self._warned) < MOST_WARNINGS:
+            self._warned.add(warning)
+            log.warning("%s", warning)
 
     async def _refuse(self, answer: Answer, receive: Receive, send: Send) -> None:
         """Answer before the body was read, then read on for a while so that the answer gets through."""

@@ -21,6 +21,7 @@ SIGNATURE = b"x-hub-signature-256"
 DELIVERY = b"x-github-delivery"
 EVENT = b"x-github-event"
 
+NOT_WATCHED = "which is not the watched repository"
 PLANNED_AGAIN = frozenset({"opened", "reopened", "synchronize"})  # what happened to a pull request
 
 _SIGNATURE = re.compile(rb"sha256=([0-9a-f]{64})")
@@ -85,7 +86,7 @@ def _push(payload: dict[str, Any], watched: Watched) -> Classification:
     if "commits" in payload:
         field(payload, "commits", list)
     if not watched.is_in(repository):
-        return _ignored(f"push to {repository}, which is not the watched repository")
+        return _of_another(f"push to {repository}", repository, watched)
     if ref != f"refs/heads/{watched.branch}":
         return _ignored(f"push to {ref}, which is not the watched branch")
     if deleted:
@@ -102,13 +103,21 @@ def _pull_request(payload: dict[str, Any], watched: Watched) -> Classification:
     base = field(field(field(payload, "pull_request", dict), "base", dict), "ref", str)
     what = f"pull request {number} {action}"
     if not watched.is_in(repository):
-        return _ignored(f"{what} in {repository}, which is not the watched repository")
+        return _of_another(f"{what} in {repository}", repository, watched)
     if base != watched.branch:
         return _ignored(f"{what} into {base}, which is not the watched branch")
     retargeted = action == "edited" and "base" in field(payload, "changes", dict)
     if action not in PLANNED_AGAIN and not retargeted:
         return _ignored(f"{what}: its commits and its base stay")
     return Classification(DeliveryKind.ACCEPTED, plain(what)[:300])
+
+
+def _of_another(what: str, repository: str, watched: Watched) -> Classification:
+    warning = (
+        f"GitHub delivers for {repository}, and PINRAIL_REPO_URL names {watched.repository}: if that was renamed or "
+        f"moved, set PINRAIL_REPO_URL to the address of {repository}; if not, remove that repository's webhook"
+    )
+    return Classification(DeliveryKind.IGNORED, plain(f"{what}, {NOT_WATCHED}")[:300], plain(warning)[:500])
 
 
 def _ignored(note: str) -> Classification:

@@ -4,6 +4,7 @@ Synchronous, because the flow is: each call runs to its end, within a deadline, 
 """
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,6 +33,10 @@ class NotFound(Rejected):
 
 class Unauthorised(Rejected):
     """GitHub knows no such token."""
+
+
+class Moved(Rejected):
+    """The repository was renamed or belongs to another owner by now."""
 
 
 class GitHubClient:
@@ -91,11 +96,16 @@ class GitHubClient:
     def _run(self, what: str, call: Callable[[GitHubAPI], Awaitable[Any]], seconds: float | None = None) -> Any:
         async def within_deadline() -> Any:
             timeout = httpx.Timeout(CALL_SECONDS, connect=10.0)
+            hooks = {"request": [self._require_own_host]}
             async with (
-                httpx.AsyncClient(verify=_tls(), timeout=timeout, follow_redirects=True) as client,
+                httpx.AsyncClient(verify=_tls(), timeout=timeout, event_hooks=hooks) as client,
                 asyncio.timeout(CALL_SECONDS if seconds is None else seconds),
             ):
-                return await call(GitHubAPI(client, "pinrail", oauth_token=self._token, base_url=self._api_url))
+                api = GitHubAPI(client, "pinrail", oauth_token=self._token, base_url=self._api_url)
+                try:
+                    return await call(api)
+                except gidgethub.RedirectionException as error:
+                    raise await self._moved(api, error.headers.get("location", "")) from error
 
         try:
             answer = asyncio.run(within_deadline())
@@ -107,6 +117,30 @@ class GitHubClient:
         if isinstance(answer, str) or (isinstance(answer, list) and not all(isinstance(i, dict) for i in answer)):
             raise Retryable(f"GitHub answered something else than JSON to {what}; is GITHUB_API_URL right?")
         return answer
+
+    async def _require_own_host(self, request: httpx.Request) -> None:
+        """The token goes nowhere else, whatever GitHub names as the next page. Rejected: another host was named."""
+        if _origin(request.url) != _origin(httpx.URL(self._api_url)):
+            raise Rejected(f"GitHub refers to another host ({request.url.host}): is GITHUB_API_URL right?")
+
+    async def _moved(self, api: GitHubAPI, location: str) -> Rejected:
+        """GitHub answers an old name with a redirect. Following it would hide that all else has the old name."""
+        target = httpx.URL(self._api_url).join(location)
+        identity = re.search(r"/repositories/(\d+)", target.path)
+        if identity is None or _origin(target) != _origin(httpx.URL(self._api_url)):
+            return Rejected(
+                f"{self._redact.line(self._api_url)} answers with a redirect to {self._redact.line(str(target))}: "
+                "set GITHUB_API_URL to the address of the API itself"
+            )
+        try:
+            data = await api.getitem(f"/repositories/{identity[1]}", extra_headers={**VERSION})
+            now = f" to {self._redact.line(data['full_name'])}"
+        except (gidgethub.GitHubException, KeyError, TypeError):
+            now = ""
+        return Moved(
+            f"GitHub says that {self.owner}/{self.name} was renamed or moved{now}: set PINRAIL_REPO_URL to its new "
+            "address, and start the receiver again"
+        )
 
     def _explained(self, what: str, error: gidgethub.HTTPException) -> PinrailError:
         status = int(error.status_code)
@@ -124,6 +158,10 @@ class GitHubClient:
         if status in {404, 410}:
             return NotFound(f"{said}. Is {self.owner}/{self.name} right, and may GITHUB_TOKEN see it?")
         return Rejected(said)
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 @cache

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from receiver.adapters.github.client import Unauthorised
+from receiver.adapters.github.client import Moved, Unauthorised
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.redact import Redactor
 
-TOKEN_SECONDS = 300.0  # how often a token that GitHub refuses is tried again: somebody may have renewed it
+TOKEN_SECONDS = 300.0  # how often GitHub is tried again where the settings are wrong: a token may be renewed
 
 Handler = Callable[[Mapping[str, Any]], None]
 
@@ -26,5 +26,5 @@ class Dispatcher:
             raise Rejected(f"found a message of kind {kind!r}, allowed {', '.join(sorted(self._handlers))}")
         try:
             self._handlers[kind](self._redact.within(message))
-        except Unauthorised as error:  # about the token, not about the message
+        except (Unauthorised, Moved) as error:  # about the settings, not about the message
             raise Retryable(str(error), TOKEN_SECONDS) from error

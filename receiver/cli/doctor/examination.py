@@ -102,6 +102,7 @@ def _set_up_questions(settings: Settings) -> Iterator[Question]:
     yield Question("engine", partial(machine.engine, settings), "or set PINRAIL_TARGET=process")
     yield Question("GitHub token", partial(github.token, settings), "see GITHUB_TOKEN and GITHUB_API_URL")
     yield Question("webhook", partial(github.webhook, settings), "see the token's line")
+    yield Question("deliveries", partial(github.deliveries, settings), "see the state file's line")
     yield Question("tunnel", partial(github.tunnel, settings), "the receiver's log says more")
     yield Question("receiver", partial(machine.receiver, settings), "see the state directory's line")
     yield Question("public port", partial(machine.listener_port, settings, "public"), "set PINRAIL_PUBLIC_PORT")

@@ -4,13 +4,16 @@ import httpx
 
 from receiver.adapters.github.hook_record import read_hook
 from receiver.adapters.github.hooks import Hooks
+from receiver.adapters.sqlite.queries import StateQueries
 from receiver.adapters.sqlite.state_lock import holder
 from receiver.cli.doctor.check import Check
 from receiver.daemon.ingress import PATH
+from receiver.intake.github import NOT_WATCHED
 from receiver.settings import Settings
-from receiver.wiring import build_github
+from receiver.wiring import build_github, open_database
 
 TUNNEL_SECONDS = 10.0
+RECENT = 20  # deliveries
 RIGHTS = "contents, pull requests, commit statuses, deployments and webhooks: read and write"
 
 
@@ -54,6 +57,16 @@ def webhook(settings: Settings) -> Check:
     if last.code == httpx.codes.UNAUTHORIZED:
         cause = "set PINRAIL_WEBHOOK_SECRET in the webhook too, or restart the receiver, which sets it"
     return Check(name, ok=False, found=said, todo=f"{cause}, then redeliver it in GitHub's settings; {polling}")
+
+
+def deliveries(settings: Settings) -> Check:
+    """GitHub delivers for the watched repository, not only for others: it keeps delivering after a rename."""
+    rows = StateQueries(open_database(settings)).deliveries(RECENT)
+    notes = [row.note for row in rows if row.sender == "github" and row.event != "ping"]
+    if notes and all(NOT_WATCHED in note for note in notes):
+        todo = "if the repository was renamed or moved, set PINRAIL_REPO_URL to its new address"
+        return Check("deliveries", ok=False, found=f"all recent ones are ignored, such as: {notes[0]}", todo=todo)
+    return Check("deliveries", ok=True, found=f"the newest: {notes[0]}" if notes else "none yet")
 
 
 def tunnel(settings: Settings) -> Check:

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -22,10 +23,12 @@ class Chat(ThreadingHTTPServer):
     """Notes what it is told and answers ``status``."""
 
     status = 200
+    location = ""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.got: list[dict[str, str]] = []
+        self.tokens: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -36,16 +39,25 @@ class Handler(BaseHTTPRequestHandler):
     server: Chat
 
     def do_POST(self) -> None:
+        self.server.tokens.append(self.headers["X-Token"])
         self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(self.server.status)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
 
 
-@pytest.fixture
-def chat() -> Iterator[Chat]:
+@pytest.fixture(name="chat")
+def running_chat() -> Iterator[Chat]:
+    with running() as server:
+        yield server
+
+
+@contextmanager
+def running() -> Iterator[Chat]:
     with Chat() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -77,6 +89,15 @@ def test_a_failure_names_the_entry_and_nowhere_the_url(chat: Chat, caplog: pytes
     with pytest.raises(Retryable, match=r"entry 2 of PINRAIL_NOTIFY_URLS"):
         list(senders.values())[1]({"title": "a", "text": "b"})
     assert "hunter2" not in caplog.text
+
+
+def test_a_token_in_a_url_does_not_follow_a_redirect_to_another_host(chat: Chat) -> None:
+    with running() as elsewhere:
+        chat.status, chat.location = 307, f"http://127.0.0.1:{elsewhere.server_port}/"
+        [send] = notifiers([f"{chat.url}?+X-Token=hunter2hunter2"], REDACT).values()
+        with pytest.raises(Retryable, match="entry 1"):
+            send({"title": "a", "text": "b"})
+    assert (chat.tokens, elsewhere.tokens) == (["hunter2hunter2"], [])
 
 
 def test_an_entry_that_is_no_url_is_refused_by_its_place_and_not_quoted(caplog: pytest.LogCaptureFixture) -> None:

@@ -96,6 +96,17 @@ def test_a_secret_that_does_not_fit_is_logged_once_a_minute(tmp_path: Path, capl
     assert "does not fit PINRAIL_WEBHOOK_SECRET. If it was GitHub's" in record.getMessage()
 
 
+def test_deliveries_of_another_repository_are_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = push(repository={"full_name": "new-owner/models"})
+    with running_intake(tmp_path) as intake, caplog.at_level(logging.WARNING, "receiver.intake.app"):
+        for _ in range(3):
+            assert intake.request(GITHUB, body, github_headers(body)).status == 202
+    (record,) = caplog.records
+    assert "set PINRAIL_REPO_URL to the address of new-owner/models" in record.getMessage()
+
+
 def test_every_wrong_signature_gets_the_same_401_which_does_not_reveal_the_right_one(intake: Intake) -> None:
     body = push()
     right = sign(body).encode()

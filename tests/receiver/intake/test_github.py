@@ -172,3 +172,12 @@ def test_delivery_and_event_are_needed_once_each_in_github_s_form() -> None:
     assert identify([*good, good[0]]) is None
     assert identify([(b"x-github-delivery", b"a b"), good[1]]) is None
     assert identify([good[0], (b"x-github-event", b"Push\xe9")]) is None
+
+
+def test_a_delivery_of_another_repository_says_which_setting_would_follow_it() -> None:
+    verdict = parse("push", push(repository={"full_name": "new-owner/models"}), WATCHED)
+    assert verdict.kind is DeliveryKind.IGNORED
+    assert verdict.warning.startswith(
+        "GitHub delivers for new-owner/models, and PINRAIL_REPO_URL names owner/models: "
+    )
+    assert "set PINRAIL_REPO_URL to the address of new-owner/models" in verdict.warning

@@ -3,9 +3,9 @@ import time
 import pytest
 
 from receiver.adapters.github import client as github_api
-from receiver.adapters.github.client import GitHubClient, NotFound
+from receiver.adapters.github.client import GitHubClient, Moved, NotFound
 from receiver.core.errors import Rejected, Retryable
-from tests.support.github_server import TOKEN, FakeGitHub, Fault
+from tests.support.github_server import TOKEN, FakeGitHub, Fault, serving
 from tests.support.github_spec import require_description
 
 require_description()
@@ -82,6 +82,36 @@ def test_what_will_not_pass_is_refused_with_what_to_do(
     with pytest.raises(Rejected) as caught:
         client.get(PULLS)
     assert advice in str(caught.value)
+
+
+def test_a_repository_that_was_renamed_or_moved_is_refused_with_its_new_name(
+    github: FakeGitHub, client: GitHubClient
+) -> None:
+    moved = Fault(301, {"Location": f"{github.url}/repositories/42/pulls"}, body=b'{"message": "Moved Permanently"}')
+    github.faults += [moved, Fault(200, body=b'{"full_name": "cephalo/pod"}')]
+    with pytest.raises(Moved, match=r"octo/pins was renamed or moved to cephalo/pod: set PINRAIL_REPO_URL"):
+        client.get(PULLS)
+    github.faults += [moved, Fault(404)]
+    with pytest.raises(Moved, match=r"octo/pins was renamed or moved: set PINRAIL_REPO_URL"):
+        client.post(PULLS, {})
+    assert github.calls == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_the_token_does_not_follow_a_redirect_to_another_host(
+    github: FakeGitHub, client: GitHubClient, status: int
+) -> None:
+    other = FakeGitHub()
+    with serving(other) as elsewhere:
+        github.faults.append(Fault(status, {"Location": f"{elsewhere}/repositories/42/pulls"}))
+        with pytest.raises(Rejected, match=r"answers with a redirect to .*: set GITHUB_API_URL"):
+            client.get(PULLS)
+        github.faults.append(
+            Fault(200, {"Link": f'<{elsewhere}/repos/octo/pins/pulls?page=2>; rel="next"'}, body=b"[]")
+        )
+        with pytest.raises(Rejected, match=r"GitHub refers to another host"):
+            client.pages(PULLS)
+    assert other.calls == []
 
 
 def test_what_is_not_there_can_be_distinguished_from_what_is_refused(client: GitHubClient) -> None:

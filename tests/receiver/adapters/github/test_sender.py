@@ -82,6 +82,15 @@ def test_a_message_of_another_kind_is_given_up(sender: Dispatcher) -> None:
         sender({"kind": "poem"})
 
 
+def test_messages_wait_while_the_settings_name_a_repository_that_has_moved(
+    github: FakeGitHub, sender: Dispatcher
+) -> None:
+    location = {"Location": f"{github.url}/repositories/42"}
+    github.faults += [Fault(301, location), Fault(200, body=b'{"full_name": "new/pins"}')]
+    with pytest.raises(Retryable, match="renamed or moved to new/pins"):
+        sender(stored(DeploymentUpdate(OF, "success", "churn-model v6")))
+
+
 def test_messages_wait_in_the_outbox_while_github_is_down_and_go_out_in_order(
     github: FakeGitHub, sender: Dispatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,9 +8,9 @@ from receiver.adapters.sqlite.state_lock import exclusive
 from receiver.cli.doctor import github as doctor
 from receiver.core.errors import Rejected
 from receiver.settings import Settings
-from tests.support.github_server import TOKEN, FakeGitHub, serving
+from tests.support.github_server import TOKEN, FakeGitHub, Fault, serving
 from tests.support.github_spec import require_description
-from tests.support.intake import running_intake
+from tests.support.intake import github_headers, push, running_intake
 from tests.support.ports import free_port
 
 require_description()
@@ -94,6 +94,23 @@ def test_the_hook_is_there_and_delivers_or_is_not_well(github: FakeGitHub, setti
     assert "PINRAIL_WEBHOOK_SECRET" in doctor.webhook(settings).todo
     hook(github, active=False)
     assert "is disabled" in doctor.webhook(settings).found
+
+
+def test_a_repository_that_was_renamed_is_not_well_with_a_token_and_without(
+    github: FakeGitHub, settings: Settings
+) -> None:
+    moved = Fault(301, {"Location": f"{github.url}/repositories/42"}, body=b'{"message": "Moved Permanently"}')
+    github.faults += [moved, Fault(200, body=b'{"full_name": "new-owner/models"}')]
+    with pytest.raises(Rejected, match="was renamed or moved to new-owner/models: set PINRAIL_REPO_URL"):
+        doctor.token(settings)
+    with running_intake(settings.pinrail_state_dir) as intake:
+        assert doctor.deliveries(settings).ok
+        for repository in ("owner/models", "new-owner/models"):
+            with intake.database.transaction() as db:
+                db.execute("DELETE FROM deliveries")
+            body = push(repository={"full_name": repository})
+            intake.request("/webhooks/github", body, github_headers(body))
+            assert doctor.deliveries(settings).ok == (repository == "owner/models")
 
 
 def test_the_way_through_the_public_url_is_walked(settings: Settings, tmp_path: Path) -> None:
