@@ -14,4 +14,4 @@ class RegistryError(MlError):
 
 
 class EvidenceError(MlError):
-    """Recorded evidence can't be believed: its text and the tag that vouches for it differ."""
+    """Recorded evidence is not valid: its text does not match the checksum in the tag."""

@@ -1,4 +1,4 @@
-"""``python -m ml.evaluate``: measure one version, hold it against the gate, record the evidence."""
+"""``python -m ml.evaluate``: measure one version, apply the gate, record the evidence."""
 
 import argparse
 import contextlib
@@ -29,7 +29,7 @@ class EvaluationRequest:
     candidate: Candidate
     environment: str
     environments_dir: Path
-    accuracy: float | None = None  # over the environment files
+    accuracy: float | None = None  # instead of that in the environment files
     data: Path | None = None  # None: the committed customers
     label: str | None = None  # the column of ``data`` with the true answers; None: customers, held-out part
     snapshots: Path | None = None  # what ml.snapshot wrote, in place of ``data``
@@ -39,7 +39,7 @@ class EvaluationRequest:
 def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
     """Measure the version once, record evidence, and return the chosen environment's verdicts.
 
-    Evidence is for every environment that pins the model, or for all where none does, and for the chosen one.
+    Evidence is for every environment that pins the model, or for all if none does, and for the chosen one.
 
     MlError: no such environment, version or data, or no registry.
     """
@@ -60,7 +60,7 @@ def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
     client = tracking.client()
     model = tracking.model_name(request.candidate.model)
     number = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
-    # Another model's gate need not make sense for this one; before it is pinned anywhere, every gate may be meant.
+    # A gate for other models need not suit this one; before the model is pinned anywhere, any gate may be its gate.
     pinning = {name for name, environment in environments.items() if model in environment.models} or {*environments}
     chosen = [one for name, one in environments.items() if name in {*pinning, request.environment}]
     asked = [_with_accuracy(environment, model, request.accuracy) for environment in chosen]
@@ -73,7 +73,7 @@ def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
 
 
 def _report(client: Any, judgement: "Judgement", directory: Path | None) -> None:
-    """Write the report of one environment's gate beside its evidence, and into a directory where one is named."""
+    """Write the report of one environment's gate beside its evidence, and into a directory if one is named."""
     from ml.registry import versions as registry
     from ml.report.facts import collect
     from ml.report.page import to_html, to_json
@@ -101,18 +101,18 @@ def _with_accuracy(environment: "Environment", model: str, accuracy: float | Non
 
 
 def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> EvaluationRequest | None:
-    """Parse the command line, and stdin where it does not name a version. None: there was no training line."""
+    """Parse the command line, and stdin if that names no version. None: there was no training line."""
     parser = argparse.ArgumentParser(
         prog="python -m ml.evaluate",
-        description="Measure one version, hold it against the gate of an environment, and record the evidence."
+        description="Measure one version, apply the gate of an environment, and record the evidence."
         " The version is that of the last line of ml.train on stdin, or the one named.",
-        epilog="Environment: ACCURACY_THRESHOLD, like --accuracy; MODEL_NAME (default churn-model) where nothing else"
+        epilog="Environment: ACCURACY_THRESHOLD, like --accuracy; MODEL_NAME (default churn-model) if nothing else"
         " names the model; MLFLOW_TRACKING_URI and MLflow's other variables. Prints one PASS or FAIL line per"
         " check and nothing else on stdout. Exit codes: 0 passed, 1 failed, 2 usage or no training line on stdin.",
     )
     parser.add_argument("--environment", default="staging", metavar="NAME", help="whose gate to use (staging)")
     parser.add_argument("--environments-dir", type=Path, default=Path("environments"), metavar="DIR")
-    parser.add_argument("--accuracy", type=_share, metavar="MIN", help="ask for this accuracy instead of the file's")
+    parser.add_argument("--accuracy", type=_share, metavar="MIN", help="require this accuracy instead of the file's")
     parser.add_argument("--model", metavar="NAME", help="with --version: evaluate this one instead of reading stdin")
     parser.add_argument("--version", type=int, metavar="N")
     parser.add_argument("--data", type=Path, metavar="CSV", help="hold rows out of these customers, or see --label")
@@ -159,20 +159,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     request = request_from(sys.argv[1:] if arguments is None else arguments, os.environ)
     if request is None:
         sys.stderr.write(
-            "no training line on stdin: pipe the output of `python -m ml.train` here, or say --version\n"
+            "no training line on stdin: pipe the output of `python -m ml.train` here, or use --version\n"
         )
         return NO_CANDIDATE
     tracking.configure()
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # MLflow prints where it pleases
+        with contextlib.redirect_stdout(sys.stderr):  # MLflow prints to stdout
             verdicts = evaluate(request)
     except MlError as error:
         sys.stderr.write(f"evaluation failed: {error}\n")
         return 1
     if request.accuracy is not None:
         sys.stderr.write(
-            f"accuracy={request.accuracy:g} was asked for in place of the environment files: where a file asks for"
-            " another, this evidence is void for its gate\n"
+            f"accuracy={request.accuracy:g} was used instead of the environment files: where a file asks for"
+            " another, this evidence does not satisfy its gate\n"
         )
     for verdict in verdicts:
         sys.stdout.write(f"{verdict}\n")

@@ -1,7 +1,7 @@
-"""The same model once more, as ONNX: it answers a row in a fraction of the time and runs no pickled code.
+"""The model's ONNX twin: it answers a row in a fraction of the time and runs no pickled code.
 
-The twin lies inside the model's directory, so it is registered, digested and served with it. It is only kept when it
-agrees with scikit-learn.
+The twin is stored inside the model's directory, so it is registered, digested and served with it. It is only kept
+if it agrees with scikit-learn.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import pandas as pd
 
 PATH = Path("onnx") / "model.onnx"
 
-# Largest difference of a probability between the two that is put down to 32-bit arithmetic.
+# Largest difference of a probability that 32-bit arithmetic explains.
 TOLERANCE = 1e-5
 
 UNSEEN = "a category that no training row had"
@@ -25,7 +25,7 @@ def add(model: Any, rows: pd.DataFrame, directory: Path) -> str | None:
     one probability per class.
 
     Returns:
-        None when it was written; why not when the model can't be converted or the two disagree on ``rows``.
+        None if it was written; otherwise why not: it can't be converted, or the two disagree on ``rows``.
     """
     import onnxruntime
     from skl2onnx import to_onnx

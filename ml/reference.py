@@ -1,6 +1,6 @@
-"""The training data in a nutshell: enough of each column's distribution to notice when data drifts away from it.
+"""A summary of the training data: enough of each column's distribution to detect drift.
 
-It lies in the model's directory, so the model's digest covers it. It holds quantiles and shares, no rows.
+It is stored in the model's directory, so the model's digest covers it. It holds quantiles and shares, no rows.
 """
 
 import json
@@ -33,7 +33,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What trained a model."""
+    """A summary of a model's training data."""
 
     digest: str  # of the training rows
     rows: int
@@ -57,7 +57,7 @@ class Reference:
             }
             return cls(raw["digest"], raw["rows"], columns)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"this is no description of training data: {error!r}") from error
+            raise ValueError(f"not a summary of training data: {error!r}") from error
 
 
 def describe(features: pd.DataFrame, digest: str) -> Reference:

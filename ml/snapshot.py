@@ -1,4 +1,4 @@
-"""``python -m ml.snapshot``: part the customers into training and evaluation rows, as files that DVC can keep.
+"""``python -m ml.snapshot``: split the customers into training and evaluation rows, as files for DVC.
 
 The files are the same bytes for the same customers, whatever order they come in. ``dvc.yaml`` runs this first.
 """
@@ -19,7 +19,7 @@ TRAINING, EVALUATION, REFERENCE = "training.csv", "evaluation.csv", "reference.j
 
 
 def write(source: Path | None, directory: Path) -> None:
-    """Write the three snapshots. MlError: the source is not what it should be."""
+    """Write the three snapshots. MlError: the source is not valid."""
     from ml.datasets import telco
     from ml.datasets.dataset import split
     from ml.reference import describe
@@ -36,14 +36,14 @@ def write(source: Path | None, directory: Path) -> None:
 
 
 def read(directory: Path) -> "tuple[Dataset, Dataset]":
-    """Read training and evaluation rows. MlError: they are not there, or not what was written."""
+    """Read training and evaluation rows. MlError: they are missing or not valid."""
     from ml.datasets import telco
 
     return telco.load(directory / TRAINING), telco.load(directory / EVALUATION)
 
 
 def checksums(directory: Path) -> dict[str, str]:
-    """Return the MD5 of each snapshot: the name under which DVC keeps it."""
+    """Return the MD5 of each snapshot: DVC's name for it."""
     return {
         name: hashlib.md5((directory / name).read_bytes(), usedforsecurity=False).hexdigest()
         for name in (TRAINING, EVALUATION, REFERENCE)
@@ -54,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m ml.snapshot",
-        description="Write training.csv, evaluation.csv and reference.json, the training data in a nutshell.",
+        description="Write training.csv, evaluation.csv and reference.json, a summary of the training data.",
     )
     parser.add_argument("directory", type=Path, help="where to write them")
-    parser.add_argument("--data", type=Path, metavar="CSV", help="part this file instead of the committed one")
+    parser.add_argument("--data", type=Path, metavar="CSV", help="split this file instead of the committed one")
     given = parser.parse_args(arguments)
     try:
         write(given.data, given.directory)

@@ -24,7 +24,7 @@ MODEL_DIRECTORY = "model"  # inside the run's artifacts
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What to train. ``data_version`` names the data for people; what identifies the rows is their digest."""
+    """What to train. ``data_version`` is a label for people; the digest identifies the rows."""
 
     model: str = tracking.DEFAULT_MODEL
     data: Path | None = None  # None: the committed customers
@@ -56,7 +56,7 @@ class TrainResult:
 
 
 def train(options: TrainOptions) -> TrainResult:
-    """Fit, register and describe one version. MlError: no such data, no registry, or it refuses us."""
+    """Fit, register and describe one version. MlError: no such data, no registry, or no access to it."""
     from ml import snapshot
     from ml.datasets import telco
     from ml.datasets.dataset import join, split
@@ -74,7 +74,7 @@ def train(options: TrainOptions) -> TrainResult:
         try:
             result = _register(client, options, fitted, run_id)
         except BaseException:
-            with contextlib.suppress(Exception):  # the first error is the one to tell
+            with contextlib.suppress(Exception):  # report the first error
                 client.set_terminated(run_id, "FAILED")
             raise
         client.set_terminated(run_id)
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tracking.configure()
     try:
         options = options_from(sys.argv[1:] if arguments is None else arguments, os.environ)
-        with contextlib.redirect_stdout(sys.stderr):  # MLflow prints where it pleases
+        with contextlib.redirect_stdout(sys.stderr):  # MLflow prints to stdout
             result = train(options)
     except MlError as error:
         sys.stderr.write(f"training failed: {error}\n")

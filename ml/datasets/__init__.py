@@ -1,1 +1,1 @@
-"""Rows with an identity: training and evaluation data. No model here."""
+"""Training and evaluation data, identified by a digest of the rows. No model here."""

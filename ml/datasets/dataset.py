@@ -1,4 +1,4 @@
-"""Labelled rows with an identity: the same rows have the same digest, in whatever order they came. No model here."""
+"""Labelled rows: equal rows have the same digest, in any order. No model here."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ from ml.errors import DataError
 
 EVALUATION_SHARE = 0.25
 
-# Part of the split's definition: another text, another split, and no number is comparable with an older one. With
-# this one, a model scores on the committed customers about what it scores in ten-fold cross-validation.
+# Part of the split's definition: another text gives another split, and metrics are no longer comparable. With this
+# one, a model's score on the committed customers is close to its ten-fold cross-validation score.
 SPLIT_NAME = b"pinrail split 3\n"
 
 
@@ -48,7 +48,7 @@ def read(path: Path, columns: Columns) -> Dataset:
         frame = pd.read_csv(
             path,
             dtype=dtypes,
-            keep_default_na=False,  # "None" and "NA" are texts like any other
+            keep_default_na=False,  # "None" and "NA" are ordinary texts
             na_values={name: [""] for name in columns.missing},
         )
     except (OSError, EOFError, ValueError) as error:  # pandas' parser errors are ValueErrors
@@ -59,7 +59,7 @@ def read(path: Path, columns: Columns) -> Dataset:
             raise DataError(f"{path}: column {name} is empty in {(frame[name] == '').sum()} rows")
     unknown = sorted(set(frame[columns.label]) - set(columns.classes))
     if unknown:
-        raise DataError(f"{path}: label {columns.label} has {unknown}; known are {list(columns.classes)}")
+        raise DataError(f"{path}: label {columns.label} has {unknown}; expected {list(columns.classes)}")
     labels = frame[columns.label].map({text: code for code, text in enumerate(columns.classes)})
     return arrange(frame[list(columns.features)], labels.to_numpy(dtype=np.int64))
 
@@ -67,7 +67,7 @@ def read(path: Path, columns: Columns) -> Dataset:
 def _require_columns(path: Path, frame: pd.DataFrame, wanted: Mapping[str, Any]) -> None:
     lacking, extra = sorted(set(wanted) - set(frame)), sorted(set(frame) - set(wanted))
     if lacking or extra:
-        raise DataError(f"{path}: columns missing: {lacking or 'none'}; columns not known: {extra or 'none'}")
+        raise DataError(f"{path}: columns missing: {lacking or 'none'}; unknown columns: {extra or 'none'}")
 
 
 def arrange(features: pd.DataFrame, labels: np.ndarray[Any, Any]) -> Dataset:
@@ -85,7 +85,7 @@ def arrange(features: pd.DataFrame, labels: np.ndarray[Any, Any]) -> Dataset:
 
 
 def join(one: Dataset, other: Dataset) -> Dataset:
-    """Put two parts together again."""
+    """Join the two parts of a split."""
     features = pd.concat([one.features, other.features], ignore_index=True)
     return arrange(features, np.concatenate([one.labels, other.labels]))
 
@@ -100,10 +100,10 @@ def row_texts(features: pd.DataFrame) -> Sequence[str]:
 
 
 def split(data: Dataset) -> tuple[Dataset, Dataset]:
-    """Part the rows into training and evaluation, each row by the hash of its features alone.
+    """Split the rows into training and evaluation, each row by the hash of its features alone.
 
-    So a row's side never depends on the other rows, on their order or on a seed, and two customers who look the
-    same are on the same side.
+    So a row's part never depends on other rows, their order or a seed, and two customers with equal features are in
+    the same part.
     """
     limit = int(EVALUATION_SHARE * 2**64)
     held_out = np.array([_hash64(text) < limit for text in row_texts(data.features)], dtype=bool)

@@ -1,4 +1,4 @@
-"""Where evaluation rows come from: the held-out part of the customers, or a file of somebody's own."""
+"""The sources of evaluation rows: the held-out part of the customers, or a file of the user's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,14 @@ from ml.datasets.dataset import Dataset, arrange, split
 from ml.errors import DataError
 from serving.model.model_dir import ModelDir
 
-# Given what a model's signature says, the rows to ask it about.
+# The evaluation rows that fit a model's signature.
 ReadRows = Callable[[ModelDir], Dataset]
 
 PANDAS_TYPES = {"boolean": "bool", "double": "float64", "float": "float64", "string": "str"}
 
 
 def customers(path: Path | None) -> ReadRows:
-    """Hold out the same quarter of the customers as training does; of the committed ones where no file is named."""
+    """Hold out the same quarter of the customers as training does; of the committed data if no file is named."""
     return lambda _: split(telco.load(path or telco.PATH))[1]
 
 
@@ -33,7 +33,7 @@ def own_file(path: Path, label: str) -> ReadRows:
     """Take every row of a CSV file: the model's fields by name, the true answer in ``label``.
 
     Other columns are kept for slices and fairness, and not shown to the model. A model whose signature is one tensor
-    has no names: its fields are all other columns, in the order of the file.
+    has no field names: its fields are all other columns, in the order of the file.
     """
     return lambda model: _read(path, label, model)
 
@@ -49,17 +49,17 @@ def _read(path: Path, label: str, model: ModelDir) -> Dataset:
             na_values={name: [""] for name in optional},
         )
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: can't read it as the model's signature says: {error}") from error
+        raise DataError(f"{path}: can't read it with the types of the model's signature: {error}") from error
     lacking = sorted({label, *types} - set(frame))
     if lacking:
-        raise DataError(f"{path}: columns missing: {lacking}; there are {list(frame)}")
+        raise DataError(f"{path}: columns missing: {lacking}; found {list(frame)}")
     if not len(frame):
-        raise DataError(f"{path}: there are no rows")
+        raise DataError(f"{path}: the file has no rows")
     features = frame.drop(columns=label)
     if model.tensor:
         if features.shape[1] != len(model.columns):
             raise DataError(
-                f"{path}: {features.shape[1]} columns beside {label}; the model takes {len(model.columns)}"
+                f"{path}: {features.shape[1]} columns besides {label}, but the model takes {len(model.columns)}"
             )
         features.columns = pd.Index([c.name for c in model.columns])
     return arrange(features, _labels(path, frame[label]))

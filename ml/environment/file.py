@@ -52,7 +52,7 @@ class Environment:
     gate: Mapping[str, Any]  # check -> its limits, as ml/environment/gate_schema.py has them
     models: Mapping[str, Pin]
     auto_merge: bool = False  # promotions here are merged when their checks pass
-    lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)  # for later messages
+    lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)  # for messages
 
     def gate_for(self, model: str) -> Mapping[str, Any]:
         """The gate for a version of ``model``: its pin's own, or the environment's."""
@@ -73,7 +73,7 @@ class EnvironmentInvalid(MlError):  # noqa: N818 - it names what was refused
 
 
 def parse_environment(raw: bytes, file: str) -> Environment:
-    """Read one environment file; ``file`` is its path for messages. EnvironmentInvalid lists all that is wrong."""
+    """Read one environment file; ``file`` is its path for messages. EnvironmentInvalid lists every problem."""
     document = read_yaml(raw)
     if document.value is None:
         raise EnvironmentInvalid(file, document.problems)
@@ -105,7 +105,7 @@ def wrong_suffix(file: str) -> str | None:
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Suggest what was meant, in words that continue a sentence; all that is known where nothing is near."""
+    """Suggest a similar name, as the end of a sentence; without one, list all known names."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}"
 
@@ -175,7 +175,7 @@ def _found(value: Any, path: Path, document: Document) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the JSON Schema, or say what is wrong with the named files; exit 1 where something is."""
+    """Print the JSON Schema, or the problems of the named files; exit 1 if there are any."""
     parser = argparse.ArgumentParser(prog="python -m ml.environment.file", description=main.__doc__)
     parser.add_argument("--schema", action="store_true", help="print the content of environments/schema.json")
     parser.add_argument("files", nargs="*", help="environment files to read")

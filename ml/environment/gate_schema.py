@@ -1,4 +1,4 @@
-"""The gate section of an environment file: every check that can be asked for, and the limits that it takes.
+"""The gate section of an environment file: every available check and its limits.
 
 To add a check: one line in :class:`Gate`, and a file in ``ml/gates`` that measures it.
 """
@@ -23,7 +23,7 @@ ONLY_THESE = ConfigDict(extra="forbid")
 
 
 def says(allowed: str, advice: str) -> WrapValidator:
-    """Explain a refused value in our words: what is ``allowed``, and the ``advice`` what to do."""
+    """Explain a refused value: what is ``allowed``, and what to do (``advice``)."""
 
     def check(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -80,7 +80,7 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
-# For fields that may be left out: leaving out is the only way, so that `noise:` with nothing after it is no loophole.
+# For optional fields: `noise:` without a value is refused, so that it cannot silently switch a limit off.
 LeftOut = SkipJsonSchema[None]
 GIVEN = AfterValidator(_given)
 LIMIT = says("a limit, like {max: 0.2}", "write the limit, or leave the line out")

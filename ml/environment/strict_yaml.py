@@ -1,7 +1,7 @@
-"""YAML with nothing to be surprised by: plain data, one meaning per file, and a line number for everything.
+"""Strict YAML: plain data, one meaning per file, and a line number for every value.
 
-Works on PyYAML's events, so no tag, anchor or merge key ever acts; what YAML 1.1 would guess (``yes``, ``010``,
-``12:30``) stays text, for the schema to refuse. Pure: bytes in, data and problems out.
+Works on PyYAML's events, so tags, anchors and merge keys have no effect. What YAML 1.1 would convert (``yes``,
+``010``, ``12:30``) stays text, for the schema to refuse. Pure: bytes in, data and problems out.
 """
 
 import re
@@ -13,12 +13,12 @@ import yaml
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 12
-MAX_DIGITS = 20  # longer than any number that we take; Python refuses to convert some 4,300 and more
+MAX_DIGITS = 20  # longer than any valid number; Python refuses to convert about 4,300 digits
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
-# What ends a line in YAML 1.1 and not in a diff, or shows it in another order than it is read: a reviewer would see a
-# comment where a field is.
+# Characters that end a line in YAML 1.1 but not in a diff, or that change the displayed order: a reviewer could see a
+# comment where there is a field.
 DECEPTIVE = re.compile(r"\r(?!\n)|[\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 WORDS: Mapping[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
@@ -30,7 +30,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a value stands in the text, and how it is written there."""
+    """The position of a value in the text, and its source text."""
 
     line: int  # from 1
     start: int  # character offsets into the decoded text
@@ -69,7 +69,7 @@ class Document:
 
 
 class _Unreadable(Exception):  # noqa: N818 - never leaves this file
-    """Reading on makes no sense."""
+    """The file cannot be read any further."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ def show(text: str) -> str:
 
 
 def show_key(part: str | int) -> str:
-    """A key as it is where it is an ordinary word, else quoted."""
+    """An ordinary word unchanged, any other key quoted."""
     return str(part) if re.fullmatch(r"[\w.-]{1,64}", str(part), re.ASCII) else show(str(part))
 
 
@@ -103,13 +103,13 @@ def _decode(raw: bytes) -> str:
         raise _Unreadable(Problem(line, (), found, encoding, advice)) from error
     if deceptive := DECEPTIVE.search(text):
         line = text.count("\n", 0, deceptive.start()) + 1
-        found, allowed = f"the character U+{ord(deceptive[0]):04X}", "text that is read as it is shown"
+        found, allowed = f"the character U+{ord(deceptive[0]):04X}", "text that displays as it is read"
         raise _Unreadable(Problem(line, (), found, allowed, "remove it, and end lines with a newline"))
     return text
 
 
 def read_yaml(raw: bytes) -> Document:
-    """Read one mapping of plain data, and say everything that is wrong with how it is written."""
+    """Read one mapping of plain data, and record every syntax problem."""
     document = Document()
     try:
         document.value = _Reader(_decode(raw), document).read()
@@ -117,7 +117,7 @@ def read_yaml(raw: bytes) -> Document:
         document.problems.append(error.problem)
     except yaml.YAMLError as error:
         document.problems.append(_syntax(error))
-    except (ValueError, OverflowError) as error:  # what PyYAML lets through: \U99999999, a version of 5,000 digits
+    except (ValueError, OverflowError) as error:  # not checked by PyYAML: \U99999999, a version of 5,000 digits
         document.problems.append(Problem(1, (), f"broken YAML ({error})", "well-formed YAML", "correct it"))
     return document
 
@@ -130,7 +130,7 @@ def _syntax(error: yaml.YAMLError) -> Problem:
 
 
 class _Reader:
-    """Turns one text's events into data, noting problems and spots in the document on the way."""
+    """Turns one text's events into data, and records problems and positions in the document."""
 
     def __init__(self, text: str, document: Document) -> None:
         self._text = text
@@ -182,7 +182,7 @@ class _Reader:
         first: dict[str, int] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
-                raise _Unreadable(Problem(_line(event), path, "a key that is no word", "words", "name the field"))
+                raise _Unreadable(Problem(_line(event), path, "a key that is not a word", "words", "name the field"))
             key = event.value
             if event.anchor or event.tag:
                 self._note(event, (*path, key), "an anchor or a tag on a key", "plain words", "remove it")
@@ -209,7 +209,7 @@ class _Reader:
     def _scalar(self, event: Any, path: Path) -> Any:
         self._record_span(event, path)
         text: str = event.value
-        if not event.implicit[0]:  # quoted: it is text, and says so
+        if not event.implicit[0]:  # quoted: text
             return text
         if text in WORDS:
             return WORDS[text]

@@ -1,1 +1,1 @@
-"""Measuring one version and holding it against every environment's gate."""
+"""Measuring one version and applying every environment's gate."""

@@ -1,4 +1,4 @@
-"""Find what training printed in whatever surrounds it. Pure: text in, candidate out."""
+"""Find the line that training printed in a log. Pure: text in, candidate out."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def _objects(line: str) -> Iterator[dict[str, Any]]:
     while start != -1:
         try:
             found, _ = decoder.raw_decode(line, start)
-        except (ValueError, RecursionError):  # not JSON, or nested or numbered beyond sense
+        except (ValueError, RecursionError):  # not JSON, too deeply nested, or too large a number
             found = None
         if isinstance(found, dict):
             yield found

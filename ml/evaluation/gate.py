@@ -26,7 +26,7 @@ class Judgement:
 
     subject: Subject  # with this environment's champion
     evidence: Evidence
-    seconds: Mapping[str, float]  # per check; what several environments share counts where it was first measured
+    seconds: Mapping[str, float]  # per check; what environments share counts for the first of them
 
 
 def read_environments(directory: Path) -> dict[str, Environment]:
@@ -48,7 +48,7 @@ def run_gate(
         version: name and number of the registered version.
         environments: whose gates to use; each one's champion is the version that its alias points at.
         rows: reads the evaluation rows that suit the version's signature.
-        scratch: an empty directory that lives as long as the answer is used.
+        scratch: an empty directory that exists as long as the result is used.
 
     MlError: no such version, no registry, or a check that can't be measured.
     """
@@ -63,7 +63,7 @@ def run_gate(
         champion = _champion(client, cache, environment, subject, version)
         own = replace(subject, champion=champion)
         gate = environment.gate_for(model)
-        verdicts, seconds = hold_against(gate, own)
+        verdicts, seconds = apply_gate(gate, own)
         evidence = Evidence(
             model=model,
             version=number,
@@ -79,8 +79,8 @@ def run_gate(
     return judged
 
 
-def hold_against(gate: Mapping[str, Any], subject: Subject) -> tuple[tuple[Verdict, ...], dict[str, float]]:
-    """Make every check that the gate asks for; the verdicts, and how long each check took."""
+def apply_gate(gate: Mapping[str, Any], subject: Subject) -> tuple[tuple[Verdict, ...], dict[str, float]]:
+    """Run every check of the gate. Returns the verdicts and the seconds per check."""
     verdicts: list[Verdict] = []
     seconds = {}
     for name, limits in gate.items():
@@ -111,6 +111,6 @@ def _champion(
     name = f"{model} v{live}"
     try:
         fetched = _fetch(cache, model, live)
-    except MlError as error:  # a live version whose artifacts are lost must not keep its successor out
+    except MlError as error:  # a live version with lost artifacts must not block its successor
         return Champion(name, (), "", None, str(error))
     return load_champion(name, fetched.path, subject)

@@ -1,4 +1,4 @@
-"""Turn a version's artifacts into what the checks look at: load it as a server would and let it answer every row."""
+"""Prepare a version for the checks: load it as a server would and let it answer every row."""
 
 import functools
 from pathlib import Path
@@ -39,21 +39,21 @@ def load_subject(artifacts: Artifacts, path: Path, rows: ReadRows) -> Subject:
 
 
 def load_champion(name: str, path: Path, subject: Subject) -> Champion:
-    """Load the live version and ask it about the same rows. One that can't answer them is no obstacle."""
+    """Load the live version and ask it about the same rows. If it can't answer them, the reason is recorded."""
     try:
         predictor = load_predictor(path)
     except ServingError as error:
-        return Champion(name, (), "", None, f"{name} can't be compared with: {error}")
+        return Champion(name, (), "", None, f"{name} can't be compared: {error}")
     columns, outputs = predictor.model.columns, describe_outputs(path)
     features = subject.data.features
     lacking = [c.name for c in columns if c.required and c.name not in features]
     if lacking:
-        reason = f"{name} can't be compared with: these rows have no {', '.join(lacking)}"
+        reason = f"{name} can't be compared: these rows have no {', '.join(lacking)}"
         return Champion(name, columns, outputs, None, reason)
     try:
         records = to_records(features[[c.name for c in columns if c.name in features]])
         return Champion(name, columns, outputs, predictor.predict_records(records))
-    except Exception as error:  # noqa: BLE001 - it was made for other columns, and may raise anything
+    except Exception as error:  # noqa: BLE001 - made for other columns, it may raise anything
         reason = f"{name} does not answer these rows: {str(error).strip().splitlines()[0][:300]}"
         return Champion(name, columns, outputs, None, reason)
 

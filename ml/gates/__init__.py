@@ -1,12 +1,12 @@
 """The checks of the gate: one file per check, each measuring one thing about one version.
 
 A check is a function of a ``Subject`` (``subject.py``) and the limits that an environment file sets for it
-(``ml/environment/gate_schema.py``); it answers one verdict, or several named ``check.detail``. A ValueError says that
+(``ml/environment/gate_schema.py``); it returns one verdict, or several named ``check.detail``. A ValueError says that
 it can't be measured on this model or data. No check talks to the registry, reads an environment file
 or writes anything.
 
 To add one, write a file like ``accuracy.py`` and name it in :data:`CHECKS` and in the schema. Libraries are imported
-inside the functions, so that knowing the names costs little.
+inside the functions, so that listing the names stays cheap.
 """
 
 from collections.abc import Callable, Mapping, Sequence

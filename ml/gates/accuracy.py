@@ -1,4 +1,4 @@
-"""``accuracy``: the share of evaluation rows that are decided right."""
+"""``accuracy``: the share of correctly answered evaluation rows."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from ml.gates.subject import Subject
 
 
 def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
-    """Count the right decisions."""
+    """Count the correct answers."""
     subject.classes()
     right, rows = int(np.count_nonzero(subject.answers.labels == subject.data.labels)), len(subject.data)
-    return [judge("accuracy", right / rows, limit, f"{right:,} of {rows:,} rows are decided right")]
+    return [judge("accuracy", right / rows, limit, f"{right:,} of {rows:,} rows are answered correctly")]

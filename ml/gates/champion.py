@@ -1,4 +1,4 @@
-"""``champion``: whether the version is better than the one that is live, or the difference is luck."""
+"""``champion``: whether the version is better than the live one by more than chance."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from serving.model.predictions import Predictions
 
 RESAMPLES = 2000
 SEED = 0
-CONFIDENCE = (2.5, 97.5)  # percentiles: 19 of 20 such intervals hold the truth
+CONFIDENCE = (2.5, 97.5)  # percentiles: a 95 % interval
 Z = 1.96
 SMALLEST_SLICE = 30
 MOST_CATEGORIES = 50
@@ -30,8 +30,8 @@ class Difference:
     rows: int
     spread: float  # standard deviation over the rows
 
-    def rows_to_settle(self, target: float) -> int | None:
-        """How many more rows of this kind would show on which side of ``target`` the mean is; None: no number."""
+    def rows_to_decide(self, target: float) -> int | None:
+        """How many more such rows would show on which side of ``target`` the mean is; None: no number would."""
         distance = abs(self.mean - target)
         if distance == 0 or self.spread == 0:
             return None
@@ -53,7 +53,7 @@ def check(subject: Subject, policy: ChampionPolicy) -> Sequence[Verdict]:
     if champion is None:
         return _all_say(policy, CheckOutcome.PASS, 0.0, "no version is live here to compare with")
     if champion.answers is None:
-        return _all_say(policy, CheckOutcome.INCONCLUSIVE, math.nan, champion.silent)
+        return _all_say(policy, CheckOutcome.INCONCLUSIVE, math.nan, champion.unanswered)
     gains = row_gains(subject, champion, policy.metric)
     verdicts = [_overall(f"champion.{policy.metric}", difference(gains), policy, champion)]
     if policy.slices:
@@ -73,7 +73,7 @@ def _all_say(policy: ChampionPolicy, outcome: CheckOutcome, value: float, reason
 def row_gains(subject: Subject, champion: Champion, metric: str) -> Array:
     """Return, per row, how much better the challenger does. ValueError: the metric needs what a model lacks."""
     if champion.answers is None:
-        raise ValueError(champion.silent)
+        raise ValueError(champion.unanswered)
     return _scores(subject, subject.answers, metric) - _scores(subject, champion.answers, metric)
 
 
@@ -92,7 +92,7 @@ def _scores(subject: Subject, answers: Predictions, metric: str) -> Array:
 
 
 def difference(gains: Array) -> Difference:
-    """Resample the rows with replacement, both versions together, and read the interval off the means."""
+    """Resample the rows with replacement, both versions together, and take the interval of the means."""
     random, rows = np.random.default_rng(SEED), len(gains)
     means = np.array([gains[random.integers(0, rows, rows)].mean() for _ in range(RESAMPLES)])
     low, high = (float(p) for p in np.percentile(means, CONFIDENCE))
@@ -100,7 +100,7 @@ def difference(gains: Array) -> Difference:
 
 
 def slices(subject: Subject, gains: Array, columns: Sequence[str]) -> list[Slice]:
-    """Compare within each category of each column. ValueError: no such column, or one of too many values."""
+    """Compare within each category of each column. ValueError: no such column, or one with too many values."""
     found = []
     for column in columns:
         if column not in subject.data.features:
@@ -116,17 +116,19 @@ def slices(subject: Subject, gains: Array, columns: Sequence[str]) -> list[Slice
 def _overall(name: str, found: Difference, policy: ChampionPolicy, champion: Champion) -> Verdict:
     target = 0.0 if policy.require == "improve" else -policy.margin
     surely = found.low > target if policy.require == "improve" else found.low >= target
-    surely_not = found.high <= target if policy.require == "improve" else found.high < target
-    outcome = CheckOutcome.PASS if surely else CheckOutcome.FAIL if surely_not else CheckOutcome.INCONCLUSIVE
-    says = f"against {champion.name}: {found.mean:+.4f}, surely between {found.low:+.4f} and {found.high:+.4f}"
+    significantly_below = found.high <= target if policy.require == "improve" else found.high < target
+    outcome = CheckOutcome.PASS if surely else CheckOutcome.FAIL if significantly_below else CheckOutcome.INCONCLUSIVE
+    says = f"against {champion.name}: {found.mean:+.4f}, 95 % interval {found.low:+.4f} to {found.high:+.4f}"
     if outcome is CheckOutcome.INCONCLUSIVE:
-        more = found.rows_to_settle(target)
-        says += "; no number of rows settles it" if more is None else f"; about {more:,} more rows would settle it"
+        more = found.rows_to_decide(target)
+        says += (
+            "; no number of rows would decide it" if more is None else f"; about {more:,} more rows would decide it"
+        )
     return Verdict(name, outcome, found.mean, _relation(found.mean, target), target, says)
 
 
 def _slices(found: Sequence[Slice], policy: ChampionPolicy) -> Verdict:
-    """Judge the worst slice that is large enough; it fails when it is beyond the margin and surely worse."""
+    """Judge the worst slice that is large enough; it fails if it is beyond the margin and significantly worse."""
     large = [s for s in found if s.difference.rows >= SMALLEST_SLICE]
     skipped = [f"{s.column}={s.value}" for s in found if s.difference.rows < SMALLEST_SLICE]
     note = f"; too few rows in {', '.join(skipped)}" if skipped else ""
@@ -140,10 +142,10 @@ def _slices(found: Sequence[Slice], policy: ChampionPolicy) -> Verdict:
         outcome = CheckOutcome.FAIL if gain.high < 0 else CheckOutcome.INCONCLUSIVE
     says = (
         f"worst slice {worst.column}={worst.value} ({gain.rows:,} rows): {gain.mean:+.4f},"
-        f" surely between {gain.low:+.4f} and {gain.high:+.4f}{note}"
+        f" 95 % interval {gain.low:+.4f} to {gain.high:+.4f}{note}"
     )
-    if outcome is CheckOutcome.INCONCLUSIVE and (more := gain.rows_to_settle(0.0)) is not None:
-        says += f"; about {more:,} more such rows would settle it"
+    if outcome is CheckOutcome.INCONCLUSIVE and (more := gain.rows_to_decide(0.0)) is not None:
+        says += f"; about {more:,} more such rows would decide it"
     return Verdict("champion.slices", outcome, gain.mean, _relation(gain.mean, target), target, says)
 
 

@@ -1,4 +1,4 @@
-"""``data``: whether the version was measured on the rows that the environment asks for, not on easier ones."""
+"""``data``: whether the version was measured on exactly the rows that the environment requires."""
 
 from collections.abc import Sequence
 

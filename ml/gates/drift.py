@@ -13,7 +13,7 @@ from ml.gates.subject import Array, Subject
 from ml.reference import Profile, shares_of
 
 BINS = 10
-ALMOST_NONE = 1e-4  # stands in for an empty bin, whose logarithm has no value
+ALMOST_NONE = 1e-4  # replaces an empty bin, which has no logarithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Drift:
 
 
 def check(subject: Subject, limits: DriftLimits) -> Sequence[Verdict]:
-    """Hold the worst column against each limit. A version without a record of its training data: INCONCLUSIVE."""
+    """Compare the worst column with each limit. A version without a record of its training data: INCONCLUSIVE."""
     found = columns(subject)
     verdicts = []
     for name, limit in (("psi", limits.psi), ("ks", limits.ks)):
@@ -39,10 +39,10 @@ def check(subject: Subject, limits: DriftLimits) -> Sequence[Verdict]:
 
 def _verdict(name: str, values: dict[str, float], limit: Threshold, *, known: bool) -> Verdict:
     if not known:
-        reason = "the version records nothing of its training data: log it with ml.reference"
+        reason = "the version has no record of its training data: write one with ml.reference"
         return Verdict(name, CheckOutcome.INCONCLUSIVE, float("nan"), "not known to be <=", limit.max or 0.0, reason)
     worst = sorted(values, key=values.__getitem__, reverse=True)[:3]
-    says = "furthest: " + ", ".join(f"{column} {values[column]:.3f}" for column in worst) if worst else "no column"
+    says = "largest: " + ", ".join(f"{column} {values[column]:.3f}" for column in worst) if worst else "no column"
     return judge(name, values[worst[0]] if worst else 0.0, limit, says)
 
 

@@ -1,4 +1,4 @@
-"""``f1``: the balance of precision and recall, which accuracy hides where a class is rare."""
+"""``f1``: the balance of precision and recall, which accuracy hides if a class is rare."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from ml.gates.subject import Subject
 
 
 def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
-    """Average, over the classes that matter, twice the hits by what was said plus what was true.
+    """Average over classes: twice the true positives, divided by predicted plus actual positives.
 
-    Of two classes the positive one matters, of more all do.
+    Of two classes only the positive one counts, of more all do.
     """
     classes = subject.classes()
     scores, says = [], []

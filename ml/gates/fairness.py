@@ -1,4 +1,4 @@
-"""``fairness``: whether the groups of a sensitive column are decided alike."""
+"""``fairness``: whether the groups of a sensitive column get similar decisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ class Group:
 
 
 def check(subject: Subject, limits: FairnessLimits) -> Sequence[Verdict]:
-    """Measure each named column by itself; a group that is too small to tell makes it INCONCLUSIVE."""
+    """Measure each named column by itself; a group that is too small makes it INCONCLUSIVE."""
     from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
 
     positive = subject.positive_class()
@@ -67,5 +67,5 @@ def _unless_too_small(verdict: Verdict, found: Sequence[Group]) -> Verdict:
     smallest = min(found, key=lambda g: g.rows)
     if smallest.rows >= SMALLEST_GROUP:
         return verdict
-    reason = f"only {smallest.rows} rows of {smallest.value}: {SMALLEST_GROUP} are needed to tell"
+    reason = f"only {smallest.rows} rows of {smallest.value}: {SMALLEST_GROUP} are needed"
     return replace(verdict, outcome=CheckOutcome.INCONCLUSIVE, reason=f"{reason} ({verdict.reason})")

@@ -7,7 +7,7 @@ from ml.evidence import CheckOutcome, Verdict
 
 
 def judge(name: str, value: float, limit: Threshold, reason: str) -> Verdict:
-    """Return the verdict; ``reason`` says the value in a sentence. A value that is no number fails."""
+    """Return the verdict; ``reason`` describes the value in a sentence. NaN fails."""
     if limit.min is not None:
         threshold, op, otherwise = limit.min, ">=", "<"
         holds = value >= threshold

@@ -1,4 +1,4 @@
-"""``log_loss``: how much the probabilities can be believed; a confident mistake costs most."""
+"""``log_loss``: how reliable the probabilities are; a confident mistake costs most."""
 
 import math
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from ml.gates.subject import Subject
 
 
 def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
-    """Average the negative logarithm of the probability that the model gave to what came true."""
+    """Average the negative logarithm of the probability that the model gave to the true label."""
     from sklearn.metrics import log_loss
 
     classes = subject.classes()
     value = float(log_loss(subject.data.labels, subject.probabilities(), labels=classes))
-    says = f"what came true was given a probability of {math.exp(-value):.2f} on (geometric) average"
+    says = f"the true label got a probability of {math.exp(-value):.2f} on (geometric) average"
     return [judge("log_loss", value, limit, says)]

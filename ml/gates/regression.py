@@ -1,4 +1,4 @@
-"""``mae``, ``rmse`` and ``r2``: how far a regression's answers are from what was measured."""
+"""``mae``, ``rmse`` and ``r2``: how far a regression's answers are from the measured values."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""``robustness``: which share of the decisions flips when the input is a little off."""
+"""``robustness``: which share of the decisions flips when the input is slightly perturbed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ MOVED = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """What one way of being a little off does to the decisions."""
+    """The effect of one perturbation on the decisions."""
 
     what: str
     share: float
-    worst: str  # the row whose answer moves most, in words
+    worst: str  # the row whose answer changes most, as text
 
 
 def check(subject: Subject, limits: RobustnessLimits) -> Sequence[Verdict]:
@@ -37,7 +37,7 @@ def check(subject: Subject, limits: RobustnessLimits) -> Sequence[Verdict]:
     for name, (limit, perturbations) in tried.items():
         if limit is None:
             continue
-        flips = max(perturbations(subject), key=lambda f: f.share, default=Flips("there is nothing to try", 0.0, ""))
+        flips = max(perturbations(subject), key=lambda f: f.share, default=Flips("no field to perturb", 0.0, ""))
         says = f"{flips.what}: {flips.share:.1%} of the decisions flip" + (f"; {flips.worst}" if flips.share else "")
         verdicts.append(judge(f"robustness.{name}", flips.share, limit, says))
     return verdicts
@@ -83,7 +83,7 @@ def _flips(subject: Subject, what: str, changed: dict[str, list[Any]]) -> Flips:
     ]
     try:
         after = subject.predictor.predict_records(records)
-    except Exception as error:  # noqa: BLE001 - whatever a model raises, its caller gets no answer
+    except Exception as error:  # noqa: BLE001 - whatever a model raises, there is no answer
         return Flips(what, 1.0, f"the model fails: {str(error).strip().splitlines()[0][:200]}")
     flipped, distance = _moved(subject.answers, after)
     row = int(np.argmax(distance))

@@ -1,4 +1,4 @@
-"""``roc_auc``: how well the model ranks: the area under the ROC curve."""
+"""``roc_auc``: how well the model ranks rows: the area under the ROC curve."""
 
 from collections.abc import Sequence
 
@@ -15,4 +15,6 @@ def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
     several = len(subject.classes()) > 2  # noqa: PLR2004 - yes and no
     scores = subject.probabilities() if several else subject.positive()
     value = float(roc_auc_score(subject.data.labels, scores, multi_class="ovr" if several else "raise"))
-    return [judge("roc_auc", value, limit, f"of all pairs of one row of each class, {value:.1%} are ranked right")]
+    return [
+        judge("roc_auc", value, limit, f"of all pairs of one row of each class, {value:.1%} are ranked correctly")
+    ]

@@ -1,4 +1,4 @@
-"""``schema``: how many changes of the signature break those who call the version that is live now."""
+"""``schema``: how many changes of the signature break callers of the live version."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ml.gates.judge import judge
 from ml.gates.subject import Subject
 from serving.model.model_dir import Column
 
-# What was a valid value of the one type is a valid value of each of these.
+# Every valid value of the key type is valid for these types.
 WIDER = {
     "integer": {"long", "float", "double"},
     "long": {"double"},
@@ -18,7 +18,7 @@ WIDER = {
 
 
 def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
-    """Name, field by field, what callers of the champion send or read that this version takes or gives no more."""
+    """List, per field, what callers of the champion send or read that this version no longer supports."""
     champion = subject.champion
     if champion is None:
         says = f"{len(subject.columns)} fields, and no version is live here whose callers could break"
@@ -26,20 +26,25 @@ def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
     if not champion.columns:
         return [
             Verdict(
-                "schema", CheckOutcome.INCONCLUSIVE, math.nan, "not known to be <=", limit.max or 0.0, champion.silent
+                "schema",
+                CheckOutcome.INCONCLUSIVE,
+                math.nan,
+                "not known to be <=",
+                limit.max or 0.0,
+                champion.unanswered,
             )
         ]
     broken = breaks(champion.columns, subject.columns)
     if champion.outputs != subject.outputs:
         broken.append(f"answers were {champion.outputs or 'undescribed'}, now {subject.outputs or 'undescribed'}")
-    says = "; ".join(broken) or f"whoever calls {champion.name} can call this version"
+    says = "; ".join(broken) or f"callers of {champion.name} can call this version"
     return [judge("schema", len(broken), limit, says)]
 
 
 def breaks(before: Sequence[Column], after: Sequence[Column]) -> list[str]:
-    """Say each change of the inputs that refuses a request which was fine before. Pure."""
+    """List the input changes that make a previously valid request invalid. Pure."""
     old, new = {c.name: c for c in before}, {c.name: c for c in after}
-    found = [f"field {name} is gone, and fields that are not known are refused" for name in old if name not in new]
+    found = [f"field {name} was removed, and unknown fields are refused" for name in old if name not in new]
     for name, column in new.items():
         if name not in old:
             if column.required:
@@ -49,7 +54,7 @@ def breaks(before: Sequence[Column], after: Sequence[Column]) -> list[str]:
         if column.type != was.type and column.type not in WIDER.get(was.type, ()):
             found.append(f"field {name} was {was.type}, now {column.type}")
         if column.required and not was.required:
-            found.append(f"field {name} could be missing, and now is required")
+            found.append(f"field {name} was optional, and is now required")
     if not found and [c.name for c in after if c.name in old] != list(old):
-        found.append("fields stand in another order, which rows without names rely on")
+        found.append("the fields are in another order, which matters to requests without field names")
     return found

@@ -9,14 +9,14 @@ from ml.gates.subject import Served, Subject
 
 
 def latency(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
-    """Hold the 95th percentile of single rows, warm, against the limit."""
+    """Compare the 95th percentile of single warm requests with the limit."""
     served = _served(subject)
     says = f"{served.rows} single rows, warm, {served.runtime}: half within {served.p50_ms:.3g} ms"
     return [judge("latency_p95_ms", served.p95_ms, limit, says)]
 
 
 def memory(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
-    """Hold the resident memory of the server, after its answers, against the limit."""
+    """Compare the resident memory of the server, after its answers, with the limit."""
     served = _served(subject)
     says = f"resident after {served.rows} answers, {served.runtime}"
     return [judge("memory_mb", served.memory_mb, limit, says)]

@@ -1,4 +1,4 @@
-"""What the checks look at: one version with its answers to the evaluation rows. Pure.
+"""The input of the checks: one version with its answers to the evaluation rows. Pure.
 
 ``ml/evaluation/measure.py`` loads the version.
 """
@@ -18,8 +18,8 @@ Record = Mapping[str, Any]
 Array = np.ndarray[Any, Any]
 
 
-class Asked(Protocol):
-    """What answers rows: serving's predictor."""
+class RecordPredictor(Protocol):
+    """Answers rows, as serving's predictor does."""
 
     def predict_records(self, records: Sequence[Record]) -> Predictions:
         """Answer rows as a caller would send them."""
@@ -44,8 +44,8 @@ class Champion:
     name: str  # e.g. "churn-model v5"
     columns: Sequence[Column]
     outputs: str  # how its signature describes what it answers
-    answers: Predictions | None  # None: it can't answer these rows, for the reason in ``silent``
-    silent: str = ""
+    answers: Predictions | None  # None: it can't answer these rows, for the reason in ``unanswered``
+    unanswered: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,11 +55,11 @@ class Subject:
     name: str
     data: Dataset
     records: Sequence[Record]  # the evaluation rows as a caller would send them
-    predictor: Asked
+    predictor: RecordPredictor
     answers: Predictions
     columns: Sequence[Column]  # the signature
     outputs: str = ""  # how the signature describes what the model answers
-    reference: Reference | None = None  # what trained it, as far as it is recorded
+    reference: Reference | None = None  # its training data, if recorded
     champion: Champion | None = None
     serve: Callable[[], Served] | None = None  # measures once, however often it is called
 
@@ -72,14 +72,14 @@ class Subject:
     def classes(self) -> list[Any]:
         """Return the label's values in order, the positive one last. ValueError: the model is no classifier."""
         if self.is_regression:
-            raise ValueError("the model gives measured numbers, and this check is about classes")
+            raise ValueError("the model is a regression, and this check needs classes")
         return sorted(set(self.data.labels.tolist()) | set(self.answers.labels.tolist()))
 
     def positive_class(self) -> Any:
         """Return the last of two classes. ValueError: there are not two."""
         classes = self.classes()
         if len(classes) != 2:  # noqa: PLR2004 - yes and no
-            raise ValueError(f"this check is about two classes, and there are {len(classes)}")
+            raise ValueError(f"this check needs two classes, found {len(classes)}")
         return classes[-1]
 
     def probabilities(self) -> Array:
@@ -96,5 +96,5 @@ class Subject:
     def numbers(self) -> tuple[Array, Array]:
         """Return labels and answers of a regression. ValueError: the model gives classes."""
         if not self.is_regression:
-            raise ValueError("the model gives classes, and this check is about measured numbers")
+            raise ValueError("the model is a classifier, and this check needs a regression")
         return self.data.labels.astype(float), np.asarray(self.answers.labels, dtype=float)

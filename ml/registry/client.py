@@ -1,4 +1,4 @@
-"""The one way to MLflow: a client, and its many errors turned into one kind with one clear line."""
+"""The MLflow client, with its many errors mapped to one class with a one-line message."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from ml.errors import MlError, RegistryError
 
 DEFAULT_MODEL = "churn-model"
 
-# MLflow's own defaults keep a person waiting for minutes when nothing listens at the address.
+# With MLflow's defaults, a command waits for minutes if nothing listens at the address.
 BRISK = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -23,26 +23,26 @@ CREDENTIALS_HINT = (
 )
 
 
-# What a pin may name; MLflow itself takes anything, newlines and quotes too.
+# The names that a pin may use; MLflow itself takes anything, even newlines and quotes.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def model_name(given: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the name that was given, or MODEL_NAME, or that of the model which this repository trains.
+    """Return the name that was given, or MODEL_NAME, or the name of the model that this repository trains.
 
-    MlError: no pin could name such a model.
+    MlError: a pin cannot use that name.
     """
     name = given or environ.get("MODEL_NAME") or DEFAULT_MODEL
     if NAME.fullmatch(name) is None:
         raise MlError(
-            f"{name[:80]!a} can't name a model: 1 to 64 letters, digits, dot, hyphen and underscore, a letter or"
-            " digit first"
+            f"{name[:80]!a} is not a valid model name: 1 to 64 letters, digits, dot, hyphen and underscore, a"
+            " letter or digit first"
         )
     return name
 
 
 def configure() -> None:
-    """For entry points: fail within seconds where MLflow does not answer, and keep its chatter off stdout."""
+    """For entry points: fail within seconds if MLflow does not answer, and keep its messages off stdout."""
     for name, value in BRISK.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -50,7 +50,7 @@ def configure() -> None:
 
 
 def client() -> Any:
-    """Return an MLflow client for MLFLOW_TRACKING_URI. RegistryError: that is no address MLflow understands."""
+    """Return an MLflow client for MLFLOW_TRACKING_URI. RegistryError: MLflow does not accept that address."""
     from mlflow import MlflowClient
 
     with registry_errors():
@@ -59,7 +59,7 @@ def client() -> Any:
 
 @contextmanager
 def registry_errors() -> Iterator[None]:
-    """Raise RegistryError, with what to do, for whatever MLflow and the libraries below it raise."""
+    """Raise RegistryError, with what to do, for any error of MLflow and its libraries."""
     import requests
     from mlflow.exceptions import MlflowException
 
@@ -83,10 +83,10 @@ def explain(message: str, address: str) -> str:
     if failing := re.search(r"too many (5\d\d) error responses|error code (5\d\d)\b", message):
         return (
             f"MLflow at {address} answers {failing[1] or failing[2]}: its log says why (its own basic-auth app"
-            " does so when it is given a token in place of a name and password)"
+            " does so if it gets a token instead of a name and password)"
         )
     if re.search(r"Max retries exceeded|Connection refused|NameResolutionError|timed out", message):
-        return f"no answer from MLflow at {address}: is it running there? MLFLOW_TRACKING_URI says where to look"
+        return f"no answer from MLflow at {address}: is it running there? MLFLOW_TRACKING_URI names the address"
     return f"MLflow at {address}: {message[:500]}"
 
 

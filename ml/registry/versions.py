@@ -2,7 +2,7 @@
 
 Evidence is an artifact of the version's run, ``pinrail/evidence/<model>/<version>/<environment>.json``, or a tag of
 the version where it has no run. A tag of the version holds the SHA-256 of that text. Both only say what was measured:
-whoever relies on evidence recomputes the digests inside it.
+who relies on evidence recomputes the digests in it.
 """
 
 import hashlib
@@ -49,14 +49,14 @@ def find_version(client: Any, model: str, run_id: str) -> int:
 
 
 def find_alias(client: Any, model: str, alias: str) -> int | None:
-    """Return the version that the alias points at, or None where there is no such alias."""
+    """Return the version that the alias points at, or None if there is no such alias."""
     with registry_errors():
         found = client.get_registered_model(model).aliases.get(alias)
     return None if found is None else int(found)
 
 
 def provenance(client: Any, model: str, version: int) -> dict[str, str]:
-    """Return what the registry says of the data and code that made the version, for people."""
+    """Return what the registry records of the data and code behind a version, for display."""
     with registry_errors():
         found = client.get_model_version(model, str(version))
         run = client.get_run(found.run_id) if found.run_id else None
@@ -68,7 +68,7 @@ def provenance(client: Any, model: str, version: int) -> dict[str, str]:
 
 
 def write_report(client: Any, evidence: Evidence, files: Mapping[str, str]) -> bool:
-    """Put report files beside the evidence. Returns False where the version has no run that could keep them."""
+    """Store report files beside the evidence. Returns False if the version has no run to store them in."""
     with registry_errors():
         run_id = client.get_model_version(evidence.model, str(evidence.version)).run_id
         for suffix, text in files.items():
@@ -78,10 +78,10 @@ def write_report(client: Any, evidence: Evidence, files: Mapping[str, str]) -> b
 
 
 def write_evidence(client: Any, evidence: Evidence) -> None:
-    """Record the evidence of one version for one environment, in place of what was recorded before.
+    """Record the evidence of one version for one environment, replacing earlier evidence.
 
-    The text goes first and the tag that vouches for it last: cut short in between, the two differ and nobody
-    believes either. A second tag shows the outcome to people; nothing relies on it.
+    The text is written first and the tag with its checksum last: after a crash in between the two differ, and the
+    evidence is rejected. A second tag shows the outcome to people; nothing relies on it.
     """
     model, version, environment = evidence.model, str(evidence.version), evidence.environment
     text = evidence.to_json()
@@ -96,52 +96,52 @@ def write_evidence(client: Any, evidence: Evidence) -> None:
 
 
 def vouched_text(version: Any, environment: str) -> str | None:
-    """Return the SHA-256 of the evidence's text, from a tag of an MLflow ``ModelVersion``; None: none is recorded."""
+    """Return the SHA-256 of the evidence, from a tag of an MLflow ``ModelVersion``; None: none is recorded."""
     found = version.tags.get(EVIDENCE_TAG + environment)
     return None if found is None else str(found)
 
 
 def vouched_texts(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the SHA-256 of every evidence text that the tags of one version vouch for, by environment."""
+    """Return the SHA-256 of every evidence text in the tags of one version, by environment."""
     named = {name.removeprefix(EVIDENCE_TAG): str(v) for name, v in tags.items() if name.startswith(EVIDENCE_TAG)}
     return {environment: v for environment, v in named.items() if not environment.endswith(TEXT_SUFFIX)}
 
 
-def parse_evidence(text: str, vouched: str, about: tuple[str, int, str]) -> Evidence:
-    """Return the evidence that a text is; ``about``: model, version and environment that it has to speak of.
+def parse_evidence(text: str, checksum: str, about: tuple[str, int, str]) -> Evidence:
+    """Parse evidence; ``about``: the model, version and environment that it has to be about.
 
-    EvidenceError: it is not the text that the tag vouches for, or it is evidence of something else.
+    EvidenceError: the text does not match the checksum in the tag, or it is about something else.
     """
     model, version, environment = about
     what = f"the evidence of {model} version {version} for {environment}"
-    if sha256(text) != vouched:
-        raise EvidenceError(f"{what} is not what its tag vouches for; run ml.evaluate again")
+    if sha256(text) != checksum:
+        raise EvidenceError(f"{what} does not match the checksum in its tag; run ml.evaluate again")
     try:
         evidence = Evidence.from_json(text)
     except ValueError as error:
         raise EvidenceError(f"{what}: {error}; run ml.evaluate again") from error
     if (evidence.model, evidence.version, evidence.environment) != (model, version, environment):
         raise EvidenceError(
-            f"{what} speaks of {evidence.model} version {evidence.version} for {evidence.environment};"
+            f"{what} is about {evidence.model} version {evidence.version} for {evidence.environment};"
             " run ml.evaluate again"
         )
     return evidence
 
 
 def tagged_text(version: Any, environment: str) -> str | None:
-    """Return the evidence's text where it lies in a tag, because the version has no run that could keep it."""
+    """Return the evidence's text from a tag, where it is stored if the version has no run."""
     return None if version.run_id else str(version.tags.get(_text_tag(environment), ""))
 
 
 def read_evidence_text(client: Any, version: Any, environment: str) -> str:
-    """Return the evidence's text as it lies beside an MLflow ``ModelVersion``, whatever the tag says of it."""
+    """Return the stored text of the evidence, without checking it."""
     tagged = tagged_text(version, environment)
     if tagged is not None:
         return tagged
     path = _artifact(version.name, int(version.version), f"{environment}.json")
     with registry_errors(), tempfile.TemporaryDirectory() as directory:
         found = Path(client.download_artifacts(version.run_id, path, directory))
-        return found.read_text(encoding="utf-8", errors="replace")  # what is no text is not what was vouched for
+        return found.read_text(encoding="utf-8", errors="replace")  # other bytes fail the checksum
 
 
 def _artifact(model: str, version: int, file: str) -> str:

@@ -16,7 +16,7 @@ Points = Sequence[Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """What is drawn along each side, and from where to where."""
+    """The labels and the range of both axes."""
 
     x: str
     y: str

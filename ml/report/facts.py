@@ -15,7 +15,7 @@ from serving.model.predictions import Predictions
 
 CURVE_POINTS = 120
 SCATTER_POINTS = 400
-MOST_CLASSES = 8  # of a confusion matrix that can still be read
+MOST_CLASSES = 8  # in a readable confusion matrix
 MOST_CATEGORIES = 12  # of a column that is drawn as bars
 
 
@@ -28,7 +28,7 @@ def collect(
         subject: the version with its answers and its champion's.
         evidence: the verdicts.
         seconds: how long each check took.
-        provenance: what the registry says of the data and code that made the version.
+        provenance: what the registry records of the data and code behind the version.
     """
     versions = _versions(subject)
     facts: dict[str, Any] = {
@@ -109,7 +109,7 @@ def _confusion(subject: Subject, answers: Predictions) -> dict[str, Any] | None:
 
 
 def _slice_columns(evidence: Evidence) -> list[str]:
-    """Return the columns that the gate's verdicts speak of."""
+    """Return the columns named in the gate's verdicts."""
     parts = [v.name.split(".") for v in evidence.verdicts if v.name.startswith("fairness.")]
     return list(dict.fromkeys(".".join(p[1:-1]) for p in parts))
 

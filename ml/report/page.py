@@ -1,4 +1,4 @@
-"""Put the facts of a gate run on one HTML page: no scripts, nothing fetched, readable in light and dark."""
+"""Render the facts of a gate run as one HTML page: no scripts, nothing loaded, with a light and a dark theme."""
 
 import json
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ def to_json(facts: dict[str, Any]) -> str:
 
 
 def to_html(facts: dict[str, Any]) -> str:
-    """Return ``report.html``. Whatever stands in the facts is shown as text, never as markup."""
+    """Return ``report.html``. All facts are escaped."""
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -42,7 +42,7 @@ def _charts(facts: dict[str, Any]) -> dict[str, str]:
     if facts.get("roc"):
         found["roc"] = lines(facts["roc"], Axes("false positives", "true positives"))
     if facts.get("calibration"):
-        found["calibration"] = lines(facts["calibration"], Axes("probability that was said", "share that came true"))
+        found["calibration"] = lines(facts["calibration"], Axes("predicted probability", "actual share"))
     if facts.get("scatter"):
         numbers = [n for points in facts["scatter"].values() for point in points for n in point]
         found["scatter"] = dots(facts["scatter"], Axes("measured", "answered", min(numbers), max(numbers)))

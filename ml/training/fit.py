@@ -1,4 +1,4 @@
-"""Fit the model and measure it on the rows it has not seen. No registry, no files written."""
+"""Fit the model and measure it on held-out rows. No registry, no files written."""
 
 import hashlib
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Fitted:
 
 
 def fit(training: Dataset, evaluation: Dataset, *, regularisation: float, seed: int) -> Fitted:
-    """Fit on the one and measure on the other. Equal rows and options give equal answers."""
+    """Fit on the first and measure on the second. Equal rows and options give equal answers."""
     model = pipeline.build(telco.COLUMNS, regularisation=regularisation, seed=seed)
     model.fit(training.features, training.labels)
     labels, probabilities = model.predict(evaluation.features), model.predict_proba(evaluation.features)
@@ -47,7 +47,7 @@ def fit(training: Dataset, evaluation: Dataset, *, regularisation: float, seed: 
 
 
 def digest_predictions(labels: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> str:
-    """Return ``sha256:<hex>`` of answers. Probabilities count to six decimals: the last bits are the machine's."""
+    """Return ``sha256:<hex>`` of answers. Probabilities count to six decimals: the rest depends on the machine."""
     rows = zip(labels.tolist(), probabilities.tolist(), strict=True)
     text = "\n".join(f"{label} {' '.join(f'{p:.6f}' for p in row)}" for label, row in rows)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

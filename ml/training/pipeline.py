@@ -1,4 +1,4 @@
-"""The model that ``ml.train`` fits: a logistic regression behind the preparation that its columns need."""
+"""The model that ``ml.train`` fits: a logistic regression with preprocessing per column type."""
 
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -14,8 +14,8 @@ MAX_ITERATIONS = 1000
 def build(columns: Columns, *, regularisation: float, seed: int) -> Pipeline:
     """Return an unfitted pipeline.
 
-    Amounts of money are missing where nothing has been billed yet, so 0 stands in for them. A category that was
-    not seen in training counts as none of the known ones.
+    Amounts are missing if nothing has been billed yet, so 0 replaces them. A category that was not in the training
+    data counts as none of the known ones.
 
     Args:
         columns: the features and their types.

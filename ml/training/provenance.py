@@ -1,4 +1,4 @@
-"""What made a version: the commit, the rows, and the files that DVC keeps of them."""
+"""The provenance of a version: the commit, the rows, and their files in DVC."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def revision() -> str | None:
 
 
 def data_tags(fitted: Fitted, snapshots: Path | None) -> dict[str, str]:
-    """Return the tags of a version that say which data made it.
+    """Return the tags that record a version's data.
 
     Of snapshots, the tag ``pinrail.data.dvc`` holds each file's MD5, which is what DVC calls it; the commit is the
     revision of ``dvc.lock`` that lists the same.

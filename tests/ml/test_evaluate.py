@@ -63,7 +63,7 @@ def test_a_threshold_over_the_file_fails_the_version_and_leaves_it_in_the_regist
     assert main(["--accuracy", "0.9"] if "option" in source else []) == 1
     out, err = capfd.readouterr()
     assert out == f"FAIL: accuracy={trained.accuracy:.4g} < 0.9\n"
-    assert "this evidence is void for its gate" in err
+    assert "this evidence does not satisfy its gate" in err
     version = tracking.client().get_model_version(trained.model, trained.model_version)
     assert version.status == "READY"
 
@@ -145,7 +145,7 @@ def test_a_threshold_that_is_no_share_is_a_usage_error(
     ("arguments", "says"),
     [
         (["--model", "nobody", "--version", "1"], "nobody"),
-        (["--model", "a\nb' or ''='", "--version", "1"], "can't name a model"),
+        (["--model", "a\nb' or ''='", "--version", "1"], "is not a valid model name"),
         (["--model", "shared-churn", "--version", "999"], "999"),
         (["--version", "1", "--environment", "moon"], "has no environment moon; it has production, staging"),
         (["--version", "1", "--environments-dir", "nowhere"], "has no environment staging; it has none"),

@@ -175,7 +175,7 @@ def test_a_token_where_a_name_and_password_are_wanted_is_named_as_the_likely_rea
     assert main([]) == 1
     err = capfd.readouterr().err
     assert "answers 500" in err
-    assert "a token in place of a name and password" in err
+    assert "a token instead of a name and password" in err
     assert "my-token" not in err
 
 
@@ -196,7 +196,7 @@ def test_a_name_that_no_pin_could_have_is_refused_before_anything_is_done(
     monkeypatch.setenv("MODEL_NAME", "churn' or name = '\x1b[31m")
     assert main([]) == 1
     err = capfd.readouterr().err
-    assert "can't name a model" in err
+    assert "is not a valid model name" in err
     assert "\x1b" not in err
 
 

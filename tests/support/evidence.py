@@ -9,6 +9,6 @@ EVIDENCE = Evidence(
     model_digest="sha256:1",
     data_digest="sha256:2",
     gate_digest="sha256:3",
-    verdicts=(Verdict("accuracy", CheckOutcome.PASS, 0.81, ">=", 0.8, "810 of 1,000 rows are decided right"),),
+    verdicts=(Verdict("accuracy", CheckOutcome.PASS, 0.81, ">=", 0.8, "810 of 1,000 rows are answered correctly"),),
     measured_at=1.5,
 )

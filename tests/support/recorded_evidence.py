@@ -14,7 +14,7 @@ def recorded_evidence(client: Any, model: str, version: int, environment: str) -
     """
     with registry_errors():
         found = client.get_model_version(model, str(version))
-    vouched = vouched_text(found, environment)
-    if vouched is None:
+    checksum = vouched_text(found, environment)
+    if checksum is None:
         return None
-    return parse_evidence(read_evidence_text(client, found, environment), vouched, (model, version, environment))
+    return parse_evidence(read_evidence_text(client, found, environment), checksum, (model, version, environment))

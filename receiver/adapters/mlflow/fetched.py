@@ -3,7 +3,7 @@
 ``<root>/index/<model>/<version>.fetched.json`` in the cache says which digest the artifacts had when they were
 downloaded, and of which registration that holds: a version that was deleted and registered anew under its number was
 created at another time, from another source. ``<version>.<environment>.evidence.json`` is the text of its evidence;
-it counts only while the registry's tag vouches for exactly that text.
+it counts only if its checksum equals that in the registry's tag.
 
 A record is written after what it speaks of, in one step: a receiver that is killed meanwhile has fetched nothing.
 """
@@ -63,16 +63,16 @@ class FetchRecords:
         self._write(self._path(model, version, "fetched"), json.dumps(asdict(fetched)))
         return fetched
 
-    def evidence(self, model: str, version: int, environment: str, vouched: str) -> str | None:
+    def evidence(self, model: str, version: int, environment: str, checksum: str) -> str | None:
         """The evidence's text with this SHA-256; None: it was not read yet."""
         try:
             text = self._path(model, version, f"{environment}.evidence").read_text("utf-8", "replace")
         except OSError:
             return None
-        return text if sha256(text) == vouched else None
+        return text if sha256(text) == checksum else None
 
     def remember_evidence(self, model: str, version: int, environment: str, text: str) -> None:
-        """Keep a text that the registry's tag vouches for. OSError: the disk takes nothing."""
+        """Keep a text whose checksum is in the registry's tag. OSError: the disk does not accept it."""
         self._write(self._path(model, version, f"{environment}.evidence"), text)
 
     def _path(self, model: str, version: int, what: str) -> Path:

@@ -94,11 +94,11 @@ def test_a_row_stays_on_its_side_when_others_leave() -> None:
     ("text", "says"),
     [
         ("age,plan,left\n1,a,No\n", "columns missing: ['spend']"),
-        ("age,spend,plan,left,x\n1,2,a,No,1\n", "columns not known: ['x']"),
+        ("age,spend,plan,left,x\n1,2,a,No,1\n", "unknown columns: ['x']"),
         ("age,spend,plan,left\n,2,a,No\n", "can't read the data"),
         ("age,spend,plan,left\n1.5,2,a,No\n", "can't read the data"),
         ("age,spend,plan,left\n1,2,,No\n", "column plan is empty in 1 rows"),
-        ("age,spend,plan,left\n1,2,a,Maybe\n", "label left has ['Maybe']; known are ['No', 'Yes']"),
+        ("age,spend,plan,left\n1,2,a,Maybe\n", "label left has ['Maybe']; expected ['No', 'Yes']"),
         ("", "can't read the data"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_model_without_names_takes_the_other_columns_in_the_order_of_the_file(
     assert sorted(np.array(data.features).tolist()) == [[1.5, 2.0], [3.5, 4.0]]
     assert list(data.features) == ["0", "1"]
     path.write_text("b,y\n1,2\n")
-    with pytest.raises(DataError, match="1 columns beside y; the model takes 2"):
+    with pytest.raises(DataError, match="1 columns besides y, but the model takes 2"):
         own_file(path, "y")(model)
 
 
@@ -55,9 +55,9 @@ def test_a_model_without_names_takes_the_other_columns_in_the_order_of_the_file(
     [
         ("plan,left,age\na,no,3\n", r"columns missing: \['visits'\]"),
         ("plan,churn,age,visits\na,no,3,4\n", r"columns missing: \['left'\]"),
-        ("plan,left,age,visits\na,no,x,4\n", "can't read it as the model's signature says"),
+        ("plan,left,age,visits\na,no,x,4\n", "can't read it with the types of the model's signature"),
         ("plan,left,age,visits\na,,3,4\n", "left, the label, is empty"),
-        ("plan,left,age,visits\n", "there are no rows"),
+        ("plan,left,age,visits\n", "the file has no rows"),
     ],
 )
 def test_a_file_that_does_not_suit_the_model_is_refused_by_name(rows: Path, text: str, says: str) -> None:

@@ -141,7 +141,7 @@ def test_a_merge_key_is_refused() -> None:
 @pytest.mark.parametrize("end", ["\r", "\x85", "\u2028", "\u2029"])
 def test_what_a_diff_shows_inside_a_comment_never_acts(end: str) -> None:
     (said,) = refused(GOOD.replace("    override:", f"    # as before{end}    override:"))
-    assert said.startswith(f"{FILE}:11: file: found the character U+{ord(end):04X}, allowed text that is read as it")
+    assert said.startswith(f"{FILE}:11: file: found the character U+{ord(end):04X}, allowed text that displays as it")
 
 
 @pytest.mark.parametrize("turn", ["\u202e", "\u2066"])
@@ -183,8 +183,8 @@ def test_a_tag_is_refused_and_nothing_is_constructed(tag: str) -> None:
         (b'a: "\\U99999999"\n', "broken YAML"),
         (b"%YAML 1.1\n---\n" + GOOD.encode(), "a % directive"),
         (b"%YAML " + b"9" * 5000 + b".1\n---\na: 1\n", "found"),
-        (b"[a]: 1\n", "a key that is no word"),
-        (b"? {a: b}\n: 1\n", "a key that is no word"),
+        (b"[a]: 1\n", "a key that is not a word"),
+        (b"? {a: b}\n: 1\n", "a key that is not a word"),
     ],
 )
 def test_what_is_no_single_plain_mapping_is_refused_clearly(raw: bytes, found: str) -> None:

@@ -86,7 +86,7 @@ def wrong(verdicts: Sequence[Verdict]) -> set[str]:
             "1: 100% of 286 decided positive",
         ),
         ("brittle", {"robustness.unseen"}, "the model fails: "),
-        ("breaking", {"schema"}, "field partner is gone"),
+        ("breaking", {"schema"}, "field partner was removed"),
     ],
 )
 def test_a_version_fails_for_what_is_wrong_with_it(
@@ -180,7 +180,7 @@ def test_a_model_with_a_gate_of_its_own_is_not_asked_for_the_environments(client
 
 
 def test_a_check_that_does_not_suit_the_model_is_named(client: Any, tmp_path: Path) -> None:
-    with pytest.raises(MlError, match="mae can't be measured: the model gives classes"):
+    with pytest.raises(MlError, match="mae can't be measured: the model is a classifier"):
         judge(client, 1, COSTS.replace(b"latency_p95_ms: {max: 100}", b"mae: {max: 5}"), tmp_path)
 
 

@@ -46,14 +46,14 @@ def test_a_difference_that_is_luck_promotes_nobody(
     assert verdict.outcome is outcome
     assert verdict.name == "champion.accuracy"
     assert "against m v1" in verdict.reason
-    assert (outcome is CheckOutcome.INCONCLUSIVE) == ("more rows would settle it" in verdict.reason)
+    assert (outcome is CheckOutcome.INCONCLUSIVE) == ("more rows would decide it" in verdict.reason)
 
 
 def test_as_many_more_rows_as_it_says_do_settle_it() -> None:
     gains = np.array([1.0] * 12 + [-1.0] * 6 + [0.0] * 382)
     found = difference(gains)
     assert found.low < 0 < found.high
-    more = found.rows_to_settle(0.0)
+    more = found.rows_to_decide(0.0)
     assert more
     times = int(np.ceil((more + 400) / 400)) + 1
     assert difference(np.tile(gains, times)).low > 0

@@ -87,7 +87,7 @@ def test_evidence_whose_text_was_changed_is_not_believed(client: Any, evidence: 
     run_id = client.get_model_version(MODEL, str(evidence.version)).run_id
     path = f"pinrail/evidence/{MODEL}/{evidence.version}/staging.json"
     client.log_text(run_id, evidence.to_json().replace("0.81", "0.99"), path)
-    with pytest.raises(EvidenceError, match="not what its tag vouches for"):
+    with pytest.raises(EvidenceError, match="does not match the checksum in its tag"):
         recorded_evidence(client, MODEL, evidence.version, "staging")
 
 
@@ -98,7 +98,7 @@ def test_evidence_that_became_bytes_of_another_kind_is_not_believed(
     run_id = client.get_model_version(MODEL, str(evidence.version)).run_id
     (tmp_path / "staging.json").write_bytes(b"\xff\xfe" + evidence.to_json().encode("utf-16-le"))
     client.log_artifact(run_id, str(tmp_path / "staging.json"), f"pinrail/evidence/{MODEL}/{evidence.version}")
-    with pytest.raises(EvidenceError, match="not what its tag vouches for"):
+    with pytest.raises(EvidenceError, match="does not match the checksum in its tag"):
         recorded_evidence(client, MODEL, evidence.version, "staging")
 
 
@@ -115,7 +115,7 @@ def test_evidence_of_another_version_is_not_believed(client: Any, evidence: Evid
     thief = without_run(client)
     for name, value in tags.items():
         client.set_model_version_tag(MODEL, str(thief.version), name, value)
-    with pytest.raises(EvidenceError, match=f"speaks of {MODEL} version {lonely.version}"):
+    with pytest.raises(EvidenceError, match=f"is about {MODEL} version {lonely.version}"):
         recorded_evidence(client, MODEL, thief.version, "staging")
     assert evidence.version < lonely.version
 

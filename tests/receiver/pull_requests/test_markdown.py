@@ -92,11 +92,11 @@ def test_metrics_of_both_are_compared() -> None:
 
 def test_each_check_says_what_it_found_and_what_it_takes() -> None:
     verdicts = [
-        Verdict("accuracy", CheckOutcome.PASS, 0.8013, ">=", 0.8, "1,128 of 1,408 rows are decided right"),
+        Verdict("accuracy", CheckOutcome.PASS, 0.8013, ">=", 0.8, "1,128 of 1,408 rows are answered correctly"),
         Verdict("fairness.sex|x", CheckOutcome.FAIL, 0.2, ">", 0.1, "<b>women</b> are told no\n| more often"),
     ]
     assert gate_table(verdicts).split("\n")[2:] == [
-        "| accuracy | ✅ pass | 0.8013 | &gt;= 0.8 | 1,128 of 1,408 rows are decided right |",
+        "| accuracy | ✅ pass | 0.8013 | &gt;= 0.8 | 1,128 of 1,408 rows are answered correctly |",
         "| fairness.sex\\|x | ❌ **fail** | 0.2 | &gt; 0.1 | &lt;b&gt;women&lt;/b&gt; are told no \\| more often |",
     ]
 
