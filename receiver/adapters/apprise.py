@@ -2,16 +2,23 @@
 
 import hashlib
 import logging
+import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from receiver.adapters.sqlite.outbox import Sender
+from receiver.adapters.time_limit import at_most
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.messages import NOTIFY
 from receiver.core.redact import Redactor
+from serving.model.deadline import begin
 
 TITLE_CHARACTERS = 200
 TEXT_CHARACTERS = 4000
+# Apprise gives up on a server that says nothing for 4 s, and waits for ever on one that says a byte now and then.
+NOTIFY_SECONDS = 60.0
+UNENDED = 4  # calls of one address that go on after that
 
 
 def notifiers(urls: Sequence[str], redact: Redactor) -> dict[str, Sender]:
@@ -43,10 +50,21 @@ def notifiers(urls: Sequence[str], redact: Redactor) -> dict[str, Sender]:
 
 
 def _sender(service: Any, place: int, redact: Redactor) -> Sender:
+    unended = threading.BoundedSemaphore(UNENDED)
+
     def send(message: Mapping[str, Any]) -> None:
         title = redact.line(str(message["title"]))[:TITLE_CHARACTERS]
         text = redact.lines(str(message["text"]))[:TEXT_CHARACTERS]
-        if not service.notify(title=title, body=text or title, body_format="text"):
-            raise Retryable(f"entry {place} of PINRAIL_NOTIFY_URLS did not take the message")
+        entry = f"entry {place} of PINRAIL_NOTIFY_URLS"
+        if not unended.acquire(blocking=False):
+            raise Retryable(f"{entry} has not answered {UNENDED} earlier messages")
+        call = begin(partial(service.notify, title=title, body=text or title, body_format="text"), "notifier")
+        call.add_done_callback(lambda _: unended.release())
+        try:
+            taken = call.result(at_most(NOTIFY_SECONDS))
+        except TimeoutError as error:
+            raise Retryable(f"{entry} did not answer within {NOTIFY_SECONDS:g} s") from error
+        if not taken:
+            raise Retryable(f"{entry} did not take the message")
 
     return send

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from receiver.adapters.time_limit import at_most, stop_event
 from receiver.core.errors import Rejected, Retryable
 
 # What any program may need to find its way about; no credential of Pinrail's, though a proxy's address may hold one.
@@ -67,8 +68,10 @@ def run(
 
     Raises:
         Rejected: there is no such program.
-        Retryable: it did not end within ``timeout`` seconds, or before ``stop``, and was killed with its children.
+        Retryable: it did not end within ``timeout`` seconds, or the task's time limit, or before ``stop``, and was
+            killed with its children.
     """
+    timeout, stop = at_most(timeout), stop or stop_event()
     try:
         process = subprocess.Popen(
             list(argv),

@@ -3,8 +3,9 @@
 A message says what happened, never how it is delivered. Each kind has one handler in ``wiring.py``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 GITHUB = "github"  # the channels of the outbox
 NOTIFY = "notify"
@@ -78,3 +79,19 @@ class RevertNeeded:
 
 
 Message = Announcement | CommitStatus | DeploymentUpdate | RevertNeeded
+
+
+def subject_of(body: Mapping[str, Any]) -> str:
+    """What a stored message is about. Those about the same thing go out in order; no other waits for them.
+
+    A deployment that went live ends the earlier ones of its slot, whatever their commit; so those are one subject.
+    """
+    match body:
+        case {"kind": CommitStatus.kind, "commit": commit, "context": context}:
+            return f"{context} of {commit}"
+        case {"kind": DeploymentUpdate.kind, "of": {"environment": environment, "task": task}}:
+            return f"{task} to {environment}"
+        case {"kind": RevertNeeded.kind, "environment": environment, "model": model}:
+            return f"revert of {environment}/{model}"
+        case _:
+            return ""

@@ -7,19 +7,18 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Literal
 
 from receiver.adapters.apprise import notifiers
 from receiver.adapters.sqlite.deliveries import Inbox
-from receiver.adapters.sqlite.outbox import Sender, SqliteOutbox
+from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.adapters.sqlite.queue import Queue
 from receiver.adapters.sqlite.state_lock import exclusive
 from receiver.admin.app import admin_config
-from receiver.core.errors import Retryable
 from receiver.core.redact import Redactor
+from receiver.daemon.delivery import OutboxDelivery
 from receiver.daemon.ingress import PATH, Ingress
 from receiver.daemon.listener import Listener
 from receiver.daemon.logs import configure_logs
@@ -43,7 +42,6 @@ from serving.http.bounded import allow_open_files
 
 log = logging.getLogger(__name__)
 
-OUTBOX_SECONDS = 1.0
 # How long one thread may keep the interpreter: webhooks are to be answered at once while the worker computes.
 SWITCH_SECONDS = 0.001
 
@@ -85,42 +83,25 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     cleanup.callback(admin.stop)
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
     # Bound before the first job: a receiver that can't have its ports must not deploy.
-    stop_outbox = threading.Event()
-    senders = {
-        **notifiers([url.get_secret_value() for url in settings.pinrail_notify_urls], redact),
-        **build_senders(settings, services),
-    }
-    outbox = threading.Thread(target=_deliver, args=(services.outbox, senders, stop_outbox), name="outbox")
+    urls = [url.get_secret_value() for url in settings.pinrail_notify_urls]
+    delivery = OutboxDelivery(
+        SqliteOutbox(database, redact), {**notifiers(urls, redact), **build_senders(settings, services)}
+    )
     working = threading.Thread(target=worker.run, name="worker")
     for task in background_tasks:
         task.start()
         cleanup.callback(task.stop)
-    for thread, end in ((outbox, stop_outbox.set), (working, worker.stop)):
-        thread.start()
-        cleanup.callback(thread.join)
-        cleanup.callback(end)
+    delivery.start()
+    cleanup.callback(delivery.stop)
+    working.start()
+    cleanup.callback(working.join)
+    cleanup.callback(worker.stop)
     public.start()
     cleanup.callback(public.stop)
     admin.start()
     log.info("webhooks: http://127.0.0.1:%d%s", public.port, PATH)
     ingress.start()
     cleanup.callback(ingress.stop)
-
-
-def _deliver(outbox: SqliteOutbox, senders: Mapping[str, Sender], stop: threading.Event) -> None:
-    """Deliver messages when they are due; at the end, try the remaining ones once more."""
-    while not stop.wait(OUTBOX_SECONDS):
-        _deliver_once(outbox, senders)
-    _deliver_once(outbox, senders)
-
-
-def _deliver_once(outbox: SqliteOutbox, senders: Mapping[str, Sender]) -> None:
-    try:
-        outbox.deliver_due(senders)
-    except Retryable as error:
-        log.warning("the outbox waits: %s", error)
-    except Exception:
-        log.exception("the outbox waits: a bug, or a state file that cannot be read")
 
 
 def _senders(settings: Settings) -> Senders:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from receiver.adapters import shell
 from receiver.adapters.git.advice import explained
+from receiver.adapters.time_limit import at_most
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
 
@@ -107,6 +108,7 @@ class Git:
         extra: Mapping[str, str] | None = None,
     ) -> shell.Output:
         """Like a call, and return what it said on standard error too."""
+        seconds = at_most(seconds)
         try:
             output = shell.run(
                 ["git", f"--git-dir={self.directory}", *arguments],

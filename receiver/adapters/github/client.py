@@ -15,6 +15,7 @@ import gidgethub
 import httpx
 from gidgethub.httpx import GitHubAPI
 
+from receiver.adapters.time_limit import at_most
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
 
@@ -37,6 +38,10 @@ class Unauthorised(Rejected):
 
 class Moved(Rejected):
     """The repository was renamed or belongs to another owner by now."""
+
+
+class RateLimited(Retryable):
+    """GitHub wants no call at all from this token for ``after`` seconds."""
 
 
 class GitHubClient:
@@ -94,12 +99,14 @@ class GitHubClient:
         return {"owner": self.owner, "repo": self.name, **{key: str(value) for key, value in names.items()}}
 
     def _run(self, what: str, call: Callable[[GitHubAPI], Awaitable[Any]], seconds: float | None = None) -> Any:
+        limit = at_most(CALL_SECONDS if seconds is None else seconds)
+
         async def within_deadline() -> Any:
             timeout = httpx.Timeout(CALL_SECONDS, connect=10.0)
             hooks = {"request": [self._require_own_host]}
             async with (
                 httpx.AsyncClient(verify=_tls(), timeout=timeout, event_hooks=hooks) as client,
-                asyncio.timeout(CALL_SECONDS if seconds is None else seconds),
+                asyncio.timeout(limit),
             ):
                 api = GitHubAPI(client, "pinrail", oauth_token=self._token, base_url=self._api_url)
                 try:
@@ -146,10 +153,11 @@ class GitHubClient:
         status = int(error.status_code)
         said = f"GitHub answered {status} to {what}: {self._redact.line(str(error))[:300]}"
         wait = _wait(error.headers)
-        if status >= 500 or (status in RATE_LIMITED and wait is not None):  # noqa: PLR2004 - HTTP's own
+        if status >= 500:  # noqa: PLR2004 - HTTP's own
             return Retryable(said, wait)
-        if status == 429 or (status == 403 and SECONDARY in said.lower()):  # noqa: PLR2004 - HTTP's own
-            return Retryable(said, 60.0)
+        limited = wait is not None or status == 429 or SECONDARY in said.lower()  # noqa: PLR2004 - HTTP's own
+        if status in RATE_LIMITED and limited:
+            return RateLimited(said, 60.0 if wait is None else wait)
         if status == 401:  # noqa: PLR2004 - HTTP's own
             return Unauthorised(f"{said}. GITHUB_TOKEN is missing, wrong or expired: set a valid one")
         if status == 403:  # noqa: PLR2004 - HTTP's own

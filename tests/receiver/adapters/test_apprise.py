@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from receiver.adapters.apprise import notifiers
+from receiver.adapters.apprise import UNENDED, notifiers
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.redact import Redactor
 
@@ -24,11 +24,13 @@ class Chat(ThreadingHTTPServer):
 
     status = 200
     location = ""
+    drips = False  # a byte of an answer now and then, until it is shut down
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.got: list[dict[str, str]] = []
         self.tokens: list[str | None] = []
+        self.ended = threading.Event()
 
     @property
     def url(self) -> str:
@@ -45,6 +47,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.location:
             self.send_header("Location", self.server.location)
         self.end_headers()
+        while self.server.drips:
+            self.wfile.write(b" ")
+            self.server.ended.wait(0.1)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -62,6 +67,8 @@ def running() -> Iterator[Chat]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
+        server.drips = False
+        server.ended.set()
         server.shutdown()
         thread.join()
 
@@ -118,3 +125,14 @@ def test_no_secret_is_sent_to_a_chat(chat: Chat) -> None:
     send({"title": "a-secret-of-ours", "text": "last words:\nlogin with a-secret-of\x00-ours at https://me:pw@host"})
     [message] = chat.got
     assert (message["title"], message["message"]) == ("***", "last words:\nlogin with *** at https://***@host")
+
+
+def test_a_server_that_answers_a_byte_now_and_then_is_given_up_in_time(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.adapters.apprise.NOTIFY_SECONDS", 0.3)
+    chat.drips = True
+    [send] = notifiers([chat.url], REDACT).values()
+    for said in [*["did not answer within 0.3 s"] * UNENDED, "has not answered 4 earlier messages"]:
+        with pytest.raises(Retryable, match=f"entry 1 of PINRAIL_NOTIFY_URLS {said}"):
+            send({"title": "a", "text": "b"})

@@ -91,6 +91,48 @@ def test_messages_wait_while_the_settings_name_a_repository_that_has_moved(
         sender(stored(DeploymentUpdate(OF, "success", "churn-model v6")))
 
 
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [
+        (Fault(403, headers={"retry-after": "900"}), 900),
+        (Fault(429), 60),
+        (Fault(401), 300),
+    ],
+    ids=["rate limit", "secondary rate limit", "token refused"],
+)
+def test_what_github_says_of_the_token_holds_for_all_messages_and_it_is_not_asked_before_its_time(
+    github: FakeGitHub, sender: Dispatcher, monkeypatch: pytest.MonkeyPatch, fault: Fault, seconds: float
+) -> None:
+    github.faults = [fault, Fault()]
+    for message in (stored(STATUS), stored(LIVE)):
+        with pytest.raises(Retryable) as caught:
+            sender(message)
+        assert caught.value.after == pytest.approx(seconds, abs=5)
+    assert github.faults == [Fault()], "asked once"
+    github.faults.clear()
+    later = time.time() + seconds
+    monkeypatch.setattr(time, "time", lambda: later)
+    sender(stored(STATUS))
+    assert len(github.statuses) == 1
+
+
+def test_a_server_error_is_about_one_message_alone(github: FakeGitHub, sender: Dispatcher) -> None:
+    github.faults.append(Fault(503, headers={"retry-after": "900"}))
+    with pytest.raises(Retryable):
+        sender(stored(LIVE))
+    sender(stored(STATUS))
+    assert len(github.statuses) == 1
+
+
+def test_all_calls_of_one_delivery_share_its_time(
+    github: FakeGitHub, sender: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.adapters.github.dispatcher.DELIVERY_SECONDS", 0.0)
+    with pytest.raises(Retryable, match="took longer than 0 s in all"):
+        sender(stored(LIVE))
+    assert github.calls == []
+
+
 def test_messages_wait_in_the_outbox_while_github_is_down_and_go_out_in_order(
     github: FakeGitHub, sender: Dispatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,25 @@ def test_a_channel_that_fails_keeps_no_other_waiting_and_raises_nothing(database
     assert good.got == ["b"]
 
 
+def test_a_message_that_fails_delays_only_those_about_the_same_thing(database: Database, clock: Clock) -> None:
+    outbox, got, down = SqliteOutbox(database), [], True
+
+    def send(message: Mapping[str, Any]) -> None:
+        if down and message["kind"] == "revert" and message["model"] == "one":
+            raise Retryable("down")
+        got.append(message.get("description") or message["model"])
+
+    one, two = (RevertNeeded("staging", model, 2, 1, "") for model in ("one", "two"))
+    outbox.put(one, CommitStatus("a" * 40, "pinrail/staging", "failure", "status"), two, one)
+    assert outbox.deliver_due({"github": send}) == 2
+    assert got == ["status", "two"]
+    down = False
+    assert outbox.deliver_due({"github": send}) == 0, "the second of that slot does not overtake the first"
+    clock.now += 5
+    assert outbox.deliver_due({"github": send}) == 2
+    assert got == ["status", "two", "one", "one"]
+
+
 def test_each_destination_of_a_channel_gets_every_message_and_none_waits_for_another(
     database: Database, clock: Clock
 ) -> None:
