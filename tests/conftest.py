@@ -109,10 +109,12 @@ def _forbid_the_network() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A directory for what defaults such as ``.pinrail`` are relative to, and the environment put back afterwards."""
+    """A directory for what defaults such as ``.pinrail`` are relative to; environment and umask are put back."""
     monkeypatch.chdir(tmp_path)
+    umask = os.umask(0o022)
     with mock.patch.dict(os.environ):
         yield
+    os.umask(umask)
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,7 @@ def test_everything_that_is_missing_is_reported_at_once(tmp_path: Path, versions
         world.environ |= {
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
             "PINRAIL_REPO_URL": f"file://{tmp_path}/nowhere.git",
+            "PINRAIL_STATE_DIR": str(tmp_path / "fresh"),
         }
         status, checks = examined(world)
         assert status == 1
@@ -46,7 +47,7 @@ def test_everything_that_is_missing_is_reported_at_once(tmp_path: Path, versions
         done = world.command("doctor")
         assert "NOT OK  registry" in done.stdout
         assert "do: MLFLOW_TRACKING_URI" in done.stdout
-        (database,) = tmp_path.rglob("pinrail.db")
+        database = tmp_path / "fresh/pinrail.db"
         assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
         assert stat.S_IMODE(database.stat().st_mode) & 0o077 == 0
 

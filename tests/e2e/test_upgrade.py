@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import sqlite3
 import subprocess
-import sys
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from receiver.adapters import shell
+from tests.support import command_line
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -46,22 +45,20 @@ def test_commands_wait_for_the_receiver_to_migrate_and_then_show_the_whole_histo
     }
 
     def history() -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "receiver", "history", "--json"]
-        return subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return command_line.run(["history", "--json"], environment, tmp_path)
 
     refused = history()
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "Only the receiver migrates the file: restart `pinrail up`" in refused.stderr
-    argv = [sys.executable, "-m", "receiver", "up", "--tunnel", "none"]
     log = tmp_path / "receiver.log"
-    pid = shell.start(argv, environment=environment, directory=tmp_path, log=log)
+    process = command_line.start(["up", "--tunnel", "none"], environment, tmp_path, log)
     try:
         eventually(lambda: answer(f"http://127.0.0.1:{admin}/healthz"), 30)
         shown = history()
         deployments = answer(f"http://127.0.0.1:{admin}/api/deployments")["deployments"]
     finally:
-        os.kill(pid, signal.SIGTERM)
-        eventually(lambda: shell.exit_status(pid) is not None, 30)
+        process.terminate()
+        process.join(30)
     assert json.loads(shown.stdout) == deployments
     assert [d["outcome"] for d in deployments] == [
         "interrupted",  # it was running when the older receiver ended

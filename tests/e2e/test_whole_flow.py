@@ -7,7 +7,6 @@ GitHub's own description. Run with ``-s`` for a transcript with the time of each
 import copy
 import json
 import os
-import subprocess
 import sys
 import time
 import urllib.request
@@ -26,6 +25,7 @@ from receiver.adapters.github.client import GitHubClient
 from receiver.adapters.github.pulls import Pulls
 from receiver.cli.demo.broken import register_broken
 from serving.model.loader import Cache
+from tests.support import command_line
 from tests.support.git_repos import Origin
 from tests.support.github_server import TOKEN, FakeGitHub, serving
 from tests.support.github_spec import require_description, webhook_example
@@ -89,26 +89,8 @@ def first_version(scenario: PromotionScenario, directory: Path) -> None:
 
 def promote(receiver: Receiver, directory: Path, version: int, environment: str) -> int:
     """``pinrail promote`` as a person runs it; returns the pull request's number."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "receiver",
-            "promote",
-            MODEL,
-            "--version",
-            str(version),
-            "--to",
-            environment,
-            "--json",
-        ],
-        env=receiver.environment,
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    arguments = ["promote", MODEL, "--version", str(version), "--to", environment, "--json"]
+    done = command_line.run(arguments, receiver.environment, directory)
     assert done.returncode == 0, done.stderr
     return int(json.loads(done.stdout)["pull_request"].rpartition("/")[2])
 
@@ -162,13 +144,13 @@ def test_from_a_candidate_to_production_and_back_from_a_bad_version(mlflow_serve
         commit = merge(scenario, receiver, pulls, number)
         eventually(lambda: serving_version(staging) == 2, 60)
         scenario.say("merged: staging serves version 2")
+        eventually(lambda: scenario.statuses("pinrail/staging", commit)[-1:] == ["success"], 60)
 
         number = promote(receiver, tmp_path, 2, "production")
         receiver.github("pull_request", opened(scenario))
         scenario.say(f"#{number} is open: {scenario.github.pulls[number]['title']}")
         plan_becomes(scenario, number, "success")
         scenario.say("the soak is over: pinrail/plan is success, by itself")
-        assert scenario.statuses("pinrail/staging", commit)[-1] == "success"
         commit = merge(scenario, receiver, pulls, number)
         eventually(lambda: serving_version(production) == 2, 60)
         eventually(lambda: scenario.statuses("pinrail/production", commit)[-1:] == ["success"], 60)

@@ -5,8 +5,6 @@ import hashlib
 import hmac
 import json
 import os
-import signal
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,10 +14,10 @@ from typing import Any
 
 from receiver.adapters import shell
 from receiver.targets.process.target import ProcessTarget
+from tests.support import command_line
 from tests.support.github_server import TOKEN, FakeGitHub
 from tests.support.intake import github_headers
 from tests.support.ports import free_port
-from tests.support.waiting import eventually
 
 SECRET, MLFLOW_SECRET = "correct horse battery staple", "an mlflow webhook secret"
 
@@ -50,13 +48,13 @@ class Receiver:
 
     @contextmanager
     def running(self, directory: Path) -> Iterator[None]:
-        argv = [sys.executable, "-m", "receiver", "up", "--tunnel", "none"]
-        pid = shell.start(argv, environment=self.environment, directory=directory, log=self.log)
+        process = command_line.start(["up", "--tunnel", "none"], self.environment, directory, self.log)
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGTERM)
-            eventually(lambda: shell.exit_status(pid) is not None, 30)
+            process.terminate()
+            process.join(30)
+            assert not process.is_alive(), self.log.read_text()
             target = ProcessTarget(self.state)
             for server in target.observe():
                 target.retire(server)

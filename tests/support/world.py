@@ -2,15 +2,13 @@
 
 import http.client
 import json
-import multiprocessing
 import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,13 +16,13 @@ from typing import Any, Self
 
 from mlflow import MlflowClient
 
-from receiver.__main__ import main
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Deployment
 from receiver.core.state import Server
 from receiver.targets.process.target import ProcessTarget
+from tests.support import command_line
 from tests.support.crashing import Crash, run_receiver
 from tests.support.git_repos import Origin
 from tests.support.intake import SECRET, github_headers
@@ -32,10 +30,6 @@ from tests.support.intake import push as push_payload
 from tests.support.models import Versions
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
-
-# A server process that has imported what a receiver imports: each receiver is forked from it in milliseconds.
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["mlflow", "mlflow.tracking.client", "receiver.daemon.run"])
 
 
 class World:
@@ -97,7 +91,7 @@ class World:
     def receiver(self, crash: Crash | None = None) -> Iterator[BaseProcess]:
         """A receiver's worker in a process of its own; with ``crash`` it kills itself there. Killed at the end."""
         self._begun_before = self._begun()
-        process = _context.Process(target=run_receiver, args=(self.environ, crash, self._server_command))
+        process = command_line.context.Process(target=run_receiver, args=(self.environ, crash, self._server_command))
         process.start()
         try:
             yield process
@@ -108,10 +102,9 @@ class World:
 
     @contextmanager
     def program(self) -> Iterator[BaseProcess]:
-        """``pinrail up``, all of it but its start: forked from a process that has the imports behind it."""
+        """``pinrail up``."""
         log = self.state / "receiver.log"
-        process = _context.Process(target=_run_program, args=(self.environ, self.state, log))
-        process.start()
+        process = command_line.start(["up"], {**os.environ, **self.environ}, self.state, log)
         try:
             eventually(lambda: self._listens() or self._must_run(process, log), 60)
             yield process
@@ -122,15 +115,7 @@ class World:
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """``pinrail ARGUMENTS``, run to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "receiver", *arguments],
-            env={**os.environ, **self.environ},
-            cwd=self.state,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=90,
-        )
+        return command_line.run(arguments, {**os.environ, **self.environ}, self.state)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -227,17 +212,6 @@ class Watcher:
                 self.versions[self._world.health()["version"]] += 1
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
-
-
-def _run_program(environ: Mapping[str, str], state: Path, log: Path) -> None:
-    """Become the receiver, as ``pinrail up`` does, with its output in ``log``."""
-    os.environ.update(environ)
-    os.chdir(state)
-    with log.open("wb") as output:
-        for descriptor in (1, 2):
-            os.dup2(output.fileno(), descriptor)
-    sys.argv = ["pinrail", "up"]
-    main()
 
 
 def wait_for_death(process: BaseProcess) -> None:
