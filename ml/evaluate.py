@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml.env_file import TRAINING, export_env_file
 from ml.errors import MlError
 from ml.evaluation.candidate import Candidate, find_candidate
 from ml.evidence import CheckOutcome, Verdict
@@ -156,6 +157,11 @@ def _share(text: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
+    try:
+        export_env_file(*TRAINING)
+    except MlError as error:
+        sys.stderr.write(f"evaluation failed: {error}\n")
+        return 1
     request = request_from(sys.argv[1:] if arguments is None else arguments, os.environ)
     if request is None:
         sys.stderr.write(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml.env_file import TRAINING, export_env_file
 from ml.errors import MlError
 from ml.registry import client as tracking
 
@@ -178,8 +179,9 @@ def _positive(text: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    tracking.configure()
     try:
+        export_env_file(*TRAINING)
+        tracking.configure()
         options = options_from(sys.argv[1:] if arguments is None else arguments, os.environ)
         with contextlib.redirect_stdout(sys.stderr):  # MLflow prints to stdout
             result = train(options)

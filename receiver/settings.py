@@ -3,36 +3,63 @@
 Built once per entry point and passed on; nothing else in Pinrail reads the environment.
 """
 
+import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from ml.env_file import export_env_file, read_env_file
+from ml.errors import MlError
 from receiver.core.errors import Rejected
 
 MLFLOW_CREDENTIALS = frozenset(
     {"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET"}
 )
-MLFLOW_VARIABLES = ("MLFLOW_", "DATABRICKS_")
 
+log = logging.getLogger(__name__)
+
+TESTS = "PINRAIL_REQUIRE_"  # what the tests may not skip
 SHORTEST_WEBHOOK_SECRET = 16  # characters; whoever guesses a shorter one can sign deliveries
 
 TargetName = Literal["process", "compose"]  # `auto` chooses between them
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+class _EnvFile(EnvSettingsSource):
+    """``.env``, by the reader that ml's commands use too: pydantic's own expands ``${...}`` in passwords."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in read_env_file().items()}
+
+
 class Settings(BaseSettings):
     """Every setting, with its default. The name in the environment is the field's name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True
+        extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        *_: PydanticBaseSettingsSource,
+        **named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, and that over ``.env``."""
+        return named["init_settings"], named["env_settings"], _EnvFile(settings_cls)
 
     pinrail_repo_url: Annotated[str | None, Field(repr=False)] = None
     """Required. Git URL of the repository with ``environments/``: https, ssh or file. Never taken from a webhook."""
@@ -163,37 +190,41 @@ class Settings(BaseSettings):
 
 
 def load_settings(*required: str, **overrides: Any) -> Settings:
-    """Read the settings; ``required`` names fields that must not be None.
+    """Read the settings, and warn of those that are misspelt; ``required`` names fields that must not be None.
 
     Rejected, with one line per wrong or missing variable.
     """
-    _export_mlflow_variables()
-    try:
-        settings = Settings(**overrides)
-    except ValidationError as error:
-        lines = [_wrong(str(e["loc"][0]) if e["loc"] else "", e["input"], e["msg"]) for e in error.errors()]
-        raise Rejected("settings:\n  " + "\n  ".join(lines)) from None  # the cause would show secrets
+    settings = read_settings(**overrides)
+    for line in misspelt():
+        log.warning("%s", line)
     missing = [name for name in required if getattr(settings, name) is None]
     if missing:
         raise Rejected("settings:\n  " + "\n  ".join(_ask_for(name) for name in missing))
     return settings
 
 
-def _export_mlflow_variables() -> None:
-    """MLflow reads its credentials from the environment only; let it find those in ``.env`` too."""
-    for name, value in dotenv_values(".env").items():
-        if name.startswith(MLFLOW_VARIABLES) and value:
-            os.environ.setdefault(name, value)
+def read_settings(**overrides: Any) -> Settings:
+    """Read the settings as far as they are there. Rejected, with one line per wrong variable."""
+    try:
+        export_env_file()  # MLflow reads its credentials from the environment only
+        return Settings(**overrides)
+    except MlError as error:
+        raise Rejected(f"settings:\n  {error}") from error
+    except ValidationError as error:
+        lines = [_wrong(str(e["loc"][0]) if e["loc"] else "", e["input"], e["msg"]) for e in error.errors()]
+        raise Rejected("settings:\n  " + "\n  ".join(lines)) from None  # the cause would show secrets
 
 
 def misspelt() -> Sequence[str]:
-    """What ``.env`` sets that is no setting, each with the one that it looks like."""
+    """What ``.env`` or the environment sets that is no setting, each with the one that it looks like."""
     names = [name.upper() for name in Settings.model_fields]
+    found = [(name, ".env") for name in read_env_file()] + [(name, "the environment") for name in os.environ]
     return [
-        f"{found} in .env is no setting"
-        + "".join(f": is {name} meant?" for name in get_close_matches(found, names, 1, 0.8))
-        for found in dotenv_values(".env")
-        if found.startswith("PINRAIL_") and found not in names
+        f"{name} in {place} is no setting" + (f": is {near[0]} meant?" if near else "")
+        for name, place in found
+        if name not in names and not name.startswith(TESTS)
+        for near in [get_close_matches(name, names, 1, 0.8 if name.startswith("PINRAIL_") else 0.9)]
+        if name.startswith("PINRAIL_") or (near and place == ".env")
     ]
 
 

@@ -213,3 +213,13 @@ def test_help_is_quick(module: str) -> None:
     )
     assert time.perf_counter() - start < 1
     assert done.stdout.startswith(f"usage: python -m {module}")
+
+
+def test_the_env_file_is_read_as_the_receiver_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_NAME", "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("MODEL_NAME=a&$b\n")
+    assert main([]) == 1
+    assert "'a&$b' can't name a model" in capsys.readouterr().err

@@ -63,10 +63,52 @@ def test_two_listeners_on_one_port_are_refused(monkeypatch: pytest.MonkeyPatch) 
         load_settings()
 
 
-def test_a_misspelt_setting_is_found_and_others_are_left_alone(tmp_path: Path) -> None:
+def test_a_misspelt_setting_is_found_and_others_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert misspelt() == []
-    (tmp_path / ".env").write_text("PINRAIL_TARGT=x\nPINRAIL_XYZZY=1\nOTHER=1\nPINRAIL_BRANCH=main\n")
+    (tmp_path / ".env").write_text("PINRAIL_TARGT=x\nPINRAIL_XYZZY=1\nOTHER=1\nPINRAIL_BRANCH=main\nGITHUB_TOKN=x\n")
+    monkeypatch.setenv("PINRAIL_POLL_SECOND", "5")
+    monkeypatch.setenv("GITHUB_TOKN", "x")
     assert misspelt() == [
         "PINRAIL_TARGT in .env is no setting: is PINRAIL_TARGET meant?",
         "PINRAIL_XYZZY in .env is no setting",
+        "GITHUB_TOKN in .env is no setting: is GITHUB_TOKEN meant?",
+        "PINRAIL_POLL_SECOND in the environment is no setting: is PINRAIL_POLL_SECONDS meant?",
     ]
+
+
+def test_every_command_names_a_misspelt_setting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / ".env").write_text("PINRAIL_TARGT=x\n")
+    load_settings()
+    assert "PINRAIL_TARGT in .env is no setting: is PINRAIL_TARGET meant?" in caplog.messages
+
+
+def test_values_of_the_env_file_are_taken_as_they_stand(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "PINRAIL_BRANCH=a&b\nGITHUB_TOKEN=pa$sword${HOME}\\n\nPINRAIL_NOTIFY_URLS=a://b c://d\n"
+    )
+    settings = load_settings()
+    assert settings.github_token is not None
+    assert (settings.pinrail_branch, settings.github_token.get_secret_value()) == ("a&b", "pa$sword${HOME}\\n")
+    assert len(settings.pinrail_notify_urls) == 2
+
+
+def test_the_environment_wins_over_the_env_file_unless_it_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("PINRAIL_BRANCH=file\nPINRAIL_TARGET=process\n")
+    monkeypatch.setenv("PINRAIL_BRANCH", "environment")
+    monkeypatch.setenv("PINRAIL_TARGET", "")
+    settings = load_settings()
+    assert (settings.pinrail_branch, settings.pinrail_target) == ("environment", "process")
+
+
+def test_an_env_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PINRAIL_BRANCH=main\nhunter2 'x\n")
+    with pytest.raises(Rejected, match=r"^settings:\n  \.env:2: found no setting, allowed NAME=value") as raised:
+        load_settings()
+    assert "hunter2" not in str(raised.value)
+    (tmp_path / ".env").write_bytes(b"PINRAIL_BRANCH=\xff\n")
+    with pytest.raises(Rejected, match=r"\.env: found bytes that are not UTF-8 at byte 15"):
+        load_settings()

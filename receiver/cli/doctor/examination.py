@@ -13,7 +13,7 @@ from receiver.core.pins import read_pins
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.services import Services
-from receiver.settings import Settings, load_settings, misspelt
+from receiver.settings import Settings, misspelt, read_settings
 from receiver.wiring import build, open_database
 
 SECONDS = 20.0  # for each check; checks run at once share it
@@ -22,7 +22,7 @@ SECONDS = 20.0  # for each check; checks run at once share it
 def examine() -> list[Check]:
     """Run every check that is possible; without valid settings, these are few."""
     try:
-        settings = load_settings()
+        settings = read_settings()
     except Rejected as error:
         return [
             Check("settings", ok=False, found=line.strip(), todo="correct it in the environment or in .env")
@@ -45,7 +45,7 @@ def _examine(settings: Settings) -> list[Check]:
             SECONDS,
         ),
     ]
-    if all(check.ok for check in first):
+    if all(check.ok for check in first[1:]):
         question = Question("state file", partial(machine.state_file, settings), "see Upgrade in docs/operations.md")
         first += answer([question], SECONDS)
     checkout = _Checkout(settings)
@@ -90,7 +90,7 @@ def _settings(settings: Settings) -> Check:
         found = f"{' and '.join(missing)} not set"
         return Check("settings", ok=False, found=found, todo="set it in the environment or in .env")
     if unknown := misspelt():
-        return Check("settings", ok=False, found="; ".join(unknown), todo="correct or remove it in .env")
+        return Check("settings", ok=False, found="; ".join(unknown), todo="correct or remove it")
     return Check("settings", ok=True, found="complete")
 
 

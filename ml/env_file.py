@@ -1,0 +1,47 @@
+"""The one reader of ``.env``: what it says is the same for training, the gate and the receiver.
+
+``NAME=value`` lines. Nothing in a value is expanded, so ``$`` and ``&`` may stand in a password; quotes around
+a value are optional and taken off, and a ``#`` after a space begins a comment outside of them.
+"""
+
+import io
+import os
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+
+from ml.errors import MlError
+
+ENV_FILE = Path(".env")
+# What libraries below us read from the environment alone: the registry's credentials, and those of artifact stores.
+LIBRARIES = ("MLFLOW_", "DATABRICKS_", "AWS_", "AZURE_", "GOOGLE_")
+TRAINING = ("MODEL_NAME", "DATA_VERSION", "ACCURACY_THRESHOLD")
+
+
+def read_env_file(file: Path = ENV_FILE) -> dict[str, str]:
+    """What a file sets; nothing where there is no file. MlError: it cannot be read; no value is shown."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        raise MlError(f"{file}: found bytes that are not UTF-8 at byte {error.start}: save it as UTF-8") from None
+    except OSError as error:
+        raise MlError(f"{file}: {error.strerror}: make it readable for this user") from error
+    found: dict[str, str] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key is not None and binding.value is None):
+            line = binding.original.line + len(binding.original.string) - len(binding.original.string.lstrip("\n"))
+            raise MlError(
+                f"{file}:{line}: found no setting, allowed NAME=value: put a value with quotes into other quotes"
+            )
+        if binding.key is not None:
+            found[binding.key] = binding.value or ""
+    return found
+
+
+def export_env_file(*names: str) -> None:
+    """Put what LIBRARIES and ``names`` begin with into the environment, which wins where it says something else."""
+    for name, value in read_env_file().items():
+        if name.startswith((*LIBRARIES, *names)) and value and not os.environ.get(name):
+            os.environ[name] = value
