@@ -1,4 +1,4 @@
-"""Calls that may hang: each runs in a daemon thread, for which neither its caller nor the process's end waits."""
+"""Calls with a deadline: each runs in a daemon thread, which delays neither its caller nor the process's exit."""
 
 import threading
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def begin(call: Callable[[], T], name: str) -> "Future[T]":
     def run() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - it is raised again where somebody waits for it
+        except BaseException as error:  # noqa: BLE001 - raised again by the future
             future.set_exception(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
@@ -23,5 +23,5 @@ def begin(call: Callable[[], T], name: str) -> "Future[T]":
 
 
 def within(seconds: float, call: Callable[[], T], name: str) -> T:
-    """Return what the call returns, and raise what it raises. TimeoutError: it took longer, and is left behind."""
+    """Return what the call returns, and raise what it raises. TimeoutError: it took longer; the thread is left."""
     return begin(call, name).result(seconds)

@@ -1,7 +1,7 @@
-"""A good request's rows in one pass over its bytes, by msgspec: much faster than to read JSON and check it then.
+"""Decodes the rows of a valid request in one pass, with msgspec: much faster than parsing JSON and checking it after.
 
-It takes nothing that :mod:`serving.model.schema` would refuse, gives the same values, and says no word about what it
-does not take: that is read there once more, and described or, if it was merely unusual, answered.
+It accepts nothing that :mod:`serving.model.schema` would refuse, and gives the same values. What it does not accept
+is parsed again there, which describes the mistake or accepts an unusual but valid request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from serving.model.model_dir import Column
 FEATURES = "features"
 FLOAT32_MAX = 3.4028234663852886e38
 
-# binary and datetime are read more liberally than msgspec does, so they are not here.
+# binary and datetime are not here: the schema accepts more forms of them than msgspec does.
 _TYPES: Mapping[str, Any] = {
     "boolean": bool,
     "integer": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
@@ -54,7 +54,7 @@ class RowDecoder:
         self._features = msgspec.json.Decoder(features).decode
 
     def decode(self, body: bytes) -> list[tuple[Any, ...]]:
-        """Read a body. ValueError: it is not one of these, or not plainly."""
+        """Read a body. ValueError: it is none of these, or in an unusual form."""
         values = msgspec.structs.astuple
         if body.startswith(b"["):
             return [values(record) for record in self._records(body)]

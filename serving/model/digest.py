@@ -1,4 +1,4 @@
-"""The content address of a model version: equal bytes, equal digest, wherever they lie."""
+"""The content address of a model version: equal files have equal digests."""
 
 import hashlib
 from pathlib import Path
@@ -10,7 +10,7 @@ NOT_CONTENT = frozenset({"registered_model_meta"})
 def digest_tree(root: Path) -> str:
     """Return ``sha256:<hex>`` over every file below ``root``: its relative path and its bytes.
 
-    The order of the directory does not matter; an empty directory does not count; a link is followed.
+    The order of the directory does not matter; empty directories do not count; links are followed.
     """
     lines = []
     for path in sorted(p for p in root.rglob("*") if p.is_file()):

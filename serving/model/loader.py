@@ -1,8 +1,8 @@
 """Model versions on this machine, each under the digest of its bytes.
 
-``<root>/<64 hex>/`` holds a version's artifacts, and ``<root>/index/<model>/<version>.metrics.json`` what its run had
-measured when it was fetched. A directory appears under its name whole or not at all, so any number of processes may
-share a cache. Nothing here unpickles or runs what it fetches, and MLflow is imported only to fetch.
+``<root>/<64 hex>/`` holds a version's artifacts, and ``<root>/index/<model>/<version>.metrics.json`` the metrics of
+its run when it was fetched. A directory appears complete or not at all, so processes can share a cache. Nothing here
+unpickles or runs what it fetches, and MLflow is imported only to fetch.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 DEADLINE_SECONDS = 120.0
 LITTLE_BYTES = 1 << 20
-ABANDONED_SECONDS = 86_400.0  # no download takes so long: its process was killed
-METRICS_SECONDS = 5.0  # they are only shown: a version does not wait long for them
-# The names that pins may have. MLflow takes any name; a path must not.
+ABANDONED_SECONDS = 86_400.0  # no download takes this long: its process was killed
+METRICS_SECONDS = 5.0  # metrics are only displayed, so do not wait long for them
+# The model names that pins may use. MLflow takes any name; a path must not.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 TEMPORARY = ".new-"
@@ -55,14 +55,14 @@ class Cache:
     def find(self, digest: str) -> Path | None:
         """The artifacts with this digest, or None. Every byte is verified now, and a damaged entry is discarded.
 
-        DigestDiffersError: that is no digest.
+        DigestDiffersError: not a digest.
         """
         path = self.path_of(digest)
         if not path.is_dir():
             return None
         if digest_tree(path) == digest:
             with contextlib.suppress(OSError):  # in a container the cache is read-only
-                os.utime(path)  # prune() goes by it
+                os.utime(path)  # prune() uses it
             return path
         with contextlib.suppress(FileNotFoundError):  # another process discarded it first
             path.rename(self._temporary() / "damaged")
@@ -70,9 +70,9 @@ class Cache:
         return None
 
     def path_of(self, digest: str) -> Path:
-        """Where artifacts with this digest lie once they are here. Nothing is read: :meth:`find` verifies them.
+        """The path of artifacts with this digest. Nothing is read: :meth:`find` verifies them.
 
-        DigestDiffersError: that is no digest.
+        DigestDiffersError: not a digest.
         """
         match = DIGEST.fullmatch(digest)
         if match is None:
@@ -80,7 +80,7 @@ class Cache:
         return self.root / match[1]
 
     def metrics_of(self, model: str, version: int) -> Mapping[str, float]:
-        """What the version's run had measured when it was last fetched; empty where that is not known."""
+        """The metrics of the version's run when it was last fetched; empty if unknown."""
         try:
             raw = json.loads(self._metrics_path(model, version).read_bytes())
             return {str(name): float(value) for name, value in raw.items()}
@@ -92,7 +92,7 @@ class Cache:
 
         Raises:
             ModelMissingError: no such version, or one without artifacts.
-            DigestDiffersError: the registry's artifacts are not ``expected``; none of them is kept.
+            DigestDiffersError: the artifacts in the registry are not ``expected``; nothing is kept.
             RegistryUnavailableError: not downloaded within the deadline.
         """
         metrics = self._metrics_path(model, version)
@@ -102,9 +102,9 @@ class Cache:
             digest = digest_tree(source)
             if expected is not None and digest != expected:
                 raise DigestDiffersError(
-                    f"{model} version {version} has other artifacts than it should: found {digest}, expected "
+                    f"{model} version {version} has unexpected artifacts: found {digest}, expected "
                     f"{expected}. They were changed in the registry's artifact store: register them as a new "
-                    f"version, or put the old ones back"
+                    f"version, or restore the old ones"
                 )
             path = self._keep(source, digest)
         finally:
@@ -151,7 +151,7 @@ class Cache:
 
     def _downloaded(self, model: str, version: int, place: Path) -> Path:
         try:
-            # MLflow's time limits are per request, and a slow drip passes them all.
+            # MLflow's time limits are per request, so a slow stream exceeds none of them.
             return within(self._deadline, lambda: _download(model, version, place, self._tracking_uri), "download")
         except TimeoutError:
             raise RegistryUnavailableError(
@@ -160,19 +160,19 @@ class Cache:
             ) from None
 
     def _note_metrics(self, model: str, version: int, path: Path) -> None:
-        """Keep the run's metrics for the server's page, which must not need the registry. They are optional."""
+        """Keep the run's metrics for the server's page, which must work without the registry. Optional."""
         try:
             found = within(METRICS_SECONDS, lambda: _metrics(model, version, self._tracking_uri), "metrics")
-        except Exception as error:  # noqa: BLE001 - whatever MLflow says here, the version itself is complete
+        except Exception as error:  # noqa: BLE001 - whatever MLflow raises here, the version is complete
             log.info("%s version %d is cached without its metrics: %s", model, version, type(error).__name__)
         else:
             write_whole(path, json.dumps(found))
 
     def index(self, model: str, version: int) -> Path:
-        """Where notes on a version lie: files whose names begin with this path. ModelMissingError: a bad name."""
+        """The path prefix of the files about a version. ModelMissingError: not a valid model name."""
         if NAME.fullmatch(model) is None:
             raise ModelMissingError(
-                f"{model[:80]!r} is no name for a model to serve: use letters, digits, dot, hyphen and underscore, "
+                f"{model[:80]!r} is not a valid model name: use letters, digits, dot, hyphen and underscore, "
                 f"at most 64, the first a letter or digit"
             )
         return self.root / "index" / model / str(int(version))
@@ -190,11 +190,11 @@ class Cache:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace the file in one step: whoever reads it sees the old text or the new one."""
+    """Replace the file in one step: readers see the old text or the new one."""
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     with os.fdopen(handle, "w") as file:
         file.write(text)
-        os.fchmod(file.fileno(), 0o644)  # a container's own user reads it too
+        os.fchmod(file.fileno(), 0o644)  # also readable by a container's user
     Path(name).replace(path)
 
 
@@ -211,7 +211,7 @@ def _download(model: str, version: int, place: Path, tracking_uri: str | None) -
     try:
         path = Path(download_artifacts(uri, dst_path=str(place / "artifacts"), tracking_uri=tracking_uri))
     except Exception as error:
-        if (free := shutil.disk_usage(place).free) < LITTLE_BYTES:  # MLflow calls a full disk a missing file
+        if (free := shutil.disk_usage(place).free) < LITTLE_BYTES:  # MLflow reports a full disk as a missing file
             raise RegistryUnavailableError(
                 f"the artifacts of {model} version {version} could not be stored: the disk of {place.parent} is full "
                 f"({free >> 10} KiB free). Free some space; the download is tried again"
@@ -221,8 +221,8 @@ def _download(model: str, version: int, place: Path, tracking_uri: str | None) -
         (path / name).unlink(missing_ok=True)
     if not (path / "MLmodel").is_file():
         raise ModelMissingError(
-            f"the artifacts of {model} version {version} are missing: there is no MLmodel file where the registry "
-            f"says that they are. Register the model again"
+            f"the artifacts of {model} version {version} are missing: there is no MLmodel file at the "
+            f"registry's path. Register the model again"
         )
     return path
 
@@ -242,6 +242,6 @@ def _explained(error: Exception, what: str, if_missing: str) -> ServingError:
     reason = re.sub(r"(?<=//)[^/@\s]+@", "", " ".join(str(error).split()))[:300]  # no credentials of a URL
     code: Any = getattr(error, "error_code", "")
     gone = isinstance(error, FileNotFoundError) or code == "RESOURCE_DOES_NOT_EXIST"
-    if gone or "No such file" in reason or "404 Client Error" in reason:  # of one file among many: only in the text
+    if gone or "No such file" in reason or "404 Client Error" in reason:  # for one of many files: only in the text
         return ModelMissingError(f"{what} {if_missing}: {reason}")
     return RegistryUnavailableError(f"{what} could not be read from MLflow: {type(error).__name__}: {reason}")

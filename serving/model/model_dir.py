@@ -1,4 +1,4 @@
-"""What an MLflow model directory says about itself: read as text, without MLflow and without running the model."""
+"""Reads the metadata of an MLflow model directory as text, without MLflow and without running the model."""
 
 import functools
 import json
@@ -30,7 +30,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A setting that a caller may send along with a request, and its value for those who don't."""
+    """An optional setting of a request, and its default."""
 
     name: str
     type: str  # one of COLUMN_TYPES
@@ -47,9 +47,9 @@ class ModelDir:
     params: Sequence[Param]
     flavors: frozenset[str]
     run_id: str | None
-    onnx: Path | None  # the twin, where there is one
-    predict_fn: str = "predict"  # the method of a scikit-learn model that gives its answer
-    tensor: str | None = None  # the numpy type, where the signature is one [N, columns] tensor and has no names
+    onnx: Path | None  # the twin, if there is one
+    predict_fn: str = "predict"  # the method of a scikit-learn model that answers
+    tensor: str | None = None  # the numpy type, if the signature is one [N, columns] tensor without names
 
 
 def malformed_as_unsupported(reader: Callable[[Path], T]) -> Callable[[Path], T]:
@@ -60,16 +60,14 @@ def malformed_as_unsupported(reader: Callable[[Path], T]) -> Callable[[Path], T]
         try:
             return reader(path)
         except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-            raise UnsupportedModelError(
-                f"the MLmodel of {path.name} is not as MLflow writes it: {error!r}"
-            ) from error
+            raise UnsupportedModelError(f"the MLmodel of {path.name} is malformed: {error!r}") from error
 
     return checked
 
 
 @malformed_as_unsupported
 def read(path: Path) -> ModelDir:
-    """Read a model directory. UnsupportedModelError: not a model, or none whose requests could be checked."""
+    """Read a model directory. UnsupportedModelError: not a model, or its requests cannot be checked."""
     raw = _mlmodel(path)
     signature = raw.get("signature")
     if not isinstance(signature, Mapping) or not signature.get("inputs"):
@@ -95,16 +93,16 @@ def read(path: Path) -> ModelDir:
 
 @malformed_as_unsupported
 def describe_outputs(path: Path) -> str:
-    """Return the signature's outputs in words that only depend on what callers see; empty without any."""
+    """Describe the signature's outputs as callers see them; empty if there are none."""
     signature = _mlmodel(path).get("signature") or {}
     return ", ".join(_describe(output) for output in json.loads(signature.get("outputs") or "[]"))
 
 
 @malformed_as_unsupported
 def input_example(path: Path) -> list[dict[str, Any]]:
-    """The example rows that the model was logged with, as records; empty where it was logged without.
+    """The example rows that the model was logged with, as records; empty if it has none.
 
-    A row that the signature would refuse, because something required is missing in it, is left out.
+    A row without a required value, which the signature would refuse, is left out.
     """
     required = [column.name for column in read(path).columns if column.required]
     return [record for record in _examples(path) if all(record.get(name) is not None for name in required)]
@@ -114,7 +112,7 @@ def _examples(path: Path) -> list[dict[str, Any]]:
     info = _mlmodel(path).get("saved_input_example_info") or {}
     if info.get("type") not in {"dataframe", "ndarray", "json_object"} or not info.get("artifact_path"):
         return []
-    # MLflow writes what is missing as NaN, which is no JSON.
+    # MLflow writes missing values as NaN, which is not JSON.
     raw = json.loads(_inside(path, info["artifact_path"]).read_bytes(), parse_constant=lambda _: None)
     names = [column.name for column in read(path).columns]
     if isinstance(raw, Mapping) and "data" in raw:
@@ -127,10 +125,12 @@ def _examples(path: Path) -> list[dict[str, Any]]:
 
 
 def _inside(path: Path, name: str) -> Path:
-    """A file of the model's. What else there is on this machine is not the model's to have read and sent to it."""
+    """A file inside the model directory: a model must not read other files of this machine."""
     file = (path / name).resolve()
     if not file.is_relative_to(path.resolve()):
-        raise UnsupportedModelError(f"the model in {path.name} names a file outside of it as its example: {name!a}")
+        raise UnsupportedModelError(
+            f"the model in {path.name} names a file outside its directory as its example: {name!a}"
+        )
     return file
 
 
@@ -139,9 +139,9 @@ def _mlmodel(path: Path) -> Mapping[str, Any]:
     try:
         raw = yaml.safe_load(file.read_bytes())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UnsupportedModelError(f"{file} is not readable as the description of a model: {error}") from error
+        raise UnsupportedModelError(f"{file} cannot be read as a model description: {error}") from error
     if not isinstance(raw, Mapping):
-        raise UnsupportedModelError(f"{file} is not the description of a model: it is no mapping")
+        raise UnsupportedModelError(f"{file} is not a model description: not a mapping")
     return raw
 
 

@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """One label per row and, from a classifier that gives them, one probability per class for each."""
+    """One label per row and, if the classifier gives them, one probability per class."""
 
     labels: Array  # [rows], or [rows, outputs] of a model with several outputs
     probabilities: Array | None  # [rows, classes]
@@ -28,9 +28,9 @@ class Predictions:
         return Predictions(self.labels[start:stop], probabilities)
 
     def check(self, rows: int) -> None:
-        """PredictionError: not one answer per row, or a number that is not finite and so has no place in JSON."""
+        """PredictionError: not one answer per row, or a number that is not finite, which JSON cannot hold."""
         if len(self.labels) != rows:
-            raise PredictionError(f"the model answered {len(self.labels)} rows where {rows} were asked")
+            raise PredictionError(f"the model answered {len(self.labels)} rows, expected {rows}")
         for numbers in (self.probabilities, self.labels):
             if numbers is not None and numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
                 raise _not_finite(int(np.argwhere(~np.isfinite(numbers))[0][0]))

@@ -1,4 +1,4 @@
-"""One loaded model, asked with plain Python values: the gate measures through it, the server answers through it."""
+"""One loaded model that takes plain Python values; used by the gate and by the server."""
 
 import logging
 import math
@@ -21,28 +21,28 @@ Params = Mapping[str, Any] | None
 
 
 class Runtime(Protocol):
-    """A way to run a model."""
+    """Runs a model."""
 
     @property
     def name(self) -> str:
-        """What /health calls it."""
+        """Its name in /health."""
         ...
 
     @property
     def rows_are_independent(self) -> bool:
-        """Rows of several requests may be answered together."""
+        """Rows of several requests may be batched."""
         ...
 
     def run(self, columns: Sequence[Sequence[Any]], params: Params = None) -> Predictions:
         """Answer rows that come as columns in the signature's order, ``None`` where a value is missing.
 
-        Only a model whose signature has params is given any.
+        Only a model whose signature has params gets any.
         """
         ...
 
 
 class Predictor:
-    """A model and the runtime that was chosen for it."""
+    """A model and its runtime."""
 
     def __init__(self, model: ModelDir, runtime: Runtime) -> None:
         self.model = model
@@ -51,22 +51,22 @@ class Predictor:
     def predict(self, rows: Sequence[Collection[Any]], params: Params = None) -> Predictions:
         """Answer rows of values in the signature's order, ``None`` where one is missing.
 
-        The values are of the signature's types: ``serving.model.schema`` sees to it for requests.
-        PredictionError: the model fails, or has no finite answer.
+        The values must have the signature's types: ``serving.model.schema`` ensures this for requests.
+        PredictionError: the model fails, or an answer is not finite.
         """
         predictions = self.runtime.run(list(zip(*rows, strict=True)), params)
         predictions.check(len(rows))
         return predictions
 
     def predict_records(self, records: Sequence[Mapping[str, Any]]) -> Predictions:
-        """Answer rows that come as mappings; a column that is not there is missing."""
+        """Answer rows that are mappings; an absent column is a missing value."""
         names = [column.name for column in self.model.columns]
         return self.predict([[record.get(name) for name in names] for record in records])
 
     def seconds_per_row(self) -> float:
         """How long one row takes: measured on the model's own example, which also warms the model up.
 
-        Infinite where there is no example to ask. PredictionError: the model can't answer even its own example.
+        Infinite if there is no example. PredictionError: the model can't answer even its own example.
         """
         example = model_dir.input_example(self.model.path)[:1]
         best = math.inf
@@ -78,14 +78,14 @@ class Predictor:
 
 
 def load_predictor(path: Path, runtime: str | None = None) -> Predictor:
-    """Load the model in a directory under the best runtime that is faithful to it, or under a named one.
+    """Load the model in a directory with the fastest runtime that gives its answers, or with a named one.
 
     Args:
         path: an MLflow model directory, such as :meth:`serving.model.loader.Cache.find` returns.
         runtime: ``onnx``, ``native`` or ``pyfunc``; the fastest that can serve this model, if None.
 
     Raises:
-        UnsupportedModelError: no runtime, or not the named one, can serve this model; with each one's reason.
+        UnsupportedModelError: no runtime, or not the named one, can serve this model; with the reason of each.
     """
     model = model_dir.read(path)
     reasons = []

@@ -1,9 +1,9 @@
-"""From a model's signature to strict checking of requests.
+"""Strict checks of requests against a model's signature.
 
-A good request is read by :mod:`serving.model.decoder` in one pass. What that does not take is read here by pydantic's
-core, which decides, and names each mistake. Strict means that nothing is guessed: ``true`` and ``"1.5"`` are no
-numbers, an unknown key is an error, and so is a number that is not finite. Mistakes are named by field and reason,
-never with the input.
+:mod:`serving.model.decoder` reads a valid request in one pass. What it does not accept is checked here by pydantic's
+core, which decides and names each mistake. Strict means that nothing is converted: ``true`` and ``"1.5"`` are not
+numbers; unknown keys and numbers that are not finite are errors. Mistakes are named by field and reason, never with
+the input.
 """
 
 import base64
@@ -43,7 +43,7 @@ SCALARS: Mapping[str, CoreSchema] = {
     "binary": core_schema.no_info_after_validator_function(_from_base64, core_schema.str_schema(strict=True)),
     "datetime": core_schema.chain_schema(
         [
-            core_schema.str_schema(strict=True, pattern="-"),  # not a number of seconds in quotes
+            core_schema.str_schema(strict=True, pattern="-"),  # not a quoted number of seconds
             core_schema.datetime_schema(tz_constraint="naive"),
         ]
     ),
@@ -77,7 +77,7 @@ class RequestSchema:
         )
 
     def check(self, records: Any) -> Sequence[Row]:
-        """The rows of a list of records that came some other way. InvalidRequestError: as for :meth:`decode`."""
+        """The rows of a list of records from another protocol. InvalidRequestError: as for :meth:`decode`."""
         try:
             return [record.values() for record in self._records.validate_python(records)]
         except ValidationError as error:
@@ -89,10 +89,10 @@ class RequestSchema:
             try:
                 return self._quick.decode(body)
             except ValueError:
-                pass  # what is wrong with it, if anything, is found below
+                pass  # checked and described below
         raw = parse_json(body)
-        # Checked as Python values and not as JSON, which is a little faster for good requests: but each error keeps
-        # what it is about, and making that from megabytes of JSON once per error takes a bad request many seconds.
+        # Checked as Python values. Checking JSON is a little faster for valid requests, but each error then holds its
+        # input, and building that once per error from megabytes of JSON takes many seconds.
         try:
             if not isinstance(raw, dict):
                 return [record.values() for record in self._records.validate_python(raw)]
@@ -105,7 +105,7 @@ class RequestSchema:
 
 
 class ParamsSchema:
-    """What a caller may send along with the rows, if the model's signature has params."""
+    """The params that a request may contain, if the model's signature has any."""
 
     def __init__(self, model: ModelDir) -> None:
         self._names = [param.name for param in model.params]
@@ -113,7 +113,7 @@ class ParamsSchema:
         self._params = SchemaValidator(core_schema.typed_dict_schema(fields, extra_behavior="ignore"))
 
     def check(self, raw: Any) -> Mapping[str, Any] | None:
-        """The params with their defaults; None for a model that has none, whatever was sent: as MLflow does it."""
+        """The params with their defaults; None for a model that has none, whatever was sent: as in MLflow."""
         if not self._names:
             return None
         try:
@@ -124,7 +124,7 @@ class ParamsSchema:
 
 
 def details_of(error: ValidationError, names: Sequence[str]) -> Sequence[Detail]:
-    """What is wrong, by field and reason; the columns' names help where a name is unknown."""
+    """The mistakes by field and reason; ``names`` are listed if a name is unknown."""
     if (count := error.error_count()) > MAX_DESCRIBED:
         return [Detail(("body",), f"{count} mistakes: is this a request for this model?", "too_many_errors")]
     errors = error.errors(include_url=False, include_input=False)
@@ -135,8 +135,8 @@ def _detail(raw: Mapping[str, Any], names: Sequence[str]) -> Detail:
     loc, kind, ctx = raw["loc"], raw["type"], raw.get("ctx", {})
     msg = _REASONS.get(kind, raw["msg"])
     if kind == "extra_forbidden":
-        loc = loc[:-1]  # an unknown name is input, and may be anything
-        msg = f"unknown field; known are: {', '.join(names)}"
+        loc = loc[:-1]  # an unknown name is input, which is not repeated
+        msg = f"unknown field; expected: {', '.join(names)}"
     elif kind in {"too_long", "too_short"}:
         bound = ctx.get("max_length", ctx.get("min_length"))
         msg = f"expected at {'most' if kind == 'too_long' else 'least'} {bound} items, got {ctx['actual_length']}"
@@ -150,11 +150,11 @@ def _detail(raw: Mapping[str, Any], names: Sequence[str]) -> Detail:
 
 
 def parse_json(body: bytes) -> Any:
-    """A JSON document as Python values, NaN and infinities among them. InvalidRequestError: it is none."""
+    """A JSON document as Python values, NaN and infinities included. InvalidRequestError: not JSON."""
     try:
         return from_json(body)
     except ValueError as error:
-        # Says where and why, and repeats nothing of the document.
+        # The message gives position and reason, and repeats nothing of the document.
         raise InvalidRequestError([Detail(("body",), f"Invalid JSON: {error}", "json_invalid")]) from None
 
 
@@ -177,5 +177,5 @@ def _param(param: Param) -> core_schema.TypedDictField:
 
 
 def _rows(row: CoreSchema, max_rows: int) -> CoreSchema:
-    # The first bad row is enough: describing ten thousand of them helps nobody.
+    # The first invalid row is enough.
     return core_schema.list_schema(row, min_length=1, max_length=max_rows, fail_fast=True)

@@ -1,7 +1,7 @@
 """``POST /invocations``: MLflow's scoring protocol, so that clients of ``mlflow models serve`` work unchanged.
 
-As there, columns that the model does not know are ignored and texts that look like numbers count as such. Otherwise
-than there, what would be cut (1.5 for an integer) or is missing where the signature requires a value is refused.
+As in MLflow, unknown columns are ignored and texts that look like numbers are converted. Unlike in MLflow, a value
+that would be truncated (1.5 for an integer) and a missing required value are refused.
 """
 
 import csv
@@ -76,7 +76,7 @@ class InvocationsDialect:
         return ScoringRequest(rows, self._params.check(params))
 
     def encode(self, _asked: ScoringRequest, predictions: Predictions) -> bytes:
-        """Write what the model's ``predict`` gives, and nothing else: MLflow's clients expect no more."""
+        """Write only what the model's ``predict`` returns, as MLflow's clients expect."""
         return b'{"predictions": %b}' % to_json(predictions.labels.tolist())
 
     def refuse(self, refused: Refusal) -> tuple[int, bytes]:
@@ -105,7 +105,7 @@ class InvocationsDialect:
         if self._model.tensor:
             return [self._by_position(here, position, row) for position, row in enumerate(raw["data"])]
         if not all(isinstance(name, str) for name in names):
-            raise _invalid((here, "columns"), "names must be texts")
+            raise _invalid((here, "columns"), "names must be strings")
         for position, row in enumerate(raw["data"]):
             if not isinstance(row, list) or len(row) != len(names):
                 raise _invalid((here, "data", position), f"must be an array of {len(names)} values")
@@ -137,7 +137,7 @@ def _from_csv(body: bytes) -> Sequence[Record]:
     names = rows[0]
     for number, row in enumerate(rows[1:]):
         if len(row) != len(names):
-            raise _invalid((number,), f"must have {len(names)} values, as the header line has")
+            raise _invalid((number,), f"must have {len(names)} values, as in the header line")
     return [{n: None if v in MISSING else v for n, v in zip(names, row, strict=True)} for row in rows[1:]]
 
 

@@ -54,7 +54,7 @@ class InferDialect:
         )
 
     def encode(self, asked: ScoringRequest, predictions: Predictions) -> bytes:
-        """Write the outputs that were asked for."""
+        """Write the requested outputs."""
         found = outputs(predictions)
         if asked.outputs is not None and not asked.outputs <= set(found):
             raise _invalid(f"the model's outputs are {', '.join(found)}")
@@ -78,15 +78,15 @@ class InferDialect:
     ) -> list[dict[str, Any]]:
         names: list[Any] = [tensor.get("name") for tensor in inputs]
         if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-            raise _invalid("each input must have a name of its own")
+            raise _invalid("each input must have a unique name")
         rows = read[0][0][0]
         for shape, _ in read:
             if shape not in ([rows], [rows, 1]):
-                raise _invalid(f"all inputs must have the shape [{rows}] or [{rows}, 1], as the first has its rows")
+                raise _invalid(f"all inputs must have the shape [{rows}] or [{rows}, 1], like the first input")
         if not 0 < rows <= MAX_ROWS:
-            raise _invalid(f"between 1 and {MAX_ROWS} rows are answered at once")
+            raise _invalid(f"between 1 and {MAX_ROWS} rows are allowed per request")
         columns = [elements for _, elements in read]
-        # A missing number of an optional column comes as NaN, and has become None.
+        # A missing number of an optional column arrives as NaN, which is None by now.
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def _from_matrix(self, read: Sequence[tuple[list[int], list[Any]]]) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ class InferDialect:
 
 
 def metadata(predictor: Predictor, name: str, version: int) -> dict[str, Any]:
-    """What the protocol wants to know about a model. What comes out is known from the model's own example."""
+    """The protocol's model metadata. The outputs come from running the model's example."""
     model = predictor.model
     kinds = [tensors.COLUMN_TYPES.get(column.type, tensors.BYTES) for column in model.columns]
     inputs = [

@@ -41,7 +41,7 @@ def routes(predictor: Predictor, batcher: Batcher, name: str, number: int) -> AP
     @router.post("/models/{model}/infer", include_in_schema=False)
     @router.post("/models/{model}/versions/{of_version}/infer", include_in_schema=False)
     async def infer_elsewhere(model: str, of_version: str = "") -> JSONResponse:  # noqa: ARG001 - FastAPI fills them
-        return _unknown()  # this server's own model is answered before routing
+        return _unknown()  # requests for this server's model are answered before routing
 
     return router
 

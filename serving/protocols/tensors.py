@@ -8,7 +8,7 @@ import numpy as np
 
 from serving.errors import Detail, InvalidRequestError
 
-# The protocol's types and numpy's; BYTES are texts of any length, each behind its length in four bytes.
+# The protocol's types and numpy's; BYTES are strings, each after its length in four bytes.
 NUMPY_TYPES: Mapping[str, str] = {
     "BOOL": "?",
     "UINT8": "u1",
@@ -36,7 +36,7 @@ COLUMN_TYPES: Mapping[str, str] = {
 
 
 def datatype(array: "np.ndarray[Any, Any]") -> str:
-    """The protocol's name for what an array holds."""
+    """The protocol's type of an array."""
     names = {np.dtype(code): name for name, code in NUMPY_TYPES.items()}
     return names.get(array.dtype, BYTES)
 
@@ -52,7 +52,7 @@ def flat(data: Any) -> list[Any]:
 
 
 def values(tensor: Mapping[str, Any], blob: bytes | None) -> tuple[list[int], list[Any]]:
-    """A tensor's shape and elements, NaN as None. InvalidRequestError: they don't fit each other or the type."""
+    """A tensor's shape and elements, NaN as None. InvalidRequestError: they do not match each other or the type."""
     name = _name(tensor)
     shape, kind = tensor.get("shape"), tensor.get("datatype")
     if not isinstance(shape, list) or not shape or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
@@ -61,7 +61,7 @@ def values(tensor: Mapping[str, Any], blob: bytes | None) -> tuple[list[int], li
         raise invalid(name, f"datatype must be one of {', '.join(NUMPY_TYPES)} and {BYTES}")
     elements = _from_bytes(name, str(kind), blob) if blob is not None else flat(tensor.get("data"))
     if len(elements) != math.prod(shape):
-        raise invalid(name, f"the shape says {math.prod(shape)} elements, there are {len(elements)}")
+        raise invalid(name, f"the shape has {math.prod(shape)} elements, the data {len(elements)}")
     return shape, [None if isinstance(e, float) and math.isnan(e) else e for e in elements]
 
 
@@ -76,11 +76,11 @@ def blobs(inputs: Sequence[Mapping[str, Any]], binary: bytes) -> list[bytes | No
             found.append(None)
             continue
         if type(size) is not int or not 0 <= size <= len(binary) - start:
-            raise invalid(_name(tensor), "binary_data_size is more than there is")
+            raise invalid(_name(tensor), "binary_data_size exceeds the binary data")
         found.append(binary[start : start + size])
         start += size
     if start != len(binary):
-        raise InvalidRequestError([Detail(("body",), "there is more binary data than the inputs say", "format")])
+        raise InvalidRequestError([Detail(("body",), "there is more binary data than the inputs declare", "format")])
     return found
 
 
@@ -89,7 +89,7 @@ def _from_bytes(name: str, kind: str, blob: bytes) -> list[Any]:
         return _texts(name, blob)
     numpy_type = np.dtype(NUMPY_TYPES[kind])
     if len(blob) % numpy_type.itemsize:
-        raise invalid(name, f"its bytes are no whole number of {kind}")
+        raise invalid(name, f"its size is not a multiple of the size of {kind}")
     elements: list[Any] = np.frombuffer(blob, numpy_type).tolist()
     return elements
 
@@ -100,21 +100,21 @@ def _texts(name: str, blob: bytes) -> list[str]:
         end = start + LENGTH_BYTES
         end += int.from_bytes(blob[start:end], "little")
         if end > len(blob):
-            raise invalid(name, "its bytes end in the middle of a text")
+            raise invalid(name, "its bytes end in the middle of a string")
         try:
             texts.append(blob[start + LENGTH_BYTES : end].decode())
         except UnicodeDecodeError:
-            raise invalid(name, "a text is not UTF-8") from None
+            raise invalid(name, "a string is not UTF-8") from None
         start = end
     return texts
 
 
 def _name(tensor: Mapping[str, Any]) -> str:
-    """A name to speak of: an unknown one is input, and stays out of answers."""
+    """The input's name if it is harmless; other names are input, which is not repeated in answers."""
     name = tensor.get("name")
     return name if isinstance(name, str) and name.isidentifier() and len(name) <= 64 else "inputs"  # noqa: PLR2004
 
 
 def invalid(name: str, message: str) -> InvalidRequestError:
-    """What is wrong with one input."""
+    """The error for one input."""
     return InvalidRequestError([Detail(("body", name), message, "tensor")])

@@ -1,4 +1,4 @@
-"""Columns as the pandas DataFrame that MLflow itself would make of the same request."""
+"""Columns as the pandas DataFrame that MLflow would build from the same request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +25,6 @@ def _series(column: Column, values: Sequence[Any]) -> Any:
     if numpy_type is None:
         return pd.Series(values)  # text: pandas infers, as it does for MLflow's server
     if numpy_type not in {np.float32, np.float64} and None in values:
-        # pandas has no missing integers and booleans of numpy's types; this is what reading them gives.
+        # numpy's integers and booleans cannot be missing in pandas; it reads such columns with these types.
         numpy_type = np.object_ if numpy_type is np.bool_ else np.float64
     return np.array(values, dtype=numpy_type)

@@ -1,6 +1,6 @@
 """The scikit-learn model itself, without the checks that MLflow's generic wrapper repeats for every call.
 
-It needs the training stack installed, and loading it may run code of the model's: pickles do.
+It needs the training libraries, and loading it may run the model's own code, as pickles do.
 """
 
 import warnings
@@ -24,7 +24,7 @@ class NativeRuntime:
     rows_are_independent = True
 
     def __init__(self, model: ModelDir) -> None:
-        """UnsupportedModelError: this is no scikit-learn model whose answer is its ``predict``."""
+        """UnsupportedModelError: not a scikit-learn model that answers with ``predict``."""
         if "sklearn" not in model.flavors or model.predict_fn != "predict":
             raise UnsupportedModelError("this is not a scikit-learn model that answers with predict")
         self._model = model
@@ -42,5 +42,5 @@ class NativeRuntime:
             found = self._estimator.predict_proba(rows) if hasattr(self._estimator, "predict_proba") else None
         except (Exception, SystemExit) as error:  # an estimator may raise anything, and must not end the server
             raise PredictionError("scikit-learn could not run the model on these rows") from error
-        # A classifier of several outputs gives a list, with a table for each: no one row of probabilities per row.
+        # A classifier with several outputs gives a list of tables: several rows of probabilities per row.
         return Predictions(labels, None if found is None or isinstance(found, list) else np.asarray(found))

@@ -1,4 +1,4 @@
-"""The ONNX twin under onnxruntime: a row in microseconds, and no code of the model's is run."""
+"""The ONNX twin under onnxruntime: microseconds per row, and none of the model's code runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from serving.model.predictions import Array, Predictions
 
 NAME = "onnx"
 
-# How skl2onnx declares a column, and what numpy makes of a list of Python values for it.
+# The tensor types of skl2onnx and their numpy types.
 TENSOR_TYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -21,7 +21,7 @@ TENSOR_TYPES = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
 }
-# The types of columns that a tensor of each kind can carry without changing what they mean.
+# The column types that a tensor of each kind represents exactly.
 CARRIES = {
     "f": {"float", "double", "integer", "long"},
     "i": {"integer", "long"},
@@ -29,8 +29,8 @@ CARRIES = {
     "O": {"string"},
 }
 LABEL_RANK = 1
-# Leaves room in 32 bits for what scaling and weighing make of a number.
-FAR_OUT = 1e30
+# Leaves room in 32 bits for scaling and weights.
+LARGEST_INPUT = 1e30
 
 
 class OnnxRuntime:
@@ -40,7 +40,7 @@ class OnnxRuntime:
     rows_are_independent = True
 
     def __init__(self, model: ModelDir) -> None:
-        """UnsupportedModelError: there is no twin, or it could not give the original's answers."""
+        """UnsupportedModelError: there is no twin, or it cannot represent the original's inputs."""
         if model.onnx is None:
             raise UnsupportedModelError("the model has no ONNX twin")
         try:
@@ -53,7 +53,7 @@ class OnnxRuntime:
         self._single = len(inputs) == 1 and len(model.columns) > 1
         self._names = list(inputs) if self._single else [column.name for column in model.columns]
         if set(self._names) != set(inputs) or len(self._names) != len(inputs):
-            raise UnsupportedModelError("the twin's inputs are not the signature's columns")
+            raise UnsupportedModelError("the twin's inputs do not match the signature's columns")
         types = [inputs[name] for name in self._names] * (len(model.columns) if self._single else 1)
         for column, numpy_type in zip(model.columns, types, strict=True):
             _require_faithful(column, numpy_type)
@@ -71,19 +71,21 @@ class OnnxRuntime:
         except Exception as error:  # onnxruntime's errors share no base class
             raise PredictionError("onnxruntime could not run the model on these rows") from error
         if answers[-1].dtype.kind == "f" and not np.isfinite(answers[-1]).all():
-            self._refuse_far_out(columns)
+            self._refuse_too_large(columns)
         labels = answers[0].ravel() if answers[0].ndim > LABEL_RANK and answers[0].shape[1] == 1 else answers[0]
         return Predictions(labels, answers[1] if len(answers) > 1 else None)
 
-    def _refuse_far_out(self, columns: Sequence[Sequence[Any]]) -> None:
-        """32 bits overflow where the original's 64 do not. An answer that is finite is right all the same."""
+    def _refuse_too_large(self, columns: Sequence[Sequence[Any]]) -> None:
+        """32 bits overflow where the original's 64 do not. A finite answer is still right."""
         for column, numpy_type, values in zip(self._columns, self._types, columns, strict=True):
-            if np.dtype(numpy_type).kind == "f" and any(abs(value or 0) > FAR_OUT for value in values):
-                message = f"is too far out for this model: between {-FAR_OUT:g} and {FAR_OUT:g} it has an answer"
+            if np.dtype(numpy_type).kind == "f" and any(abs(value or 0) > LARGEST_INPUT for value in values):
+                message = (
+                    f"is out of range for this model: use values between {-LARGEST_INPUT:g} and {LARGEST_INPUT:g}"
+                )
                 raise InvalidRequestError([Detail(("body", column.name), message, "out_of_range")])
 
     def _feed(self, columns: Sequence[Sequence[Any]]) -> dict[str, Array]:
-        with np.errstate(over="ignore"):  # what is too large for 32 bits becomes infinite; the answer is checked
+        with np.errstate(over="ignore"):  # values too large for 32 bits become infinite; the answer is checked
             if self._single:
                 return {self._names[0]: np.array(columns, dtype=self._types[0]).T}
             feed = {}
@@ -96,11 +98,11 @@ class OnnxRuntime:
 
 def _options() -> Any:
     options = onnxruntime.SessionOptions()
-    # A row takes less time than handing it to another thread; throughput comes from batches and from processes.
+    # A row takes less time than a thread switch; throughput comes from batches and processes.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3  # errors, which are raised as well
+    options.log_severity_level = 3  # errors, which are also raised
     return options
 
 

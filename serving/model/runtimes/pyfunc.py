@@ -1,6 +1,6 @@
-"""Any MLflow model, through MLflow's generic wrapper: the slowest way, and the one that always works.
+"""Any MLflow model, through MLflow's generic wrapper: the slowest runtime, which serves every model.
 
-It needs the libraries that the model was made with, and loading it may run code of the model's.
+It needs the model's libraries, and loading it may run the model's own code.
 """
 
 import warnings
@@ -18,7 +18,7 @@ NAME = "pyfunc"
 
 
 class PyfuncRuntime:
-    """An MLflow model of whatever flavor. It gives no probabilities, unless they are what it predicts."""
+    """An MLflow model of any flavor. It gives no separate probabilities."""
 
     name = NAME
     rows_are_independent = False  # an arbitrary function of the whole table

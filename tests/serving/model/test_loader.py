@@ -179,7 +179,7 @@ def test_a_download_that_drips_ends_at_the_deadline(
 
 @pytest.mark.parametrize("name", ["../../etc", "..", "a/b", "-x", "", "a\nb", "é", "a" * 65])
 def test_a_name_that_could_leave_the_cache_is_refused(cache: Cache, name: str) -> None:
-    with pytest.raises(ModelMissingError, match="is no name for a model to serve"):
+    with pytest.raises(ModelMissingError, match="is not a valid model name"):
         cache.fetch(name, 1)
 
 

@@ -88,7 +88,7 @@ def test_what_is_no_model_description_is_refused(tmp_path: Path, content: bytes)
 
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match="not readable"):
+    with pytest.raises(UnsupportedModelError, match="cannot be read"):
         model_dir.read(tmp_path)
 
 
@@ -104,7 +104,7 @@ def test_an_example_outside_of_the_model_is_not_read(tmp_path: Path, outside: st
     (directory / "link.json").symlink_to(secrets)
     name = outside.format(absolute=secrets)
     write(directory, signature=SIGNED, saved_input_example_info={"type": "dataframe", "artifact_path": name})
-    with pytest.raises(UnsupportedModelError, match="outside of it"):
+    with pytest.raises(UnsupportedModelError, match="outside its directory"):
         model_dir.input_example(directory)
 
 

@@ -104,8 +104,8 @@ WRONG: list[tuple[Any, str]] = [
     ([5], "array of inputs"),
     ([tensor("age")], "balance: a value is required"),
     ([tensor(n) for n in TYPES] + [{**tensor("age"), "name": "unknown"}], "unknown field"),
-    ([tensor(n) for n in TYPES] + [tensor("age")], "name of its own"),
-    ([tensor(n, shape=[3] if n == "age" else [2]) for n in TYPES], "3 elements, there are 2"),
+    ([tensor(n) for n in TYPES] + [tensor("age")], "a unique name"),
+    ([tensor(n, shape=[3] if n == "age" else [2]) for n in TYPES], "3 elements, the data 2"),
     ([tensor(n, shape=[1], data=[1]) if n == "plan" else tensor(n) for n in TYPES], "must have the shape"),
     ([tensor(n, shape=[0], data=[]) for n in TYPES], "between 1 and"),
     ([tensor(n, shape=[2, 1, 1]) for n in TYPES], "must have the shape"),
@@ -116,8 +116,8 @@ WRONG: list[tuple[Any, str]] = [
         [tensor(n, data=[1.5, 2.5]) if n == "age" else tensor(n) for n in TYPES],
         "age: Input should be a valid integer",
     ),
-    ([tensor(n, data=None) for n in TYPES], "there are 1"),
-    ([tensor(n, parameters={"binary_data_size": 9}) for n in TYPES], "more than there is"),
+    ([tensor(n, data=None) for n in TYPES], "the data 1"),
+    ([tensor(n, parameters={"binary_data_size": 9}) for n in TYPES], "exceeds the binary data"),
 ]
 
 
