@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     pinrail_serving_image: str | None = None
     """The model servers' image, by digest (``registry/name@sha256:...``); default: what ``pinrail build`` makes."""
 
+    pinrail_front_image: str | None = None
+    """The front doors' image, best by digest: HAProxy 2.6 or later, with bash; default: ``haproxy:2.6``."""
+
     pinrail_poll_seconds: Annotated[float, Field(gt=0)] = 60
     """How often to poll branch, registry and servers."""
 

@@ -32,7 +32,7 @@ from receiver.reconciler.cache_cleanup import CacheCleanup
 from receiver.services import Services
 from receiver.settings import Settings, TargetName
 from receiver.targets.compose.build import image_name
-from receiver.targets.compose.project import COMPOSE, Place
+from receiver.targets.compose.project import COMPOSE, FRONT_IMAGE, Place
 from receiver.targets.compose.target import ComposeTarget
 from receiver.targets.process.target import ProcessTarget
 from serving.model.loader import Cache
@@ -79,7 +79,11 @@ def _process_target(settings: Settings) -> Target:
 
 def _compose_target(settings: Settings) -> Target:
     place = Place(
-        settings.pinrail_project, settings.pinrail_state_dir, settings.pinrail_host, _serving_image(settings)
+        settings.pinrail_project,
+        settings.pinrail_state_dir,
+        settings.pinrail_host,
+        _serving_image(settings),
+        front_image=settings.pinrail_front_image or FRONT_IMAGE,
     )
     return ComposeTarget(Docker(), place)
 

@@ -19,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
     options = _parser().parse_args(argv)
     try:
+        if options.fetch:
+            fetch(options)
+            return 0
         if options.control is not None:
             identity = {
                 name: getattr(options, name) for name in ("model", "version", "digest", "environment", "stage")
@@ -30,6 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{options.model} version {options.version} cannot be served: {error}\n")
         return 1
     return 0
+
+
+def fetch(options: argparse.Namespace) -> None:
+    """Have the version in the cache; nothing of it is loaded. Raises what ``Cache.fetch`` does."""
+    from serving.model.loader import Cache
+
+    Cache(options.cache).obtain(options.model, options.version, options.digest)
 
 
 def load(options: argparse.Namespace) -> Any:
@@ -68,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="the address for --port and --metrics-port (%(default)s)")
     parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on this port, at /metrics")
     place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--fetch", action="store_true", help="only download the version into the cache, and end")
     place.add_argument("--port", type=int, help="serve on this port")
     place.add_argument("--control", type=Path, help="open a control socket at this path, and wait for a port")
     return parser

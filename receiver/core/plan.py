@@ -94,13 +94,14 @@ def plan(goal: Goal, world: World) -> tuple[Action, ...]:
     live = next((s for s in world.servers if s.role is Role.LIVE), None)
     switching = goal.spec is not None and (fit is None or fit.role is not Role.LIVE)
     unproven = goal.spec is not None and (switching or not goal.verified)
+    renewing = fit is not None and bool(fit.differs)
 
     start = [] if goal.spec is None or fit else [Action(ActionKind.START, _name(goal.spec), None, Role.CANDIDATE)]
     prove = [Action(ActionKind.PROVE, _name(goal.spec), None, "proven")] if goal.spec and unproven else []
     registry = list(registry_actions(goal, world) if goal.undo is None else undo_actions(goal.undo, world))
     switch = (
-        [Action(ActionKind.SWITCH, goal.slot.model, _name(live.spec) if live else None, _name(goal.spec))]
-        if goal.spec and switching
+        [Action(ActionKind.SWITCH, goal.slot.model, _traffic(live), _name(goal.spec))]
+        if goal.spec and (switching or renewing)
         else []
     )
     watch = [Action(ActionKind.WATCH, _name(goal.spec), None, "stable")] if goal.spec and unproven else []
@@ -189,6 +190,12 @@ def _alias_action(
 
 def _named(version: int | None) -> str | None:
     return None if version is None else f"v{version}"
+
+
+def _traffic(live: Server | None) -> str | None:
+    if live is None:
+        return None
+    return f"{_name(live.spec)} ({live.differs})" if live.differs else _name(live.spec)
 
 
 def _name(spec: ServerSpec) -> str:

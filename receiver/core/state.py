@@ -48,6 +48,7 @@ class Server:
     spec: ServerSpec
     role: Role
     url: str  # private base URL, reachable by the receiver in every role
+    differs: str = ""  # what about its way to the public port is not as the settings say; empty: nothing
 
 
 @dataclass(frozen=True, slots=True)

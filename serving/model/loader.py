@@ -82,7 +82,7 @@ class Cache:
     def metrics_of(self, model: str, version: int) -> Mapping[str, float]:
         """The metrics of the version's run when it was last fetched; empty if unknown."""
         try:
-            raw = json.loads(self._metrics_path(model, version).read_bytes())
+            raw = json.loads(self.metrics_path(model, version).read_bytes())
             return {str(name): float(value) for name, value in raw.items()}
         except (OSError, ValueError, TypeError, AttributeError, ModelMissingError):
             return {}
@@ -95,7 +95,7 @@ class Cache:
             DigestDiffersError: the artifacts in the registry are not ``expected``; nothing is kept.
             RegistryUnavailableError: not downloaded within the deadline.
         """
-        metrics = self._metrics_path(model, version)
+        metrics = self.metrics_path(model, version)
         place = self._temporary()
         try:
             source = self._downloaded(model, version, place)
@@ -177,7 +177,8 @@ class Cache:
             )
         return self.root / "index" / model / str(int(version))
 
-    def _metrics_path(self, model: str, version: int) -> Path:
+    def metrics_path(self, model: str, version: int) -> Path:
+        """Where the version's metrics are noted. ModelMissingError: a bad name."""
         return self.index(model, version).with_name(f"{version}{METRICS}")
 
     def _temporary(self) -> Path:

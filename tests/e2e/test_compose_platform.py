@@ -21,7 +21,7 @@ from receiver.reconciler.reconcile import Report, reconcile
 from receiver.services import Services
 from receiver.settings import Settings
 from receiver.targets.compose.build import build_image
-from receiver.targets.compose.project import COMPOSE
+from receiver.targets.compose.project import COMPOSE, FRONT_IMAGE
 from receiver.wiring import build, open_database
 from tests.support.docker_engine import required_docker, sweep
 from tests.support.git_repos import Origin
@@ -143,15 +143,24 @@ def test_a_restart_of_every_container_serves_the_same_versions_even_without_a_re
     eventually(lambda: _reachable(f"{platform.url}/health"), 60)
 
 
-def test_a_server_reaches_the_registry_by_service_name_with_credentials_from_the_environment(
+def test_without_a_receiver_a_step_of_its_own_fetches_and_the_server_has_no_credentials(
     docker: Docker, platform: Platform, served: Served, tmp_path: Path
 ) -> None:
-    port, health = free_port(), served.health("production")
+    port, health, run = free_port(), served.health("production"), tmp_path / "run"
+    run.mkdir()
+    run.chmod(0o777)
     variables = {
         "HOST": "127.0.0.1",
         "PORT": str(port),
+        "FRONT_IMAGE": FRONT_IMAGE,
         "FRONT": str(COMPOSE / "front"),
-        "CACHE": "/unused",
+        "RUN": str(run),
+        "SOCKET": "front",
+        "PREDECESSOR": "",
+        "ARTIFACTS": "/unused",
+        "MOUNTED": "/cache",
+        "SUBNET": "172.31.253.0/24",
+        "ADDRESS": "172.31.253.2",
         "IMAGE": build_image(docker),
         "ENVIRONMENT": "production",
         "STAGE": "Production",
@@ -170,6 +179,9 @@ def test_a_server_reaches_the_registry_by_service_name_with_credentials_from_the
         docker.run(*plain, "up", "--detach", "--wait", timeout=120)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
             assert json.load(answer)["digest"] == health["digest"]
+        server = docker.run("inspect", f"{platform.project}-by-hand-server-1")
+        assert variables["MLFLOW_TRACKING_PASSWORD"] not in server
+        assert variables["REGISTRY_NETWORK"] not in server
     finally:
         docker.run(*plain, "down", "--volumes", "--timeout", "2", timeout=60)
 

@@ -2,16 +2,17 @@
 
 import contextlib
 import logging
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from receiver.adapters.docker import Docker
 from receiver.adapters.prober import is_healthy
 from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.targets.compose import labels as names
-from receiver.targets.compose.backends import BackendPair, ask_backends
+from receiver.targets.compose.backends import MODEL_PORT, BackendPair, ask_backends
+from receiver.targets.compose.project import Place
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,11 @@ COLUMNS = (
     '{{.Label "com.docker.compose.service"}}',
     f'{{{{.Label "{names.PART}"}}}}',
     f'{{{{.Label "{names.SPEC}"}}}}',
-    "{{.Ports}}",
+    f'{{{{.Label "{names.ADDRESS}"}}}}',
+    f'{{{{.Label "{names.MADE_OF}"}}}}',
 )
+FRONT_DIFFERS = "its front door has another image, address, configuration or limits than it should"
 ENDED = frozenset({"created", "exited", "dead"})
-MODEL_PORT, STATUS_PORT = 8080, 9998  # in the containers; each is published on some loopback port
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +37,30 @@ class ServerContainer:
     """A model server's container, running or not."""
 
     id: str  # the container's name
-    service: str  # its name on the project's network
+    service: str
     project: str
     spec: ServerSpec
     state: str  # the engine's word: created, running, restarting, exited, ...
-    url: str  # empty while it does not run
+    address: str  # on the models' network; empty: an earlier Pinrail's, which is on another network
 
     @property
     def running(self) -> bool:
         """It can be asked, whether it answers or not."""
-        return bool(self.url)
+        return self.state == "running" and bool(self.address)
+
+    @property
+    def url(self) -> str:
+        """Where the receiver reaches it while it runs; empty: nowhere."""
+        return f"http://{self.address}:{MODEL_PORT}" if self.address else ""
 
     @property
     def ended(self) -> bool:
         """It will not run again by itself."""
         return self.state in ENDED
 
-    def server(self, role: Role) -> Server:
+    def server(self, role: Role, differs: str = "") -> Server:
         """The same in the flow's words."""
-        return Server(self.id, self.spec, role, self.url)
+        return Server(self.id, self.spec, role, self.url, differs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class FrontContainer:
     slot: Slot
     port: int  # the public one
     running: bool
-    status_port: int | None  # where the proxy says what it does
+    made_of: str  # see :func:`receiver.targets.compose.front.made_of`
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,50 +106,41 @@ def discover(docker: Docker, owner: str) -> ContainerDiscovery:
     )
 
 
-def describe(discovery: ContainerDiscovery) -> list[Server]:
-    """Every server that answers now, with the role that the front doors give it."""
+def describe(place: Place, discovery: ContainerDiscovery, made_of: str) -> list[Server]:
+    """Every server that answers now, with the role that the front doors give it.
+
+    ``made_of``: what a front door should be made of.
+    """
     running = [server for server in discovery.servers if server.running]
     fronts = [front for front in discovery.fronts if front.running]
     with ThreadPoolExecutor(ASKING_AT_ONCE) as pool:
         healthy = pool.map(lambda server: is_healthy(server.url, HEALTH_SECONDS), running)
-        backends = dict(zip([f.id for f in fronts], pool.map(backends_of, fronts), strict=True))
-        return [s.server(_role(s, fronts, backends)) for s, well in zip(running, healthy, strict=True) if well]
+        backends = dict(zip([f.id for f in fronts], pool.map(partial(backends_of, place), fronts), strict=True))
+        said = [(front, pair) for front in fronts if (pair := backends[front.id]) is not None]
+        return [_described(s, said, made_of) for s, well in zip(running, healthy, strict=True) if well]
 
 
-def backends_of(front: FrontContainer) -> BackendPair | None:
-    """What this front door does with its traffic; None: it does not say."""
-    return ask_backends(front.status_port) if front.status_port is not None else None
+def backends_of(place: Place, front: FrontContainer) -> BackendPair | None:
+    """What this front door does with its traffic; None: it does not say, or was replaced and is going."""
+    return ask_backends(place.runtime_socket(front.project, front.port, front.service))
 
 
-def _role(
-    server: ServerContainer, fronts: Iterable[FrontContainer], backends: Mapping[str, BackendPair | None]
-) -> Role:
-    seen = [
-        (front.port == server.spec.port, said)
-        for front in fronts
-        if front.project == server.project and (said := backends[front.id]) is not None
-    ]
-    if any(own and said.live == server.service for own, said in seen):
-        return Role.LIVE
-    return Role.STANDBY if any(server.service in said.services for _, said in seen) else Role.CANDIDATE
+def _described(server: ServerContainer, said: Iterable[tuple[FrontContainer, BackendPair]], made_of: str) -> Server:
+    ours = [(front, pair) for front, pair in said if front.project == server.project]
+    for front, pair in ours:
+        if front.port == server.spec.port and pair.live == server.address:
+            return server.server(Role.LIVE, "" if front.made_of == made_of else FRONT_DIFFERS)
+    stands_by = any(server.address in pair.addresses for _, pair in ours)
+    return server.server(Role.STANDBY if stands_by else Role.CANDIDATE)
 
 
 def _read(line: str) -> ServerContainer | FrontContainer | None:
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        name, state, project, service, part, label, ports = line.split("\t")
-        running = state == "running"
+        name, state, project, service, part, label, address, made_of = line.split("\t")
         if part == names.SERVER:
-            port = _published(ports, MODEL_PORT)
-            url = f"http://127.0.0.1:{port}" if running and port else ""
-            return ServerContainer(name, service, project, names.read_spec(label), state, url)
+            return ServerContainer(name, service, project, names.read_spec(label), state, address)
         if part == names.FRONT:
             slot, public = names.read_front(label)
-            return FrontContainer(name, service, project, slot, public, running, _published(ports, STATUS_PORT))
+            return FrontContainer(name, service, project, slot, public, state == "running", made_of)
     log.warning("a container that carries Pinrail's label is none of its own: %s", line)
     return None
-
-
-def _published(ports: str, inside: int) -> int | None:
-    """The loopback port behind which a container's port is, out of what ``docker ps`` says about ports."""
-    match = re.search(rf"127\.0\.0\.1:(\d+)->{inside}/tcp", ports)
-    return int(match[1]) if match else None

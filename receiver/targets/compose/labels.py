@@ -16,6 +16,8 @@ from receiver.core.state import ServerSpec, Slot
 OWNER = "io.pinrail.project"  # whose containers these are: the first part of the projects' names
 PART = "io.pinrail.part"  # "server" or "front"
 SPEC = "io.pinrail.spec"  # a server's ServerSpec, a front door's slot and port; JSON
+ADDRESS = "io.pinrail.address"  # a server's, on the models' network
+MADE_OF = "io.pinrail.made-of"  # a front door's: what it was made of, as a digest
 SERVER, FRONT = "server", "front"
 
 
@@ -37,18 +39,19 @@ def server_name(spec: ServerSpec) -> str:
 
 
 def front_name(port: int) -> str:
-    """The service that holds a public port."""
-    return f"front-{port}"
+    """A service that holds a public port; one that replaces another has a name of its own."""
+    return f"front-{port}-{secrets.token_hex(2)}"
 
 
-def server_labels(owner: str, spec: ServerSpec) -> Mapping[str, str]:
-    """What :func:`read_spec` reads back."""
-    return {OWNER: owner, PART: SERVER, SPEC: json.dumps(asdict(spec))}
+def server_labels(owner: str, spec: ServerSpec, address: str) -> Mapping[str, str]:
+    """What :func:`read_spec` reads back, and the address."""
+    return {OWNER: owner, PART: SERVER, SPEC: json.dumps(asdict(spec)), ADDRESS: address}
 
 
-def front_labels(owner: str, slot: Slot, port: int) -> Mapping[str, str]:
-    """What :func:`read_front` reads back."""
-    return {OWNER: owner, PART: FRONT, SPEC: json.dumps({"slot": asdict(slot), "port": port})}
+def front_labels(owner: str, slot: Slot, port: int, made_of: str) -> Mapping[str, str]:
+    """What :func:`read_front` reads back, and what the front door is made of."""
+    described = json.dumps({"slot": asdict(slot), "port": port})
+    return {OWNER: owner, PART: FRONT, SPEC: described, MADE_OF: made_of}
 
 
 def read_spec(label: str) -> ServerSpec:

@@ -12,13 +12,18 @@ from pathlib import Path
 
 from receiver.adapters.docker import Docker, Project
 from receiver.core.errors import Rejected
-from receiver.core.state import ServerSpec, Slot
+from receiver.core.state import ServerSpec
 from receiver.targets.compose import labels as names
 from receiver.targets.compose.backends import BackendPair, write_backends
+from receiver.targets.compose.network import models_network
 from serving.lifecycle import launch
+from serving.model.loader import Cache
 
 COMPOSE = Path(__file__).parents[3] / "compose"
-SHARED = 0o755  # directories that a container's own user reads; the state directory around them is private
+FRONT_IMAGE = "haproxy:2.6"  # which bytes these are is settled when they are first used, see front.py
+PRIVATE, SHARED, WRITABLE = 0o700, 0o755, 0o777
+CONFIGURATION = ("haproxy.cfg", "start.sh")  # of a front door, in compose/front
+NOBODY = "192.0.2.1"  # an address that no server has, for a front door's own environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +35,23 @@ class Place:
     host: str  # the address of the public ports
     image: str
     compose: Path = COMPOSE
+    front_image: str = FRONT_IMAGE
 
     @property
     def cache(self) -> Path:
-        """The artifacts, by content; mounted into every model server."""
+        """The artifacts, by content; each model server sees those of its own version."""
         return self.state / "cache"
 
     def front(self, project: str, port: int) -> Path:
-        """What one front door reads when it starts."""
+        """What a front door reads when it starts."""
         return self.state / "compose" / project / f"front-{port}"
 
+    def runtime_socket(self, project: str, port: int, service: str) -> Path:
+        """Where a front door takes orders: in a directory that only the receiver and the front door reach."""
+        return self.front(project, port) / "run" / f"{service}.sock"
 
-def create_server(docker: Docker, place: Place, spec: ServerSpec) -> str:
+
+def create_server(docker: Docker, place: Place, spec: ServerSpec, address: str) -> str:
     """Create and start a model server's container without a restart policy; returns its name.
 
     Not restarted while it is a candidate: a crash is to be seen, not repeated.
@@ -49,36 +59,62 @@ def create_server(docker: Docker, place: Place, spec: ServerSpec) -> str:
     service = names.server_name(spec)
     project = names.project_name(place.owner, spec.slot)
     container = f"{project}-{service}"
-    service_file = {
+    service_file: dict[str, object] = {
         "extends": {"file": str(_serving(place)), "service": "server"},
         "container_name": container,
-        "labels": names.server_labels(place.owner, spec),
+        "labels": names.server_labels(place.owner, spec, address),
         "environment": launch.thread_settings(os.environ),  # as on the process target and in the gate
         "restart": "no",
     }
-    docker.up(_written(place, project, service, service_file), service, _variables(place, spec))
+    metrics = Cache(place.cache).metrics_path(spec.slot.model, spec.version)
+    if metrics.is_file():  # for the server's page
+        shown = {"type": "bind", "source": str(metrics), "target": f"/cache/{metrics.relative_to(place.cache)}"}
+        service_file["volumes"] = [{**shown, "read_only": True}]
+    variables = _variables(place, spec) | {"ADDRESS": address}
+    docker.up(_written(place, project, service, service_file), service, variables)
     return container
 
 
-def create_front(docker: Docker, place: Place, spec: ServerSpec, backends: BackendPair) -> str:
-    """Create and start the front door of a server's slot and port; returns its container's name."""
+def create_front(
+    docker: Docker, place: Place, spec: ServerSpec, backends: BackendPair, made: "FrontMake"
+) -> tuple[str, str]:
+    """Create and start a front door of a server's slot and port; returns its container's name and its service's."""
     service = names.front_name(spec.port)
     project = names.project_name(place.owner, spec.slot)
     container = f"{project}-{service}"
     directory = place.front(project, spec.port)
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(SHARED)
-    # A copy: the proxy must be able to start again even where the repository has moved on.
-    shutil.copyfile(place.compose / "front" / "haproxy.cfg", directory / "haproxy.cfg")
-    (directory / "haproxy.cfg").chmod(0o644)
     write_backends(directory, backends)
+    run = directory / "run"
+    run.mkdir(exist_ok=True)
+    # The engine finds what it mounts whatever is above it; other users of this machine stop at the private directory.
+    (place.state / "compose").chmod(PRIVATE)
+    directory.chmod(SHARED)
+    run.chmod(WRITABLE)
+    for name in CONFIGURATION:
+        # A copy: the proxy must be able to start again even where the repository has moved on.
+        shutil.copyfile(place.compose / "front" / name, directory / name)
+        (directory / name).chmod(0o644)
     service_file = {
         "extends": {"file": str(_serving(place)), "service": "front"},
         "container_name": container,
-        "labels": names.front_labels(place.owner, spec.slot, spec.port),
+        "labels": names.front_labels(place.owner, spec.slot, spec.port, made.digest),
     }
-    docker.up(_written(place, project, service, service_file), service, _variables(place, spec))
-    return container
+    variables = _variables(place, spec) | {
+        "FRONT_IMAGE": made.image,
+        "SOCKET": service,
+        "PREDECESSOR": made.predecessor,
+    }
+    docker.up(_written(place, project, service, service_file), service, variables)
+    return container, service
+
+
+@dataclass(frozen=True, slots=True)
+class FrontMake:
+    """What a new front door is made of, and whose port it takes over."""
+
+    digest: str  # of everything that it is made of
+    image: str
+    predecessor: str = ""  # the service of the front door that it replaces
 
 
 def forget_project(place: Place, project: str) -> None:
@@ -86,15 +122,11 @@ def forget_project(place: Place, project: str) -> None:
     shutil.rmtree(place.state / "compose" / project, ignore_errors=True)
 
 
-def network(project: str) -> str:
-    """The network that compose makes for a project."""
-    return f"{project}_default"
-
-
 def _written(place: Place, project: str, service: str, content: Mapping[str, object]) -> Project:
     path = place.state / "compose" / project / "compose.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"name": project, "services": {service: content}}, indent=2)
+    networks = {"models": {"external": True, "name": models_network(place.owner)}}
+    text = json.dumps({"name": project, "services": {service: content}, "networks": networks}, indent=2)
     path.write_text(text.replace("$", "$$") + "\n", encoding="utf-8")  # JSON is YAML; nothing in it is a variable
     return Project(project, path)
 
@@ -106,13 +138,22 @@ def _serving(place: Place) -> Path:
     return path
 
 
-def _variables(place: Place, spec: ServerSpec) -> Mapping[str, str]:
-    slot: Slot = spec.slot
+def _variables(place: Place, spec: ServerSpec) -> dict[str, str]:
+    """All variables of serving.yaml: compose wants those of the other service too."""
+    slot, artifacts = spec.slot, spec.digest.removeprefix("sha256:")
+    front = place.front(names.project_name(place.owner, slot), spec.port)
     return {
-        "HOST": f"[{place.host}]" if ":" in place.host else place.host,
+        "HOST": place.host,
         "PORT": str(spec.port),
-        "FRONT": str(place.front(names.project_name(place.owner, slot), spec.port)),
-        "CACHE": str(place.cache),
+        "FRONT": str(front),
+        "RUN": str(front / "run"),
+        "FRONT_IMAGE": place.front_image,
+        "SOCKET": "none",
+        "PREDECESSOR": "",
+        "ARTIFACTS": str(place.cache / artifacts),
+        "MOUNTED": f"/cache/{artifacts}",
+        "ADDRESS": NOBODY,
+        "SUBNET": f"{NOBODY}/32",
         "IMAGE": place.image,
         "ENVIRONMENT": slot.environment,
         "MODEL": slot.model,

@@ -1,9 +1,11 @@
 """Model servers as containers: the target for real stacks. Each slot is a compose project of its own.
 
 A front door (HAProxy) holds the slot's public port; model servers come and go behind it. What runs is asked of the
-engine, who has the traffic of the front doors; nothing about them is remembered here, so the next receiver finds all.
+engine, who has the traffic of the front doors; nothing about them is remembered here, so the next receiver finds all,
+and several threads may act on different slots at once.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +17,11 @@ from receiver.core.state import USEFULNESS, Server, ServerSpec
 from receiver.targets.compose import containers as discovery
 from receiver.targets.compose.backends import BackendPair
 from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
+from receiver.targets.compose.front import made_of
 from receiver.targets.compose.image import require_image, require_packages
 from receiver.targets.compose.log_tail import log_tail
-from receiver.targets.compose.project import Place, create_server, forget_project, network
+from receiver.targets.compose.network import choose_address, require_network
+from receiver.targets.compose.project import Place, create_server, forget_project
 from receiver.targets.compose.proxy import FrontDoors
 from receiver.targets.readiness import wait_until_healthy
 
@@ -25,6 +29,10 @@ START_SECONDS = 60.0
 DRAIN_SECONDS = 35  # a model server takes up to 30 for its last answers
 POLL_SECONDS = 0.03
 CHECK_SECONDS = 0.3  # how often to ask the engine whether a starting container still runs
+
+
+class EndedError(Rejected):
+    """A server ended while it was starting."""
 
 
 class ComposeTarget:
@@ -38,22 +46,23 @@ class ComposeTarget:
 
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
-        return discovery.describe(discovery.discover(self._docker, self.place.owner))
+        return self._described(discovery.discover(self._docker, self.place.owner))
 
     def start(self, spec: ServerSpec) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
         slot = self._slot(spec)
-        same = [server for server in slot.servers if server.spec == spec and server.running]
-        well = [s for s in discovery.describe(ContainerDiscovery(slot.servers, slot.fronts)) if s.spec == spec]
+        well = [s for s in self._described(slot) if s.spec == spec]
         if well:
             return min(well, key=lambda server: USEFULNESS.index(server.role))
-        if same:
-            return self._healthy(same[-1])
-        for leftover in (server for server in slot.servers if server.ended or server.spec == spec):
+        for loading in [server for server in slot.servers if server.spec == spec and server.running]:
+            # One that an earlier receiver started, or one that was killed and that the engine still lists.
+            with contextlib.suppress(EndedError):
+                return self._healthy(loading)
+        for leftover in (server for server in self._slot(spec).servers if server.ended or server.spec == spec):
             self._remove(leftover)
         require_image(self._docker, self.place.image)
         require_packages(self._docker, self.place, spec)
-        _let_read(self.place.cache, self.place.cache / spec.digest.removeprefix("sha256:"))
+        _let_read(self.place.cache / spec.digest.removeprefix("sha256:"))
         return self._healthy(self._created(spec))
 
     def switch(self, server: Server) -> None:
@@ -68,15 +77,25 @@ class ComposeTarget:
             raise Rejected(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
         # From now on it is somebody's server: it comes back by itself after a crash or a restart of the engine.
         self._docker.run("update", "--restart", "unless-stopped", container.id)
-        here = next((front for front in slot.fronts if front.port == container.spec.port), None)
-        others = [front for front in slot.fronts if front is not here]
-        now = discovery.backends_of(here) if here is not None and here.running else None
+        said = {f.id: discovery.backends_of(self.place, f) for f in slot.fronts if f.running}
+        here = next((f for f in slot.fronts if f.port == container.spec.port and said.get(f.id) is not None), None)
+        others = [front for front in slot.fronts if front.port != container.spec.port]
+        now = said[here.id] if here is not None else None
         if here is None or now is None:
-            self._fronts.open(container.spec, _first(container, others, slot), here)
+            for front in slot.fronts:
+                if front.port == container.spec.port:  # it takes no orders, or ended
+                    self._fronts.remove(front)
+            elsewhere = [pair for f in others if (pair := said.get(f.id)) is not None]
+            self._fronts.open(container.spec, _first(container, elsewhere, slot))
+        elif here.made_of == made_of(self.place):
+            self._fronts.switch_backends(here, _next(now, container, slot))
         else:
-            self._fronts.switch_backends(here, _next(now, container, slot), slot)
+            self._fronts.renew(here, container.spec, _next(now, container, slot))
         for front in others:
             self._fronts.close(front)
+        for front in slot.fronts:  # replaced some time ago
+            if front.port == container.spec.port and not front.running:
+                self._fronts.remove(front)
         self._demote([other for other in slot.servers if other.id != container.id])
 
     def retire(self, server: Server) -> None:
@@ -86,7 +105,7 @@ class ComposeTarget:
         if container is None:
             return
         for front in slot.fronts:
-            self._leave(front, container, slot)
+            self._leave(front, container)
         self._docker.run("stop", "--time", str(DRAIN_SECONDS), container.id, timeout=DRAIN_SECONDS + 15)
         self._remove(container)
         for leftover in (server for server in slot.servers if server.ended):
@@ -97,13 +116,18 @@ class ComposeTarget:
         """See :meth:`receiver.ports.Target.log_tail`."""
         return log_tail(self._docker, server.id)
 
+    def _described(self, found: ContainerDiscovery) -> list[Server]:
+        return discovery.describe(self.place, found, made_of(self.place))
+
     def _slot(self, spec: ServerSpec) -> ContainerDiscovery:
         return discovery.discover(self._docker, self.place.owner).of(spec.slot)
 
     def _created(self, spec: ServerSpec) -> ServerContainer:
-        self.place.cache.mkdir(parents=True, exist_ok=True)
+        subnet = require_network(self._docker, self.place.owner)
+        found = discovery.discover(self._docker, self.place.owner)
+        address = choose_address(subnet, {server.address for server in found.servers})
         try:
-            name = create_server(self._docker, self.place, spec)
+            name = create_server(self._docker, self.place, spec, address)
         except RefusedByDockerError as error:
             for leftover in (server for server in self._slot(spec).servers if server.ended):
                 self._remove(leftover)
@@ -114,13 +138,16 @@ class ComposeTarget:
         return container
 
     def _healthy(self, container: ServerContainer) -> Server:
-        """Wait until a server has loaded its model and says that it is well. Rejected: it does not come to that."""
+        """Wait until a server has loaded its model and says that it is well.
+
+        Rejected: it does not come to that. EndedError: because it has ended.
+        """
         checked = time.monotonic()
 
         def check() -> Server | None:
             nonlocal container, checked
             if container.running and is_healthy(container.url):
-                well = [s for s in discovery.describe(self._slot(container.spec)) if s.id == container.id]
+                well = [s for s in self._described(self._slot(container.spec)) if s.id == container.id]
                 if well:
                     return well[0]
             if not container.running or time.monotonic() > checked + CHECK_SECONDS:
@@ -143,17 +170,17 @@ class ComposeTarget:
         words = log_tail(self._docker, container.id)
         if found is not None:
             self._remove(found)
-        raise Rejected(f"{_name(container.spec)} ended while it was starting.\n{words}")
+        raise EndedError(f"{_name(container.spec)} ended while it was starting.\n{words}")
 
-    def _leave(self, front: FrontContainer, leaving: ServerContainer, slot: ContainerDiscovery) -> None:
+    def _leave(self, front: FrontContainer, leaving: ServerContainer) -> None:
         """Let a front door do without a server: with the other one, or not at all."""
-        backends = discovery.backends_of(front) if front.running else None
+        backends = discovery.backends_of(self.place, front) if front.running else None
         if backends is None:
             return
-        if backends.live == leaving.service:
+        if backends.live == leaving.address:
             self._fronts.close(front)
-        elif backends.standby == leaving.service:
-            self._fronts.switch_backends(front, backends.with_standby(backends.live), slot)
+        elif backends.standby == leaving.address:
+            self._fronts.switch_backends(front, backends.with_standby(backends.live))
 
     def _demote(self, others: Sequence[ServerContainer]) -> None:
         """Who has no traffic stays as it is for as long as it is well, and is not started again."""
@@ -173,36 +200,33 @@ class ComposeTarget:
             return
         for container in [*(s.id for s in slot.servers), *(f.id for f in slot.fronts)]:
             self._docker.run("rm", "--force", "--volumes", container)
-        self._docker.run("network", "rm", network(last.project))
         forget_project(self.place, last.project)
 
 
-def _first(server: ServerContainer, others: Sequence[FrontContainer], slot: ContainerDiscovery) -> BackendPair:
+def _first(server: ServerContainer, elsewhere: Sequence[BackendPair], slot: ContainerDiscovery) -> BackendPair:
     """Berths of a new front door: who has the slot's traffic on another port steps in."""
-    said = [backends for front in others if front.running and (backends := discovery.backends_of(front))]
-    standby = next((backends.live for backends in said if _runs(backends.live, slot)), server.service)
-    return BackendPair((server.service, standby), "one")
+    standby = next((pair.live for pair in elsewhere if _runs(pair.live, slot)), server.address)
+    return BackendPair((server.address, standby), "one")
 
 
 def _next(now: BackendPair, server: ServerContainer, slot: ContainerDiscovery) -> BackendPair:
     """Berths after a switch: who had the traffic steps in, if it still runs."""
-    backends = now if now.live == server.service else now.switched_to(server.service)
-    return backends if _runs(backends.standby, slot) else backends.with_standby(server.service)
+    backends = now if now.live == server.address else now.switched_to(server.address)
+    return backends if _runs(backends.standby, slot) else backends.with_standby(server.address)
 
 
-def _runs(service: str, slot: ContainerDiscovery) -> bool:
-    return any(server.running and server.service == service for server in slot.servers)
+def _runs(address: str, slot: ContainerDiscovery) -> bool:
+    return any(server.running and server.address == address for server in slot.servers)
 
 
-def _let_read(*directories: Path) -> None:
-    """Let the containers' own user read the artifacts; the state directory around them stays as private as it is."""
-    for top in directories:
-        below = top.rglob("*") if top.name != "cache" else ()
-        for path in (top, *below):
-            mode = path.stat().st_mode if path.exists() else 0
-            wanted = mode | (0o055 if path.is_dir() else 0o044)
-            if mode and mode != wanted:
-                path.chmod(wanted)
+def _let_read(artifacts: Path) -> None:
+    """Let the containers' own user read a version; the state directory around it stays as private as it is."""
+    artifacts.mkdir(parents=True, exist_ok=True)  # a mount needs a directory; what is missing, the server names
+    for path in (artifacts, *artifacts.rglob("*")):
+        mode = path.stat().st_mode if path.exists() else 0
+        wanted = mode | (0o055 if path.is_dir() else 0o044)
+        if mode and mode != wanted:
+            path.chmod(wanted)
 
 
 def _name(spec: ServerSpec) -> str:

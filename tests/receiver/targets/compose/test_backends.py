@@ -17,18 +17,18 @@ ANSWER = """
 
 1
 # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight
-3 model 1 one 172.18.0.2 2 0 1 1 1 15 3 1 6 0 0 0 v6-3f2a 8080 - 0 0 - - 0
-3 model 2 two 172.18.0.4 2 0 1 1 1 15 3 1 6 0 0 0 v7-90aa 8080 - 0 0 - - 0
+3 model 1 one 172.18.0.2 2 0 1 1 1 15 3 1 6 0 0 0 - 8080 - 0 0 - - 0
+3 model 2 two 172.18.0.4 2 0 1 1 1 15 3 1 6 0 0 0 - 8080 - 0 0 - - 0
 
 """
 NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-SERVICES = st.from_regex(r"\Av[1-9][0-9]?-[0-9a-f]{4}\Z")
+ADDRESSES = st.ip_addresses(v=4, network="172.18.0.0/16").map(str)
 
 
 def test_what_a_proxy_says_is_understood() -> None:
     said = read_backends(ANSWER)
     assert said is not None
-    assert (said.live, said.standby, said.at) == ("v7-90aa", "v6-3f2a", "two")
+    assert (said.live, said.standby, said.at) == ("172.18.0.4", "172.18.0.2", "two")
 
 
 @pytest.mark.parametrize("answer", ["", "Permission denied", ANSWER.replace("live two", "live none"), ANSWER[:200]])
@@ -37,27 +37,29 @@ def test_what_makes_no_sense_is_no_answer(answer: str) -> None:
 
 
 @settings(max_examples=50)
-@given(st.lists(SERVICES, min_size=1, max_size=6))
+@given(st.lists(ADDRESSES, min_size=1, max_size=6))
 def test_after_any_switches_the_last_has_the_traffic_and_the_one_before_steps_in(switched: list[str]) -> None:
-    backends = BackendPair(("v1-0000", "v1-0000"), "one")
-    for service in switched:
+    backends = BackendPair(("172.18.0.1", "172.18.0.1"), "one")
+    for address in switched:
         before = backends
-        backends = backends.switched_to(service)
-        assert (backends.live, backends.standby) == (service, before.live)
+        backends = backends.switched_to(address)
+        assert (backends.live, backends.standby) == (address, before.live)
         assert backends.named[before.at] == before.live  # its connections are not touched
 
 
 def test_the_proxy_hears_of_the_active_backend_last() -> None:
-    line = orders(BackendPair(("v6-3f2a", "v7-90aa"), "two"), {"v6-3f2a": "172.18.0.2", "v7-90aa": "172.18.0.4"})
+    line = orders(BackendPair(("172.18.0.2", "172.18.0.4"), "two"))
     assert line.count("\n") == 1
-    assert line.index("fqdn v6-3f2a") < line.index("fqdn v7-90aa") < line.index("set map /front/live.map live two")
+    assert (
+        line.index("addr 172.18.0.2") < line.index("addr 172.18.0.4") < line.index("set map /front/live.map live two")
+    )
 
 
 def test_a_proxy_that_starts_between_the_two_files_finds_the_traffic_where_it_was(tmp_path: Path) -> None:
-    write_backends(tmp_path, BackendPair(("v6-3f2a", "v6-3f2a"), "one"))
+    write_backends(tmp_path, BackendPair(("172.18.0.2", "172.18.0.2"), "one"))
     (tmp_path / "live.map").chmod(0o444)
-    write_backends(tmp_path, BackendPair(("v6-3f2a", "v7-90aa"), "two"))
-    assert "setenv ONE v6-3f2a\n" in (tmp_path / "berths.cfg").read_text()
+    write_backends(tmp_path, BackendPair(("172.18.0.2", "172.18.0.4"), "two"))
+    assert "setenv ONE 172.18.0.2\n" in (tmp_path / "berths.cfg").read_text()
     assert (tmp_path / "live.map").read_text() == "live two\n"
     assert (tmp_path / "live.map").stat().st_mode & 0o777 == 0o644
 
@@ -84,11 +86,12 @@ def test_a_plain_name_stays_as_people_know_it() -> None:
 @given(NAMES, NAMES, st.none() | NAMES, st.integers(1, 2**63 - 1))
 def test_labels_carry_the_whole_spec(environment: str, model: str, stage: str | None, version: int) -> None:
     wanted = ServerSpec(Slot(environment, model), version, "sha256:" + "0" * 64, stage, 8000, "c" * 40)
-    assert names.read_spec(names.server_labels("pinrail", wanted)[names.SPEC]) == wanted
-    front = names.front_labels("pinrail", wanted.slot, 8000)[names.SPEC]
+    assert names.read_spec(names.server_labels("pinrail", wanted, "172.18.0.2")[names.SPEC]) == wanted
+    front = names.front_labels("pinrail", wanted.slot, 8000, "made")[names.SPEC]
     assert names.read_front(front) == (wanted.slot, 8000)
 
 
 def test_two_starts_of_one_spec_have_different_names() -> None:
     assert names.server_name(spec(6, 8000)) != names.server_name(spec(6, 8000))
     assert names.server_name(spec(6, 8000)).startswith("v6-")
+    assert names.front_name(8000) != names.front_name(8000)

@@ -7,6 +7,7 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Retryable
+from receiver.targets.compose.project import FRONT_IMAGE
 from tests.support.compose_stack import Stack, in_background
 from tests.support.docker_engine import owned_place, required_docker, tiny_image
 from tests.support.private_engine import Engine, private_engine
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 def engine() -> Iterator[Engine]:
     image = tiny_image(required_docker())
     with private_engine() as engine:
-        engine.load(image, "haproxy:lts")
+        engine.load(image, FRONT_IMAGE)
         yield engine
 
 

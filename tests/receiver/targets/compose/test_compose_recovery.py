@@ -17,7 +17,7 @@ from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected
 from receiver.core.state import Role, Server, Slot
 from receiver.targets.compose.project import Place
-from tests.contracts.target import asked_version, spec
+from tests.contracts.target import PRODUCTION, asked_version, spec
 from tests.support import tiny_container as flawed
 from tests.support.compose_stack import Stack
 from tests.support.docker_engine import compose_target, owned_place, required_docker, tiny_image
@@ -66,8 +66,7 @@ def test_the_proxy_remembers_over_its_own_restart_who_has_the_traffic(docker: Do
     target.switch(old)
     target.switch(new)
     before = target.observe()
-    front = f"{place.owner}-staging-churn-model-front-{port}"
-    docker.run("restart", "--time", "2", front)
+    docker.run("restart", "--time", "2", _front(docker, place, port))
     eventually(lambda: _answers(port) == 2, 30)
     assert {s.id: s.role for s in target.observe()} == {s.id: s.role for s in before}
 
@@ -84,18 +83,18 @@ def test_the_next_receiver_finds_everything_and_starts_nothing(docker: Docker, p
     assert asked_version(port) == 1
 
 
-def test_a_server_that_restarts_elsewhere_on_its_network_is_found_again(docker: Docker, place: Place) -> None:
+def test_a_server_that_restarts_has_the_address_that_it_had(docker: Docker, place: Place) -> None:
     port, target = free_port(), compose_target(docker, place)
     server = target.start(spec(1, port))
     target.switch(server)
-    network = f"{place.owner}-staging-churn-model_default"
     docker.run("stop", "--time", "1", server.id)
-    # Somebody else has its address by the time it is back.
-    options = ("--detach", "--rm", "--name", f"{place.owner}-squatter", "--network", network)
-    squatter = ("--label", f"io.pinrail.project={place.owner}", "--entrypoint", "sleep", place.image, "60")
-    docker.run("run", *options, *squatter)
+    other = target.start(spec(2, free_port(), PRODUCTION))  # somebody else comes to the network meanwhile
     docker.run("start", server.id)
     eventually(lambda: _answers(port) == 1, 60)
+    assert {s.id: (s.role, s.url) for s in target.observe()} == {
+        server.id: (Role.LIVE, server.url),
+        other.id: (Role.CANDIDATE, other.url),
+    }
 
 
 def test_a_model_that_is_no_longer_pinned_leaves_nothing_behind(stack: Stack) -> None:
@@ -106,7 +105,8 @@ def test_a_model_that_is_no_longer_pinned_leaves_nothing_behind(stack: Stack) ->
     stack.run()
     assert {s.spec.slot for s in stack.servers()} == {Slot("staging", "renamed-model")}
     assert not any("churn" in container for container in stack.all_containers())
-    assert f"{stack.place.owner}-staging-churn-model_default" not in stack.docker.run("network", "ls")
+    projects = [path.name for path in (stack.place.state / "compose").iterdir() if path.is_dir()]
+    assert projects == [f"{stack.place.owner}-staging-renamed-model"]
     assert stack.answering() == 1
 
 
@@ -174,7 +174,8 @@ def test_containers_may_do_next_to_nothing(docker: Docker, place: Place) -> None
     port, target = free_port(), compose_target(docker, place)
     server = target.start(spec(1, port))
     target.switch(server)
-    for container in (server.id, f"{place.owner}-staging-churn-model-front-{port}"):
+    front = _front(docker, place, port)
+    for container in (server.id, front):
         (described,) = json.loads(docker.run("inspect", container))
         host = described["HostConfig"]
         assert described["Config"]["User"] == "10001:10001"
@@ -185,10 +186,15 @@ def test_containers_may_do_next_to_nothing(docker: Docker, place: Place) -> None
         assert 0 < host["Memory"] <= 1 << 30
         assert 0 < host["PidsLimit"] <= 256
         assert host["RestartPolicy"]["Name"] == "unless-stopped"
-        assert all(m["Type"] == "bind" and not m["RW"] for m in described["Mounts"])
+        assert 0 < host["CpuQuota"] <= 200_000
+        runtime = "/run/pinrail" if container == front else None
+        assert all(m["Type"] == "bind" and (not m["RW"] or m["Destination"] == runtime) for m in described["Mounts"])
         assert not any("docker.sock" in m["Source"] for m in described["Mounts"])
         assert described["Config"]["Healthcheck"]["Test"]
-        assert all(b["HostIp"] == "127.0.0.1" for bound in host["PortBindings"].values() for b in bound)
+        assert not host["PortBindings"]
+        assert [*described["NetworkSettings"]["Networks"]] == [
+            "host" if container == front else f"{place.owner}-models"
+        ]
         assert "MLFLOW_TRACKING_TOKEN" not in json.dumps(described["Config"]["Env"])
 
 
@@ -226,6 +232,13 @@ def test_when_neither_new_nor_old_can_be_had_a_person_is_asked_for(stack: Stack)
     count = len(stack.journal.recent(100))
     stack.run("timer")
     assert len(stack.journal.recent(100)) == count  # no storm of attempts
+
+
+def _front(docker: Docker, place: Place, port: int) -> str:
+    """The front door's container of staging/churn-model."""
+    return docker.run(
+        "ps", "--filter", f"name={place.owner}-staging-churn-model-front-{port}", "--format", "{{.Names}}"
+    ).strip()
 
 
 def _children(pid: int | None) -> list[int]:

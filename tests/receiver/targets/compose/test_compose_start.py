@@ -17,7 +17,7 @@ from tests.contracts.target import spec
 def test_a_server_that_is_busy_for_a_moment_while_it_is_observed_has_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    container = ServerContainer("v1-abcd", "v1-abcd", "p", spec(1, 8000), "running", "http://127.0.0.1:1")
+    container = ServerContainer("v1-abcd", "v1-abcd", "p", spec(1, 8000), "running", "127.0.0.1")
     monkeypatch.setattr(containers_module, "discover", lambda *_: ContainerDiscovery([container], []))
     monkeypatch.setattr(compose, "is_healthy", lambda _: True)
     answers = iter([False, True])

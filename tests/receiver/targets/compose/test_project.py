@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.targets.compose.network import choose_address, require_network
 from receiver.targets.compose.project import create_server
 from tests.contracts.target import spec
 from tests.support.docker_engine import owned_place, required_docker, tiny_image
@@ -19,8 +20,10 @@ def test_a_container_gets_the_receivers_thread_settings_and_none_of_its_credenti
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
     docker = required_docker()
     with owned_place(docker, tmp_path, tiny_image(docker)) as place:
-        place.cache.mkdir()
-        container = create_server(docker, place, spec(1, free_port()))
+        wanted = spec(1, free_port())
+        (place.cache / wanted.digest.removeprefix("sha256:")).mkdir(parents=True)
+        address = choose_address(require_network(docker, place.owner), ())
+        container = create_server(docker, place, wanted, address)
         (found,) = json.loads(docker.run("inspect", "--type", "container", container))
     environment = found["Config"]["Env"]
     assert "OMP_NUM_THREADS=3" in environment
