@@ -1,5 +1,7 @@
 """What goes wrong in training and evaluation, in words for the person who ran it."""
 
+INTERRUPTED = 130  # the exit code after Ctrl-C, by the shell's convention
+
 
 class MlError(Exception):
     """Base of the errors that ``ml`` raises on purpose; entry points print its text and exit with 1."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml.env_file import TRAINING, export_env_file
-from ml.errors import MlError
+from ml.errors import INTERRUPTED, MlError
 from ml.evaluation.candidate import Candidate, find_candidate
 from ml.evidence import CheckOutcome, Verdict
 from ml.registry import client as tracking
@@ -175,6 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MlError as error:
         sys.stderr.write(f"evaluation failed: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("evaluation interrupted\n")
+        return INTERRUPTED
     if request.accuracy is not None:
         sys.stderr.write(
             f"accuracy={request.accuracy:g} was used instead of the environment files: where a file asks for"

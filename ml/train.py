@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml.env_file import TRAINING, export_env_file
-from ml.errors import MlError
+from ml.errors import INTERRUPTED, MlError
 from ml.registry import client as tracking
 
 if TYPE_CHECKING:
@@ -188,6 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MlError as error:
         sys.stderr.write(f"training failed: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("training interrupted\n")
+        return INTERRUPTED
     sys.stdout.write(result.to_line() + "\n")
     return 0
 

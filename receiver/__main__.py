@@ -3,15 +3,29 @@
 0 done, 1 refused or failed with a reason, 2 usage (the argument parser's own), 3 a bug.
 """
 
+import errno
 import os
 import sys
 import traceback
+from typing import NoReturn
 
 from ml.errors import MlError
 from receiver.core.errors import PinrailError
 from receiver.core.redact import plain_lines
 
 INTERRUPTED = 130  # the shell's convention for Ctrl-C
+
+_RIGHTS = "run this as the user whose receiver has that directory, make it writable, or set PINRAIL_STATE_DIR"
+_SPACE = "free some disk space"
+_FILES = "raise the limit of open files (`ulimit -n`)"
+# What the machine refuses, whoever asks for it: no bug of ours.
+OUTSIDE = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _SPACE),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES),
+    errno.ENOTDIR: "set PINRAIL_STATE_DIR to a directory",
+    errno.EIO: "look at the disk: the system's log says more",
+}
 
 
 def main() -> None:
@@ -24,12 +38,22 @@ def main() -> None:
     except (PinrailError, MlError) as error:
         print(f"pinrail: {plain_lines(str(error))}", file=sys.stderr)  # noqa: T201 - this is a command line
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in OUTSIDE:
+            _report_bug()
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"pinrail: {plain_lines(f'{place}{error.strerror}')}: {OUTSIDE[error.errno]}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception:  # noqa: BLE001 - the boundary: whatever gets here is a bug
-        traceback.print_exc()
-        print("pinrail: this is a bug in Pinrail; please report the lines above", file=sys.stderr)  # noqa: T201
-        sys.exit(3)
+        _report_bug()
+
+
+def _report_bug() -> NoReturn:
+    traceback.print_exc()
+    print("pinrail: this is a bug in Pinrail; please report the lines above", file=sys.stderr)  # noqa: T201
+    sys.exit(3)
 
 
 if __name__ == "__main__":

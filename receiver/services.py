@@ -1,6 +1,7 @@
 """Everything that the flow depends on, in one frozen value."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from receiver.ports import Journal, Outbox, Prober, Registry, Source, Target
 
@@ -18,3 +19,4 @@ class Services:
     stabilise_seconds: float
     heal: bool
     host: str = "127.0.0.1"  # where model servers answer
+    own_ports: Mapping[int, str] = field(default_factory=dict)  # of the receiver, each with its setting's name

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,6 +23,7 @@ from pydantic_settings import (
 
 from ml.env_file import export_env_file, read_env_file
 from ml.errors import MlError
+from ml.registry.client import without_scheme
 from receiver.core.errors import Rejected
 
 MLFLOW_CREDENTIALS = frozenset(
@@ -30,6 +32,17 @@ MLFLOW_CREDENTIALS = frozenset(
 
 log = logging.getLogger(__name__)
 
+SHARED_HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104 - where model servers and listeners would meet
+ALLOWED = {  # by pydantic's names of what can be wrong
+    "bool_parsing": "true or false",
+    "float_parsing": "a number",
+    "int_parsing": "a whole number",
+    "literal_error": "{expected}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "string_pattern_mismatch": "what matches {pattern}",
+}
 TESTS = "PINRAIL_REQUIRE_"  # what the tests may not skip
 SHORTEST_WEBHOOK_SECRET = 16  # characters; whoever guesses a shorter one can sign deliveries
 
@@ -155,6 +168,13 @@ class Settings(BaseSettings):
             _require_strong(value.get_secret_value(), "the secret")
         return value
 
+    @field_validator("mlflow_tracking_uri")
+    @classmethod
+    def _a_url(cls, value: str) -> str:
+        if wrong := without_scheme(value):
+            raise ValueError(wrong)
+        return value
+
     @field_validator("pinrail_state_dir", "pinrail_evaluation_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -165,6 +185,13 @@ class Settings(BaseSettings):
         if self.pinrail_public_port == self.pinrail_admin_port:
             raise ValueError("PINRAIL_PUBLIC_PORT and PINRAIL_ADMIN_PORT must differ: the tunnel exposes the first")
         return self
+
+    @property
+    def own_ports(self) -> dict[int, str]:
+        """The receiver's ports that no pin can have, each with the setting that names it."""
+        if self.pinrail_host not in SHARED_HOSTS:
+            return {}
+        return {self.pinrail_public_port: "PINRAIL_PUBLIC_PORT", self.pinrail_admin_port: "PINRAIL_ADMIN_PORT"}
 
     @property
     def webhook_secrets(self) -> tuple[bytes, ...]:
@@ -214,7 +241,7 @@ def read_settings(**overrides: Any) -> Settings:
     except MlError as error:
         raise Rejected(f"settings:\n  {error}") from error
     except ValidationError as error:
-        lines = [_wrong(str(e["loc"][0]) if e["loc"] else "", e["input"], e["msg"]) for e in error.errors()]
+        lines = [_wrong(e) for e in error.errors()]
         raise Rejected("settings:\n  " + "\n  ".join(lines)) from None  # the cause would show secrets
 
 
@@ -243,12 +270,16 @@ def _require_strong(secret: str, what: str) -> None:
         raise ValueError("found characters that are not UTF-8 or do not print: `openssl rand -hex 32` makes a secret")
 
 
-def _wrong(name: str, found: Any, why: str) -> str:
-    said = why.removeprefix("Value error, ")
-    if not name:
-        return said  # of several settings together
+def _wrong(error: ErrorDetails) -> str:
+    """One of pydantic's errors in our words: found, allowed and what to do. A secret is not shown."""
+    if error["type"] == "value_error":  # ours; of several settings together it has no place
+        said = error["msg"].removeprefix("Value error, ")
+        return f"{str(error['loc'][0]).upper()}: {said}" if error["loc"] else said
+    name, words = str(error["loc"][0]), error.get("ctx", {})
+    allowed = ALLOWED.get(error["type"], "another value").format(**words)
     secret = "Secret" in str(Settings.model_fields[name].annotation)
-    return f"{name.upper()}: {said}" if secret else f"{name.upper()}: found {found!r}. {said}"
+    found = "a value of another kind" if secret else repr(error["input"])
+    return f"{name.upper()}: found {found}, allowed {allowed}: correct it"
 
 
 def _ask_for(name: str) -> str:

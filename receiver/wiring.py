@@ -68,6 +68,7 @@ def build(settings: Settings, database: Database) -> Services:
         stabilise_seconds=settings.pinrail_stabilise_seconds,
         heal=settings.pinrail_heal,
         host=settings.pinrail_host,
+        own_ports=settings.own_ports,
     )
 
 

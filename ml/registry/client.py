@@ -49,9 +49,19 @@ def configure() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
+def without_scheme(uri: str) -> str | None:
+    """Say what is wrong with an address that MLflow would take for a folder; None: nothing. Pure."""
+    if not re.fullmatch(r"(localhost|[A-Za-z0-9][\w-]*(\.[\w-]+)+|[A-Za-z0-9][\w-]*(?=:\d))(:\d+)?(/\S*)?", uri):
+        return None
+    return f"found {without_credentials(uri)!r}, allowed a URL: put http:// or https:// in front"
+
+
 def client() -> Any:
     """Return an MLflow client for MLFLOW_TRACKING_URI. RegistryError: MLflow does not accept that address."""
     from mlflow import MlflowClient
+
+    if wrong := without_scheme(os.environ.get("MLFLOW_TRACKING_URI", "")):
+        raise RegistryError(f"MLFLOW_TRACKING_URI: {wrong}")
 
     with registry_errors():
         return MlflowClient()

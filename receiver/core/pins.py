@@ -67,10 +67,13 @@ def environment_of(text: str) -> str | None:
     return found[1] if found else None
 
 
-def read_pins(files: Mapping[str, bytes], known: Collection[str] = ()) -> Desired:
+def read_pins(
+    files: Mapping[str, bytes], known: Collection[str] = (), own_ports: Mapping[int, str] | None = None
+) -> Desired:
     """Read the files of one commit (path -> content).
 
     ``known`` are the environments that serve something now: one whose file is gone is refused, never torn down.
+    ``own_ports``: the receiver's own, each with the setting that names it.
     Rejected lists all errors of all files, one per line.
     """
     errors: list[str] = []
@@ -91,7 +94,7 @@ def read_pins(files: Mapping[str, bytes], known: Collection[str] = ()) -> Desire
     if not errors:
         errors += [
             *_misnamed(relevant, environments),
-            *_shared(environments),
+            *_shared(environments, own_ports or {}),
             *_unordered(environments),
         ]
     if errors:
@@ -120,9 +123,9 @@ def _misnamed(paths: Sequence[str], environments: Sequence[Environment]) -> Iter
             )
 
 
-def _shared(environments: Sequence[Environment]) -> Iterator[str]:
+def _shared(environments: Sequence[Environment], own_ports: Mapping[int, str]) -> Iterator[str]:
     """A name, a port, an alias and a stage each belong to one."""
-    first: dict[tuple[str, str], str] = {}
+    first = {("port", str(port)): f"the receiver ({setting})" for port, setting in own_ports.items()}
     for what, value, where in _claims(environments):
         # MySQL and Unity Catalog know one alias where only the case differs, many a file system one file.
         owner = first.setdefault((what, str(value).casefold()), where)

@@ -63,7 +63,8 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
         gc.collect()
         gc.freeze()
         shutdown.wait()
-        log.info("stopping: the job at hand is finished first; model servers keep running")
+        log.info("stopping: the job at hand is finished first; model servers keep running. Again: stop at once")
+        shutdown.end_at_the_next()
 
 
 def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: bool) -> None:

@@ -1,7 +1,12 @@
 """The signals that end the receiver."""
 
+import logging
+import os
 import signal
 import socket
+import threading
+
+log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -24,3 +29,13 @@ class ShutdownSignal:
     def wait(self) -> None:
         """Return once one of the signals has come."""
         self._reader.recv(1)
+
+    def end_at_the_next(self) -> None:
+        """From now on another SIGINT or SIGTERM ends the process at once, as a crash would."""
+        threading.Thread(target=self._end, name="second signal", daemon=True).start()
+
+    def _end(self) -> None:
+        while self._reader.recv(1)[0] == signal.SIGHUP:  # a terminal that is closed, perhaps after the first Ctrl-C
+            pass
+        log.warning("stopping at once: the next start finishes what is under way, or rolls it back")
+        os._exit(128 + signal.SIGINT)

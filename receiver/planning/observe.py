@@ -74,7 +74,7 @@ def read_desired(services: Services, snapshot: Snapshot) -> Desired:
     """The pins of a snapshot. InvalidPins: a file is invalid, or that of an environment that serves is missing."""
     known = {slot.environment for slot, was in services.journal.verified().items() if was.version is not None}
     try:
-        return read_pins(snapshot.files, known)
+        return read_pins(snapshot.files, known, services.own_ports)
     except Rejected as error:
         raise InvalidPins(str(error), snapshot.commit) from error
 

@@ -60,7 +60,7 @@ def test_missing_settings_are_named(tmp_path: Path, versions: Versions) -> None:
         assert "PINRAIL_REPO_URL and PINRAIL_WEBHOOK_SECRET" in checks["settings"]["found"]
         world.environ["PINRAIL_TARGET"] = "kubernetes"
         _, checks = examined(world)
-        assert "PINRAIL_TARGET: found 'kubernetes'. Input should be 'auto'" in checks["settings"]["found"]
+        assert "PINRAIL_TARGET: found 'kubernetes', allowed 'auto'" in checks["settings"]["found"]
         world.environ |= {
             "PINRAIL_TARGET": "process",
             "PINRAIL_REPO_URL": "file:///x",

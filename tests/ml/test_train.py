@@ -223,3 +223,14 @@ def test_the_env_file_is_read_as_the_receiver_reads_it(
     (tmp_path / ".env").write_text("MODEL_NAME=a&$b\n")
     assert main([]) == 1
     assert "'a&$b' can't name a model" in capsys.readouterr().err
+
+
+def test_an_interrupted_training_shows_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ml.train.train", interrupt)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "training interrupted\n"

@@ -17,12 +17,54 @@ def test_a_missing_setting_is_asked_for_with_the_file_that_was_read(tmp_path: Pa
     assert "``" not in str(raised.value)
 
 
-def test_a_wrong_setting_is_shown_as_it_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PINRAIL_POLL_SECONDS", "soon")
-    monkeypatch.setenv("PINRAIL_ADMIN_PORT", "99999")
-    with pytest.raises(Rejected, match=r"PINRAIL_POLL_SECONDS: found 'soon'\. Input should be") as raised:
+@pytest.mark.parametrize(
+    ("name", "found", "allowed"),
+    [
+        ("PINRAIL_POLL_SECONDS", "soon", "a number"),
+        ("PINRAIL_POLL_SECONDS", "0", "more than 0.0"),
+        ("PINRAIL_STABILISE_SECONDS", "-1", "0.0 or more"),
+        ("PINRAIL_ADMIN_PORT", "99999", "65535 or less"),
+        ("PINRAIL_ADMIN_PORT", "x", "a whole number"),
+        ("PINRAIL_HEAL", "perhaps", "true or false"),
+        ("PINRAIL_TARGET", "kubernetes", "'auto', 'process' or 'compose'"),
+        ("PINRAIL_PROJECT", "Ours", "what matches ^[a-z0-9][a-z0-9_-]{0,31}$"),
+    ],
+)
+def test_a_wrong_setting_is_shown_as_it_was_found_with_what_is_allowed(
+    name: str, found: str, allowed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, found)
+    with pytest.raises(Rejected) as raised:
         load_settings()
-    assert "PINRAIL_ADMIN_PORT: found '99999'. " in str(raised.value)
+    assert str(raised.value) == f"settings:\n  {name}: found '{found}', allowed {allowed}: correct it"
+
+
+@pytest.mark.parametrize("address", ["localhost:5000", "127.0.0.1:5000", "mlflow.example.com", "mlflow:5000/api"])
+def test_an_address_of_mlflow_without_a_scheme_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(Rejected) as raised:
+        load_settings()
+    assert str(raised.value) == (
+        f"settings:\n  MLFLOW_TRACKING_URI: found '{address}', allowed a URL: put http:// or https:// in front"
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://localhost:5000",
+        "databricks",
+        "databricks://me",
+        "sqlite:///m.db",
+        "./mlruns",
+        "/srv/m",
+        "file:///m",
+        "m",
+    ],
+)
+def test_other_addresses_of_mlflow_are_left_to_it(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert load_settings().mlflow_tracking_uri == address
 
 
 @pytest.mark.parametrize(
@@ -112,3 +154,9 @@ def test_an_env_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path) 
     (tmp_path / ".env").write_bytes(b"PINRAIL_BRANCH=\xff\n")
     with pytest.raises(Rejected, match=r"\.env: found bytes that are not UTF-8 at byte 15"):
         load_settings()
+
+
+def test_the_receivers_ports_are_its_own_where_model_servers_would_meet_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().own_ports == {9000: "PINRAIL_PUBLIC_PORT", 9001: "PINRAIL_ADMIN_PORT"}
+    monkeypatch.setenv("PINRAIL_HOST", "192.0.2.1")
+    assert load_settings().own_ports == {}

@@ -59,7 +59,10 @@ class GitHubClient:
 
     def get(self, path: str, **names: object) -> Any:
         """GET one thing."""
-        return self._run(f"GET {path}", lambda api: api.getitem(path, self._names(names), extra_headers={**VERSION}))
+        return self._run(
+            self._call("GET", path, names),
+            lambda api: api.getitem(path, self._names(names), extra_headers={**VERSION}),
+        )
 
     def pages(self, path: str, **names: object) -> list[Any]:
         """GET a list, over all its pages, up to MAX_ITEMS."""
@@ -72,7 +75,7 @@ class GitHubClient:
                     break
             return items
 
-        found: list[Any] = self._run(f"GET {path}", read, LIST_SECONDS)
+        found: list[Any] = self._run(self._call("GET", path, names), read, LIST_SECONDS)
         return found
 
     def post(self, path: str, data: Mapping[str, Any], **names: object) -> Any:
@@ -93,7 +96,13 @@ class GitHubClient:
             answer: Awaitable[Any] = send(path, self._names(names), data=data, extra_headers={**VERSION})
             return answer
 
-        return self._run(f"{method.upper()} {path}", call)
+        return self._run(self._call(method.upper(), path, names), call)
+
+    def _call(self, method: str, path: str, names: Mapping[str, object]) -> str:
+        """The call as people know it: with names filled in, and without its query."""
+        known = self._names(names)
+        filled = re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], found[0]), path.partition("{?")[0])
+        return f"{method} {self._redact.line(filled)}"
 
     def _names(self, names: Mapping[str, object]) -> dict[str, str]:
         return {"owner": self.owner, "repo": self.name, **{key: str(value) for key, value in names.items()}}

@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Sequence
 
+from ml.environment.file import did_you_mean
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.admin.views import DeploymentView, deployment_views
 from receiver.cli.output import answer
 from receiver.cli.tables import change, first_line, table
 from receiver.core.redact import Redactor
+from receiver.core.state import Slot
 from receiver.core.times import local
 from receiver.settings import load_settings
 from receiver.wiring import open_database
@@ -18,13 +20,29 @@ def show_history(environment: str | None, model: str | None, *, limit: int, as_j
     settings = load_settings()
     journal, redact = SqliteJournal(open_database(settings)), Redactor(settings.secrets)
     views = deployment_views(journal, redact, limit, environment, model)
-    empty = "" if views else f"nothing to show: {_known(journal)}"
+    empty = "" if views else f"nothing to show: {unknown_slot(journal, environment, model) or _known(journal)}"
     answer(views, lambda found: _text(found, empty), json_wanted=as_json)
 
 
+def unknown_slot(journal: SqliteJournal, environment: str | None, model: str | None) -> str | None:
+    """Say that no such environment or model was ever seen here, and what may be meant; None: it was."""
+    slots = _slots(journal)
+    for what, name, known in (
+        ("environment", environment, {slot.environment for slot in slots}),
+        ("model", model, {slot.model for slot in slots}),
+    ):
+        if name is not None and known and name not in known:
+            return f"no {what} {name!r} is on record: {did_you_mean(name, sorted(known))}"
+    return None
+
+
 def _known(journal: SqliteJournal) -> str:
-    slots = sorted({str(deployment.draft.slot) for deployment in journal.recent(sys.maxsize)})
-    return f"on record are {', '.join(slots)}" if slots else f"no deployment is on record in {journal.place}"
+    slots = ", ".join(map(str, _slots(journal)))
+    return f"on record are {slots}" if slots else f"no deployment is on record in {journal.place}"
+
+
+def _slots(journal: SqliteJournal) -> Sequence[Slot]:
+    return sorted({deployment.draft.slot for deployment in journal.recent(sys.maxsize)})
 
 
 def _text(deployments: Sequence[DeploymentView], empty: str) -> str:

@@ -3,6 +3,7 @@
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queue import Queue
 from receiver.adapters.sqlite.state_lock import holder
+from receiver.cli.commands.history import unknown_slot
 from receiver.core.errors import Rejected
 from receiver.settings import load_settings
 from receiver.wiring import open_database
@@ -20,7 +21,9 @@ def lift_quarantine(environment: str | None, model: str | None) -> str:
     chosen = sorted(s for s in quarantined if environment in (None, s.environment) and model in (None, s.model))
     if environment is not None and not chosen:
         names = ", ".join(map(str, sorted(quarantined))) or "nothing"
-        raise Rejected(f"{environment}/{model or '*'} is not in quarantine; in quarantine: {names}")
+        unknown = unknown_slot(journal, environment, model)
+        said = unknown or f"{environment}/{model or '*'} is not in quarantine"
+        raise Rejected(f"{said}; in quarantine: {names}")
     for slot in chosen:
         journal.lift(slot)
     Queue(database).enqueue("retry")

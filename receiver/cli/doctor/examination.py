@@ -74,7 +74,7 @@ class _Checkout:
         if snapshot.stale:
             return Check("repository", ok=False, found=snapshot.stale, todo="see PINRAIL_REPO_URL and the network")
         try:
-            self.environments = read_pins(snapshot.files).environments
+            self.environments = read_pins(snapshot.files, own_ports=self._settings.own_ports).environments
         except Rejected as error:
             return Check(
                 "repository", ok=False, found=str(error), todo="correct the files; `pinrail check` shows the errors"

@@ -1,5 +1,7 @@
 """What the commands that need no registry say to a person, where there is little to say."""
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -47,12 +49,18 @@ def test_where_nothing_is_on_record_the_place_is_named(
     assert f"on record in {state}" in capsys.readouterr().out
 
 
-def test_history_of_a_slot_that_there_is_not_says_which_there_are(
+def test_a_name_that_is_not_on_record_gets_the_one_that_is_meant(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], journal: SqliteJournal
 ) -> None:
     assert journal.recent(1)
-    assert pinrail(monkeypatch, "history", "nowhere") == 0
-    assert capsys.readouterr().out == "nothing to show: on record are staging/churn-model\n"
+    assert pinrail(monkeypatch, "history", "stagin") == 0
+    assert capsys.readouterr().out == (
+        "nothing to show: no environment 'stagin' is on record: did you mean staging?\n"
+    )
+    assert pinrail(monkeypatch, "history", "staging", "churn") == 0
+    assert "no model 'churn' is on record: did you mean churn-model?" in capsys.readouterr().out
+    assert pinrail(monkeypatch, "retry", "stagin") == 1
+    assert "no environment 'stagin' is on record: did you mean staging?" in capsys.readouterr().err
 
 
 def test_what_will_be_live_is_not_reported(
@@ -112,3 +120,24 @@ def test_a_bug_exits_with_3_and_asks_for_a_report(
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said
     assert "this is a bug in Pinrail; please report the lines above" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EACCES, "run this as the user"),
+        (errno.EROFS, "make it writable"),
+        (errno.ENOSPC, "free some disk space"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_bug(
+    number: int, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/state/mirror.git.turn")
+
+    monkeypatch.setattr(SqliteJournal, "recent", refuse)
+    assert pinrail(monkeypatch, "history") == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"pinrail: /state/mirror.git.turn: {os.strerror(number)}: ")
+    assert advice in said

@@ -57,6 +57,15 @@ def test_two_environments_whose_names_differ_in_case_are_refused() -> None:
     )
 
 
+def test_a_pin_on_a_port_of_the_receiver_is_refused_with_both_names() -> None:
+    with pytest.raises(Rejected) as caught:
+        read_pins(GOOD, own_ports={8001: "PINRAIL_PUBLIC_PORT", 9001: "PINRAIL_ADMIN_PORT"})
+    assert str(caught.value) == (
+        "environments/production.yaml:9: models.churn-model.port: found 8001, which the receiver "
+        "(PINRAIL_PUBLIC_PORT) has too, allowed one port each: change one of them"
+    )
+
+
 def test_one_bad_file_among_three_refuses_all_with_every_error_of_every_file() -> None:
     said = refused(
         {

@@ -16,6 +16,12 @@ shutdown.wait()
 print("told")
 """
 AT_ONCE = "signal.pthread_kill({thread}.ident, signal.{number})"
+AGAIN = """
+shutdown.end_at_the_next()
+signal.raise_signal(signal.SIGHUP)
+signal.raise_signal(signal.{number})
+threading.Event().wait()
+"""
 LATER = "threading.Timer(0.3, lambda: signal.pthread_kill({thread}.ident, signal.{number})).start()"
 
 
@@ -28,3 +34,11 @@ def test_a_signal_to_any_thread_is_heard_before_and_while_it_is_waited_for(
     program = PROGRAM.format(deliver=deliver.format(thread=thread, number=number))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "told\n"
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_second_signal_ends_at_once_what_the_first_lets_finish(number: str) -> None:
+    program = PROGRAM.format(deliver=AT_ONCE.format(thread="other", number=number)) + AGAIN.format(number=number)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 130
+    assert "stopping at once" in done.stderr

@@ -146,3 +146,9 @@ def test_names_are_filled_in_so_that_they_stay_in_their_place(github: FakeGitHub
         client.get(PULLS + "/{number}", number="../../other/repo?x=1#y")
     assert github.calls == ["GET /repos/{owner}/{repo}/pulls/{pull_number}"]
     assert "'../../other/repo?x=1#y' is not of type 'integer'" in github.problems.pop()
+
+
+def test_an_error_names_the_call_as_it_was_made(github: FakeGitHub, client: GitHubClient) -> None:
+    github.faults.append(Fault(422, body=b'{"message": "Validation Failed"}'))
+    with pytest.raises(Rejected, match=r"^GitHub answered 422 to GET /repos/octo/pins/pulls/7: "):
+        client.get(PULLS + "/{number}{?state,head,base}", number=7, state="open")
