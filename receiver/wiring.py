@@ -37,7 +37,7 @@ from receiver.targets.compose.target import ComposeTarget
 from receiver.targets.process.target import ProcessTarget
 from serving.model.loader import Cache
 
-REMEMBERED = "target"  # in the state directory
+REMEMBERED, MIRROR = "target", "mirror.git"  # in the state directory
 
 
 def open_database(settings: Settings) -> Database:
@@ -58,7 +58,7 @@ def build(settings: Settings, database: Database) -> Services:
     state, redact = settings.pinrail_state_dir, Redactor(settings.secrets)
     return Services(
         source=GitSource(
-            settings.pinrail_repo_url or "", settings.pinrail_branch, state / "mirror.git", token=_token(settings)
+            settings.pinrail_repo_url or "", settings.pinrail_branch, state / MIRROR, token=_token(settings)
         ),
         registry=MlflowRegistry(settings.mlflow_tracking_uri, Cache(state / "cache", settings.mlflow_tracking_uri)),
         target=build_target(settings),
@@ -134,6 +134,7 @@ def build_upstream(settings: Settings) -> Upstream:
     """The repository and branch to which pin changes are proposed."""
     github = build_github(settings)
     remote = parse_remote(settings.pinrail_repo_url or "", _token(settings))
+    remote = replace(remote, mirror=settings.pinrail_state_dir / MIRROR)
     return Upstream(remote, settings.pinrail_branch, Pulls(github) if github else None, Redactor(settings.secrets))
 
 

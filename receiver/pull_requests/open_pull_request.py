@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from receiver.adapters.git.command import Remote
 from receiver.adapters.github.pulls import Pull, PullRequestSpec, Pulls
 from receiver.core.redact import Redactor
-from receiver.pull_requests.promotion import Promotion
+from receiver.pull_requests.promotion import PinChange, Promotion, push_promotion_branch
 
 SUPERSEDED = "<!-- pinrail:superseded -->\n"  # marks a pull request that was closed here and not by a person
 
@@ -28,6 +29,14 @@ class ProposedChange:
     promotion: Promotion
     pull: Pull | None
     notes: Sequence[str]  # what to know before merging
+
+
+def push_change(upstream: Upstream, change: PinChange) -> Promotion:
+    """Push the branch of a change, as :func:`push_promotion_branch` does."""
+    pulls, is_open = upstream.pulls, None
+    if pulls is not None:
+        is_open = partial(pulls.has_open, change.branch, upstream.base)
+    return push_promotion_branch(upstream.remote, upstream.base, change, is_open=is_open)
 
 
 def open_pull_request(

@@ -6,17 +6,27 @@ Works in a temporary bare repository, so no work tree, index or local branch is 
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from ml.environment.file import EnvironmentInvalid, parse_environment
 from receiver.adapters import shell
-from receiver.adapters.git.command import Git, Remote
-from receiver.adapters.git.commits import Author, FileChange, changed_paths, commit_file, fetch_branches, push_branch
+from receiver.adapters.git.command import Git, GitFailed, Remote
+from receiver.adapters.git.commits import (
+    Author,
+    FileChange,
+    changed_paths,
+    commit_file,
+    fetch_branches,
+    is_unchanged,
+    push_branch,
+)
 from receiver.adapters.git.files import contains, read_files
 from receiver.core.edit import edit_pin
-from receiver.core.errors import PinrailError, Rejected
+from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.pins import path_of, read_pins
 
 
@@ -72,32 +82,56 @@ class Promotion:
     compare: str | None  # where to open the pull request, for a repository on GitHub
 
 
-def push_promotion_branch(remote: Remote, base: str, change: PinChange, author: Author | None = None) -> Promotion:
+def push_promotion_branch(
+    remote: Remote,
+    base: str,
+    change: PinChange,
+    author: Author | None = None,
+    is_open: Callable[[], bool] | None = None,
+) -> Promotion:
     """Push a branch that pins the version, from the head of the branch ``base``. Doing it again changes nothing.
+
+    ``is_open``: whether the branch has an open pull request; None: that is not known.
 
     Rejected: not a known environment or pinned model, pinned already, the files at ``base`` are not valid, the
     branch holds somebody's own commits, or the remote refuses the push. Retryable: the remote cannot be reached.
     """
+    try:
+        with _repository(remote) as git:
+            return _push(git, base, change, author, is_open)
+    except GitFailed as error:
+        if remote.mirror is None:
+            raise Retryable(f"cannot fetch {base} from {remote.url}: {error}") from error
+    # The mirror may be damaged, or be replaced by a new one at this moment.
+    return push_promotion_branch(replace(remote, mirror=None), base, change, author, is_open)
+
+
+@contextmanager
+def _repository(remote: Remote) -> Iterator[Git]:
     with tempfile.TemporaryDirectory(prefix="pinrail-promote-") as directory:
-        git = Git(Path(directory) / "repository.git", remote)
-        head, proposed = fetch_branches(git, base, change.branch)
-        files = read_files(git, head)
-        was = read_pins(files).pin(change.environment, change.model).version
-        if change.instead_of not in (None, was):
-            raise Outdated(f"{change.environment} pins {change.model} v{was} now, not v{change.instead_of}")
-        if was == change.version:
-            raise Rejected(f"{change.environment} pins {change.model} v{was} already: there is nothing to promote")
-        path = path_of(change.environment)
-        edit = FileChange(path, files[path], edit_pin(files[path], change.model, change.version, path))
-        title = change.title(was)
-        commit = proposed if proposed and _is_up_to_date(git, proposed, head, edit) else None
-        if commit is None:
-            if proposed is not None:
-                _require_replaceable(git, proposed, head, change)
-            commit = commit_file(git, head, edit, title, author or local_author())
-            push_branch(git, commit, change.branch, proposed)
-        link = compare_link(remote.url, base, change.branch)
-        return Promotion(change, was, title, change.branch, commit, commit == proposed, link)
+        yield Git(Path(directory) / "repository.git", remote)
+
+
+def _push(
+    git: Git, base: str, change: PinChange, author: Author | None, is_open: Callable[[], bool] | None
+) -> Promotion:
+    head, proposed = fetch_branches(git, base, change.branch)
+    files = read_files(git, head)
+    was = read_pins(files).pin(change.environment, change.model).version
+    if change.instead_of not in (None, was):
+        raise Outdated(f"{change.environment} pins {change.model} v{was} now, not v{change.instead_of}")
+    if was == change.version:
+        raise Rejected(f"{change.environment} pins {change.model} v{was} already: there is nothing to promote")
+    path = path_of(change.environment)
+    edit = FileChange(path, files[path], edit_pin(files[path], change.model, change.version, path))
+    title, link = change.title(was), compare_link(git.remote.url, base, change.branch)
+    if proposed is not None:
+        if _is_up_to_date(git, proposed, head, edit) and _is_waiting(git, proposed, head, path, is_open):
+            return Promotion(change, was, title, change.branch, proposed, existing=True, compare=link)
+        _require_replaceable(git, proposed, head, change)
+    commit = commit_file(git, head, edit, title, author or local_author())
+    push_branch(git, commit, change.branch, proposed)
+    return Promotion(change, was, title, change.branch, commit, existing=False, compare=link)
 
 
 def compare_link(url: str, base: str, branch: str) -> str | None:
@@ -127,6 +161,13 @@ def _is_up_to_date(git: Git, proposed: str, head: str, edit: FileChange) -> bool
         and read_files(git, proposed).get(edit.path) == edit.after
         and read_files(git, f"{proposed}^").get(edit.path) == edit.before
     )
+
+
+def _is_waiting(git: Git, proposed: str, head: str, path: str, is_open: Callable[[], bool] | None) -> bool:
+    """The branch waits to be merged, and is not left from a pull request that was merged or closed."""
+    if git("rev-parse", f"{proposed}^").decode().strip() == head:
+        return True
+    return is_unchanged(git, path, f"{proposed}^", head) if is_open is None else is_open()
 
 
 def _require_replaceable(git: Git, proposed: str, head: str, change: PinChange) -> None:

@@ -15,8 +15,8 @@ from receiver.planning.fetch import fetch_and_assess, fetched
 from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Snapshot
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.open_pull_request import ProposedChange, Upstream, open_pull_request
-from receiver.pull_requests.promotion import PinChange, push_promotion_branch
+from receiver.pull_requests.open_pull_request import ProposedChange, Upstream, open_pull_request, push_change
+from receiver.pull_requests.promotion import PinChange
 from receiver.pull_requests.promotion_body import promotion_body
 from receiver.services import Services
 
@@ -31,7 +31,7 @@ def propose_promotion(services: Services, upstream: Upstream, change: PinChange)
     """
     snapshot = services.source.snapshot()
     notes = check_change(services, snapshot, change)
-    promotion = push_promotion_branch(upstream.remote, upstream.base, change)
+    promotion = push_change(upstream, change)
     if upstream.pulls is None:
         return ProposedChange(promotion, None, notes)
     slot = Slot(change.environment, change.model)

@@ -15,8 +15,8 @@ from receiver.core.pins import Desired
 from receiver.core.state import Slot
 from receiver.ports import Registry
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.open_pull_request import Upstream, open_pull_request
-from receiver.pull_requests.promotion import Outdated, PinChange, push_promotion_branch
+from receiver.pull_requests.open_pull_request import Upstream, open_pull_request, push_change
+from receiver.pull_requests.promotion import Outdated, PinChange
 from receiver.pull_requests.promotion_body import rollback_body
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Reverter:
         revert = RevertNeeded(**{key: value for key, value in message.items() if key != "kind"})
         change = PinChange(revert.model, revert.back_to, revert.environment, back=True, instead_of=revert.failed)
         try:
-            promotion = push_promotion_branch(self._upstream.remote, self._upstream.base, change)
+            promotion = push_change(self._upstream, change)
         except Outdated as error:
             log.info("nothing to revert: %s", error)
             return

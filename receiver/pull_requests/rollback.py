@@ -12,8 +12,8 @@ from receiver.core.state import Slot
 from receiver.planning.observe import read_desired
 from receiver.ports import Snapshot
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.open_pull_request import ProposedChange, Upstream, open_pull_request
-from receiver.pull_requests.promotion import PinChange, push_promotion_branch
+from receiver.pull_requests.open_pull_request import ProposedChange, Upstream, open_pull_request, push_change
+from receiver.pull_requests.promotion import PinChange
 from receiver.pull_requests.promotion_body import rollback_body
 from receiver.pull_requests.propose_promotion import check_change
 from receiver.services import Services
@@ -110,7 +110,7 @@ def propose_rollback(services: Services, upstream: Upstream, plan: RollbackPlan,
         )
     change = PinChange(plan.slot.model, plan.target, plan.slot.environment, back=True)
     notes = check_change(services, plan.snapshot, change)
-    promotion = push_promotion_branch(upstream.remote, upstream.base, change)
+    promotion = push_change(upstream, change)
     if upstream.pulls is None:
         return ProposedChange(promotion, None, notes)
     comparison = upstream.redact.within(compare(services.registry, plan.slot, promotion.was, plan.target, notes))

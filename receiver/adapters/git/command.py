@@ -39,6 +39,7 @@ class Remote:
     url: str
     scheme: str  # https, ssh or file
     credential: str | None = field(default=None, repr=False)  # "user:password", for https
+    mirror: Path | None = None  # of it on this machine; it need not be there
 
 
 def parse_remote(url: str, token: str | None = None) -> Remote:

@@ -1,6 +1,8 @@
 """One commit that changes one file, and its branch at the remote.
 
 It is built in a bare repository that is thrown away afterwards, so nobody's work tree, index or branches are touched.
+What the mirror has already is read from there and not fetched again. The mirror is not locked meanwhile: who deploys
+from it does not wait for this.
 """
 
 from collections.abc import Sequence
@@ -8,7 +10,8 @@ from dataclasses import dataclass
 
 from receiver.adapters.git.command import NETWORK_SECONDS, Git, GitFailed
 from receiver.adapters.git.files import fetch
-from receiver.core.errors import Rejected, Retryable
+from receiver.adapters.git.mirror import CLONE_SECONDS
+from receiver.core.errors import Rejected
 
 BASE = "refs/pinrail/base"
 PROPOSED = "refs/pinrail/proposed"
@@ -34,19 +37,22 @@ class FileChange:
 def fetch_branches(git: Git, base: str, branch: str) -> tuple[str, str | None]:
     """Make the repository, and fetch the base branch and, where it exists, the proposed one. Returns both heads.
 
-    Retryable: the remote cannot be read.
+    GitFailed: the remote cannot be read, or the mirror is damaged. Retryable: it took too long.
     """
-    try:
-        git("init", "--quiet", "--bare", "--template=", "--", str(git.directory))
-        # A pattern, unlike a name, may match nothing.
-        fetch(git, f"+refs/heads/{base}:{BASE}", f"+refs/heads/{branch}*:{PROPOSED}/{branch}*")
-    except GitFailed as error:
-        raise Retryable(f"cannot fetch {base} from {git.remote.url}: {error}") from error
+    git("init", "--quiet", "--bare", "--template=", "--", str(git.directory))
+    seconds = NETWORK_SECONDS if _borrow(git, base) else CLONE_SECONDS
+    # A pattern, unlike a name, may match nothing.
+    fetch(git, f"+refs/heads/{base}:{BASE}", f"+refs/heads/{branch}*:{PROPOSED}/{branch}*", seconds=seconds)
     head = git("rev-parse", "--verify", BASE).decode().strip()
     try:
         return head, git("rev-parse", "--verify", "--quiet", f"{PROPOSED}/{branch}").decode().strip()
     except GitFailed:
         return head, None
+
+
+def is_unchanged(git: Git, path: str, since: str, until: str) -> bool:
+    """Whether no commit between the two has touched the path."""
+    return not git("rev-list", "--max-count=1", f"{since}..{until}", "--", path)
 
 
 def changed_paths(git: Git, commit: str) -> Sequence[str]:
@@ -84,3 +90,18 @@ def push_branch(git: Git, commit: str, branch: str, expected: str | None) -> Non
             f"{git.remote.url} did not take the branch {branch}: {error}. Over https, GITHUB_TOKEN must be allowed "
             "to write contents; if somebody pushed the same branch meanwhile, try again"
         ) from error
+
+
+def _borrow(git: Git, base: str) -> bool:
+    """Read from the mirror what it has, as git does with --reference. Returns whether it has the base branch."""
+    mirror = git.remote.mirror
+    if mirror is None:
+        return False
+    try:
+        Git(mirror, git.remote)("rev-parse", "--verify", "--quiet", f"refs/heads/{base}^{{commit}}")
+    except GitFailed:
+        return False
+    alternates = git.directory / "objects" / "info" / "alternates"
+    alternates.parent.mkdir(exist_ok=True)
+    alternates.write_text(f"{mirror.resolve() / 'objects'}\n")
+    return True

@@ -69,18 +69,22 @@ class Pulls:
 
     def open_or_update(self, spec: PullRequestSpec) -> Pull:
         """The open pull request of that branch, with that title and body; opened where there is none."""
-        existing = self._of(spec)
+        existing = self._of(spec.branch, spec.base)
         if existing is None:
             try:
                 wanted = {"head": spec.branch, "base": spec.base, "title": spec.title}
                 return Pull.read(self._client.post(PULLS, {**wanted, "body": shortened(spec.body)}))
             except Rejected:
-                existing = self._of(spec)  # somebody may have opened it meanwhile
+                existing = self._of(spec.branch, spec.base)  # somebody may have opened it meanwhile
                 if existing is None:
                     raise
         if (existing.title, existing.body) == (spec.title, shortened(spec.body)):
             return existing
         return self._change(existing.number, title=spec.title, body=shortened(spec.body))
+
+    def has_open(self, branch: str, base: str) -> bool:
+        """Whether a branch of this repository has an open pull request."""
+        return self._of(branch, base) is not None
 
     def opened(self, base: str) -> list[Pull]:
         """All open pull requests into a branch."""
@@ -141,12 +145,12 @@ class Pulls:
         url: str = comment["html_url"]
         return url
 
-    def _of(self, spec: PullRequestSpec) -> Pull | None:
+    def _of(self, branch: str, base: str) -> Pull | None:
         found = self._client.get(
             PULLS + "{?state,head,base}",
             state="open",
-            head=f"{self._client.owner}:{spec.branch}",
-            base=spec.base,
+            head=f"{self._client.owner}:{branch}",
+            base=base,
         )
         # An organisation's forks of its own repositories have the same owner.
         return next((pull for pull in map(Pull.read, found) if not pull.fork), None)

@@ -1,9 +1,13 @@
 import difflib
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from receiver.adapters.git.command import Remote, parse_remote
+from receiver.adapters.git.mirror import GitSource
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
 from receiver.pull_requests.promotion import (
@@ -16,6 +20,7 @@ from receiver.pull_requests.promotion import (
     push_promotion_branch,
 )
 from tests.support.git_repos import FILES, PRODUCTION, Origin, git, pinned
+from tests.support.slow_ssh import slow_ssh
 
 PATH = "environments/production.yaml"
 BRANCH = "promote/churn-model-v6-to-production"
@@ -102,6 +107,69 @@ def test_what_was_merged_and_reverted_can_be_promoted_again(origin: Origin, remo
     second = proposed(remote)
     assert not second.existing
     assert second.commit != first.commit
+
+
+def test_what_was_squash_merged_and_promoted_over_is_cut_anew_from_the_head(origin: Origin, remote: Remote) -> None:
+    first = proposed(remote)
+    origin.commit({PATH: pinned(PRODUCTION, 6)}, "Squashed")
+    origin.commit({PATH: pinned(PRODUCTION, 4)}, "Rolled back")
+    second = proposed(remote)
+    assert not second.existing
+    assert origin.head(f"{BRANCH}^") == origin.head() != git(origin.path, "rev-parse", f"{first.commit}^")
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_branch_from_an_older_head_is_kept_only_while_its_pull_request_is_open(
+    origin: Origin, remote: Remote, is_open: bool
+) -> None:
+    first = proposed(remote)
+    assert push_promotion_branch(remote, "main", SIX, ADA, lambda: is_open).existing, "nothing has changed"
+    head = origin.commit({"src/code.py": "2\n"})
+    second = push_promotion_branch(remote, "main", SIX, ADA, lambda: is_open)
+    assert second.existing is is_open
+    assert origin.head(f"{BRANCH}^") == (git(origin.path, "rev-parse", f"{first.commit}^") if is_open else head)
+
+
+@pytest.fixture
+def slow(origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Remote, Path]:
+    """A repository whose clone takes twice as long as git may otherwise take; and what each fetch carried."""
+    origin.commit({"weights.bin": os.urandom(600_000)})
+    command, carried = slow_ssh(tmp_path, 100_000)
+    monkeypatch.setenv("GIT_SSH_COMMAND", command)
+    monkeypatch.setattr("receiver.adapters.git.commits.NETWORK_SECONDS", 3.0)
+    return parse_remote(f"ssh://git@example.invalid{origin.path}"), carried
+
+
+def test_a_promotion_takes_from_the_mirror_what_is_there_and_fetches_the_rest_alone(
+    origin: Origin, slow: tuple[Remote, Path], tmp_path: Path
+) -> None:
+    remote, carried = slow
+    GitSource(remote.url, "main", tmp_path / "mirror.git").snapshot()
+    head = origin.commit({"src/code.py": "2\n"})
+    assert int(carried.read_text().split()[-1]) > 600_000
+    carried.unlink()
+    promotion = proposed(replace(remote, mirror=tmp_path / "mirror.git"))
+    assert origin.head(f"{promotion.branch}^") == head
+    assert sum(map(int, carried.read_text().split())) < 20_000
+    assert proposed(replace(remote, mirror=tmp_path / "mirror.git")).existing
+
+
+def test_without_a_mirror_a_promotion_has_the_patience_of_a_first_clone(
+    origin: Origin, slow: tuple[Remote, Path], tmp_path: Path
+) -> None:
+    promotion = proposed(replace(slow[0], mirror=tmp_path / "not-there-yet.git"))
+    assert origin.head(promotion.branch) == promotion.commit
+
+
+def test_a_damaged_mirror_is_done_without(origin: Origin, remote: Remote, tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror.git"
+    GitSource(remote.url, "main", mirror).snapshot()
+    trees = git(mirror, "rev-parse", "main^{tree}", "main:src").split()
+    for tree in trees:
+        (mirror / "objects" / tree[:2] / tree[2:]).unlink(missing_ok=True)
+    shutil.rmtree(mirror / "objects" / "pack", ignore_errors=True)
+    promotion = proposed(replace(remote, mirror=mirror))
+    assert origin.head(f"{promotion.branch}^") == origin.head()
 
 
 def test_a_branch_with_somebody_elses_commits_is_left_alone(origin: Origin, remote: Remote) -> None:

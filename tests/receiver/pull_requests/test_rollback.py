@@ -64,6 +64,26 @@ def test_a_rollback_is_a_pull_request_that_needs_no_gate(scenario: PromotionScen
     assert scenario.flow.serving()["staging"] == 2
 
 
+def test_a_second_rollback_starts_at_the_head_though_the_branch_of_the_first_is_still_there(
+    scenario: PromotionScenario,
+) -> None:
+    def rolled_back(reason: str) -> tuple[str, str]:
+        plan = plan_rollback(scenario.services, STAGING, 2)
+        proposed = propose_rollback(scenario.services, scenario.upstream, plan, reason)
+        assert proposed.pull is not None
+        assert f"**Why**: {reason}" in proposed.pull.body
+        parent = scenario.origin.head(f"{proposed.promotion.branch}^")
+        scenario.github.pulls[proposed.pull.number]["state"] = "closed"  # as a squash leaves it
+        scenario.pin(2, 1)
+        scenario.run()
+        return parent, scenario.origin.head()
+
+    rolled_back("too slow")
+    head = scenario.pin(3, 1)
+    scenario.run()
+    assert rolled_back("wrong answers")[0] == head
+
+
 def test_now_restores_first_holds_and_needs_no_github(scenario: PromotionScenario) -> None:
     rollback_plan = plan_rollback(scenario.services, STAGING, None)
     restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
