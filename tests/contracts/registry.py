@@ -74,7 +74,7 @@ class RegistryContract:
             7: None,
         }
 
-    def test_one_look_answers_for_many_models_and_versions(self, rig: Rig, model: str) -> None:
+    def test_one_observation_answers_for_many_models_and_versions(self, rig: Rig, model: str) -> None:
         others = [new_name() for _ in range(60)]
         rig.register(others[0], FILES)
         found = rig.registry.observe({model: (1, 3, 9), **dict.fromkeys(others, (1,))})

@@ -41,6 +41,10 @@ class Missing(Rejected):
     """The model, version or alias that was asked for is not registered."""
 
 
+class Invalid(Rejected):
+    """The registry does not understand the request."""
+
+
 class Unsupported(Rejected):
     """The server has no such endpoint: it is no MLflow server, or a registry without this feature."""
 
@@ -105,7 +109,7 @@ def translate(error: BaseException, uri: str) -> PinrailError:
     if code in MISSING or status == 404 or isinstance(source, FileNotFoundError):  # noqa: PLR2004 - HTTP's
         return Missing(f"{where} does not have it: {said}")
     if code in INVALID:
-        return Rejected(f"{where} calls the request invalid: {said}")
+        return Invalid(f"{where} calls the request invalid: {said}")
     unreached = _unreached(source)
     if unreached:
         return Retryable(f"{where} cannot be reached ({unreached}): start it, or correct MLFLOW_TRACKING_URI")

@@ -14,6 +14,7 @@ from ml.registry.versions import parse_evidence, provenance, read_evidence_text,
 from receiver.adapters.mlflow import calls as mlflow_call
 from receiver.adapters.mlflow.calls import CALL_SECONDS, LIST_SECONDS, Missing, Unsupported
 from receiver.adapters.mlflow.fetched import Fetched, FetchRecords, Registration
+from receiver.adapters.mlflow.search import Search
 from receiver.adapters.mlflow.views import ModelViews, described
 from receiver.core.errors import ArtifactsChanged, Rejected, Retryable
 from receiver.core.state import RegisteredVersion, RegistryView
@@ -45,7 +46,7 @@ class MlflowRegistry:
             raise Rejected(f"MLFLOW_TRACKING_URI cannot be used: {mlflow_call.shown(str(error))}") from error
         self._uri = uri
         self._cache = cache
-        self._views = ModelViews(self._client, uri, self._read, self._list)
+        self._views = ModelViews(Search(self._client, self._read, self._list))
         self._records = FetchRecords(cache)
 
     def observe(self, wanted: Mapping[str, Collection[int]]) -> dict[str, RegistryView | None]:

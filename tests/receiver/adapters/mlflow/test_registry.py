@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from ml.registry.versions import write_evidence
 from receiver.adapters.mlflow import calls as mlflow_call
-from receiver.adapters.mlflow import views as registry_view
+from receiver.adapters.mlflow import search as mlflow_search
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.state import Slot
@@ -425,25 +425,81 @@ def test_a_change_while_another_thread_looks_hides_no_stage_from_it(
     assert view.stages[1] == "Production"
 
 
-def test_many_models_cost_one_request_when_nothing_changed(
-    monkeypatch: pytest.MonkeyPatch, mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry, model: str
-) -> None:
-    monkeypatch.setattr(registry_view, "FEW", 1)
+@pytest.fixture
+def registered(mlflow_server: str, registry: MlflowRegistry, model: str) -> dict[str, tuple[int, ...]]:
+    """What to ask for: a model with an alias and a stage, another one, and one that is not registered."""
     other = new_name()
     register_version(MlflowClient(mlflow_server), other, FILES)
     registry.set_alias(model, "production", 1)
     registry.set_stage(model, 1, "Production")
-    names: dict[str, tuple[int, ...]] = {model: (2,), other: (1,), new_name(): (1,)}
-    seen = registry.observe(names)
+    return {model: (1, 2, 7), other: (1,), new_name(): (1,)}
+
+
+def test_many_models_cost_one_request_when_nothing_changed(
+    proxy: FaultProxy, registry: MlflowRegistry, registered: dict[str, tuple[int, ...]]
+) -> None:
+    model, other, missing = registered
+    wanted = registered | {model: (1, 2)}
+    seen = registry.observe(wanted)
     view = seen[model]
     assert view is not None
-    assert [name for name, found in seen.items() if found] == [model, other]
     assert (view.aliases, view.stages) == ({"production": 1}, {1: "Production"})
+    assert (seen[other] is None, seen[missing] is None) == (False, True)
     before = len(proxy.seen)
-    assert registry.observe(names) == seen
+    assert registry.observe(wanted) == seen
     assert len(proxy.seen) == before + 1
-    monkeypatch.setattr(registry_view, "MODELS_PER_PAGE", 1)
-    assert registry.observe(names) == seen, "page by page"
+
+
+def test_models_that_are_not_registered_are_asked_for_together_and_none_of_their_versions(
+    proxy: FaultProxy, registry: MlflowRegistry
+) -> None:
+    missing = dict.fromkeys((f"missing-{n:04}" for n in range(300)), (1, 2))
+    assert set(registry.observe(missing).values()) == {None}
+    assert 1 < len(proxy.seen) < 6, "the length of an address is limited"
+    assert all(len(line) < 4094 for line in proxy.seen)
+
+
+def test_versions_that_are_not_the_newest_are_asked_for_together(
+    mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry, registered: dict[str, tuple[int, ...]]
+) -> None:
+    model, other, _ = registered
+    for name in (model, other):
+        register_version(MlflowClient(mlflow_server), name, FILES)
+    wanted = {model: (2, 7), other: (1, 8)}
+    registry.observe(wanted)  # which also reads the stages
+    proxy.seen.clear()
+    seen = registry.observe(wanted)
+    assert sum("model-versions" in line for line in proxy.seen) == 1
+    found = {(name, v.version) for name, view in seen.items() if view for v in view.versions.values() if v}
+    assert found == {(model, 2), (other, 1)}
+
+
+@pytest.mark.parametrize("few", [50, 1], ids=["one by one", "all that there is"])
+def test_a_registry_that_knows_no_lists_of_names_is_asked_in_other_words(
+    few: int,
+    monkeypatch: pytest.MonkeyPatch,
+    proxy: FaultProxy,
+    registry: MlflowRegistry,
+    registered: dict[str, tuple[int, ...]],
+) -> None:
+    wanted = registry.observe(registered)
+    monkeypatch.setattr(mlflow_search, "FEW", few)
+    monkeypatch.setattr(mlflow_search, "MODELS_PER_PAGE", 100)
+    older = MlflowRegistry(proxy.url, registry._cache)
+    proxy.plan(Answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "IN"}'), "+IN+", FOREVER)
+    assert older.observe(registered) == wanted
+    refused = [line for line in proxy.seen if "+IN+" in line]
+    assert older.observe(registered) == wanted
+    assert [line for line in proxy.seen if "+IN+" in line] == refused, "it is not asked that again"
+
+
+def test_many_models_of_a_registry_apart_from_the_tracking_server_are_found_there(
+    mlflow_server: str, registered: dict[str, tuple[int, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", mlflow_server)
+    found = MlflowRegistry(nowhere, Cache(tmp_path, nowhere)).observe(registered)
+    assert [view is None for view in found.values()] == [False, False, True]
 
 
 def test_an_address_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
