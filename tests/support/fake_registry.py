@@ -97,7 +97,7 @@ class FakeRegistry:
         if found.digest == digest:
             return found.path
         raise ArtifactsChanged(
-            f"{model} version {version} has other artifacts: found {found.digest}, expected {digest}"
+            f"{model} version {version} has unexpected artifacts: found {found.digest}, expected {digest}"
         )
 
     def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
