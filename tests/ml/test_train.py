@@ -222,7 +222,7 @@ def test_the_env_file_is_read_as_the_receiver_reads_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("MODEL_NAME=a&$b\n")
     assert main([]) == 1
-    assert "'a&$b' can't name a model" in capsys.readouterr().err
+    assert "'a&$b' is not a valid model name" in capsys.readouterr().err
 
 
 def test_an_interrupted_training_shows_no_traceback(
