@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from serving.errors import DeadlineError, OverloadedError
 from serving.metrics import Metrics
-from serving.model.predictions import Predictions
+from serving.model.predictions import Predictions, concatenated
 from serving.model.predictor import Params, Predictor
 from serving.model.schema import MAX_ROWS, Row
 
@@ -183,7 +181,7 @@ class Batcher:
             if len(pieces) == 1:
                 request, rows = pieces[0]
                 return [self._predict(rows, request.params)]
-            # Models with params are never batched: only pyfunc runs them, whose rows are not independent.
+            # Models with params are never merged: only pyfunc runs them, whose rows are not independent.
             combined = self._predict([row for _, rows in pieces for row in rows])
         except Exception as error:  # noqa: BLE001 - raised again where the request waits
             return [error] if len(pieces) == 1 else [self._predict_pieces([piece])[0] for piece in pieces]
@@ -213,14 +211,7 @@ class Batcher:
             else:
                 request.parts.append(answer)
                 if sum(len(part) for part in request.parts) == len(request.rows):
-                    request.answer.set_result(_concatenated(request.parts))
-
-
-def _concatenated(parts: Sequence[Predictions]) -> Predictions:
-    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
-    return Predictions(
-        np.concatenate([part.labels for part in parts]), np.concatenate(probabilities) if probabilities else None
-    )
+                    request.answer.set_result(concatenated(request.parts))
 
 
 def _deadline_error(limits: BatchLimits) -> DeadlineError:

@@ -4,6 +4,7 @@ Counting is a few additions on plain numbers in the event loop. Prometheus's lib
 are served.
 """
 
+import logging
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,8 @@ import numpy as np
 
 from serving.errors import ServingError
 from serving.model.predictions import Array, Predictions
+
+log = logging.getLogger(__name__)
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
@@ -84,15 +87,24 @@ class Metrics:
         return self.protocols.setdefault(name, ProtocolMetrics())
 
     def batch(self, predictions: Predictions) -> None:
-        """Count one call to the model: its rows and their labels."""
+        """Count one call to the model: its rows and their labels. It never fails: an answer is worth more."""
         self.batch_rows.add(len(predictions))
         if predictions.probabilities is None:
             return
+        try:
+            self._classes(predictions.labels, predictions.probabilities)
+        except Exception:
+            log.exception("could not count an answer for /metrics")
+
+    def _classes(self, labels: Array, probabilities: Array) -> None:
         known = self.predictions
-        for label, count in Counter(predictions.labels.tolist()).items():
+        # A row of several labels counts as one class, which is their text; a column of one label each is flat.
+        flat = labels if labels.ndim == 1 else labels.reshape(len(labels), -1)
+        values = flat.tolist() if flat.ndim == 1 else [row[0] if len(row) == 1 else str(row) for row in flat.tolist()]
+        for label, count in Counter(values).items():
             name = str(label)
             known[name if name in known or len(known) < MAX_LABELS else OTHER] += count
-        self.probability.add_all(predictions.probabilities[:, -1])
+        self.probability.add_all(probabilities[:, -1])
 
     def collect(self) -> Iterable[Any]:
         """Yield metric families; Prometheus's library calls this for every scrape."""

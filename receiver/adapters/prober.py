@@ -159,12 +159,12 @@ def _json(asked: str, status: int, body: bytes) -> Mapping[str, Any]:
 
 
 def _finite(value: object) -> bool:
-    """No NaN, infinity or null anywhere; labels may be text."""
+    """No NaN or infinity anywhere. Labels may be text, and null where the model has no answer to a row."""
     if isinstance(value, Mapping):
         return all(_finite(part) for part in value.values())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return all(_finite(part) for part in value)
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    return not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _shown(value: object) -> str:

@@ -49,7 +49,10 @@ class ModelDir:
     run_id: str | None
     onnx: Path | None  # the twin, if there is one
     predict_fn: str = "predict"  # the method of a scikit-learn model that answers
+    loader: str = ""  # the module that MLflow's server loads it with
     tensor: str | None = None  # the numpy type, if the signature is one [N, columns] tensor without names
+    named: bool = True  # the signature's columns have names; else they are known by position
+    takes_list: bool = False  # its predict has a type hint and takes a list of values, not a table
 
 
 def malformed_as_unsupported(reader: Callable[[Path], T]) -> Callable[[Path], T]:
@@ -78,6 +81,7 @@ def read(path: Path) -> ModelDir:
     inputs = json.loads(signature["inputs"])
     tensor = _tensor_type(inputs)
     flavors = raw.get("flavors") or {}
+    generic = flavors.get("python_function", {})
     twin = path / ONNX_TWIN
     return ModelDir(
         path=path,
@@ -86,8 +90,11 @@ def read(path: Path) -> ModelDir:
         flavors=frozenset(flavors),
         run_id=raw.get("run_id") or None,
         onnx=twin if twin.is_file() else None,
-        predict_fn=flavors.get("python_function", {}).get("predict_fn", "predict"),
+        predict_fn=generic.get("predict_fn", "predict"),
+        loader=generic.get("loader_module", ""),
         tensor=tensor,
+        named=tensor is None and all("name" in column for column in inputs),
+        takes_list=bool(raw.get("is_signature_from_type_hint")),
     )
 
 
@@ -114,6 +121,8 @@ def _examples(path: Path) -> list[dict[str, Any]]:
         return []
     # MLflow writes missing values as NaN, which is not JSON.
     raw = json.loads(_inside(path, info["artifact_path"]).read_bytes(), parse_constant=lambda _: None)
+    if info.get("params"):
+        raw = raw["inputs"]  # the params lie beside it
     names = [column.name for column in read(path).columns]
     if isinstance(raw, Mapping) and "data" in raw:
         names = [str(name) for name in raw.get("columns") or names]
@@ -167,7 +176,16 @@ def _columns(inputs: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
 
 
 def _tensor_type(inputs: Sequence[Mapping[str, Any]]) -> str | None:
-    return inputs[0]["tensor-spec"]["dtype"] if len(inputs) == 1 and inputs[0].get("type") == "tensor" else None
+    if not any(raw.get("type") == "tensor" for raw in inputs):
+        return None
+    if len(inputs) > 1 or "name" in inputs[0]:
+        names = ", ".join(str(raw.get("name", position)) for position, raw in enumerate(inputs))
+        raise UnsupportedModelError(
+            f"the model takes tensors by name ({names}): only one nameless tensor of numbers, of shape (-1, n), or "
+            f"columns are served. Log it with a signature of columns: infer_signature of a DataFrame makes one"
+        )
+    dtype: str = inputs[0]["tensor-spec"]["dtype"]
+    return dtype
 
 
 def _columns_of_tensor(raw: Mapping[str, Any]) -> tuple[Column, ...]:

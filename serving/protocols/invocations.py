@@ -18,7 +18,7 @@ from serving.http.endpoint import ScoringRequest
 from serving.http.refusal import Refusal
 from serving.model.model_dir import Column, ModelDir
 from serving.model.predictions import Predictions
-from serving.model.schema import MAX_ROWS, SCALARS, ParamsSchema, details_of, parse_json
+from serving.model.schema import MAX_ROWS, SCALARS, ParamsSchema, Row, details_of, parse_json
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 PARAMS = "params"
@@ -29,14 +29,40 @@ MISSING = frozenset(
     | {"NULL", "NaN", "None", "n/a", "nan", "null"}
 )
 
-_LAX: Mapping[str, CoreSchema] = {
+
+def _no_text(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic's; there, any text but the empty one is true
+    return value
+
+
+def _bytes_as_they_are(text: str) -> bytes:
+    if not text.isascii():
+        raise ValueError("must be ASCII")
+    return text.encode("ascii").rstrip(b"\0")
+
+
+Types = Mapping[str, CoreSchema]
+
+_NUMBERS: Types = {
     **SCALARS,
-    "boolean": core_schema.bool_schema(),
     "integer": core_schema.int_schema(ge=-(2**31), le=2**31 - 1),
     "long": core_schema.int_schema(ge=-(2**63), le=2**63 - 1),
     "float": core_schema.float_schema(allow_inf_nan=False),
     "double": core_schema.float_schema(allow_inf_nan=False),
 }
+_IN_TABLES: Types = {
+    **_NUMBERS,
+    "boolean": core_schema.no_info_before_validator_function(_no_text, core_schema.bool_schema()),
+}
+# There, `inputs` and `instances` become arrays of numpy's: bytes are not decoded.
+_IN_ARRAYS: Types = {
+    **_IN_TABLES,
+    "binary": core_schema.no_info_after_validator_function(_bytes_as_they_are, SCALARS["string"]),
+}
+_IN_CSV: Types = {**_NUMBERS, "boolean": core_schema.bool_schema()}
+# What stands for a text that is missing. An array of texts holds "None", and a CSV file what pandas reads there.
+_MISSING_TEXT = {"inputs": "None", "instances": "None", "csv": math.nan}
 _CODES = {400: "BAD_REQUEST", 413: "BAD_REQUEST", 503: "TEMPORARILY_UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
 
 Record = Mapping[Any, Any]
@@ -48,12 +74,10 @@ class InvocationsDialect:
     def __init__(self, model: ModelDir) -> None:
         self._model = model
         self._names = [column.name for column in model.columns]
-        record = core_schema.typed_dict_schema(
-            {column.name: _field(column) for column in model.columns}, extra_behavior="ignore"
-        )
-        self._records = SchemaValidator(
-            core_schema.list_schema(record, min_length=1, max_length=MAX_ROWS, fail_fast=True)
-        )
+        tables, arrays = _validator(model, _IN_TABLES), _validator(model, _IN_ARRAYS)
+        by_kind = {"inputs": arrays, "instances": arrays, "csv": _validator(model, _IN_CSV)}
+        self._records = {kind: by_kind.get(kind, tables) for kind in (*FORMATS, "csv")}
+        self._texts = [number for number, column in enumerate(model.columns) if column.type == "string"]
         self._params = ParamsSchema(model)
 
     def decode(self, scope: Scope, body: bytes) -> ScoringRequest:
@@ -61,23 +85,26 @@ class InvocationsDialect:
         kind = _media_type(scope)
         params: Any = None
         if kind == "text/csv":
-            records: Sequence[Record] = _from_csv(body)
+            kind, records = "csv", _from_csv(body)
         else:
             raw = parse_json(body)
             found = [name for name in FORMATS if isinstance(raw, dict) and name in raw]
             if len(found) != 1:
                 raise _invalid((), f"must be a JSON object with exactly one of the keys {', '.join(FORMATS)}")
             params = raw.get(PARAMS)
-            records = self._from_json(found[0], raw[found[0]])
+            kind = found[0]
+            records = self._from_json(kind, raw[kind])
         try:
-            rows = [record.values() for record in self._records.validate_python(records)]
+            rows = [record.values() for record in self._records[kind].validate_python(records)]
         except ValidationError as error:
             raise InvalidRequestError(details_of(error, self._names)) from None  # the cause holds the input
+        if self._texts and kind in _MISSING_TEXT:
+            rows = [self._with_texts(row, _MISSING_TEXT[kind]) for row in rows]
         return ScoringRequest(rows, self._params.check(params))
 
     def encode(self, _asked: ScoringRequest, predictions: Predictions) -> bytes:
         """Write only what the model's ``predict`` returns, as MLflow's clients expect."""
-        return b'{"predictions": %b}' % to_json(predictions.labels.tolist())
+        return b'{"predictions": %b}' % to_json(predictions.as_mlflow())
 
     def refuse(self, refused: Refusal) -> tuple[int, bytes]:
         """Write errors as MLflow does: a bad request is a 400."""
@@ -91,19 +118,31 @@ class InvocationsDialect:
             return _from_columns(raw)
         if not isinstance(raw, list):
             raise _invalid((kind,), "must be an array" if kind != "inputs" else "must be an array or an object")
-        if self._model.tensor and kind != "dataframe_records":
+        is_array = kind in {"inputs", "instances"} and not any(isinstance(row, dict) for row in raw)
+        if is_array and self._model.tensor is None and len(self._names) == 1:
+            return [{self._names[0]: value} for value in raw]
+        if kind != "dataframe_records" and not self._model.named:
             return [self._by_position(kind, position, row) for position, row in enumerate(raw)]
         return raw
+
+    def _with_texts(self, row: Row, missing: Any) -> Row:
+        values = list(row)
+        for number in self._texts:
+            if values[number] is None:
+                values[number] = missing
+        return values
 
     def _from_split(self, raw: Any) -> Sequence[Record]:
         here = "dataframe_split"
         if not isinstance(raw, dict) or "data" not in raw or set(raw) - {"columns", "data", "index"}:
             raise _invalid((here,), "must be an object with data and, optionally, columns and index")
-        names = raw.get("columns", self._names if self._model.tensor else None)
+        names = raw.get("columns", None if self._model.named else self._names)
         if not isinstance(names, list) or not isinstance(raw["data"], list):
             raise _invalid((here,), "columns and data must be arrays")
         if self._model.tensor:
             return [self._by_position(here, position, row) for position, row in enumerate(raw["data"])]
+        if not self._model.named:
+            names = self._names if len(names) == len(self._names) else names
         if not all(isinstance(name, str) for name in names):
             raise _invalid((here, "columns"), "names must be strings")
         for position, row in enumerate(raw["data"]):
@@ -149,8 +188,13 @@ def _media_type(scope: Scope) -> str:
     return str(kind)
 
 
-def _field(column: Column) -> core_schema.TypedDictField:
-    schema = _LAX[column.type]
+def _validator(model: ModelDir, types: Types) -> SchemaValidator:
+    fields = {column.name: _field(column, types[column.type]) for column in model.columns}
+    record = core_schema.typed_dict_schema(fields, extra_behavior="ignore")
+    return SchemaValidator(core_schema.list_schema(record, min_length=1, max_length=MAX_ROWS, fail_fast=True))
+
+
+def _field(column: Column, schema: CoreSchema) -> core_schema.TypedDictField:
     if column.required:
         return core_schema.typed_dict_field(schema)
     # Python's json writes a missing number as NaN.

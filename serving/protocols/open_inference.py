@@ -7,7 +7,6 @@ signature is a tensor. Answers are JSON, which clients of the binary extension r
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from pydantic_core import to_json
 from starlette.types import Scope
 
@@ -16,7 +15,7 @@ from serving.http.endpoint import ScoringRequest
 from serving.http.refusal import Refusal
 from serving.model import model_dir
 from serving.model.model_dir import ModelDir
-from serving.model.predictions import Array, Predictions
+from serving.model.predictions import Array, Predictions, array_of
 from serving.model.predictor import Predictor
 from serving.model.schema import MAX_ROWS, ParamsSchema, RequestSchema, parse_json
 from serving.protocols import tensors
@@ -62,7 +61,7 @@ class InferDialect:
         if asked.id is not None:
             answer["id"] = asked.id
         answer["outputs"] = [
-            {"name": name, "shape": array.shape, "datatype": tensors.datatype(array), "data": array.ravel().tolist()}
+            {"name": name, **tensors.written(array)}
             for name, array in found.items()
             if asked.outputs is None or name in asked.outputs
         ]
@@ -116,17 +115,18 @@ def metadata(predictor: Predictor, name: str, version: int) -> dict[str, Any]:
         "platform": f"mlflow_{predictor.runtime.name}",
         "inputs": [{"name": TENSOR, "datatype": kinds[0], "shape": [-1, len(kinds)]}] if model.tensor else inputs,
         "outputs": [
-            {"name": key, "datatype": tensors.datatype(array), "shape": [-1, *array.shape[1:]]}
-            for key, array in found.items()
+            {"name": key, "datatype": tensor["datatype"], "shape": [-1, *tensor["shape"][1:]]}
+            for key, tensor in ((key, tensors.written(array)) for key, array in found.items())
         ],
     }
 
 
 def outputs(predictions: Predictions) -> dict[str, Array]:
-    """Predictions as named tensors; a model that answers records has one output per key."""
+    """Predictions as named arrays; a model that answers records, all with the same keys, has one output per key."""
     labels = predictions.labels
-    if labels.dtype.kind == "O" and len(labels) and isinstance(labels[0], Mapping):
-        return {str(key): np.array([label[key] for label in labels]) for key in labels[0]}
+    records = labels.tolist() if labels.dtype.kind == "O" and labels.ndim == 1 else []
+    if records and all(isinstance(record, Mapping) and record.keys() == records[0].keys() for record in records):
+        return {str(key): array_of([record[key] for record in records]) for key in records[0]}
     found = {"predictions": labels}
     if predictions.probabilities is not None:
         found["probabilities"] = predictions.probabilities

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from serving.errors import Detail, InvalidRequestError
+from serving.model.predictions import Array
 
 # The protocol's types and numpy's; BYTES are strings, each after its length in four bytes.
 NUMPY_TYPES: Mapping[str, str] = {
@@ -35,10 +37,16 @@ COLUMN_TYPES: Mapping[str, str] = {
 }
 
 
-def datatype(array: "np.ndarray[Any, Any]") -> str:
-    """The protocol's type of an array."""
-    names = {np.dtype(code): name for name, code in NUMPY_TYPES.items()}
-    return names.get(array.dtype, BYTES)
+NAMES = {np.dtype(code): name for name, code in NUMPY_TYPES.items()}
+
+
+def written(array: Array) -> dict[str, Any]:
+    """An output's shape, datatype and data. What no type of the protocol holds is written as text in JSON."""
+    if array.dtype in NAMES or array.dtype.kind == "U":
+        name, data = NAMES.get(array.dtype, BYTES), array.ravel().tolist()
+    else:
+        name, data = BYTES, [e if isinstance(e, str | None) else to_json(e).decode() for e in array.ravel().tolist()]
+    return {"shape": list(array.shape), "datatype": name, "data": data}
 
 
 def flat(data: Any) -> list[Any]:

@@ -3,29 +3,37 @@
 It needs the training libraries, and loading it may run the model's own code, as pickles do.
 """
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from serving.errors import PredictionError, UnsupportedModelError
+from serving.errors import InvalidRequestError, PredictionError, UnsupportedModelError
 from serving.model.model_dir import ModelDir
-from serving.model.predictions import Predictions
-from serving.model.runtimes.frame import frame
+from serving.model.predictions import Array, Predictions
+from serving.model.runtimes.answers import predictions_of
+from serving.model.runtimes.frame import frame, groups
+from serving.model.runtimes.grouped import in_groups
+from serving.model.runtimes.rowwise import answers_row_by_row
+
+log = logging.getLogger(__name__)
 
 NAME = "native"
+LOADER = "mlflow.sklearn"
+TABLE_RANK = 2
 
 
 class NativeRuntime:
     """A scikit-learn estimator and its probabilities."""
 
     name = NAME
-    rows_are_independent = True
 
     def __init__(self, model: ModelDir) -> None:
         """UnsupportedModelError: not a scikit-learn model that answers with ``predict``."""
-        if "sklearn" not in model.flavors or model.predict_fn != "predict":
+        if "sklearn" not in model.flavors or model.loader != LOADER or model.predict_fn != "predict":
             raise UnsupportedModelError("this is not a scikit-learn model that answers with predict")
         self._model = model
         with warnings.catch_warnings():
@@ -33,14 +41,35 @@ class NativeRuntime:
             from mlflow.sklearn import load_model
 
             self._estimator: Any = load_model(str(model.path))
+        self.rows_are_independent = answers_row_by_row(self._estimator)
+        self._gives_probabilities = hasattr(self._estimator, "predict_proba")
 
     def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:  # noqa: ARG002 - a model with params is not served here
         """Answer rows that come as columns. PredictionError: the estimator fails on them."""
+        return in_groups(self._run, columns, groups(self._model, columns))
+
+    def _run(self, columns: Sequence[Sequence[Any]]) -> Predictions:
         try:
             rows = frame(self._model, columns)
-            labels = np.asarray(self._estimator.predict(rows))
-            found = self._estimator.predict_proba(rows) if hasattr(self._estimator, "predict_proba") else None
+            answer = self._estimator.predict(rows)
+        except InvalidRequestError:
+            raise
         except (Exception, SystemExit) as error:  # an estimator may raise anything, and must not end the server
             raise PredictionError("scikit-learn could not run the model on these rows") from error
-        # A classifier with several outputs gives a list of tables: several rows of probabilities per row.
-        return Predictions(labels, None if found is None or isinstance(found, list) else np.asarray(found))
+        predictions = predictions_of(answer, len(columns[0]))
+        return replace(predictions, probabilities=self._probabilities(rows, len(predictions)))
+
+    def _probabilities(self, rows: Any, count: int) -> Array | None:
+        if not self._gives_probabilities:
+            return None
+        try:
+            found = self._estimator.predict_proba(rows)
+        except (Exception, SystemExit):  # MLflow answers such a model, because it does not ask for them
+            log.warning("served without probabilities: predict_proba fails where predict answers", exc_info=True)
+            self._gives_probabilities = False
+            return None
+        # A classifier of several outputs gives a list, with a table for each: no one row of probabilities per row.
+        if isinstance(found, list):
+            return None
+        table = np.asarray(found)
+        return table if table.ndim == TABLE_RANK and len(table) == count and table.dtype.kind == "f" else None

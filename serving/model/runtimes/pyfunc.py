@@ -4,15 +4,16 @@ It needs the model's libraries, and loading it may run the model's own code.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from serving.errors import PredictionError
+from serving.errors import InvalidRequestError, PredictionError
 from serving.model.model_dir import ModelDir
-from serving.model.predictions import Array, Predictions
-from serving.model.runtimes.frame import frame
+from serving.model.predictions import Predictions
+from serving.model.runtimes.answers import predictions_of
+from serving.model.runtimes.frame import frame, groups
+from serving.model.runtimes.grouped import in_groups
 
 NAME = "pyfunc"
 
@@ -33,27 +34,14 @@ class PyfuncRuntime:
 
     def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:
         """Answer rows that come as columns. PredictionError: the model fails on them."""
+        ask: Any = self._pyfunc.predict if params is None else partial(self._pyfunc.predict, params=dict(params))
+        return in_groups(lambda part: self._run(ask, part), columns, groups(self._model, columns))
+
+    def _run(self, ask: Callable[[Any], Any], columns: Sequence[Sequence[Any]]) -> Predictions:
         try:
-            rows = frame(self._model, columns)
-            answer = self._pyfunc.predict(rows, params=dict(params)) if params else self._pyfunc.predict(rows)
+            answer = ask(frame(self._model, columns))
+        except InvalidRequestError:
+            raise
         except (Exception, SystemExit) as error:  # a model may raise anything, and must not end the server
             raise PredictionError("the model failed on these rows") from error
-        return Predictions(_array(answer), None)
-
-
-def _array(answer: Any) -> Array:
-    """One element per row, as MLflow's own server would write it: a table is a list of records."""
-    if hasattr(answer, "columns"):  # a pandas DataFrame
-        return _objects(answer.to_dict("records"))
-    if hasattr(answer, "to_numpy"):  # a pandas Series
-        return np.asarray(answer.to_numpy())
-    if isinstance(answer, Mapping):
-        return _objects([dict(zip(answer, values, strict=True)) for values in zip(*answer.values(), strict=True)])
-    return answer if isinstance(answer, np.ndarray) else _objects(list(answer))
-
-
-def _objects(rows: Sequence[Any]) -> Array:
-    array = np.empty(len(rows), dtype=object)
-    for position, row in enumerate(rows):
-        array[position] = row
-    return array
+        return predictions_of(answer, len(columns[0]))
