@@ -121,9 +121,21 @@ class InvocationsDialect:
         is_array = kind in {"inputs", "instances"} and not any(isinstance(row, dict) for row in raw)
         if is_array and self._model.tensor is None and len(self._names) == 1:
             return [{self._names[0]: value} for value in raw]
-        if kind != "dataframe_records" and not self._model.named:
+        if kind == "dataframe_records" and self._model.tensor:
+            raw = self._in_order(raw)
+        if not self._model.named and not any(isinstance(row, dict) for row in raw):
             return [self._by_position(kind, position, row) for position, row in enumerate(raw)]
         return raw
+
+    def _in_order(self, records: Sequence[Any]) -> Sequence[Any]:
+        """The values of records for columns without names, which MLflow takes in the order that they come in."""
+        names = list(records[0]) if records and isinstance(records[0], dict) else []
+        here = ("dataframe_records",)
+        if sorted(names) == sorted(self._names) and names != self._names:
+            raise _invalid(here, f"the columns have no names: send them in order, {', '.join(self._names)}")
+        if any(not isinstance(record, dict) or record.keys() != set(names) for record in records):
+            raise _invalid(here, "all records must have the same names")
+        return [[record[name] for name in names] for record in records]
 
     def _with_texts(self, row: Row, missing: Any) -> Row:
         values = list(row)

@@ -57,7 +57,8 @@ def _series(column: Column, values: Sequence[Any]) -> Any:
         return pd.to_datetime(pd.Series(values)).dt.as_unit("ns")
     numpy_type = NUMPY_TYPES.get(column.type)
     if numpy_type is None:
-        return pd.Series(values)  # text: pandas infers, as it does for MLflow's server
+        # Text: pandas infers, as for MLflow's server. Of nothing but NaN, as CSV has it, it would make numbers.
+        return pd.Series(values, dtype=object if all(_is_missing(value) for value in values) else None)
     if column.type in CHANGED_BY_MISSING and None in values:
         numpy_type = np.float64  # pandas has no missing integers of numpy's types; this is what reading them gives
     return np.array(values, dtype=numpy_type)  # a missing boolean is false, as in MLflow's server

@@ -135,3 +135,19 @@ def test_a_description_that_is_nested_without_end_is_refused(tmp_path: Path) -> 
     (tmp_path / "MLmodel").write_text("[" * 3000)
     with pytest.raises(UnsupportedModelError):
         model_dir.read(tmp_path)
+
+
+def test_an_input_example_that_was_logged_with_params_is_found(tmp_path: Path) -> None:
+    inputs = json.dumps([{"name": "a", "type": "double"}])
+    info = {"type": "dataframe", "artifact_path": "example.json", "pandas_orient": "split", "params": "true"}
+    content = {"inputs": {"columns": ["a"], "data": [[1.5]]}, "params": {"factor": 2}}
+    (tmp_path / "example.json").write_text(json.dumps(content))
+    assert model_dir.input_example(write(tmp_path, signature={"inputs": inputs}, saved_input_example_info=info)) == [
+        {"a": 1.5}
+    ]
+
+
+def test_tensors_by_name_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    named = [{"name": "x", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}]
+    with pytest.raises(UnsupportedModelError, match=r"takes tensors by name \(x\).*signature of columns"):
+        model_dir.read(write(tmp_path, signature={"inputs": json.dumps(named)}))
