@@ -125,7 +125,8 @@ class InvocationsDialect:
             raw = self._in_order(raw)
         if not self._model.named and not any(isinstance(row, dict) for row in raw):
             return [self._by_position(kind, position, row) for position, row in enumerate(raw)]
-        return raw
+        rows: Sequence[Record] = raw
+        return rows
 
     def _in_order(self, records: Sequence[Any]) -> Sequence[Any]:
         """The values of records for columns without names, which MLflow takes in the order that they come in."""
