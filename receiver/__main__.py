@@ -4,12 +4,12 @@
 """
 
 import errno
-import os
 import sys
 import traceback
 from typing import NoReturn
 
 from ml.errors import MlError
+from receiver.adapters.hidden import hide_process
 from receiver.core.errors import PinrailError
 from receiver.core.redact import plain_lines
 
@@ -32,7 +32,7 @@ def main() -> None:
     """Run the command line and exit."""
     from receiver.cli.app import app
 
-    os.umask(0o077)  # what it writes is for its user alone
+    hide_process()
     try:
         app()
     except (PinrailError, MlError) as error:

@@ -24,11 +24,13 @@ from pydantic_settings import (
 from ml.env_file import export_env_file, read_env_file
 from ml.errors import MlError
 from ml.registry.client import without_scheme
+from receiver.adapters.secret_files import SUFFIX, read_secret_files
 from receiver.core.errors import Rejected
 
 MLFLOW_CREDENTIALS = frozenset(
     {"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET"}
 )
+MLFLOW_SECRETS = MLFLOW_CREDENTIALS | {"MLFLOW_TRACKING_USERNAME"}
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +239,10 @@ def read_settings(**overrides: Any) -> Settings:
     """Read the settings as far as they are there. Rejected, with one line per wrong variable."""
     try:
         export_env_file()  # MLflow reads its credentials from the environment only
-        return Settings(**overrides)
+        found = read_secret_files(_secret_names(), {**read_env_file(), **os.environ})
+        os.environ.update({name: value for name, value in found.items() if name in MLFLOW_SECRETS})
+        given = {name.lower(): value for name, value in found.items() if name not in MLFLOW_SECRETS}
+        return Settings(**{**given, **overrides})
     except MlError as error:
         raise Rejected(f"settings:\n  {error}") from error
     except ValidationError as error:
@@ -245,9 +250,15 @@ def read_settings(**overrides: Any) -> Settings:
         raise Rejected("settings:\n  " + "\n  ".join(lines)) from None  # the cause would show secrets
 
 
+def _secret_names() -> list[str]:
+    """What may be in a file instead: every secret setting, and MLflow's credentials."""
+    ours = [name.upper() for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)]
+    return [*ours, *sorted(MLFLOW_SECRETS)]
+
+
 def misspelt() -> Sequence[str]:
     """What ``.env`` or the environment sets that is no setting, each with the one that it looks like."""
-    names = [name.upper() for name in Settings.model_fields]
+    names = [*(name.upper() for name in Settings.model_fields), *(name + SUFFIX for name in _secret_names())]
     found = [(name, ".env") for name in read_env_file()] + [(name, "the environment") for name in os.environ]
     return [
         f"{name} in {place} is no setting" + (f": is {near[0]} meant?" if near else "")

@@ -73,9 +73,7 @@ def build(settings: Settings, database: Database) -> Services:
 
 
 def _process_target(settings: Settings) -> Target:
-    return ProcessTarget(
-        settings.pinrail_state_dir, host=settings.pinrail_host, tracking_uri=settings.mlflow_tracking_uri
-    )
+    return ProcessTarget(settings.pinrail_state_dir, host=settings.pinrail_host)
 
 
 def _compose_target(settings: Settings) -> Target:

@@ -1,7 +1,9 @@
 """``python -m serving``: serve one exact version of a model.
 
-A version that is not in the cache is downloaded from the registry, which MLFLOW_TRACKING_URI and MLflow's other
-variables name. Exit status: 0 stopped as requested, 1 the model cannot be served, 2 usage.
+A version that is not in the cache is downloaded where MLFLOW_TRACKING_URI names a registry; the receiver, which has
+downloaded it by then, sets no such variable.
+
+Exit status: 0 stopped as requested, 1 the model cannot be served, 2 usage.
 """
 
 import argparse
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.errors import ServingError
+from serving.errors import ModelMissingError, ServingError
 from serving.lifecycle.server import run_on_port, run_with_control_socket
 
 
@@ -49,7 +51,13 @@ def load(options: argparse.Namespace) -> Any:
     from serving.model.loader import Cache
     from serving.model.predictor import load_predictor
 
-    path = Cache(options.cache).obtain(options.model, options.version, options.digest)
+    cache = Cache(options.cache)
+    path = cache.find(options.digest)
+    if path is None and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise ModelMissingError(
+            f"{options.digest} is not in {options.cache}, and MLFLOW_TRACKING_URI names no registry to fetch it from"
+        )
+    path = path or cache.fetch(options.model, options.version, options.digest).path
     identity = Identity(
         model=options.model,
         version=options.version,

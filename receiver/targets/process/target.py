@@ -41,7 +41,6 @@ class ProcessTarget:
         state: Path,
         *,
         host: str = "127.0.0.1",
-        tracking_uri: str | None = None,
         command: Sequence[str] = launch.COMMAND,
         start_seconds: float = 60.0,
     ) -> None:
@@ -49,9 +48,7 @@ class ProcessTarget:
         self.host = host
         self.start_seconds = start_seconds
         self._command = tuple(command)
-        self._environment = launch.environment(os.environ, registry=True)
-        if tracking_uri is not None:
-            self._environment["MLFLOW_TRACKING_URI"] = tracking_uri
+        self._environment = launch.environment(os.environ, registry=False)  # the receiver has fetched by then
         self._records = ServerRecords(self.state)
         self._discovery = ServerDiscovery(self._records)
         self._seen: dict[str, ServerRecord] = {}

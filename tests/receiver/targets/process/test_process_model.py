@@ -43,11 +43,12 @@ def test_a_trained_model_is_started_proven_given_traffic_and_watched(
     assert target.observe() == []
 
 
-def test_artifacts_that_are_not_in_the_registry_are_named_in_the_log_tail(
-    state: Path, trained: TrainResult, mlflow_server: str
+def test_artifacts_that_are_not_on_this_machine_are_named_in_the_log_tail(
+    state: Path, trained: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the receiver's, and not its servers'
     spec = spec_of(trained)
     missing = ServerSpec(spec.slot, 999, "sha256:" + "0" * 64, spec.stage, spec.port, spec.revision)
-    target = ProcessTarget(state, tracking_uri=mlflow_server)
-    with pytest.raises(Rejected, match=r"(?s)ended with exit status 1.*version 999.*cannot be served"):
+    target = ProcessTarget(state)
+    with pytest.raises(Rejected, match=r"(?s)ended with exit status 1.*version 999 cannot be served: .* is not in "):
         target.start(missing)
