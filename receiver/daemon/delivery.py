@@ -22,7 +22,7 @@ POLL_SECONDS = 1.0
 AT_ONCE = 8  # threads per channel and kind; GitHub wants no crowd
 # Longer than any sender gives itself. One that takes longer has a call that no timeout reached.
 LONGEST_SECONDS = 1260.0
-LAST_SECONDS = 2.0  # at the end, for the messages of the last job
+LAST_SECONDS = 1.0  # at the end, for the messages of the last job
 KILL_SECONDS = 0.5  # and for the programs of those that hang
 
 _Subject = tuple[str, str]
@@ -60,7 +60,7 @@ class OutboxDelivery:
     def stop(self) -> None:
         """Deliver once more what is due, for a moment, then leave behind what hangs."""
         self._stopping.set()
-        self._thread.join(LAST_SECONDS + POLL_SECONDS)
+        self._thread.join(LAST_SECONDS + KILL_SECONDS)
         self._kill.set()
         deadline = time.monotonic() + KILL_SECONDS
         for delivery in [*self._running.values(), *self._abandoned]:

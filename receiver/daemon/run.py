@@ -103,6 +103,8 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     log.info("webhooks: http://127.0.0.1:%d%s", public.port, PATH)
     ingress.start()
     cleanup.callback(ingress.stop)
+    for task in background_tasks:
+        cleanup.callback(task.end)  # all at once, before any of them is waited for
 
 
 def _senders(settings: Settings) -> Senders:

@@ -11,7 +11,7 @@ from receiver.core.errors import PinrailError, Retryable
 log = logging.getLogger(__name__)
 
 BACKOFF_SECONDS = 30.0  # where the outside does not say when to ask again
-STOP_SECONDS = 5.0
+STOP_SECONDS = 2.0
 
 # Does it once, and ends early at the event. Returns when to do it again unasked, in seconds since the epoch.
 Task = Callable[[threading.Event], float]
@@ -25,6 +25,7 @@ class BackgroundTask:
         self._task = task
         self._woken = threading.Event()
         self._stop = threading.Event()
+        self._ended_at = math.inf  # monotonic
         self._last_error = ""  # logged once, not at every reconciliation
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -36,11 +37,17 @@ class BackgroundTask:
         """Ask for the task; returns at once."""
         self._woken.set()
 
-    def stop(self) -> None:
-        """End the task at hand early. A call to the outside that hangs is left behind: all of it may be repeated."""
+    def end(self) -> None:
+        """End the task at hand early; returns at once."""
+        if not self._stop.is_set():
+            self._ended_at = time.monotonic()
         self._stop.set()
         self._woken.set()
-        self._thread.join(STOP_SECONDS)
+
+    def stop(self) -> None:
+        """End it and wait. A call to the outside that hangs is left behind: all of it may be repeated."""
+        self.end()
+        self._thread.join(max(0.0, self._ended_at + STOP_SECONDS - time.monotonic()))
 
     def _run(self) -> None:
         next_check_at = math.inf
