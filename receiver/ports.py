@@ -78,7 +78,8 @@ class Registry(Protocol):
         """What was fetched of this version, with its evidence for ``environment`` if one is named.
 
         Asks nobody: it compares the description with what is on this machine, and reads no artifact. None: the
-        artifacts of this registration are not here. Rejected: the version failed or is pending.
+        artifacts of this registration are not here. Rejected: the version failed or is pending; or its artifacts or
+        evidence were refused when they were last downloaded, and it is described as it was then.
         """
         ...
 

@@ -5,6 +5,7 @@ proposes or previews a change, need a digest and evidence to decide on.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from ml.environment.file import Pin
@@ -39,8 +40,11 @@ def fetch_and_assess(services: Services, seen: Observation, slot: Slot) -> Asses
 def fetched(registry: Registry, model: str, version: int) -> ModelVersion:
     """The version as it was fetched before, else fetched now. Raises as :meth:`Registry.fetch` does."""
     found = _described(registry.observe({model: [version]}), model, version)
-    resolved = registry.resolve(found) if found is not None else None
-    return resolved.version if resolved is not None else registry.fetch(model, version)
+    with suppress(Rejected):  # perhaps by what was refused before: who asks for this version wants to know it now
+        resolved = registry.resolve(found) if found is not None else None
+        if resolved is not None:
+            return resolved.version
+    return registry.fetch(model, version)
 
 
 def _fetch(registry: Registry, pin: Pin, environment: str | None) -> Mapping[str, RegistryView | None]:

@@ -35,6 +35,7 @@ class Rig:
     set_status: Callable[[str, int, str], None]
     lose_artifacts: Callable[[str, int], None]
     record: Callable[[Evidence], None]
+    describe: Callable[[str, int, str], None]
     damage: Callable[[str, int, str], None]  # the evidence for this environment
     set_reachable: Callable[[bool], None]
 
@@ -151,13 +152,32 @@ class RegistryContract:
             assert resolve(rig.registry, model, 1, "staging") == Resolved(fetched, evidence)
             assert resolve(rig.registry, model, 1, "production") == Resolved(fetched, None)
 
-    def test_evidence_that_is_damaged_stays_unread(self, rig: Rig, model: str) -> None:
+    def test_evidence_that_is_damaged_is_refused_until_it_is_replaced(self, rig: Rig, model: str) -> None:
         fetched = rig.registry.fetch(model, 1)
         rig.record(replace(EVIDENCE, model=model))
         rig.damage(model, 1, "staging")
-        with pytest.raises(Rejected):
-            rig.registry.evidence(model, 1, "staging")
         assert resolve(rig.registry, model, 1, "staging") == Resolved(fetched, None, unread=True)
+        with pytest.raises(Rejected) as refused:
+            rig.registry.evidence(model, 1, "staging")
+        with pytest.raises(Rejected) as again:
+            resolve(rig.registry, model, 1, "staging")
+        assert str(again.value) == str(refused.value)
+        assert resolve(rig.registry, model, 1) == Resolved(fetched, None), "of an override, nobody asks for evidence"
+        rig.record(replace(EVIDENCE, model=model, measured_at=2000.0))
+        assert resolve(rig.registry, model, 1, "staging") == Resolved(fetched, None, unread=True)
+
+    def test_artifacts_that_are_missing_are_refused_while_the_version_is_described_the_same(
+        self, rig: Rig, model: str
+    ) -> None:
+        assert resolve(rig.registry, model, 2) is None
+        rig.lose_artifacts(model, 2)
+        with pytest.raises(Rejected) as refused:
+            rig.registry.fetch(model, 2)
+        with pytest.raises(Rejected) as again:
+            resolve(rig.registry, model, 2)
+        assert str(again.value) == str(refused.value)
+        rig.describe(model, 2, "its artifacts are back")
+        assert resolve(rig.registry, model, 2) is None, "so that it is fetched"
 
     def test_what_was_fetched_is_not_resolved_while_the_version_is_not_ready(self, rig: Rig, model: str) -> None:
         rig.registry.fetch(model, 1)

@@ -25,6 +25,7 @@ class FakeVersion:
     status: str = "READY"
     created: int = field(init=False, default_factory=itertools.count(1).__next__)  # its place among all, no time
     stage: str = "None"
+    updated: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     lineage: dict[str, str] = field(default_factory=dict)
     evidence: dict[str, Evidence | str] = field(default_factory=dict)  # a str: damaged, and why
@@ -41,6 +42,8 @@ class FakeRegistry:
         self.writes: list[tuple[str, str, object]] = []
         self.fetches: list[tuple[str, int]] = []  # downloads, in order
         self._fetched: dict[tuple[str, int], tuple[int, ModelVersion]] = {}  # with when it was registered
+        self.evidence_reads: list[tuple[str, int, str]] = []
+        self._refused: dict[tuple[str, int, object], str] = {}  # by what was described, to why
         self._read: dict[tuple[str, int, str], Evidence] = {}
 
     def register(self, model: str, files: Mapping[str, str | bytes]) -> int:
@@ -70,9 +73,12 @@ class FakeRegistry:
     def resolve(self, found: RegisteredVersion, environment: str | None = None) -> Resolved | None:
         _require_ready(found)
         registration, fetched = self._fetched.get((found.model, found.version), (None, None))
+        recorded = found.evidence.get(environment or "")
+        for key in ((found.model, found.version, recorded), _key(found)):
+            if key in self._refused:
+                raise Rejected(self._refused[key])
         if fetched is None or registration != found.created:
             return None
-        recorded = found.evidence.get(environment or "")
         known = self._read.get((found.model, found.version, environment or ""))
         if recorded is None or known is None or recorded != sha256(str(known)):
             return Resolved(fetched, None, unread=recorded is not None)
@@ -84,7 +90,8 @@ class FakeRegistry:
         _require_ready(described)
         self.fetches.append((model, version))
         if not found.path.is_dir():
-            raise Rejected(f"the artifacts of {model} version {version} are missing")
+            self._refused[_key(described)] = f"the artifacts of {model} version {version} are missing"
+            raise Rejected(self._refused[_key(described)])
         fetched = ModelVersion(model, version, f"run-{version}", found.digest, found.path, time.time())
         self._fetched[model, version] = (described.created, fetched)
         return fetched
@@ -102,7 +109,9 @@ class FakeRegistry:
 
     def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
         found = self._version(model, version).evidence.get(environment)
+        self.evidence_reads.append((model, version, environment))
         if isinstance(found, str):
+            self._refused[model, version, sha256(found)] = found
             raise Rejected(found)
         if found is not None:
             self._read[model, version, environment] = found
@@ -165,9 +174,13 @@ def _described(model: str, number: int, version: FakeVersion) -> RegisteredVersi
         run_id=f"run-{number}",
         source=str(version.path),
         created=version.created,
-        updated=version.created,
+        updated=version.updated,
         evidence={environment: sha256(str(found)) for environment, found in version.evidence.items()},
     )
+
+
+def _key(found: RegisteredVersion) -> tuple[str, int, object]:
+    return found.model, found.version, (found.created, found.updated)
 
 
 def _require_ready(found: RegisteredVersion) -> None:

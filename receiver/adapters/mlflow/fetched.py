@@ -5,15 +5,21 @@ downloaded, and of which registration that holds: a version that was deleted and
 created at another time, from another source. ``<version>.<environment>.evidence.json`` is the text of its evidence;
 it counts only if its checksum equals that in the registry's tag.
 
+``<version>.refused.json`` and ``<version>.<environment>.refused.json`` say why artifacts or evidence were refused,
+and how the registry described them: they are not asked for again while it describes them the same, except ever more
+rarely, because who puts lost files back changes no description.
+
 A record is written after what it speaks of, in one step: a receiver that is killed meanwhile has fetched nothing.
 """
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ml.registry.versions import sha256
+from receiver.core.backoff import Backoff
 from receiver.core.state import RegisteredVersion
 from serving.errors import DigestDiffersError
 from serving.model.loader import Cache, write_whole
@@ -39,6 +45,31 @@ class Fetched:
     registration: Registration
     digest: str
     at: float  # seconds since the epoch
+
+
+REFUSED_AGAIN = Backoff(first=60.0, longest=3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a download is of no use, and for how long that is believed."""
+
+    described: str  # what the registry said of it then
+    reason: str
+    attempts: int
+    at: float  # seconds since the epoch
+
+    @property
+    def holds(self) -> bool:
+        """It need not be tried again yet. A clock that was set back ends that too."""
+        return 0 <= time.time() - self.at < REFUSED_AGAIN.after(self.attempts)
+
+
+def description_of(version: RegisteredVersion, environment: str | None = None) -> str:
+    """What has to change before refused artifacts, or evidence for an environment, are worth another attempt."""
+    if environment is not None:
+        return version.evidence.get(environment, "")
+    return f"{version.created} {version.updated} {version.source}"
 
 
 class FetchRecords:
@@ -74,6 +105,26 @@ class FetchRecords:
     def remember_evidence(self, model: str, version: int, environment: str, text: str) -> None:
         """Keep a text whose checksum is in the registry's tag. OSError: the disk does not accept it."""
         self._write(self._path(model, version, f"{environment}.evidence"), text)
+
+    def refused(self, version: RegisteredVersion, environment: str | None = None) -> Refused | None:
+        """Why its artifacts, or its evidence, were refused when they were last described as they are now."""
+        try:
+            found = Refused(**json.loads(self._refused_path(version, environment).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return found if found.described == description_of(version, environment) else None
+
+    def remember_refused(self, version: RegisteredVersion, reason: str, environment: str | None = None) -> None:
+        """Note why another attempt would be of no use. Where the disk takes nothing, it is tried again."""
+        before = self.refused(version, environment)
+        attempts = before.attempts + 1 if before is not None else 1
+        refused = Refused(description_of(version, environment), reason, attempts, time.time())
+        with suppress(OSError):
+            self._write(self._refused_path(version, environment), json.dumps(asdict(refused)))
+
+    def _refused_path(self, version: RegisteredVersion, environment: str | None) -> Path:
+        what = "refused" if environment is None else f"{environment}.refused"
+        return self._path(version.model, version.version, what)
 
     def _path(self, model: str, version: int, what: str) -> Path:
         return self._cache.index(model, version).with_name(f"{version}.{what}.json")

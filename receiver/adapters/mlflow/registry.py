@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ml.errors import EvidenceError
 from ml.evidence import Evidence
-from ml.registry.versions import parse_evidence, provenance, read_evidence_text, vouched_text
+from ml.registry.versions import parse_evidence, provenance, read_evidence_text
 from receiver.adapters.mlflow import calls as mlflow_call
 from receiver.adapters.mlflow.calls import CALL_SECONDS, LIST_SECONDS, Missing, Unsupported
 from receiver.adapters.mlflow.fetched import Fetched, FetchRecords, Registration
@@ -26,6 +26,10 @@ T = TypeVar("T")
 
 WRITE_TRIES = 2
 NAMES_SHOWN = 8
+
+
+class DamagedEvidence(Rejected):
+    """The evidence is not what the registry's tag vouches for, or cannot be read."""
 
 
 class MlflowRegistry:
@@ -64,19 +68,24 @@ class MlflowRegistry:
 
     def resolve(self, found: RegisteredVersion, environment: str | None = None) -> Resolved | None:
         """See :meth:`receiver.ports.Registry.resolve`. It compares with what :meth:`fetch` has recorded."""
-        model, version = found.model, found.version
         _require_ready(found)
-        record = self._cached(model, version, lambda: self._records.version(model, version, Registration.of(found)))
+        return self._cached(found.model, found.version, lambda: self._recorded(found, environment))
+
+    def _recorded(self, found: RegisteredVersion, environment: str | None) -> Resolved | None:
+        model, version = found.model, found.version
+        vouched = found.evidence.get(environment) if environment is not None else None
+        known = self._records.evidence(model, version, environment, vouched) if environment and vouched else None
+        if vouched is not None and known is None:
+            self._require_worth_asking(found, environment)
+        record = self._records.version(model, version, Registration.of(found))
         if record is None:
+            self._require_worth_asking(found)
             return None
         path = self._cache.path_of(record.digest)
         fetched = ModelVersion(model, version, found.run_id, record.digest, path, record.at)
-        vouched = found.evidence.get(environment) if environment is not None else None
-        if vouched is None or environment is None:
-            return Resolved(fetched, None)
-        text = self._records.evidence(model, version, environment, vouched)
-        evidence = None if text is None else _parsed(text, vouched, (model, version, environment))
-        return Resolved(fetched, evidence, unread=text is None)
+        if vouched is None or environment is None or known is None:
+            return Resolved(fetched, None, unread=vouched is not None)
+        return Resolved(fetched, _parsed(known, vouched, (model, version, environment)))
 
     def fetch(self, model: str, version: int) -> ModelVersion:
         """Require READY, download the artifacts into the cache, and remember their digest.
@@ -91,7 +100,11 @@ class MlflowRegistry:
             cached = self._cache.fetch(model, version)
             return cached, self._records.remember_version(model, version, Registration.of(found), cached.digest)
 
-        cached, record = self._cached(model, version, download)
+        try:
+            cached, record = self._cached(model, version, download)
+        except Missing as error:
+            self._records.remember_refused(found, str(error))
+            raise
         return ModelVersion(model, version, found.run_id, cached.digest, cached.path, record.at)
 
     def artifacts(self, model: str, version: int, digest: str) -> Path:
@@ -100,22 +113,28 @@ class MlflowRegistry:
 
     def evidence(self, model: str, version: int, environment: str) -> Evidence | None:
         """The gate's evidence for this environment; None: there is none. Rejected: it is damaged."""
-        found = self._version(model, version)
-        vouched = vouched_text(found, environment)
+        version_entity = self._version(model, version)
+        found = described(version_entity)
+        vouched = found.evidence.get(environment)
         if vouched is None:
             return None
         about = (model, version, environment)
-        known = self._records.evidence(model, version, environment, vouched)
+        known = self._cached(model, version, lambda: self._records.evidence(model, version, environment, vouched))
         if known is not None:
             return _parsed(known, vouched, about)
         try:
-            text = self._read(lambda: read_evidence_text(self._client, found, environment))
+            text = self._read(lambda: read_evidence_text(self._client, version_entity, environment))
+            evidence = _parsed(text, vouched, about)
         except Missing as error:
-            raise Rejected(
+            gone = Rejected(
                 f"the evidence of {model} version {version} for {environment} is gone, though its tag is there: "
                 f"run ml.evaluate again ({error})"
-            ) from error
-        evidence = _parsed(text, vouched, about)
+            )
+            self._records.remember_refused(found, str(gone), environment)
+            raise gone from error
+        except DamagedEvidence as error:
+            self._records.remember_refused(found, str(error), environment)
+            raise
         self._cached(model, version, lambda: self._records.remember_evidence(model, version, environment, text))
         return evidence
 
@@ -210,12 +229,17 @@ class MlflowRegistry:
     def _list(self, call: Callable[[], T]) -> T:
         return mlflow_call.read(call, self._uri, LIST_SECONDS)
 
+    def _require_worth_asking(self, found: RegisteredVersion, environment: str | None = None) -> None:
+        refused = self._records.refused(found, environment)
+        if refused is not None and refused.holds:
+            raise Rejected(refused.reason)
+
     def _cached(self, model: str, version: int, call: Callable[[], T]) -> T:
         """Use the cache, and map its errors to ours. Downloads have the cache's own deadline."""
         try:
             return call()
         except ModelMissingError as error:
-            raise Rejected(str(error)) from error
+            raise Missing(str(error)) from error
         except DigestDiffersError as error:
             raise ArtifactsChanged(str(error)) from error
         except RegistryUnavailableError as error:
@@ -253,7 +277,7 @@ def _parsed(text: str, vouched: str, about: tuple[str, int, str]) -> Evidence:
     try:
         return parse_evidence(text, vouched, about)
     except EvidenceError as error:
-        raise Rejected(str(error)) from error
+        raise DamagedEvidence(str(error)) from error
 
 
 def _ranges(numbers: Iterable[int]) -> str:

@@ -114,16 +114,29 @@ def test_artifacts_that_change_after_they_were_fetched_change_nothing_of_what_is
     assert {server.spec.digest for server in flow.target.servers.values()} == {good}
 
 
-def test_missing_artifacts_are_shown_as_the_reason_that_the_last_attempt_gave(flow: Flow) -> None:
+def test_missing_artifacts_are_asked_for_once_while_the_registry_describes_the_version_the_same(flow: Flow) -> None:
     version = flow.registry.models[MODEL][1]
     path, version.path = version.path, Path("/nowhere")
     flow.pin(staging=1)
     assert outcomes(flow) == [Outcome.REFUSED]
     found = status(flow)
     assert found.state == "refused"
-    assert found.reason == f"when it was last fetched: the artifacts of {MODEL} version 1 are missing"
+    assert found.reason == f"the artifacts of {MODEL} version 1 are missing"
     assert outcomes(flow) == [], "the same again is no news"
-    version.path = path
+    assert len(flow.registry.fetches) == 1
+    version.path, version.updated = path, version.updated + 1
+    assert outcomes(flow) == [Outcome.LIVE]
+    assert len(flow.registry.fetches) == 2
+
+
+def test_damaged_evidence_is_read_once_until_other_evidence_is_recorded(flow: Flow) -> None:
+    flow.registry.models[MODEL][1].evidence["staging"] = "the evidence is damaged"
+    flow.pin(staging=1)
+    assert outcomes(flow) == [Outcome.REFUSED]
+    assert [outcomes(flow), outcomes(flow)] == [[], []]
+    assert (status(flow).state, status(flow).reason) == ("refused", "the evidence is damaged")
+    assert len(flow.registry.evidence_reads) == 1
+    flow.record(1)
     assert outcomes(flow) == [Outcome.LIVE]
 
 

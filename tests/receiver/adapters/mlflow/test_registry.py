@@ -310,6 +310,35 @@ def test_a_record_that_is_damaged_counts_as_none(registry: MlflowRegistry, model
         assert resolve(registry, model, 1) is None
 
 
+def test_refused_artifacts_are_asked_for_ever_more_rarely_also_by_a_receiver_that_starts_again(
+    monkeypatch: pytest.MonkeyPatch, proxy: FaultProxy, registry: MlflowRegistry, model: str, tmp_path: Path
+) -> None:
+    proxy.plan(Answer(404, b"no", "text/plain"), "mlflow-artifacts", times=FOREVER)
+    at = time.time()
+    for minutes in (1, 2, 4):
+        monkeypatch.setattr(time, "time", lambda: at)
+        with pytest.raises(Rejected):
+            registry.fetch(model, 1)
+        for seconds, worth in ((0, False), (60 * minutes - 1, False), (60 * minutes, True), (-1, True)):
+            monkeypatch.setattr(time, "time", lambda seconds=seconds: at + seconds)
+            restarted = MlflowRegistry(proxy.url, Cache(tmp_path / "cache", proxy.url))
+            if worth:
+                assert resolve(restarted, model, 1) is None
+            else:
+                with pytest.raises(Rejected, match="missing"):
+                    resolve(restarted, model, 1)
+
+
+@pytest.mark.parametrize("fault", [UNAVAILABLE, Answer(403, b"no", "text/plain")], ids=["an outage", "credentials"])
+def test_what_does_not_lie_in_the_artifacts_is_no_reason_to_stop_asking_for_them(
+    fault: Answer, proxy: FaultProxy, registry: MlflowRegistry, model: str
+) -> None:
+    proxy.plan(fault, "mlflow-artifacts", times=FOREVER)
+    with pytest.raises(PinrailError):
+        registry.fetch(model, 1)
+    assert resolve(registry, model, 1) is None
+
+
 def test_evidence_is_downloaded_once(mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry) -> None:
     client, name = MlflowClient(mlflow_server), new_name()
     register_version(client, name, FILES)

@@ -37,7 +37,10 @@ class TestFakeRegistry(RegistryContract):
         def set_reachable(reachable: bool) -> None:
             fake.reachable = reachable
 
-        return Rig(fake, fake.register, set_status, lose_artifacts, fake.record, damage, set_reachable)
+        def describe(model: str, version: int, text: str) -> None:
+            fake.models[model][version].updated += 1
+
+        return Rig(fake, fake.register, set_status, lose_artifacts, fake.record, describe, damage, set_reachable)
 
 
 class TestMlflowRegistry(RegistryContract):
@@ -91,6 +94,7 @@ def _rig(client: Any, directory: Path, proxy: FaultProxy, scratch: Path) -> Rig:
         set_status,
         lose_artifacts,
         lambda evidence: write_evidence(client, evidence),
+        lambda model, version, text: client.update_model_version(model, str(version), text),
         damage,
         lambda reachable: proxy.start() if reachable else proxy.stop(),
     )
