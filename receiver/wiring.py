@@ -13,6 +13,7 @@ from receiver.adapters.github.dispatcher import Dispatcher, Handler
 from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.github.sender import GitHubSender
 from receiver.adapters.github.statuses import Statuses
+from receiver.adapters.log_rotation import LogRotation
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.adapters.prober import HttpProber
 from receiver.adapters.sqlite.database import Database
@@ -152,7 +153,10 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
     They use a git mirror of their own: deployments do not wait for it.
     """
     client, state, branch = build_github(settings), settings.pinrail_state_dir, settings.pinrail_branch
-    found = [BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy)]
+    found = [
+        BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy),
+        BackgroundTask("logs", LogRotation(state / "logs").run),
+    ]
     if client is None:
         return found
     source = GitSource(settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings))

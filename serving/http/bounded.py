@@ -35,6 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._loose_bytes = 0  # since the end of a head or message, or the last byte of a body
         self._progressed = False
+        self._malformed: str | None = None  # what is said of it once the requests before it are answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection and start its keep-alive timer, or close it if there are too many."""
@@ -48,12 +49,42 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and set a deadline if the request is incomplete after that."""
+        if self._malformed is not None:
+            return
         self._progressed = False
         super().data_received(data)
         if self.begun != self.read:
             self._limit(len(data))
         elif self._deadline is not None:
             self._cancel_deadline()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, after the answers to the requests before it in the same segment."""
+        cycle = self.cycle
+        waiting = cycle is not None and not cycle.response_complete
+        if waiting and cycle.more_body:  # the malformed request itself, whose head was fine
+            waiting = bool(self.pipeline)
+            if waiting:
+                self.pipeline.popleft()
+        if waiting:
+            self._malformed = msg
+            self.flow.pause_reading()
+        else:
+            super().send_400_response(msg)
+
+    def on_response_complete(self) -> None:
+        """Answer the next request, or refuse what follows the last one."""
+        last = not self.pipeline
+        super().on_response_complete()
+        if self._malformed is None or self.transport.is_closing():
+            return
+        if last:
+            super().send_400_response(self._malformed)
+        else:
+            self.flow.pause_reading()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Any client may ask for an upgrade; that is answered as a request without one, and not logged."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the deadline."""

@@ -26,8 +26,9 @@ class OneWriteProtocol(BoundedProtocol):
         """Do what ``cycle.send`` does, in one write. False: the client is slow to read, so use ``cycle.send``."""
         if cycle.flow.write_paused:
             return False
-        if cycle.disconnected:
-            return True  # the client is gone
+        if cycle.disconnected or cycle.transport.is_closing():
+            cycle.disconnected = True
+            return True  # the client is gone, or its connection was ended
         parts = [STATUS_LINE[status]]
         for name, value in (*cycle.default_headers, *headers):
             parts += (name, b": ", value, b"\r\n")

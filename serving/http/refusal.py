@@ -13,8 +13,10 @@ from serving.errors import (
     RequestTooSlowError,
     UnsupportedMediaTypeError,
 )
+from serving.http.quiet import AtMost
 
 log = logging.getLogger(__name__)
+log.addFilter(AtMost())  # any client may send what a model fails on
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def _config(app: Any, host: str, port: int) -> uvicorn.Config:
         http=OneWriteProtocol,
         ws="none",
         lifespan="on",
-        log_level="warning",
+        log_level="error",  # a warning is a line for each thing that any client sends and that is no HTTP
         access_log=False,
         proxy_headers=False,
         server_header=False,

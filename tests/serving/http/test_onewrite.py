@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.http.bounded import BoundedProtocol
 from serving.http.onewrite import OneWriteProtocol
 from tests.support.echo import LAST, answer, request, serving
 
@@ -112,3 +113,36 @@ def test_a_client_that_went_away_harms_nobody() -> None:
             return await answer(address, request(b"still here", extra=LAST))
 
     assert asyncio.run(run()).endswith(b"still here")
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01 no HTTP\r\n\r\n", b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"]
+)
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+@pytest.mark.parametrize("protocol", [BoundedProtocol, OneWriteProtocol])
+def test_garbage_after_good_requests_in_one_segment_is_refused_after_their_answers(
+    protocol: type[BoundedProtocol], before: int, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> tuple[bytes, bytes]:
+        async with serving(protocol) as address:
+            first = await answer(address, request(b"good") * before + garbage)
+            return first, await answer(address, request(b"still here", extra=LAST))
+
+    said, after = asyncio.run(run())
+    assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200"] * before + [b"400"]
+    assert said.count(b"good") == before
+    assert after.endswith(b"still here")
+    assert "Traceback" not in caplog.text
+
+
+def test_what_clients_send_leaves_nothing_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    upgrade = "Connection: upgrade, close\r\nUpgrade: websocket\r\n"
+
+    async def run() -> None:
+        async with serving(OneWriteProtocol) as address:
+            for _ in range(20):
+                await answer(address, b"no HTTP at all\r\n\r\n")
+                assert b"HTTP/1.1 422" in await answer(address, request(b"", method="GET", extra=upgrade))
+
+    asyncio.run(run())
+    assert caplog.text == ""
