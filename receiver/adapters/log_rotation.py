@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 LIMIT = 10 * 1024 * 1024  # bytes, as of a container's log
 KEPT = 1024 * 1024  # bytes of the end
-LOOK_SECONDS = 10.0
+CHECK_SECONDS = 10.0
 
 
 class LogRotation:
@@ -36,7 +36,7 @@ class LogRotation:
                 continue
             except OSError as error:
                 log.warning("%s: %s", path, error.strerror)
-        return time.time() + LOOK_SECONDS
+        return time.time() + CHECK_SECONDS
 
 
 def _cut(path: Path, size: int) -> None:
