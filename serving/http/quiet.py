@@ -7,7 +7,7 @@ PER_MINUTE = 20
 WINDOW_SECONDS = 60.0
 
 
-class AtMost(logging.Filter):
+class RepeatLimit(logging.Filter):
     """Lets each message through so many times a window, and counts the rest. Put it on the logger that is asked."""
 
     def __init__(self, most: int = PER_MINUTE, seconds: float = WINDOW_SECONDS) -> None:

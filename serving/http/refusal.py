@@ -13,10 +13,10 @@ from serving.errors import (
     RequestTooSlowError,
     UnsupportedMediaTypeError,
 )
-from serving.http.quiet import AtMost
+from serving.http.quiet import RepeatLimit
 
 log = logging.getLogger(__name__)
-log.addFilter(AtMost())  # any client may send what a model fails on
+log.addFilter(RepeatLimit())  # any client may send what a model fails on
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from serving.http import quiet
-from serving.http.quiet import AtMost
+from serving.http.quiet import RepeatLimit
 
 
 def test_the_same_message_is_logged_so_often_a_window_and_then_counted(
@@ -13,7 +13,7 @@ def test_the_same_message_is_logged_so_often_a_window_and_then_counted(
 ) -> None:
     log, now = logging.getLogger("tests.quiet"), [100.0]
     monkeypatch.setattr(quiet.time, "monotonic", lambda: now[0])
-    only = AtMost(3, 60.0)
+    only = RepeatLimit(3, 60.0)
     log.addFilter(only)
     for number in range(10):
         log.error("failed at %d", number)
