@@ -14,11 +14,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
+import tests.support.examples  # noqa: F401 - chooses hypothesis's profile
 from ml.train import TrainResult
 from receiver.adapters.mlflow.local_server import running_mlflow
 from tests.support.mlflow_server import ADMIN, AuthServer, running_auth_mlflow
 from tests.support.shared import made_once, shared_directory, shared_server
+from tests.support.slowness import is_slow
 from tests.support.trained import train_into
 
 # What a developer's shell or a CI runner may carry and a test must not see.
@@ -26,9 +29,8 @@ FOREIGN = (
     "AWS_", "AZURE_", "COMPOSE_", "DATABRICKS_", "DOCKER_CONFIG", "GH_", "GIT_", "GITHUB_",
     "GOOGLE_", "MLFLOW_", "NGROK_", "PINRAIL_", "PYNGROK_", "XDG_",
 )  # fmt: skip
-# What costs seconds: MLflow and GitHub servers, trained models, model servers, whole receivers, other programs.
-SLOW_FIXTURES = {"mlflow_server", "mlflow_auth_server", "trained", "versions", "github"}
-SLOW_DIRECTORIES = {"e2e", "workflows", "bench", "targets", "protocols", "lifecycle", "ngrok", "git"}
+# Where a commit takes microseconds. On a disk each of the many thousand waits for it.
+MEMORY, MEMORY_NEEDED = Path("/dev/shm"), 4 * 2**30
 FOREIGN_NAMES = ("MODEL_NAME", "DATA_VERSION", "ACCURACY_THRESHOLD", "DATABRICKS_HOST")
 
 
@@ -41,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
         n for n in os.environ if (n.startswith(FOREIGN) or n in FOREIGN_NAMES) and not n.startswith(require)
     ]:
         del os.environ[name]
+    if _suits_tests(MEMORY):
+        os.environ.update(PYTEST_DEBUG_TEMPROOT=str(MEMORY), TMPDIR=str(MEMORY))
     home = config.rootpath / ".pytest_cache" / "home"  # kept between runs for what programs cache there
     home.mkdir(parents=True, exist_ok=True)
     gitconfig = home / "gitconfig"
@@ -70,11 +74,32 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow, and begin with files of long tests, so that none of those is left alone at the end."""
     for item in items:
-        fixtures = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
-        if fixtures or SLOW_DIRECTORIES.intersection(item.path.parts) or {"long", "docker"} & set(item.keywords):
+        if is_slow(item):
             item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("long") or item.get_closest_marker("docker")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Share the tests out among processes."""
+    return ByFile(config, log)
+
+
+class ByFile(LoadFileScheduling):
+    """One process runs a file's tests, which share fixtures; but chains of crashes run side by side."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = super()._split_scope(nodeid)
+        return str(nodeid if path.endswith("/test_crashes.py") else path)
+
+
+def _suits_tests(directory: Path) -> bool:
+    """Whether temporary files can go there: there is room, and programs may be run from it."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize >= MEMORY_NEEDED and not found.f_flag & os.ST_NOEXEC
 
 
 def _forbid_the_network() -> None:

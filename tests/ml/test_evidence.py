@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ml.evidence import CheckOutcome, Evidence, Verdict
 from tests.support.evidence import EVIDENCE
+from tests.support.examples import examples
 
 
 def test_what_was_written_is_read_again() -> None:
@@ -48,7 +49,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(value=JSON, field=st.sampled_from([*json.loads(EVIDENCE.to_json()), "verdicts"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_whatever_stands_in_a_record_it_is_evidence_or_a_value_error(value: Any, field: str) -> None:
     try:
         found = Evidence.from_json(json.dumps({**json.loads(EVIDENCE.to_json()), field: value}))

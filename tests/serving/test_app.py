@@ -23,6 +23,7 @@ from serving.model.model_dir import input_example
 from tests.serving.conftest import serve
 from tests.support import small_models
 from tests.support.asgi import ask, post
+from tests.support.examples import examples
 
 GOOD: dict[str, Any] = {"age": 30, "income": 2500.5, "balance": -1, "city": "Köln", "plan": "plus"}
 
@@ -223,7 +224,7 @@ nearly = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(body=nearly | st.lists(nearly, max_size=3) | st.fixed_dictionaries({"features": json_values}) | json_values)
 def test_the_server_accepts_exactly_what_it_says_it_does_and_never_fails(app: ModelServer, body: Any) -> None:
     answer = post(app, "/predict", body)
@@ -238,7 +239,7 @@ def test_the_server_accepts_exactly_what_it_says_it_does_and_never_fails(app: Mo
         assert np.isfinite(answer.json["probabilities"]).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(body=st.binary(max_size=60))
 def test_bytes_that_mean_nothing_are_refused(app: ModelServer, body: bytes) -> None:
     assert post(app, "/predict", body).status == 422

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ml.datasets import dataset, telco
 from ml.datasets.dataset import Columns, arrange, split
 from ml.errors import DataError
+from tests.support.examples import examples
 
 COLUMNS = Columns(
     features={"age": int, "spend": float, "plan": str},
@@ -43,7 +44,7 @@ def frame_of(rows: list[Row]) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np
 
 
 @given(rows=ROWS, choose=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_order_of_rows_and_columns_gives_the_same_digest_rows_and_split(
     rows: list[Row], choose: st.DataObject
 ) -> None:
@@ -59,7 +60,7 @@ def test_any_order_of_rows_and_columns_gives_the_same_digest_rows_and_split(
 
 
 @given(rows=ROWS, position=st.integers(0, 19))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_changing_one_value_changes_the_digest(rows: list[Row], position: int) -> None:
     frame, labels = frame_of(rows)
     before = arrange(frame, labels).digest

@@ -16,6 +16,7 @@ from ml.environment.gate_schema import AtLeast, AtMost
 from ml.environment.schema import json_schema, schema_text
 from ml.evidence import gate_digest
 from tests.support.environment_files import Written, environment_files
+from tests.support.examples import examples
 
 ROOT = Path(__file__).resolve().parents[3]
 FILE = "environments/production.yaml"
@@ -285,7 +286,7 @@ def test_pyyaml_with_and_without_libyaml_read_the_same(monkeypatch: pytest.Monke
     assert [len(document.problems) for document in fast] == [len(document.problems) for document in slow]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.binary(max_size=200) | st.text(alphabet="ab:&*!?-[]{}#'\"|> \n\t%<", max_size=120).map(str.encode))
 def test_any_bytes_are_read_or_refused_and_nothing_else(raw: bytes) -> None:
     try:
@@ -294,7 +295,7 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(raw: bytes) -> None:
         assert error.problems  # noqa: PT017 - either outcome is right, this one says why
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(environment_files())
 def test_files_as_people_write_them_are_read_with_their_pins(written: Written) -> None:
     environment = parse_environment(written.text.encode(), FILE)

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.evaluation.candidate import Candidate, find_candidate
+from tests.support.examples import examples
 
 LINE = '{"run_id": "abc", "accuracy": 0.8013, "model_version": "6"}'
 
@@ -49,7 +50,7 @@ def test_a_log_without_a_training_line_has_no_candidate(log: str) -> None:
 
 
 @given(before=st.text(max_size=80), after=st.text(st.characters(exclude_characters="{"), max_size=80))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_no_text_around_the_line_hides_it(before: str, after: str) -> None:
     line = json.dumps({"run_id": "abc", "model_version": "6"})
     assert find_candidate(f"{before}\n{line}\n{after}") == Candidate(None, 6, "abc")

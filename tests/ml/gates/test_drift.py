@@ -11,6 +11,7 @@ from ml.evidence import CheckOutcome
 from ml.gates.drift import check, columns
 from ml.gates.subject import Subject
 from ml.reference import Reference, describe
+from tests.support.examples import examples
 from tests.support.subjects import Plain, make_subject
 
 LIMITS = DriftLimits(psi=AtMost(max=0.2), ks=AtMostShare(max=0.1))
@@ -61,7 +62,7 @@ def test_a_version_that_records_nothing_of_its_training_data_is_inconclusive() -
 @given(
     values=st.lists(st.none() | st.floats(-1e6, 1e6) | st.just(0.0), min_size=1, max_size=60),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_no_data_is_at_a_distance_from_itself(values: list[float | None]) -> None:
     features = pd.DataFrame({"x": np.array(values, dtype=float)})
     subject = Subject.__new__(Subject)

@@ -8,10 +8,11 @@ from ml.environment.file import EnvironmentInvalid, parse_environment
 from receiver.core.edit import edit_pin
 from receiver.core.errors import Rejected
 from tests.support.environment_files import VERSIONS, Written, environment_files
+from tests.support.examples import examples
 from tests.support.git_repos import PRODUCTION
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(environment_files(), VERSIONS, st.randoms(use_true_random=False))
 def test_one_line_changes_and_only_that_version_with_it(written: Written, version: int, random) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
     model = random.choice(sorted(written.pins))
@@ -26,7 +27,7 @@ def test_one_line_changes_and_only_that_version_with_it(written: Written, versio
     assert new == replace(old, models=pins)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(environment_files(), VERSIONS)
 def test_changing_back_restores_every_byte(written: Written, version: int) -> None:
     model, was = next(iter(written.pins.items()))

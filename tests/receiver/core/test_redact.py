@@ -12,13 +12,14 @@ from receiver.core.policy import Hold, HoldState
 from receiver.core.redact import Redactor, plain, plain_lines
 from receiver.core.state import Slot
 from receiver.pull_requests.promotion_body import VersionComparison, VersionFacts
+from tests.support.examples import examples
 
 anything = st.text(st.characters(codec=None), max_size=80)
 # Tokens as people have them: no spaces, and not made of our mask.
 secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="*"), min_size=6, max_size=40)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(anything)
 def test_plain_text_is_one_printable_line_and_stays_as_it_is(text: str) -> None:
     shown = plain(text)
@@ -27,7 +28,7 @@ def test_plain_text_is_one_printable_line_and_stays_as_it_is(text: str) -> None:
     shown.encode()
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(secrets, min_size=1, max_size=3), anything, anything)
 def test_a_configured_secret_never_gets_through(known: list[str], before: str, after: str) -> None:
     redact = Redactor(known)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from receiver.core.delivery import DeliveryKind
 from receiver.intake.github import Watched, identify, parse, verify
+from tests.support.examples import examples
 from tests.support.intake import SECRET, push, sign
 
 WATCHED = Watched("owner/models", "main")
@@ -60,7 +61,7 @@ def test_a_signature_sent_twice_is_refused() -> None:
     assert not verify([PUBLISHED_SECRET], signed(PUBLISHED) * 2, PUBLISHED_BODY)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(body=st.binary(max_size=200), place=st.integers(min_value=0), change=st.integers(1, 255))
 def test_a_body_changed_anywhere_is_refused(body: bytes, place: int, change: int) -> None:
     headers = signed(sign(body).encode())
@@ -147,7 +148,7 @@ def test_other_events_ask_for_nothing(event: str) -> None:
     assert parse(event, b"{}", WATCHED).kind is DeliveryKind.IGNORED
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=8),

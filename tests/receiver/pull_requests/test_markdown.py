@@ -21,6 +21,7 @@ from receiver.pull_requests.markdown import (
     text,
 )
 from serving.model.model_dir import Column
+from tests.support.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_text_that_means_something_to_github_is_shown_as_it_is(hostile: str, har
     assert text(hostile) == harmless
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.text(alphabet=st.sampled_from("a1 <>&@#|`*_[]()\\\n:/w.-+=~$!\x1b\u202e"), max_size=60))
 def test_no_text_opens_a_tag_a_cell_a_mention_or_a_line(given_text: str) -> None:
     shown = text(given_text)

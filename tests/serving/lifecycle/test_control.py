@@ -123,10 +123,9 @@ def test_nobody_there_is_distinguished_from_no_answer(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_too_long_for_an_address_works_and_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch = tmp_path / "t"
-    scratch.mkdir()
+    scratch = tmp_path_factory.mktemp("t")  # a short name: the address has to fit
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)

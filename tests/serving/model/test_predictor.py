@@ -14,6 +14,7 @@ from hypothesis.strategies import SearchStrategy
 from serving.errors import InvalidRequestError, PredictionError, UnsupportedModelError
 from serving.model.predictor import load_predictor
 from tests.support import small_models
+from tests.support.examples import examples
 
 TOLERANCE = 1e-5  # what the gate grants to 32-bit arithmetic
 
@@ -35,7 +36,7 @@ def runtimes(classifier: Path) -> dict[str, Any]:
     return {name: load_predictor(classifier, name) for name in ("onnx", "native", "pyfunc")}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rows=st.lists(records, min_size=1, max_size=12))
 @pytest.mark.long
 def test_all_runtimes_agree_on_any_rows(runtimes: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -68,7 +69,7 @@ def test_a_number_too_far_out_for_32_bits_is_refused_by_name(runtimes: dict[str,
         runtimes["onnx"].predict_records([row])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(rows=st.lists(records, min_size=2, max_size=12))
 def test_a_row_has_the_same_answer_alone_and_in_company(runtimes: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     together = runtimes["onnx"].predict_records(rows)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from serving.app import ModelServer
 from tests.serving.conftest import serve
 from tests.support.asgi import ask
+from tests.support.examples import examples
 from tests.support.mlflow_scoring import running_scoring_server, score
 
 JSON = "application/json"
@@ -98,7 +99,7 @@ def test_what_mlflow_refuses_is_refused_with_the_same_status_and_shape(
 texts = st.sampled_from(["Bonn", "Köln", "東京", "basic", "plus", "else", "NaN?", ""])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(
@@ -178,7 +179,7 @@ def test_what_would_be_cut_or_guessed_is_refused_where_mlflow_takes_it(app: Mode
         assert f"body.0.{next(iter(wrong))}" in answer.json["message"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     kind=st.sampled_from([JSON, "text/csv"]),
     body=st.binary(max_size=50)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from serving.app import ModelServer
 from tests.serving.conftest import serve
 from tests.support.asgi import Answer, ask, post
+from tests.support.examples import examples
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -128,7 +129,7 @@ def test_what_does_not_fit_is_a_400_with_the_reason(app: ModelServer, inputs: An
     assert reason in answer.json["error"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     header=st.binary(max_size=30) | st.just(json.dumps({"inputs": [tensor("city", data=None)]}).encode()),
     tail=st.binary(max_size=30),
@@ -140,7 +141,7 @@ def test_nonsense_is_a_400_and_never_a_500(app: ModelServer, header: bytes, tail
 
 
 @given(blob=st.binary(max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_texts_that_are_cut_short_are_refused(app: ModelServer, blob: bytes) -> None:
     cut = {**tensor("city"), "parameters": {"binary_data_size": len(blob)}}
     header = json.dumps({"inputs": [cut if n == "city" else tensor(n) for n in TYPES]}).encode()

@@ -14,6 +14,7 @@ from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.ports import Registry
 from serving.model.loader import Cache
 from tests.contracts.registry import FILES, RegistryContract, Rig, new_name
+from tests.support.examples import examples
 from tests.support.fake_registry import STAGES, FakeRegistry
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.mlflow_server import AuthServer, register_version
@@ -107,7 +108,9 @@ ACTIONS = st.one_of(
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(10),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(actions=st.lists(ACTIONS, min_size=2, max_size=6))
 def test_fake_and_real_agree_after_any_sequence_of_writes(

@@ -15,6 +15,7 @@ from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.redact import Redactor
 from receiver.ports import Job
+from tests.support.examples import examples
 
 
 @pytest.fixture
@@ -329,4 +330,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestNothingEnqueuedIsEverLost = QueueMachine.TestCase
-TestNothingEnqueuedIsEverLost.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestNothingEnqueuedIsEverLost.settings = settings(max_examples=examples(30), stateful_step_count=30, deadline=None)

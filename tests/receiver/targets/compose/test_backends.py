@@ -11,6 +11,7 @@ from receiver.core.state import ServerSpec, Slot
 from receiver.targets.compose import labels as names
 from receiver.targets.compose.backends import BackendPair, orders, read_backends, write_backends
 from tests.contracts.target import spec
+from tests.support.examples import examples
 
 ANSWER = """
 0x55d0c8a2c0 live two
@@ -36,7 +37,7 @@ def test_what_makes_no_sense_is_no_answer(answer: str) -> None:
     assert read_backends(answer) is None
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(ADDRESSES, min_size=1, max_size=6))
 def test_after_any_switches_the_last_has_the_traffic_and_the_one_before_steps_in(switched: list[str]) -> None:
     backends = BackendPair(("172.18.0.1", "172.18.0.1"), "one")
@@ -64,7 +65,7 @@ def test_a_proxy_that_starts_between_the_two_files_finds_the_traffic_where_it_wa
     assert (tmp_path / "live.map").stat().st_mode & 0o777 == 0o644
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.sets(st.builds(Slot, NAMES, NAMES), min_size=2, max_size=8))
 def test_every_slot_has_a_project_of_its_own_that_compose_accepts(slots: set[Slot]) -> None:
     projects = {slot: names.project_name("pinrail", slot) for slot in slots}
@@ -82,7 +83,7 @@ def test_a_plain_name_stays_as_people_know_it() -> None:
     assert names.project_name("pinrail", Slot("staging", "churn-model")) == "pinrail-staging-churn-model"
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(NAMES, NAMES, st.none() | NAMES, st.integers(1, 2**63 - 1))
 def test_labels_carry_the_whole_spec(environment: str, model: str, stage: str | None, version: int) -> None:
     wanted = ServerSpec(Slot(environment, model), version, "sha256:" + "0" * 64, stage, 8000, "c" * 40)
