@@ -192,6 +192,10 @@ class Journal(Protocol):
         """
         ...
 
+    def is_recorded(self, draft: Draft, hold: Hold) -> bool:
+        """The last entry about the pin, healing aside, says the same; :meth:`hold` would record nothing."""
+        ...
+
     def hold(self, draft: Draft, hold: Hold, messages: Sequence[Message] = ()) -> int | None:
         """Record that policy refused a pin, or lets it wait; None where that is recorded already."""
         ...

@@ -28,6 +28,7 @@ _SENTENCES = {
     Outcome.ROLLED_BACK: "{what} was rolled back: {why}",
     Outcome.NEEDS_HUMAN: "{what} NEEDS A HUMAN: {why}",
 }
+NAMED = 10  # GitHub shows 140 characters of them, and each pin of a commit makes such a sentence
 _WORST_FIRST: Sequence[StatusState] = ("error", "failure", "pending", "success")
 
 
@@ -87,10 +88,11 @@ def context_of(environment: str) -> str:
 
 def aggregate(found: Iterable[PinStatus]) -> tuple[StatusState, str]:
     """One state and one sentence for all models of an environment: the worst decides, and is named first."""
-    ordered = sorted(found, key=lambda s: (_WORST_FIRST.index(state_of(s.outcome)), s.slot))
+    ordered = sorted(found, key=lambda s: (_WORST_FIRST.index(state_of(s.outcome)), s.slot.environment, s.slot.model))
     if not ordered:
         return "success", "no model is pinned here"
-    return state_of(ordered[0].outcome), "; ".join(map(str, ordered))
+    more = [f"and {len(ordered) - NAMED} more"] if len(ordered) > NAMED else []
+    return state_of(ordered[0].outcome), "; ".join([*map(str, ordered[:NAMED]), *more])
 
 
 def state_of(outcome: Outcome) -> StatusState:

@@ -233,6 +233,8 @@ def _note_hold(services: Services, assessment: Assessment, report: Report) -> No
         return
     report.next_check_at = min(report.next_check_at, hold.until or math.inf)
     draft = _draft(report.seen, assessment, Cause(Trigger.POLICY), to_version=assessment.pinned)
+    if services.journal.is_recorded(draft, hold):  # what there would be to send is not even made
+        return
     now = time.time()
     entry = Deployment(UNNUMBERED, draft, hold.state.outcome, hold.reason, now, now)
     recorded = services.journal.hold(draft, hold, outcome_messages(services, entry, None))

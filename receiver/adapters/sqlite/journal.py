@@ -4,7 +4,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.outbox import store
@@ -62,20 +62,19 @@ class SqliteJournal:
 
     def hold(self, draft: Draft, hold: Hold, messages: Sequence[Message] = ()) -> int | None:
         """Record that policy said no or not yet; None if that repeats the last entry about the pin, healing aside."""
-        hold = replace(hold, reason=self._lines(hold.reason))
+        if self.is_recorded(draft, hold):
+            return None
+        return self._insert(draft, hold.state.outcome, self._lines(hold.reason), messages)
+
+    def is_recorded(self, draft: Draft, hold: Hold) -> bool:
+        """The last entry about the pin, healing aside, says the same."""
         last = self._query(
             "SELECT * FROM deployments WHERE environment = ? AND model = ? AND cause != ? AND repeat_of IS NULL"
             " ORDER BY id DESC LIMIT 1",
             (draft.slot.environment, draft.slot.model, str(DRIFT)),
         )
-        if last and (last[0].state, last[0].draft.to_version, last[0].draft.revision, last[0].reason) == (
-            hold.state.outcome,
-            draft.to_version,
-            draft.revision,
-            hold.reason,
-        ):
-            return None
-        return self._insert(draft, hold.state.outcome, hold.reason, messages)
+        said = hold.state.outcome, draft.to_version, draft.revision, self._lines(hold.reason)
+        return any((d.state, d.draft.to_version, d.draft.revision, d.reason) == said for d in last)
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
         """Commit what is about to be done, with the state that was found."""
@@ -279,7 +278,7 @@ def _deployment(row: sqlite3.Row) -> Deployment:
         row["revision"],
         Cause.read(row["cause"]),
         row["override"],
-        tuple(_action(a) for a in json.loads(row["plan"])),
+        tuple(_action(a) for a in json.loads(row["plan"])) if row["plan"] != "[]" else (),
     )
     reason, ended_at = (
         (row["repeat_reason"], row["repeated_at"]) if row["repeats"] else (row["reason"], row["ended_at"])

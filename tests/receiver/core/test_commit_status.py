@@ -94,3 +94,12 @@ def test_unfinished_attempts_at_earlier_commits_are_found_once_each_up_to_one_th
 def test_a_cause_is_read_as_it_was_written(text: str) -> None:
     assert str(Cause.read(text)) == text
     assert (Cause.read(text) == DRIFT) is (text == "drift")
+
+
+def test_of_many_pins_the_worst_are_named_and_the_others_counted() -> None:
+    live = [PinStatus(Slot("staging", f"model-{n:04}"), 1, Outcome.LIVE) for n in range(1000)]
+    state, said = aggregate([*live, PinStatus(CHURN, 6, Outcome.REFUSED, "because")])
+    assert state == "failure"
+    assert said.startswith("churn v6 was refused: because; model-0000 v1 is live; ")
+    assert said.endswith("; and 991 more")
+    assert len(said) < 500

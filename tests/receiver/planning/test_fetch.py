@@ -222,3 +222,10 @@ def test_what_is_not_registered_is_refused_and_the_registry_is_asked_nothing_mor
     del flow.registry.models[MODEL]
     assert outcomes(flow) == [Outcome.REFUSED]
     assert status(flow).reason == f"the registry has no model {MODEL}: register it, or correct the pin"
+
+
+def test_a_refusal_that_is_recorded_already_makes_no_messages(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow.pin(staging=7, production=7)
+    assert outcomes(flow) == [Outcome.REFUSED, Outcome.REFUSED]
+    monkeypatch.setattr(flow.journal, "at", lambda *_: pytest.fail("the statuses of the commit were put together"))
+    assert outcomes(flow) == []
