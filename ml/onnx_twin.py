@@ -4,16 +4,23 @@ The twin is stored inside the model's directory, so it is registered, digested a
 if it agrees with scikit-learn.
 """
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ml.twin_probes import probes
+
 PATH = Path("onnx") / "model.onnx"
 
 # Largest difference of a probability that 32-bit arithmetic explains.
 TOLERANCE = 1e-5
+
+# On fewer rows, agreement says little.
+FEWEST_ROWS = 50
 
 UNSEEN = "a category that no training row had"
 
@@ -24,17 +31,22 @@ def add(model: Any, rows: pd.DataFrame, directory: Path) -> str | None:
     The twin has one ``[N, 1]`` input per column of ``rows``, under the column's name, and two outputs: labels, and
     one probability per class.
 
-    Returns:
-        None if it was written; otherwise why not: it can't be converted, or the two disagree on ``rows``.
-    """
-    import onnxruntime
-    from skl2onnx import to_onnx
+    They must agree on all ``rows``, on missing values and unseen texts, and on both sides of every step of the model
+    that is found between those rows: give all training or evaluation rows.
 
-    types = [(name, _tensor_type(rows[name])) for name in rows]
+    Returns:
+        None if it was written; otherwise why not: it can't be converted, there are too few rows, or the two disagree.
+    """
+    if len(rows) < FEWEST_ROWS:
+        return f"no ONNX twin: {len(rows)} rows are too few to compare it on: give all training or evaluation rows"
     try:
-        content = to_onnx(model, initial_types=types, options={"zipmap": False}).SerializeToString()
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        difference = max(_difference(model, session, sample) for sample in (rows, _edge_cases(rows)))
+        steps = probes(model.predict_proba, rows, TOLERANCE)
+        samples = (rows, _edge_cases(rows), steps)
+        content, difference = _converted(model, samples, wide=False)
+        if difference > TOLERANCE:
+            # Steps between numbers of 64 bits need inputs of 64 bits, which only some converters support.
+            with contextlib.suppress(Exception):
+                content, difference = _converted(model, samples, wide=True)
     except Exception as error:  # noqa: BLE001 - the converter and the runtime raise anything; none of it is fatal
         return f"no ONNX twin: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
     if difference > TOLERANCE:
@@ -44,23 +56,41 @@ def add(model: Any, rows: pd.DataFrame, directory: Path) -> str | None:
     return None
 
 
-def _tensor_type(values: pd.Series) -> Any:
-    from skl2onnx.common.data_types import BooleanTensorType, FloatTensorType, Int64TensorType, StringTensorType
+def _converted(model: Any, samples: Sequence[pd.DataFrame], *, wide: bool) -> tuple[bytes, float]:
+    """The twin, and its largest difference on any of the samples. ``wide``: its floats have 64 bits."""
+    import onnxruntime
+    from skl2onnx import to_onnx
 
-    by_kind = {"i": Int64TensorType, "f": FloatTensorType, "b": BooleanTensorType}
-    return by_kind.get(values.dtype.kind, StringTensorType)([None, 1])
-
-
-def _difference(model: Any, session: Any, rows: pd.DataFrame) -> float:
-    """Return the largest difference of a probability; infinite when a decision differs."""
-    labels, probabilities = session.run(None, {name: _tensor(rows[name]) for name in rows})
-    if not np.array_equal(labels, model.predict(rows)):
-        return float("inf")
-    return float(np.abs(probabilities - model.predict_proba(rows)).max())
+    types = [(name, _tensor_type(samples[0][name], wide=wide)) for name in samples[0]]
+    content = to_onnx(model, initial_types=types, options={"zipmap": False}).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return content, max(_difference(model, session, sample, wide=wide) for sample in samples if len(sample))
 
 
-def _tensor(values: pd.Series) -> np.ndarray[Any, Any]:
-    kinds = {"i": np.int64, "f": np.float32, "b": np.bool_}
+def _tensor_type(values: pd.Series, *, wide: bool) -> Any:
+    from skl2onnx.common import data_types as onnx
+
+    floats = onnx.DoubleTensorType if wide else onnx.FloatTensorType
+    by_kind = {"i": onnx.Int64TensorType, "f": floats, "b": onnx.BooleanTensorType}
+    return by_kind.get(values.dtype.kind, onnx.StringTensorType)([None, 1])
+
+
+def _difference(model: Any, session: Any, rows: pd.DataFrame, *, wide: bool) -> float:
+    """Return the largest difference of a probability; infinite when a label differs, or is of another type.
+
+    Where two classes are level within the tolerance, either label is right.
+    """
+    labels, found = session.run(None, {name: _tensor(rows[name], wide=wide) for name in rows})
+    expected = model.predict_proba(rows)
+    level = np.diff(np.sort(expected, axis=1)[:, -2:], axis=1).ravel() <= TOLERANCE
+    for ours, theirs, is_level in zip(labels.tolist(), model.predict(rows).tolist(), level, strict=True):
+        if type(ours) is not type(theirs) or (ours != theirs and not is_level):
+            return float("inf")
+    return float(np.abs(found - expected).max())
+
+
+def _tensor(values: pd.Series, *, wide: bool) -> np.ndarray[Any, Any]:
+    kinds = {"i": np.int64, "f": np.float64 if wide else np.float32, "b": np.bool_}
     return np.asarray(values, dtype=kinds.get(values.dtype.kind, object)).reshape(-1, 1)
 
 

@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     pinrail_poll_seconds: Annotated[float, Field(gt=0)] = 60
     """How often to poll branch, registry and servers."""
 
+    pinrail_download_seconds: Annotated[float, Field(gt=0)] = 120
+    """How long one download of a version may take; the next try goes on from the files that are complete."""
+
     pinrail_stabilise_seconds: Annotated[float, Field(ge=0)] = 10
     """How long a new version is watched under traffic, with the old one warm, before it counts as verified."""
 

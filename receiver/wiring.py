@@ -61,7 +61,10 @@ def build(settings: Settings, database: Database) -> Services:
         source=GitSource(
             settings.pinrail_repo_url or "", settings.pinrail_branch, state / MIRROR, token=_token(settings)
         ),
-        registry=MlflowRegistry(settings.mlflow_tracking_uri, Cache(state / "cache", settings.mlflow_tracking_uri)),
+        registry=MlflowRegistry(
+            settings.mlflow_tracking_uri,
+            Cache(state / "cache", settings.mlflow_tracking_uri, settings.pinrail_download_seconds),
+        ),
         target=build_target(settings),
         prober=HttpProber(settings.pinrail_host),
         journal=SqliteJournal(database, redact),

@@ -41,7 +41,7 @@ def fetch(options: argparse.Namespace) -> None:
     """Have the version in the cache; nothing of it is loaded. Raises what ``Cache.fetch`` does."""
     from serving.model.loader import Cache
 
-    Cache(options.cache).obtain(options.model, options.version, options.digest)
+    Cache(options.cache, deadline=options.download_seconds).obtain(options.model, options.version, options.digest)
 
 
 def load(options: argparse.Namespace) -> Any:
@@ -51,7 +51,7 @@ def load(options: argparse.Namespace) -> Any:
     from serving.model.loader import Cache
     from serving.model.predictor import load_predictor
 
-    cache = Cache(options.cache)
+    cache = Cache(options.cache, deadline=options.download_seconds)
     path = cache.find(options.digest)
     if path is None and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise ModelMissingError(
@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stage", help="shown in /health")
     parser.add_argument("--revision", help="the commit that pins it, shown in /health")
     parser.add_argument("--cache", required=True, type=Path, help="the directory of downloaded versions")
+    parser.add_argument(
+        "--download-seconds", type=float, default=120.0, help="how long a download may take (%(default)s)"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="the address for --port and --metrics-port (%(default)s)")
     parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on this port, at /metrics")
     place = parser.add_mutually_exclusive_group(required=True)

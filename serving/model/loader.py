@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError, ServingError
+from serving.model import download
 from serving.model.deadline import within
 from serving.model.digest import NOT_CONTENT, digest_tree
+from serving.model.download import Progress
 
 log = logging.getLogger(__name__)
 
-DEADLINE_SECONDS = 120.0
 LITTLE_BYTES = 1 << 20
 ABANDONED_SECONDS = 86_400.0  # no download takes this long: its process was killed
 METRICS_SECONDS = 5.0  # metrics are only displayed, so do not wait long for them
@@ -46,7 +47,9 @@ class CachedModel:
 class Cache:
     """A content-addressed directory of model versions."""
 
-    def __init__(self, root: Path, tracking_uri: str | None = None, deadline: float = DEADLINE_SECONDS) -> None:
+    def __init__(
+        self, root: Path, tracking_uri: str | None = None, deadline: float = download.DEADLINE_SECONDS
+    ) -> None:
         """``tracking_uri``: None leaves it to MLflow's own settings. ``deadline``: seconds for one whole download."""
         self.root = root
         self._tracking_uri = tracking_uri
@@ -96,8 +99,8 @@ class Cache:
             RegistryUnavailableError: not downloaded within the deadline.
         """
         metrics = self.metrics_path(model, version)
-        place = self._temporary()
-        try:
+        place = self.root / f"{TEMPORARY}{model}-{version}"  # after an interruption, a later try goes on with it
+        with download.resumable(place, self._temporary) as place:
             source = self._downloaded(model, version, place)
             digest = digest_tree(source)
             if expected is not None and digest != expected:
@@ -107,8 +110,6 @@ class Cache:
                     f"version, or restore the old ones"
                 )
             path = self._keep(source, digest)
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
         metrics.parent.mkdir(parents=True, exist_ok=True)
         self._note_metrics(model, version, metrics)
         return CachedModel(path, digest)
@@ -150,14 +151,12 @@ class Cache:
             return path
 
     def _downloaded(self, model: str, version: int, place: Path) -> Path:
-        try:
-            # MLflow's time limits are per request, so a slow stream exceeds none of them.
-            return within(self._deadline, lambda: _download(model, version, place, self._tracking_uri), "download")
-        except TimeoutError:
-            raise RegistryUnavailableError(
-                f"{model} version {version} could not be downloaded within {self._deadline:g} s: "
-                f"the registry or its artifact store is too slow or hangs"
-            ) from None
+        return download.run(
+            lambda progress: _download(model, version, place, self._tracking_uri, progress),
+            place,
+            f"{model} version {version}",
+            self._deadline,
+        )
 
     def _note_metrics(self, model: str, version: int, path: Path) -> None:
         """Keep the run's metrics for the server's page, which must work without the registry. Optional."""
@@ -199,10 +198,9 @@ def write_whole(path: Path, text: str) -> None:
     Path(name).replace(path)
 
 
-def _download(model: str, version: int, place: Path, tracking_uri: str | None) -> Path:
+def _download(model: str, version: int, place: Path, tracking_uri: str | None, progress: Progress) -> Path:
     """The version's artifacts, downloaded below ``place``."""
     from mlflow import MlflowClient
-    from mlflow.artifacts import download_artifacts
 
     try:
         client = MlflowClient(tracking_uri)
@@ -210,7 +208,7 @@ def _download(model: str, version: int, place: Path, tracking_uri: str | None) -
     except Exception as error:
         raise _explained(error, f"{model} version {version}", "is not in the registry") from error
     try:
-        path = Path(download_artifacts(uri, dst_path=str(place / "artifacts"), tracking_uri=tracking_uri))
+        path = download.fetch_files(uri, place / "artifacts", tracking_uri, progress)
     except Exception as error:
         if (free := shutil.disk_usage(place).free) < LITTLE_BYTES:  # MLflow reports a full disk as a missing file
             raise RegistryUnavailableError(

@@ -12,10 +12,12 @@ import mlflow
 import pytest
 
 from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError
+from serving.model import download
 from serving.model.digest import digest_tree
 from serving.model.loader import Cache
 from tests.support.mlflow_server import register_version
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 FILES: dict[str, str | bytes] = {"MLmodel": "flavors: {}\n", "data/weights.bin": b"\x00\x01", "ä b.txt": "x"}
 
@@ -244,7 +246,71 @@ def test_a_full_disk_is_distinguished_from_missing_artifacts(
     def full(*_: Any, **__: Any) -> str:
         raise mlflow.exceptions.MlflowException("Failed to download artifacts", error_code=5)
 
-    monkeypatch.setattr("mlflow.artifacts.download_artifacts", full)
+    monkeypatch.setattr("serving.model.download._fetch_file", full)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 30, 1 << 30, 4096))
     with pytest.raises(RegistryUnavailableError, match=r"is full \(4 KiB free\). Free some space"):
         cache.fetch("loader-full", version)
+
+
+def test_a_download_that_ran_out_of_time_ends_its_thread_and_goes_on_at_the_next_try(
+    client: Any, tmp_path: Path, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = register_version(client, "loader-resumed", FILES)
+    fetch_file, came = download._fetch_file, []
+
+    def drip(repository: Any, path: str, local: Path) -> None:
+        if came:
+            local.write_bytes(b"part")
+            while True:
+                threading.Event().wait(0.01)
+        fetch_file(repository, path, local)
+        came.append(path)
+
+    monkeypatch.setattr(download, "_fetch_file", drip)
+    hurried = Cache(tmp_path / "cache", mlflow_server, deadline=1.5)
+    with pytest.raises(
+        RegistryUnavailableError, match=r"within 1\.5 s: 0\.0 of 0\.0 MB .*raise PINRAIL_DOWNLOAD_SECOND"
+    ):
+        hurried.fetch("loader-resumed", version)
+    assert "download" not in {thread.name for thread in threading.enumerate()}
+    assert len(came) == 1
+
+    def note(repository: Any, path: str, local: Path) -> None:
+        came.append(path)
+        fetch_file(repository, path, local)
+
+    monkeypatch.setattr(download, "_fetch_file", note)
+    fetched = Cache(tmp_path / "cache", mlflow_server).fetch("loader-resumed", version)
+    assert sorted(came) == sorted(f"model/{name}" for name in FILES), "no file came twice"
+    assert {p.relative_to(fetched.path).as_posix() for p in fetched.path.rglob("*") if p.is_file()} == set(FILES)
+    assert [p.name for p in fetched.path.parent.iterdir() if p.name.startswith(".new-")] == []
+
+
+def test_two_downloads_of_one_version_at_once_do_not_write_to_one_place(tmp_path: Path) -> None:
+    place, other = tmp_path / ".new-m-1", tmp_path / ".new-x"
+    other.mkdir()
+    with download.resumable(place, lambda: other) as first, download.resumable(place, lambda: other) as second:
+        assert (first, second) == (place, other)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_many_downloads_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "running", threading.BoundedSemaphore(1))
+    download.running.acquire()
+    with pytest.raises(RegistryUnavailableError, match="too many downloads"):
+        download.run(lambda _: None, tmp_path, "m version 1", 1.0)
+
+
+def test_a_long_download_says_in_the_log_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(download, "PROGRESS_SECONDS", 0.01)
+
+    def call(progress: download.Progress) -> None:
+        progress.bytes = 4_000_000
+        (tmp_path / "weights").write_bytes(bytes(1_000_000))
+        eventually(lambda: "1.0 of 4.0 MB" in caplog.text)
+
+    download.run(call, tmp_path, "m version 1", 30.0)
+    assert "downloading m version 1: 1.0 of 4.0 MB" in caplog.text
