@@ -59,7 +59,7 @@ def test_a_twin_that_is_kept_answers_like_the_original_at_its_thresholds(tmp_pat
     model.fit(table, labels(table))
     why = onnx_twin.add(model, table, tmp_path)
     if why is not None:
-        assert "differs from scikit-learn" in why
+        assert why.startswith("no ONNX twin")  # the converter does not support all of them
         return
     session = onnxruntime.InferenceSession(tmp_path / onnx_twin.PATH, providers=["CPUExecutionProvider"])
     wide = session.get_inputs()[0].type == "tensor(double)"
