@@ -16,6 +16,8 @@ from typing import Any
 from serving.errors import ModelMissingError, ServingError
 from serving.lifecycle.server import run_on_port, run_with_control_socket
 
+CAUSE_LENGTH = 500
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
@@ -32,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             run_on_port(options.host, options.port, lambda: load(options))
     except ServingError as error:
-        sys.stderr.write(f"{options.model} version {options.version} cannot be served: {error}\n")
+        cause = f" ({' '.join(repr(error.__cause__).split())[:CAUSE_LENGTH]})" if error.__cause__ else ""
+        sys.stderr.write(f"{options.model} version {options.version} cannot be served: {error}{cause}\n")
         return 1
     return 0
 

@@ -1,5 +1,6 @@
 """One loaded model that takes plain Python values; used by the gate and by the server."""
 
+import base64
 import logging
 import math
 import time
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 from serving.errors import UnsupportedModelError
 from serving.model import model_dir
-from serving.model.model_dir import ModelDir
+from serving.model.model_dir import Column, ModelDir
 from serving.model.predictions import Predictions
 
 log = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ class Predictor:
 
     def predict_records(self, records: Sequence[Mapping[str, Any]]) -> Predictions:
         """Answer rows that are mappings; an absent column is a missing value."""
-        names = [column.name for column in self.model.columns]
-        return self.predict([[record.get(name) for name in names] for record in records])
+        columns = self.model.columns
+        return self.predict([[_value(column, record.get(column.name)) for column in columns] for record in records])
 
     def seconds_per_row(self) -> float:
         """How long one row takes: measured on the model's own example, which also warms the model up.
@@ -75,6 +76,12 @@ class Predictor:
             self.predict_records(example)
             best = min(best, time.perf_counter() - start)
         return best
+
+
+def _value(column: Column, value: Any) -> Any:
+    return (
+        base64.b64decode(value) if column.type == "binary" and isinstance(value, str) else value
+    )  # JSON has no bytes
 
 
 def load_predictor(path: Path, runtime: str | None = None) -> Predictor:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from serving.app import ModelServer
 from serving.protocols.invocations import MISSING
 from tests.serving.conftest import serve
 from tests.support.asgi import Answer, asking
-from tests.support.generated_models import Spec, save, specs
+from tests.support.generated_models import SHAPES, Spec, save, specs
 
 JSON = "application/json"
 MODELS = int(os.environ.get("GENERATED_MODELS", "60"))
@@ -46,11 +46,39 @@ def quiet() -> Iterator[None]:
 @pytest.mark.long
 @pytest.mark.timeout(0)
 def test_every_answer_is_mlflows_to_that_row_alone(spec: Spec) -> None:
+    check(spec)
+
+
+ROWS = [
+    {"plan": 2, "when": "2024-01-31T09:30:00", "city": "Köln", "x": 0.5, "yes": True},
+    {"plan": None, "when": None, "city": None, "x": 7.0, "yes": None},
+    {"plan": 2, "when": "1999-12-31T23:59:59.000001", "city": "", "x": -1.0, "yes": False},
+]
+COLUMNS = (
+    ("plan", "long", False),
+    ("when", "datetime", False),
+    ("city", "string", False),
+    ("x", "double", True),
+    ("yes", "boolean", False),
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_form_of_answer_is_served_as_mlflow_writes_it(shape: str) -> None:
+    check(Spec(COLUMNS, "pyfunc", shape, ROWS))
+
+
+def test_mlflows_onnx_flavour_is_served() -> None:
+    columns = [("0", "float", True), ("1", "float", True)]
+    check(Spec(columns, "onnx flavour", "float32", [{"0": 0.5, "1": -1.0}, {"0": -3.0, "1": 2.0}]))
+
+
+def check(spec: Spec) -> None:
+    """Save, serve and compare one model."""
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "model"
         save(spec, directory)
         app, reference = serve(directory), Reference(directory)
-        event(f"{spec.maker}, {app.batcher._predictor.runtime.name}")
         asyncio.run(_compare(spec, app, reference))
 
 

@@ -22,6 +22,7 @@ LOADS_SLOWLY = 905
 PREDICTS_NAN = 906
 SICK = 907
 # So is the version that the option ``--tiring`` names, until it has made one prediction.
+PREDICTS_NULL = 909
 FORKS = 908  # as a model with a pool of workers does
 
 
@@ -50,7 +51,7 @@ class App:
             answer: Any = dict(os.environ)
         elif scope["path"] == "/predict":
             self.predictions += 1
-            number = float("nan") if self.version == PREDICTS_NAN else 0
+            number = {PREDICTS_NAN: float("nan"), PREDICTS_NULL: None}.get(self.version, 0)
             rows = len(json.loads(body))
             answer = {
                 "model": self.health["model"],

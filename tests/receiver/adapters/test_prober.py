@@ -77,6 +77,10 @@ def test_predictions_that_are_no_numbers_are_rejected(target: ProcessTarget, art
         HttpProber().prove(server, artifacts)
 
 
+def test_a_model_that_has_no_answer_to_some_rows_is_proven(target: ProcessTarget, artifacts: Path) -> None:
+    HttpProber().prove(target.start(spec(tiny_server.PREDICTS_NULL, free_port())), artifacts)
+
+
 def test_a_model_without_an_example_is_rejected_with_what_to_do(target: ProcessTarget, artifacts: Path) -> None:
     server = target.start(spec(1, free_port()))
     (artifacts / "input_example.json").write_text("{")
