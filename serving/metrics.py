@@ -99,8 +99,10 @@ class Metrics:
     def _classes(self, labels: Array, probabilities: Array) -> None:
         known = self.predictions
         # A row of several labels counts as one class, which is their text; a column of one label each is flat.
-        flat = labels if labels.ndim == 1 else labels.reshape(len(labels), -1)
-        values = flat.tolist() if flat.ndim == 1 else [row[0] if len(row) == 1 else str(row) for row in flat.tolist()]
+        values = labels.tolist()
+        if labels.ndim > 1:
+            rows = labels.reshape(len(labels), -1).tolist()
+            values = [row[0] if len(row) == 1 else str(row) for row in rows]
         for label, count in Counter(values).items():
             name = str(label)
             known[name if name in known or len(known) < MAX_LABELS else OTHER] += count

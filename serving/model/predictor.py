@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from serving.errors import UnsupportedModelError
-from serving.model import model_dir
+from serving.model import model_dir, rows_alone
 from serving.model.model_dir import Column, ModelDir
 from serving.model.predictions import Predictions
 
@@ -100,10 +100,14 @@ def load_predictor(path: Path, runtime: str | None = None) -> Predictor:
         if runtime not in {None, name}:
             continue
         try:
-            return Predictor(model, load(model))
+            predictor = Predictor(model, load(model))
+            if not predictor.runtime.rows_are_independent:
+                rows_alone.require(predictor.predict_records, model_dir.input_example(path))
         except (UnsupportedModelError, ImportError) as error:
             reasons.append(f"{name}: {error}")
             log.info("not served with %s: %s", name, error)
+        else:
+            return predictor
     raise UnsupportedModelError(f"no runtime can serve the model in {path.name}: {'; '.join(reasons) or runtime}")
 
 

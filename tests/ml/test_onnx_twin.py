@@ -75,7 +75,7 @@ def test_a_scaled_tree_on_floats_of_64_bits_gets_no_twin_of_32(tmp_path: Path) -
     assert onnx_twin._converted(model, samples, wide=False)[1] > onnx_twin.TOLERANCE
 
 
-def test_whole_numbers_beyond_32_bit_floats_are_told_apart_or_there_is_no_twin(tmp_path: Path) -> None:
+def test_whole_numbers_beyond_32_bit_floats_are_separated_or_there_is_no_twin(tmp_path: Path) -> None:
     table = pd.DataFrame({"id": 2**40 + np.arange(200)})
     shifted = Pipeline([("scale", StandardScaler().fit(table)), ("tree", DecisionTreeClassifier(max_depth=3))])
     shifted.fit(table, (table["id"] > 2**40 + 100).astype(int))

@@ -58,7 +58,9 @@ def _texts(table: pd.DataFrame) -> list[str]:
 
     pandas has two types of text, which behave alike; which one it is depends on the file's format.
     """
-    types = {name: "text" if table[name].dtype in {"object", "str"} else str(table[name].dtype) for name in table}
+    types = {
+        name: "text" if str(table[name].dtype) in {"object", "str"} else str(table[name].dtype) for name in table
+    }
     return [" ".join(f"{name}={types[name]}:{table[name].iloc[n]!r}" for name in table) for n in range(len(table))]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mlflow.sklearn
@@ -13,13 +14,15 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from sklearn.decomposition import NMF
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from serving.app import ModelServer
+from serving.errors import UnsupportedModelError
 from serving.metrics import Metrics
 from serving.model.predictions import Predictions, concatenated
+from serving.model.predictor import load_predictor
 from serving.model.runtimes.answers import predictions_of
 from serving.model.runtimes.rowwise import answers_row_by_row
 from tests.serving.conftest import serve
@@ -28,6 +31,10 @@ from tests.support.asgi import asking, post
 
 def as_text(table: Any) -> Any:
     return table.astype(str)
+
+
+def centred(table: Any) -> Any:
+    return table - table.mean()
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +98,23 @@ def test_requests_are_merged_only_for_estimators_that_are_known_to_answer_row_by
     estimator: Any, independent: bool
 ) -> None:
     assert answers_row_by_row(estimator) is independent
+
+
+def test_a_model_whose_answers_depend_on_the_rows_beside_is_refused_with_the_reason(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": [1.0, 5.0, 3.0]})
+    model = Pipeline([("centre", FunctionTransformer(centred)), ("line", LinearRegression())]).fit(table, table["x"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.sklearn.save_model(
+            model,
+            str(tmp_path / "m"),
+            signature=ModelSignature(Schema([ColSpec(DataType.double, "x")])),
+            input_example=table,
+            serialization_format="cloudpickle",
+            pip_requirements=["scikit-learn"],
+        )
+    with pytest.raises(UnsupportedModelError, match="answer to row 0 of its input example is another one"):
+        load_predictor(tmp_path / "m")
 
 
 @pytest.mark.parametrize(
