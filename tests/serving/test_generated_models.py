@@ -1,4 +1,7 @@
-"""Generated models: every answer on every protocol is what MLflow's own server gives to that row alone."""
+"""Generated models: every answer on every protocol is what MLflow's own server gives to that row alone.
+
+``GENERATED_MODELS=3000`` tries as many; the default takes about a minute in CI.
+"""
 
 import asyncio
 import csv
@@ -18,10 +21,11 @@ from serving.app import ModelServer
 from serving.protocols.invocations import MISSING
 from tests.serving.conftest import serve
 from tests.support.asgi import Answer, asking
+from tests.support.examples import examples
 from tests.support.generated_models import SHAPES, Spec, save, specs
 
 JSON = "application/json"
-MODELS = int(os.environ.get("GENERATED_MODELS", "60"))
+MODELS = int(os.environ.get("GENERATED_MODELS") or examples(100))
 TOLERANCE = 1e-6  # what 32-bit arithmetic makes of other numbers of rows at once; most are equal bit by bit
 
 Row = Mapping[str, Any]
@@ -63,6 +67,7 @@ COLUMNS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_form_of_answer_is_served_as_mlflow_writes_it(shape: str) -> None:
     check(Spec(COLUMNS, "pyfunc", shape, ROWS))
