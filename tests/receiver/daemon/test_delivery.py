@@ -117,6 +117,16 @@ def test_the_deployments_of_a_slot_are_reported_in_order_whatever_their_commit_a
     assert [message["description"] for message in github.asked] == ["one of a", "two of a"]
 
 
+def test_many_messages_that_have_waited_go_out_one_after_another_without_a_pause(
+    outbox: SqliteOutbox, start: Callable[..., OutboxDelivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 60)
+    outbox.put(*(CommitStatus(f"{number:040d}", "pinrail/staging", "success", "live") for number in range(50)))
+    github = Outside()
+    start({"github": github})
+    eventually(lambda: len(github.taken) == 50, 20)
+
+
 def test_what_takes_longer_than_anything_may_is_recorded_and_tried_again(
     outbox: SqliteOutbox, start: Callable[..., OutboxDelivery], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
