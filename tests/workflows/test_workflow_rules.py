@@ -51,6 +51,16 @@ def test_what_strangers_start_knows_no_secrets_and_may_write_nothing(name: str) 
         assert all(job["permissions"] == {"contents": "read"} for job in data["jobs"].values())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_secrets_are_in_the_steps_that_use_them_and_never_where_packages_are_installed(name: str) -> None:
+    data = load(name)
+    shared = [data.get("env"), *(job.get("env") for job in data["jobs"].values())]
+    assert "secrets." not in str(shared)
+    for step in steps(name):
+        if "make install" in step.get("run", ""):
+            assert "env" not in step
+
+
 def test_ci_runs_what_runs_everywhere() -> None:
     assert [step["run"] for step in steps("ci.yml") if "run" in step] == [".ci/run"]
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
