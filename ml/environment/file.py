@@ -38,6 +38,7 @@ class Pin:
     port: int
     override: Override | None = None
     gate: Mapping[str, Any] | None = None  # in place of the environment's
+    egress: bool = False  # the model server may reach the internet
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
     for model, entry in found["models"].items():
         override = Override(**entry["override"]) if "override" in entry else None
         own: dict[str, Any] | None = {**entry["gate"]} if "gate" in entry else None
-        pins[model] = Pin(model, entry["version"], entry["port"], override, own)
+        pins[model] = Pin(model, entry["version"], entry["port"], override, own, entry.get("egress", False))
     gate: dict[str, Any] = {**found["gate"]}
     return Environment(
         name=found["environment"],

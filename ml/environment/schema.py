@@ -68,6 +68,11 @@ Auto = Annotated[
     Literal["merge"],
     says("merge", "leave it out where people merge promotions"),
 ]
+Egress = Annotated[
+    bool,
+    Field(strict=True),
+    says("true or false", "leave it out where the model needs no internet"),
+]
 Reason = Annotated[
     str,
     Field(strict=True, pattern=PRINTABLE),
@@ -108,6 +113,7 @@ class PinFields(TypedDict):
 
     version: Annotated[Version, Field(description="The registry version. The one line that a promotion changes.")]
     port: Annotated[Port, Field(description="Where it answers; no two pins share a port.")]
+    egress: NotRequired[Annotated[Egress, Field(description="Whether its container may reach the internet.")]]
     override: NotRequired[OverrideFields]
     gate: NotRequired[Annotated[Gate, Field(description="What is asked of this model, in place of the gate above.")]]
 

@@ -38,6 +38,7 @@ class ServerSpec:
     stage: str | None  # the registry stage that this environment projects, shown in /health
     port: int  # the slot's public port
     revision: str  # the commit whose merge started it, shown in /health
+    egress: bool = False  # it may reach the internet, where the target can keep it from that
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def _new_version(
         return replace(
             in_sync, hold=hold, unfetched="its artifacts may have been restored" if differs and old else None
         )
-    spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, seen.snapshot.commit)
+    spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, seen.snapshot.commit, pin.egress)
     return replace(in_sync, goal=Goal(slot, spec, Purpose.PROMOTE), override=override)
 
 
@@ -173,7 +173,8 @@ def _version_to_keep(
 ) -> Goal | None:
     """The version to keep: the last verified one or, without a record of it, another one that has traffic."""
     if verified is not None and verified.version is not None and verified.digest is not None:
-        spec = ServerSpec(slot, verified.version, verified.digest, environment.stage, pin.port, verified.revision)
+        known = verified.version, verified.digest, environment.stage, pin.port, verified.revision, pin.egress
+        spec = ServerSpec(slot, *known)
         return Goal(slot, spec, Purpose.RESTORE)
     if verified is not None:
         return None

@@ -66,6 +66,8 @@ def create_server(docker: Docker, place: Place, spec: ServerSpec, address: str) 
         "environment": launch.thread_settings(os.environ),  # as on the process target and in the gate
         "restart": "no",
     }
+    if spec.egress:
+        service_file["networks"] = {"models": {"ipv4_address": address}, "egress": {}}
     metrics = Cache(place.cache).metrics_path(spec.slot.model, spec.version)
     if metrics.is_file():  # for the server's page
         shown = {"type": "bind", "source": str(metrics), "target": f"/cache/{metrics.relative_to(place.cache)}"}
@@ -117,6 +119,11 @@ class FrontMake:
     predecessor: str = ""  # the service of the front door that it replaces
 
 
+def egress_network(project: str) -> str:
+    """The network with a way out that compose makes for a slot whose pin asks for one."""
+    return f"{project}_egress"
+
+
 def forget_project(place: Place, project: str) -> None:
     """Remove the files of a project that has no containers any more."""
     shutil.rmtree(place.state / "compose" / project, ignore_errors=True)
@@ -125,7 +132,10 @@ def forget_project(place: Place, project: str) -> None:
 def _written(place: Place, project: str, service: str, content: Mapping[str, object]) -> Project:
     path = place.state / "compose" / project / "compose.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    networks = {"models": {"external": True, "name": models_network(place.owner)}}
+    networks = {
+        "models": {"external": True, "name": models_network(place.owner)},
+        "egress": {"driver_opts": {"com.docker.network.bridge.enable_icc": "false"}},  # made where a service uses it
+    }
     text = json.dumps({"name": project, "services": {service: content}, "networks": networks}, indent=2)
     path.write_text(text.replace("$", "$$") + "\n", encoding="utf-8")  # JSON is YAML; nothing in it is a variable
     return Project(project, path)

@@ -21,7 +21,7 @@ from receiver.targets.compose.front import made_of
 from receiver.targets.compose.image import require_image, require_packages
 from receiver.targets.compose.log_tail import log_tail
 from receiver.targets.compose.network import choose_address, require_network
-from receiver.targets.compose.project import Place, create_server, forget_project
+from receiver.targets.compose.project import Place, create_server, egress_network, forget_project
 from receiver.targets.compose.proxy import FrontDoors
 from receiver.targets.readiness import wait_until_healthy
 
@@ -200,6 +200,8 @@ class ComposeTarget:
             return
         for container in [*(s.id for s in slot.servers), *(f.id for f in slot.fronts)]:
             self._docker.run("rm", "--force", "--volumes", container)
+        with contextlib.suppress(RefusedByDockerError):  # where no pin asked for a way out there is none
+            self._docker.run("network", "rm", egress_network(last.project))
         forget_project(self.place, last.project)
 
 

@@ -417,3 +417,15 @@ def test_the_module_can_be_run() -> None:
         [sys.executable, "-m", "ml.environment.file", "--help"], cwd=ROOT, check=False, capture_output=True
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(("text", "egress"), [("", False), (", egress: true", True), (", egress: false", False)])
+def test_a_way_to_the_internet_is_asked_for_beside_the_pin(text: str, egress: bool) -> None:
+    raw = f"environment: a\nregistry: {{alias: a}}\ngate: {{}}\nmodels: {{m: {{version: 1, port: 8000{text}}}}}\n"
+    assert parse_environment(raw.encode(), "a.yaml").models["m"].egress is egress
+
+
+def test_a_way_to_the_internet_is_true_or_false() -> None:
+    raw = "environment: a\nregistry: {alias: a}\ngate: {}\nmodels: {m: {version: 1, port: 8000, egress: 1}}\n"
+    with pytest.raises(EnvironmentInvalid, match="egress: found 1, allowed true or false"):
+        parse_environment(raw.encode(), "a.yaml")

