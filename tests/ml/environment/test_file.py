@@ -427,5 +427,5 @@ def test_a_way_to_the_internet_is_asked_for_beside_the_pin(text: str, egress: bo
 
 def test_a_way_to_the_internet_is_true_or_false() -> None:
     raw = "environment: a\nregistry: {alias: a}\ngate: {}\nmodels: {m: {version: 1, port: 8000, egress: 1}}\n"
-    with pytest.raises(EnvironmentInvalid, match="egress: found 1, allowed true or false"):
+    with pytest.raises(EnvironmentInvalid, match="egress: found '1', allowed true or false"):
         parse_environment(raw.encode(), "a.yaml")
