@@ -32,7 +32,7 @@ def seen(
 
 
 def registry(aliases: dict[str, int], stages: dict[int, str]) -> RegistryView:
-    return RegistryView("churn-model", aliases, stages)
+    return RegistryView("churn-model", aliases, stages, {})
 
 
 def goal(version: int, *, verified: bool = False) -> Goal:
