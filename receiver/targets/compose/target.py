@@ -75,8 +75,6 @@ class ComposeTarget:
         if container is None or not container.running or not is_healthy(container.url):
             words = log_tail(self._docker, server.id)
             raise Rejected(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
-        # From now on it is somebody's server: it comes back by itself after a crash or a restart of the engine.
-        self._docker.run("update", "--restart", "unless-stopped", container.id)
         said = {f.id: discovery.backends_of(self.place, f) for f in slot.fronts if f.running}
         here = next((f for f in slot.fronts if f.port == container.spec.port and said.get(f.id) is not None), None)
         others = [front for front in slot.fronts if front.port != container.spec.port]
@@ -96,6 +94,9 @@ class ComposeTarget:
         for front in slot.fronts:  # replaced some time ago
             if front.port == container.spec.port and not front.running:
                 self._fronts.remove(front)
+        # Now it is somebody's server: it comes back by itself after a crash or a restart of the engine. Not earlier:
+        # one that dies while it gets the traffic must not come back before the watch, which would miss that.
+        self._docker.run("update", "--restart", "unless-stopped", container.id)
         self._demote([other for other in slot.servers if other.id != container.id])
 
     def retire(self, server: Server) -> None:
