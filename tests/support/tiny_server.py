@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from serving.http.asgi import respond
 from serving.lifecycle.server import run_with_control_socket
 
 # Versions with a flaw; all others are fine.
@@ -67,9 +68,7 @@ class App:
         content = json.dumps(answer).encode()
         worn_out = self.tiring and self.predictions > 1 and scope["path"] == "/predict"
         status = 503 if self.version == SICK else 500 if worn_out else 200
-        headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        await respond(scope, send, status, content)
 
     async def _body(self, receive: Any) -> bytes:
         body = b""
