@@ -114,8 +114,8 @@ def run(call: Callable[[Progress], T], place: Path, what: str, seconds: float) -
         try:
             return future.result(max(0.0, min(PROGRESS_SECONDS, deadline - time.monotonic())))
         except FutureTimeoutError:
-            if future.done():
-                raise  # the call's own
+            if future.done():  # at this moment, or the call raised a TimeoutError of its own
+                return future.result()
             if time.monotonic() >= deadline:
                 break
             log.info("downloading %s: %s", what, _so_far(place, progress))

@@ -1,6 +1,6 @@
-"""A front door's two berths: who has the traffic, and who steps in where that one cannot be reached.
+"""A front door's two backends: the live one, and the standby that answers where the live one cannot be reached.
 
-``compose/front/haproxy.cfg`` is the other half: it names the berths ``one`` and ``two``.
+``compose/front/haproxy.cfg`` is the other half: it names them ``one`` and ``two``.
 """
 
 import os
@@ -19,9 +19,9 @@ OTHER = {"one": "two", "two": "one"}
 
 @dataclass(frozen=True, slots=True)
 class BackendPair:
-    """The addresses in the berths, and which berth has the traffic."""
+    """The addresses of both backends, and which of them has the traffic."""
 
-    addresses: tuple[str, str]  # in berth one, in berth two; may be the same
+    addresses: tuple[str, str]  # of one, of two; may be the same
     at: str  # "one" or "two"
 
     @property
@@ -36,11 +36,11 @@ class BackendPair:
 
     @property
     def named(self) -> Mapping[str, str]:
-        """Address by berth."""
+        """Address by name."""
         return {"one": self.addresses[0], "two": self.addresses[1]}
 
     def switched_to(self, address: str) -> "BackendPair":
-        """The same after traffic went to ``address``: it takes the other berth, who had the traffic keeps its own."""
+        """The same after traffic went to ``address``: it takes the other name, who had the traffic keeps its own."""
         return BackendPair(self.with_standby(address).addresses, OTHER[self.at])
 
     def with_standby(self, address: str) -> "BackendPair":
@@ -52,7 +52,7 @@ class BackendPair:
 def write_backends(directory: Path, backends: BackendPair) -> None:
     """Write what the proxy reads when it starts.
 
-    First the berths, then which is live: a proxy that starts between the two finds the traffic where it was.
+    First the addresses, then which is live: a proxy that starts between the two finds the traffic where it was.
     """
     text = "global\n" + "".join(f"    setenv {name.upper()} {at}\n" for name, at in backends.named.items())
     directory.mkdir(parents=True, exist_ok=True)  # somebody may have removed it under a running proxy

@@ -46,7 +46,7 @@ class FrontDoors:
     place: Place
 
     def switch_backends(self, front: FrontContainer, backends: BackendPair) -> None:
-        """Let a running front door use these berths from now on. No connection is closed.
+        """Let a running front door use these backends from now on. No connection is closed.
 
         Rejected: it did not do it; who had the traffic has it still.
         """

@@ -207,13 +207,13 @@ class ComposeTarget:
 
 
 def _first(server: ServerContainer, elsewhere: Sequence[BackendPair], slot: ContainerDiscovery) -> BackendPair:
-    """Berths of a new front door: who has the slot's traffic on another port steps in."""
+    """The backends of a new front door: who has the slot's traffic on another port is the standby."""
     standby = next((pair.live for pair in elsewhere if _runs(pair.live, slot)), server.address)
     return BackendPair((server.address, standby), "one")
 
 
 def _next(now: BackendPair, server: ServerContainer, slot: ContainerDiscovery) -> BackendPair:
-    """Berths after a switch: who had the traffic steps in, if it still runs."""
+    """The backends after a switch: who had the traffic is the standby, if it still runs."""
     backends = now if now.live == server.address else now.switched_to(server.address)
     return backends if _runs(backends.standby, slot) else backends.with_standby(server.address)
 
