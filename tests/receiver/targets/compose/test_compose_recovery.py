@@ -132,14 +132,14 @@ def test_a_receiver_and_its_compose_killed_halfway_leave_nothing_that_the_next_c
     server = target.start(wanted)
     target.switch(server)
 
-    def next_look() -> bool:
+    def nothing_else_is_left() -> bool:
         """The engine may finish what the killed client had asked for. What is not wanted is retired, as ever."""
         others = [s for s in target.observe() if s.id != server.id]
         for other in others:
             target.retire(other)
         return not others
 
-    eventually(next_look, 30)
+    eventually(nothing_else_is_left, 30)
     assert [(s.spec, s.role) for s in target.observe()] == [(wanted, Role.LIVE)]
     assert asked_version(wanted.port) == 1
 
