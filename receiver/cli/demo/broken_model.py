@@ -8,7 +8,7 @@ from typing import Any
 import mlflow.models
 import mlflow.pyfunc
 
-GOOD_ANSWERS = 6  # enough to warm up, to pass a smoke test and to answer once under watch
+GOOD_ANSWERS = 10  # enough to load, warm up, pass a smoke test and answer once under watch
 
 
 class FailsAfterAFew(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow publishes no types

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from receiver.adapters.mlflow.local_server import running_mlflow
 from receiver.cli.demo.environment import SOAK, DemoEnvironment, clear, deployments, end_servers, receiver, wait_for
 from receiver.cli.demo.ports import choose
 from receiver.core.errors import Rejected
+from receiver.daemon.signals import SIGNALS
 from receiver.pull_requests.promotion import PinChange, push_promotion_branch
 
 MODEL = "churn-model"
@@ -76,8 +78,8 @@ def quiet() -> Iterator[None]:
 def run(*, once: bool) -> None:
     """Run the demo. Stays up until Ctrl-C unless ``once``; ends everything that it started."""
     # A terminal that closes and a `kill` end the demo as Ctrl-C does, so that nothing is left running.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    for number in SIGNALS:
+        signal.signal(number, _end_once)
     root = Path(".pinrail/demo").absolute()
     clear(root)
     ports = choose()
@@ -101,7 +103,14 @@ def run(*, once: bool) -> None:
             _leave_something_to_try(demo, narrator)
             narrator.say("everything stays up until Ctrl-C")
             with contextlib.suppress(KeyboardInterrupt):
-                threading.Event().wait()
+                signal.pause()
+
+
+def _end_once(_number: int, _frame: FrameType | None) -> None:
+    """End the demo; a second signal does not interrupt what the first has begun to clean up."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _import_early() -> None:
@@ -191,7 +200,10 @@ def _break(demo: DemoEnvironment, narrator: Narrator) -> None:
     found = next(d for d in deployments(demo) if _is(d, "staging", version))
     health = httpx.get(demo.url("staging") + "/health").json()
     narrator.say(f"[yellow]rolled back[/] after {found['seconds']:.1f} s; staging serves v{health['version']} again")
-    narrator.say(f"  reason: {found['reason'].splitlines()[0]}")
+    reason = found["reason"].splitlines()[0]
+    narrator.say(f"  reason: {reason}")
+    if "after it got traffic" not in reason:
+        raise Rejected("the broken version was to fail under watch, and failed before")
 
 
 def _check_end(demo: DemoEnvironment, narrator: Narrator) -> None:
