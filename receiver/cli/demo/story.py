@@ -109,7 +109,7 @@ def run(*, once: bool) -> None:
 def _end_once(_number: int, _frame: FrameType | None) -> None:
     """End the demo; a second signal does not interrupt what the first has begun to clean up."""
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt
 
 
