@@ -5,7 +5,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,23 +14,33 @@ from tests.support.ports import free_port
 START_SECONDS = 90
 
 
+SCRIPT = """
+import sys, uvicorn, mlflow.pyfunc as p
+from starlette.applications import Starlette
+from mlflow.pyfunc.scoring_server import init
+app = Starlette()
+for number, path in enumerate(sys.argv[2:]):
+    app.mount(f"/{number}", init(p.load_model(path)))
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
 @contextmanager
-def running_scoring_server(model: Path, log: Path) -> Iterator[str]:
-    """What ``mlflow models serve --env-manager local`` starts, without its shell in between. Yields its URL."""
+def running_scoring_server(models: Sequence[Path], log: Path) -> Iterator[list[str]]:
+    """What ``mlflow models serve --env-manager local`` starts, for all models in one process. Yields their URLs."""
     port = free_port()
-    script = (
-        "import sys, uvicorn, mlflow.pyfunc as p; from mlflow.pyfunc.scoring_server import init;"
-        "uvicorn.run(init(p.load_model(sys.argv[1])), host='127.0.0.1', port=int(sys.argv[2]))"
-    )
     root = Path(__file__).parents[2]  # a model of a test's own class is found there
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-c", script, str(model), str(port)], cwd=root, stdout=sink, stderr=subprocess.STDOUT
+            [sys.executable, "-c", SCRIPT, str(port), *map(str, models)],
+            cwd=root,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
         )
-    url = f"http://127.0.0.1:{port}"
+    urls = [f"http://127.0.0.1:{port}/{number}" for number in range(len(models))]
     try:
-        _wait(process, url, log)
-        yield url
+        _wait(process, urls[0], log)
+        yield urls
     finally:
         process.terminate()
         process.wait(10)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -64,10 +64,27 @@ BAD: list[tuple[str, Any]] = [
 ]
 
 
+class Originals(NamedTuple):
+    """URLs of MLflow's servers."""
+
+    classifier: str
+    doubler: str
+    tensor_regressor: str
+
+
 @pytest.fixture(scope="module")
-def original(without_twin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_scoring_server(without_twin, tmp_path_factory.mktemp("scoring") / "log") as url:
-        yield url
+def originals(
+    without_twin: Path, doubler: Path, tensor_regressor: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Originals]:
+    """One process with MLflow's server for each model: its start takes seconds."""
+    log = tmp_path_factory.mktemp("scoring") / "log"
+    with running_scoring_server([without_twin, doubler, tensor_regressor], log) as urls:
+        yield Originals(*urls)
+
+
+@pytest.fixture(scope="module")
+def original(originals: Originals) -> str:
+    return originals.classifier
 
 
 def encoded(body: Any) -> bytes:
@@ -134,7 +151,7 @@ def test_any_well_typed_rows_get_mlflows_labels(
         assert ours.status == 200
 
 
-def test_params_reach_a_model_that_takes_them(doubler: Path, tmp_path: Path) -> None:
+def test_params_reach_a_model_that_takes_them(doubler: Path, originals: Originals) -> None:
     app = serve(doubler)
     bodies = [
         {"inputs": {"number": [4.0]}, "params": {"factor": 3.0}},
@@ -142,25 +159,24 @@ def test_params_reach_a_model_that_takes_them(doubler: Path, tmp_path: Path) -> 
         {"dataframe_records": [{"number": 4}], "params": {"factor": 2.5, "unknown": "x"}},
         {"dataframe_records": [{"number": 4}]},
     ]
-    with running_scoring_server(doubler, tmp_path / "log") as url:
-        for body in bodies:
-            ours = ask(app, "POST", "/invocations", encoded(body), content_type=JSON)
-            status, theirs = score(url, encoded(body), JSON)
-            assert (ours.status, ours.json) == (status, json.loads(theirs)), body
-        wrong = encoded({"inputs": {"number": [4.0]}, "params": {"factor": "many"}})
-        assert ask(app, "POST", "/invocations", wrong, content_type=JSON).status == score(url, wrong, JSON)[0] == 400
+    for body in bodies:
+        ours = ask(app, "POST", "/invocations", encoded(body), content_type=JSON)
+        status, theirs = score(originals.doubler, encoded(body), JSON)
+        assert (ours.status, ours.json) == (status, json.loads(theirs)), body
+    wrong = encoded({"inputs": {"number": [4.0]}, "params": {"factor": "many"}})
+    status, _ = score(originals.doubler, wrong, JSON)
+    assert ask(app, "POST", "/invocations", wrong, content_type=JSON).status == status == 400
 
 
-def test_a_tensor_comes_as_rows(tensor_regressor: Path, tmp_path: Path) -> None:
+def test_a_tensor_comes_as_rows(tensor_regressor: Path, originals: Originals) -> None:
     app = serve(tensor_regressor)
     rows = [[0.0, 0.5, 1.0], [1.0, 2.0, 3.0]]
     bodies = [{"instances": rows}, {"inputs": rows}, {"dataframe_split": {"data": rows, "columns": ["a", "b", "c"]}}]
-    with running_scoring_server(tensor_regressor, tmp_path / "log") as url:
-        for body in bodies:
-            ours = ask(app, "POST", "/invocations", encoded(body), content_type=JSON)
-            status, theirs = score(url, encoded(body), JSON)
-            assert (ours.status, status) == (200, 200)
-            assert ours.json["predictions"] == pytest.approx(json.loads(theirs)["predictions"])
+    for body in bodies:
+        ours = ask(app, "POST", "/invocations", encoded(body), content_type=JSON)
+        status, theirs = score(originals.tensor_regressor, encoded(body), JSON)
+        assert (ours.status, status) == (200, 200)
+        assert ours.json["predictions"] == pytest.approx(json.loads(theirs)["predictions"])
 
 
 def test_an_optional_column_may_be_absent_where_mlflow_fails_over_it(app: ModelServer) -> None:
