@@ -5,6 +5,7 @@ programs that tests start inherit the same.
 """
 
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 import tests.support.examples  # noqa: F401 - chooses hypothesis's profile
 from ml.train import TrainResult
 from receiver.adapters.mlflow.local_server import running_mlflow
+from tests.support.dropped_tasks import DROPPED_TASKS
 from tests.support.mlflow_server import ADMIN, AuthServer, running_auth_mlflow
 from tests.support.shared import made_once, shared_directory, shared_server
 from tests.support.slowness import is_slow
@@ -68,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
         MLFLOW_HTTP_REQUEST_MAX_RETRIES="2",  # the default waits four minutes before a test may fail
         MPLBACKEND="agg",
     )
+    logging.getLogger("asyncio").addFilter(DROPPED_TASKS)
     _forbid_the_network()
 
 
@@ -155,6 +158,13 @@ def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     with mock.patch.dict(os.environ):
         yield
     os.umask(umask)
+
+
+@pytest.fixture(autouse=True)
+def _no_dropped_tasks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """An exception of a task that nobody retrieved is a failure of the test that dropped it."""
+    yield
+    DROPPED_TASKS.fail_if_any(request.module)
 
 
 @pytest.fixture(scope="session")

@@ -28,10 +28,10 @@ class Patient(OneWriteProtocol):
 async def ends(address: tuple[str, int], sent: bytes, every: bytes = b"") -> bool:
     """Whether the server closes on somebody who sends this, and then one more thing again and again."""
     reader, writer = await asyncio.open_connection(*address)
+    reading = asyncio.create_task(reader.read())
     try:
         async with asyncio.timeout(10):
             writer.write(sent)
-            reading = asyncio.create_task(reader.read())
             while not reading.done() and every:
                 writer.write(every)
                 await writer.drain()
@@ -43,6 +43,7 @@ async def ends(address: tuple[str, int], sent: bytes, every: bytes = b"") -> boo
         return True
     finally:
         writer.transport.abort()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 @pytest.mark.parametrize(
