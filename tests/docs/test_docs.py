@@ -13,7 +13,7 @@ from typer.main import get_command
 from receiver.cli.app import app
 from receiver.settings import Settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS = r"receiver|ml|serving|tests|compose|environments|docs|requirements|\.github|\.ci"
