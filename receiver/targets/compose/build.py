@@ -9,8 +9,8 @@ from pathlib import Path
 
 from receiver.adapters.docker import Docker
 from receiver.core.errors import Rejected
+from receiver.targets.compose.shipped import PACKAGES, SHIPPED
 
-ROOT = Path(__file__).parents[3]
 DOCKERFILE = Path("compose/images/serving/Dockerfile")
 REQUIREMENTS = Path("requirements/serving.txt")
 NAME = "pinrail-serving"
@@ -51,12 +51,13 @@ def push_image(docker: Docker, image: str, destination: str) -> str:
 
 def _content() -> Iterator[tuple[str, bytes]]:
     """The files of the build context, by name, in a fixed order."""
-    code = (path for path in (ROOT / "serving").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    for path in (ROOT / DOCKERFILE, ROOT / REQUIREMENTS, *sorted(code)):
+    code = (file for file in (PACKAGES / "serving").rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    placed = [(SHIPPED, SHIPPED / DOCKERFILE), (SHIPPED, SHIPPED / REQUIREMENTS)]
+    for top, file in [*placed, *((PACKAGES, file) for file in sorted(code))]:
         try:
-            yield path.relative_to(ROOT).as_posix(), path.read_bytes()
+            yield file.relative_to(top).as_posix(), file.read_bytes()
         except FileNotFoundError as error:
-            raise Rejected(f"{path} is missing: the image is built from a clone of Pinrail's repository") from error
+            raise Rejected(f"{file} is missing: install Pinrail again, or use a whole clone") from error
 
 
 def _context() -> bytes:

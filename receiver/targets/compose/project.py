@@ -16,10 +16,11 @@ from receiver.core.state import ServerSpec
 from receiver.targets.compose import labels as names
 from receiver.targets.compose.backends import BackendPair, write_backends
 from receiver.targets.compose.network import models_network
+from receiver.targets.compose.shipped import SHIPPED
 from serving.lifecycle import launch
 from serving.model.loader import Cache
 
-COMPOSE = Path(__file__).parents[3] / "compose"
+COMPOSE = SHIPPED / "compose"
 FRONT_IMAGE = "haproxy:2.6"  # which bytes these are is settled when they are first used, see front.py
 PRIVATE, SHARED, WRITABLE = 0o700, 0o755, 0o777
 CONFIGURATION = ("haproxy.cfg", "start.sh")  # of a front door, in compose/front
