@@ -61,10 +61,7 @@ def build(settings: Settings, database: Database) -> Services:
         source=GitSource(
             settings.pinrail_repo_url or "", settings.pinrail_branch, state / MIRROR, token=_token(settings)
         ),
-        registry=MlflowRegistry(
-            settings.mlflow_tracking_uri,
-            Cache(state / "cache", settings.mlflow_tracking_uri, settings.pinrail_download_seconds),
-        ),
+        registry=build_registry(settings),
         target=build_target(settings),
         prober=HttpProber(settings.pinrail_host),
         journal=SqliteJournal(database, redact),
@@ -74,6 +71,12 @@ def build(settings: Settings, database: Database) -> Services:
         host=settings.pinrail_host,
         own_ports=settings.own_ports,
     )
+
+
+def build_registry(settings: Settings) -> MlflowRegistry:
+    """The registry, and the versions of it that are on this machine."""
+    uri = settings.mlflow_tracking_uri
+    return MlflowRegistry(uri, Cache(settings.pinrail_state_dir / "cache", uri, settings.pinrail_download_seconds))
 
 
 def _process_target(settings: Settings) -> Target:

@@ -34,6 +34,38 @@ def demo(
 
 
 @app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where to; made if it is not there.")],
+) -> None:
+    """Write a repository of pins for your own models, with workflows."""
+    from receiver.cli.starter.write import write_repository
+
+    typer.echo(write_repository(directory))
+
+
+@app.command()
+def adopt(
+    environment: Environment,
+    model: Model,
+    *,
+    version: Annotated[int | None, typer.Option(min=1, help="Default: that of the alias, or the newest.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next one that no pin has.")] = None,
+    kind: Annotated[
+        Literal["classification", "regression", "none"] | None,
+        typer.Option(help="What the gate is to suit; default: read from the model."),
+    ] = None,
+) -> None:
+    """Pin a registered model in this work tree.
+
+    With a gate that suits its kind, and a file for evaluation rows. Changes nothing but these two files.
+    """
+    from receiver.cli.adopt.adopt import Adoption, adopt_model
+    from receiver.settings import load_settings
+
+    typer.echo(adopt_model(load_settings(), Adoption(environment, model, version, port, kind)))
+
+
+@app.command()
 def up(
     *,
     tunnel: Annotated[

@@ -43,7 +43,7 @@ class Desired:
         if model not in models:
             raise Rejected(
                 f"{environment} has no pin for {model!r}: {did_you_mean(model, list(models))}; "
-                f"a new model is added to {path_of(environment)} by hand, with its port"
+                f"`pinrail adopt {environment} {plain(model)}` adds a new model"
             )
         return models[model]
 

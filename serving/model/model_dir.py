@@ -101,8 +101,22 @@ def read(path: Path) -> ModelDir:
 @malformed_as_unsupported
 def describe_outputs(path: Path) -> str:
     """Describe the signature's outputs as callers see them; empty if there are none."""
+    return ", ".join(_describe(output) for output in outputs(path))
+
+
+@malformed_as_unsupported
+def outputs(path: Path) -> list[Mapping[str, Any]]:
+    """The signature's outputs, as MLflow writes them; empty if there are none."""
     signature = _mlmodel(path).get("signature") or {}
-    return ", ".join(_describe(output) for output in json.loads(signature.get("outputs") or "[]"))
+    found: list[Mapping[str, Any]] = json.loads(signature.get("outputs") or "[]")
+    return found
+
+
+@malformed_as_unsupported
+def flavors(path: Path) -> Mapping[str, Any]:
+    """What each library recorded of the model, by the library's name."""
+    found: Mapping[str, Any] = _mlmodel(path).get("flavors") or {}
+    return found
 
 
 @malformed_as_unsupported

@@ -21,9 +21,9 @@ _TOKEN = re.compile(r"\s*('[^']*'|\|\||&&|==|!=|!|\(|\)|[A-Za-z_][\w.-]*)")
 _OPERATORS = {"||": "or", "&&": "and", "!": "not", "==": "==", "!=": "!=", "(": "(", ")": ")"}
 
 
-def load(name: str) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
     """A workflow as data; its triggers are under ``on``, which YAML 1.1 takes for true."""
-    data: dict[Any, Any] = yaml.safe_load((WORKFLOWS / name).read_text())
+    data: dict[Any, Any] = yaml.safe_load(path.read_text())
     return {"on" if key is True else key: value for key, value in data.items()}
 
 
@@ -73,7 +73,7 @@ class Job:
 
     def __post_init__(self) -> None:
         """Read the workflow, as it is in the checkout's source."""
-        data = load(self.workflow)
+        data = load(WORKFLOWS / self.workflow)
         (self._job,) = data["jobs"].values()
         self._shell = data.get("defaults", {}).get("run", {}).get("shell")
         self._files = self.workspace.parent / f"{self.workspace.name}-runner"

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.environment.file import EnvironmentInvalid, parse_environment
-from receiver.core.edit import edit_pin
+from receiver.core.edit import NewPin, add_pin, edit_pin
 from receiver.core.errors import Rejected
 from tests.support.environment_files import VERSIONS, Written, environment_files
 from tests.support.examples import examples
@@ -56,3 +57,72 @@ def test_what_is_no_registry_version_is_refused(version: int) -> None:
 def test_a_file_that_is_not_valid_is_not_edited() -> None:
     with pytest.raises(EnvironmentInvalid):
         edit_pin(PRODUCTION.replace("port: 8001", "port: 0").encode(), "churn-model", 2)
+
+
+@settings(max_examples=examples(120), deadline=None)
+@given(environment_files(), VERSIONS)
+def test_a_new_pin_is_added_and_no_line_is_lost(written: Written, version: int) -> None:
+    before = written.text.encode()
+    after = add_pin(before, NewPin("a-new-model", version, 65000, "{r2: {min: 0.3}}"))
+    old, new = (parse_environment(raw, "x.yaml") for raw in (before, after))
+    added = new.models["a-new-model"]
+    assert (added.version, added.port, [*(added.gate or {})]) == (version, 65000, ["r2"])
+    assert replace(new, models={name: pin for name, pin in new.models.items() if name != "a-new-model"}) == old
+    left = after.decode().splitlines()
+    for line in before.decode().splitlines():
+        if "models:" not in line and "{" not in line:
+            left.remove(line)
+
+
+HEAD = "environment: qa\nregistry: {alias: qa}\ngate: {}\n"
+BLOCK = "  b:\n    version: 2 # the one line that a promotion changes\n    port: 2\n    gate: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("models", "edited"),
+    [
+        ("models: {} # none yet\n", f"models: # none yet\n{BLOCK}"),
+        ("models: {}", f"models:\n{BLOCK}"),
+        ("models:\n  {}\n", f"models:\n{BLOCK}"),
+        (
+            "models: {a: {version: 1, port: 1}}\n",
+            "models: {b: {version: 2, port: 2, gate: {}}, a: {version: 1, port: 1}}\n",
+        ),
+        ("models: {\n# none\n}\n", "models: {b: {version: 2, port: 2, gate: {}}, \n# none\n}\n"),
+        (
+            "models:\n  a:\n    version: 1\n    port: 1\n    # override: {version: 2}\n\n# the end\n",
+            f"models:\n  a:\n    version: 1\n    port: 1\n    # override: {{version: 2}}\n{BLOCK}\n# the end\n",
+        ),
+        ("models:\n  a: {version: 1,\n    port: 1\n  }", f"models:\n  a: {{version: 1,\n    port: 1\n  }}\n{BLOCK}"),
+        (
+            "models:\r\n  a:\r\n    version: 1\r\n    port: 1\r\n",
+            "models:\r\n  a:\r\n    version: 1\r\n    port: 1\r\n" + BLOCK.replace("\n", "\r\n"),
+        ),
+    ],
+)
+def test_a_new_pin_stands_after_the_others(models: str, edited: str) -> None:
+    head = HEAD.replace("\n", "\r\n") if "\r" in models else HEAD
+    assert add_pin((head + models).encode(), NewPin("b", 2, 2, "{}")).decode() == head + edited
+
+
+def test_a_field_after_the_models_keeps_its_comment() -> None:
+    text = "models:\n  a: {version: 1, port: 1}\n\n# who may\n" + HEAD
+    added = add_pin(text.encode(), NewPin("b", 2, 2, "{}")).decode()
+    assert added == f"models:\n  a: {{version: 1, port: 1}}\n{BLOCK}\n# who may\n{HEAD}"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("churn-model", "has a pin for churn-model already, of version 1: `pinrail promote`"),
+        ("a: {version: 1}", "found the name 'a: {version: 1}', allowed"),
+    ],
+)
+def test_a_pin_that_cannot_be_added_is_refused(model: str, said: str) -> None:
+    with pytest.raises(Rejected, match=re.escape(said)):
+        add_pin(PRODUCTION.encode(), NewPin(model, 2, 8009, "{}"), "production.yaml")
+
+
+def test_a_pin_with_a_value_that_no_file_may_have_is_refused() -> None:
+    with pytest.raises(EnvironmentInvalid, match="allowed a whole number from 1 to 65535"):
+        add_pin(PRODUCTION.encode(), NewPin("other", 2, 70000, "{}"), "production.yaml")

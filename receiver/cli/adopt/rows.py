@@ -1,0 +1,26 @@
+"""The file with evaluation rows: the columns of the signature, and the answers to fill in."""
+
+import csv
+from pathlib import Path
+
+from receiver.adapters.gate_runner import LABEL
+from serving.model.model_dir import input_example, read
+
+DIRECTORY = Path("evaluation")
+
+
+def write_rows(path: Path, model: Path) -> bool:
+    """Write the columns of the model in the directory ``model``, and its example rows without answers.
+
+    Returns False, and writes nothing, where the file is there already.
+    """
+    if path.exists():
+        return False
+    columns = [column.name for column in read(model).columns]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*columns, LABEL])
+        for row in input_example(model):
+            writer.writerow([*("" if row.get(name) is None else row[name] for name in columns), ""])
+    return True
