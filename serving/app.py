@@ -83,6 +83,8 @@ class ModelServer:
         """Answer a request. A scoring request skips middleware and routing."""
         if scope["type"] == "http" and scope["method"] == "POST" and (app := self._scoring.get(scope["path"])):
             await app(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "HEAD":
+            await self._others({**scope, "method": "GET"}, receive, send)  # uvicorn leaves out the body
         else:
             await self._others(scope, receive, send)
 

@@ -8,7 +8,9 @@ the input.
 
 import base64
 import contextlib
+import json
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema, from_json
 
 from serving.errors import Detail, InvalidRequestError
-from serving.model.decoder import FEATURES, FLOAT32_MAX, RowDecoder
+from serving.model.decoder import FEATURES, FLOAT32_MAX, RowDecoder, may_repeat_keys
 from serving.model.model_dir import Column, ModelDir, Param
 
 MAX_ROWS = 10_000
@@ -104,7 +106,7 @@ class RequestSchema:
                 return self._quick.decode(body)
             except ValueError:
                 pass  # checked and described below
-        raw = parse_json(body)
+        raw = parse_json(body, self._names)
         # Checked as Python values. Checking JSON is a little faster for valid requests, but each error then holds its
         # input, and building that once per error from megabytes of JSON takes many seconds.
         try:
@@ -163,13 +165,41 @@ def _detail(raw: Mapping[str, Any], names: Sequence[str]) -> Detail:
     return Detail(("body", *loc), msg, kind)
 
 
-def parse_json(body: bytes) -> Any:
-    """A JSON document as Python values, NaN and infinities included. InvalidRequestError: not JSON."""
+def parse_json(body: bytes, names: Collection[str] = ()) -> Any:
+    """A JSON document as Python values, NaN and infinities included.
+
+    InvalidRequestError: not JSON, or an object with a key twice, which is named if it is one of ``names``.
+    """
     try:
-        return from_json(body)
+        raw = from_json(body)
     except ValueError as error:
         # The message gives position and reason, and repeats nothing of the document.
         raise InvalidRequestError([Detail(("body",), f"Invalid JSON: {error}", "json_invalid")]) from None
+    if may_repeat_keys(body, _keys(raw)) and (repeated := _repeated(body)):
+        known = next((repr(key) for key in repeated if key in names), "a key")
+        raise InvalidRequestError([Detail(("body",), f"{known} appears twice in an object", "repeated_key")])
+    return raw
+
+
+def _keys(value: Any) -> int:
+    """The number of keys in all objects of a document; it is not deep, as the parser has a limit."""
+    if isinstance(value, dict):
+        return len(value) + sum([_keys(part) for part in value.values() if isinstance(part, dict | list)])
+    if isinstance(value, list):
+        return sum([_keys(part) for part in value if isinstance(part, dict | list)])
+    return 0
+
+
+def _repeated(body: bytes) -> Collection[str]:
+    """The keys that some object holds twice."""
+    found: set[str] = set()
+
+    def collect(pairs: list[tuple[str, Any]]) -> None:
+        counted = Counter(name for name, _ in pairs)
+        found.update(name for name, count in counted.items() if count > 1)
+
+    json.loads(body, object_pairs_hook=collect)
+    return found
 
 
 def _value(column: Column) -> CoreSchema:

@@ -13,8 +13,9 @@ from typing import Any
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema, to_json
 from starlette.types import Scope
 
-from serving.errors import Detail, InvalidRequestError, UnsupportedMediaTypeError
+from serving.errors import Detail, InvalidRequestError
 from serving.http.endpoint import ScoringRequest
+from serving.http.media_type import CSV, JSON, media_type
 from serving.http.refusal import Refusal
 from serving.model.model_dir import Column, ModelDir
 from serving.model.predictions import Predictions
@@ -82,9 +83,9 @@ class InvocationsDialect:
 
     def decode(self, scope: Scope, body: bytes) -> ScoringRequest:
         """Read one of MLflow's JSON formats, or CSV. UnsupportedMediaTypeError: it is neither."""
-        kind = _media_type(scope)
+        kind = media_type(scope["headers"], (JSON, CSV))
         params: Any = None
-        if kind == "text/csv":
+        if kind == CSV:
             kind, records = "csv", _from_csv(body)
         else:
             raw = parse_json(body)
@@ -191,14 +192,6 @@ def _from_csv(body: bytes) -> Sequence[Record]:
         if len(row) != len(names):
             raise _invalid((number,), f"must have {len(names)} values, as in the header line")
     return [{n: None if v in MISSING else v for n, v in zip(names, row, strict=True)} for row in rows[1:]]
-
-
-def _media_type(scope: Scope) -> str:
-    value = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    kind, *parameters = [part.strip().lower() for part in value.decode("latin-1").split(";")]
-    if kind not in {"application/json", "text/csv"} or any(p not in {"charset=utf-8", ""} for p in parameters):
-        raise UnsupportedMediaTypeError("send application/json or text/csv, in UTF-8")
-    return str(kind)
 
 
 def _validator(model: ModelDir, types: Types) -> SchemaValidator:

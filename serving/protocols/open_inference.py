@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from serving.errors import Detail, InvalidRequestError, PredictionError
 from serving.http.endpoint import ScoringRequest
+from serving.http.media_type import BINARY, JSON, media_type
 from serving.http.refusal import Refusal
 from serving.model import model_dir
 from serving.model.model_dir import ModelDir
@@ -36,7 +37,8 @@ class InferDialect:
         self._head = {"model_name": name, "model_version": str(version)}
 
     def decode(self, scope: Scope, body: bytes) -> ScoringRequest:
-        """Read inputs as columns. InvalidRequestError: they are not the signature's."""
+        """Read inputs as columns. InvalidRequestError: they are not the signature's. UnsupportedMediaTypeError."""
+        media_type(scope["headers"], (JSON, BINARY), may_be_absent=True)  # Triton's client sends none
         header, binary = _split(scope, body)
         raw = parse_json(header)
         inputs = raw.get("inputs") if isinstance(raw, dict) else None

@@ -3,7 +3,10 @@
 from pydantic_core import to_json
 from starlette.types import Scope
 
+from serving.errors import InvalidRequestError
+from serving.http.asgi import JSON as AS_JSON
 from serving.http.endpoint import ScoringRequest
+from serving.http.media_type import media_type
 from serving.http.refusal import Refusal
 from serving.model.predictions import Predictions
 from serving.model.schema import RequestSchema
@@ -16,9 +19,16 @@ class PredictDialect:
         self._schema = schema
         self._head = b'{"model":%b,"version":%d,"predictions":' % (to_json(model), version)
 
-    def decode(self, _scope: Scope, body: bytes) -> ScoringRequest:
-        """Read a record, a list of records, or rows in order."""
-        return ScoringRequest(self._schema.decode(body))
+    def decode(self, scope: Scope, body: bytes) -> ScoringRequest:
+        """Read a record, a list of records, or rows in order. UnsupportedMediaTypeError: it is not sent as JSON."""
+        headers = scope["headers"]
+        if AS_JSON not in headers:  # as it nearly always is
+            media_type(headers)
+        try:
+            return ScoringRequest(self._schema.decode(body))
+        except InvalidRequestError:
+            media_type(headers)  # or is it compressed?
+            raise
 
     def encode(self, _asked: ScoringRequest, predictions: Predictions) -> bytes:
         """Write labels and, where the model gives them, probabilities."""

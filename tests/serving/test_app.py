@@ -130,6 +130,24 @@ def test_what_the_signature_does_not_allow_is_a_422_that_names_field_and_reason_
     assert b"xxxx" not in answer.body
 
 
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b'{"age":1,"balance":1,"city":"","plan":"","age":2}', "'age'"),
+        (b'{"age":1,"balance":1,"city":"","plan":"","income":1,"income":2}', "'income'"),
+        (b'[{"age" : 1,"balance":1,"city":"a:b","plan":"","age"\n:2}]', "'age'"),
+        (b'{"features":[[30,1,1,"",""]],"features":[[31,1,1,"",""]]}', "a key"),
+        (b'{"age":{"x":1,"x":1},"balance":1,"city":"","plan":""}', "a key"),
+    ],
+)
+def test_a_key_that_appears_twice_is_a_422_and_not_a_guess(app: ModelServer, body: bytes, key: str) -> None:
+    answer = post(app, "/predict", body)
+    assert answer.status == 422
+    assert answer.json["detail"] == [
+        {"loc": ["body"], "msg": f"{key} appears twice in an object", "type": "repeated_key"}
+    ]
+
+
 def test_more_rows_than_the_cap_are_refused(app: ModelServer) -> None:
     rows = [list(GOOD.values())] * (schema.MAX_ROWS + 1)
     for body in ({"features": rows}, [GOOD] * (schema.MAX_ROWS + 1)):
@@ -292,7 +310,8 @@ def test_bodies_that_together_take_too_much_memory_are_deferred(
     refused = ask(app, "POST", "/predict", [b" " * 40, b" " * 40])
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
     assert post(app, "/predict", GOOD).status == 200
-    assert ask(app, "POST", "/predict", [b" " * 20, json.dumps(GOOD)[:1].encode()]).status == 422, "it was given back"
+    again = ask(app, "POST", "/predict", [b" " * 20, json.dumps(GOOD)[:1].encode()], content_type="application/json")
+    assert again.status == 422, "it was given back"
 
 
 def test_a_body_that_does_not_come_is_408(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:

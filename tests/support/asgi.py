@@ -72,4 +72,4 @@ async def asking(app: ASGIApp, method: str, path: str, body: bytes | Iterable[by
 def post(app: ASGIApp, path: str, body: Any, **headers: str) -> Answer:
     """Send this as JSON; bytes are sent as they are."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return ask(app, "POST", path, content, **headers)
+    return ask(app, "POST", path, content, **{"content_type": "application/json", **headers})

@@ -144,3 +144,42 @@ def test_a_good_request_is_not_read_twice(monkeypatch: pytest.MonkeyPatch) -> No
     schema = RequestSchema(ModelDir(Path("none"), COLUMNS, (), frozenset(), None, None))
     monkeypatch.setattr("serving.model.schema.parse_json", lambda _: pytest.fail("it was read slowly"))
     assert [list(row) for row in schema.decode(json.dumps({"features": [ROW]}).encode())] == [ROW]
+
+
+SPACE = st.sampled_from([b"", b" ", b"\n\t", b"\r"])
+FIELDS = {
+    "number": st.integers(-9, 9).map(lambda number: b"%d" % number),
+    "text": st.text(alphabet='a":\\{},', max_size=5).map(lambda text: json.dumps(text).encode()),
+    "maybe": st.sampled_from([b"null", b"1.5", b'":"']),
+}
+
+
+@given(st.data())
+def test_a_key_that_appears_twice_is_refused_whatever_surrounds_it(data: st.DataObject) -> None:
+    columns = (Column("number", "long"), Column("text", "string"), Column("maybe", "double", required=False))
+    schema = RequestSchema(ModelDir(Path("none"), columns, (), frozenset(), None, None))
+    records, repeats = [], False
+    for _ in range(data.draw(st.integers(1, 3))):
+        names = ["number", "text", *data.draw(st.lists(st.sampled_from(list(FIELDS)), max_size=3))]
+        repeats |= len(set(names)) < len(names)
+        fields = [
+            b'"%b"%b:%b%b' % (name.encode(), data.draw(SPACE), data.draw(SPACE), data.draw(FIELDS[name]))
+            for name in data.draw(st.permutations(names))
+        ]
+        records.append(b"{%b}" % b",".join(fields))
+    body = b"[%b]" % b",".join(records)
+    try:
+        rows, mistakes = schema.decode(body), set()
+    except InvalidRequestError as error:
+        rows, mistakes = [], {detail.type for detail in error.details}
+    assert ("repeated_key" in mistakes) == repeats
+    if not mistakes:
+        assert [list(row) for row in rows] == [
+            [record["number"], record["text"], record.get("maybe")] for record in json.loads(body)
+        ]
+
+
+@pytest.mark.parametrize("text", ["12:30", "https://example.invalid/a", "a: b"])
+def test_a_text_with_colons_is_read_quickly(text: str) -> None:
+    values = dict(zip(NAMES, ROW, strict=True)) | {"string True": text}
+    assert QUICK.decode(json.dumps(values).encode()) == [tuple(values.values())]
