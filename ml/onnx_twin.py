@@ -5,6 +5,7 @@ if it agrees with scikit-learn.
 """
 
 import contextlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ml.twin_probes import probes
+from serving.model.runtimes.onnx import CLASSES_KEY
 
 PATH = Path("onnx") / "model.onnx"
 
@@ -62,7 +64,9 @@ def _converted(model: Any, samples: Sequence[pd.DataFrame], *, wide: bool) -> tu
     from skl2onnx import to_onnx
 
     types = [(name, _tensor_type(samples[0][name], wide=wide)) for name in samples[0]]
-    content = to_onnx(model, initial_types=types, options={"zipmap": False}).SerializeToString()
+    twin = to_onnx(model, initial_types=types, options={"zipmap": False})
+    twin.metadata_props.add(key=CLASSES_KEY, value=json.dumps(np.asarray(model.classes_).tolist()))
+    content = twin.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return content, max(_difference(model, session, sample, wide=wide) for sample in samples if len(sample))
 

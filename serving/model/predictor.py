@@ -30,6 +30,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """A classifier's classes, in the order of its probabilities; None: it names none."""
+        ...
+
+    @property
     def rows_are_independent(self) -> bool:
         """Rows of several requests may be batched."""
         ...

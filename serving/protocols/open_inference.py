@@ -99,7 +99,10 @@ class InferDialect:
 
 
 def metadata(predictor: Predictor, name: str, version: int) -> dict[str, Any]:
-    """The protocol's model metadata. The outputs come from running the model's example."""
+    """The protocol's model metadata. The outputs come from running the model's example.
+
+    The parameter ``classes`` names a classifier's classes, in the order of its probabilities.
+    """
     model = predictor.model
     kinds = [tensors.COLUMN_TYPES.get(column.type, tensors.BYTES) for column in model.columns]
     inputs = [
@@ -111,9 +114,11 @@ def metadata(predictor: Predictor, name: str, version: int) -> dict[str, Any]:
         found = outputs(predictor.predict_records(example)) if example else {}
     except (PredictionError, InvalidRequestError):
         found = {}
+    classes = predictor.runtime.classes
     return {
         "name": name,
         "versions": [str(version)],
+        **({} if classes is None else {"parameters": {"classes": list(classes)}}),
         "platform": f"mlflow_{predictor.runtime.name}",
         "inputs": [{"name": TENSOR, "datatype": kinds[0], "shape": [-1, len(kinds)]}] if model.tensor else inputs,
         "outputs": [

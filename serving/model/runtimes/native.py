@@ -43,6 +43,7 @@ class NativeRuntime:
             self._estimator: Any = load_model(str(model.path))
         self.rows_are_independent = answers_row_by_row(self._estimator)
         self._gives_probabilities = hasattr(self._estimator, "predict_proba")
+        self.classes = _classes(self._estimator)
 
     def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:  # noqa: ARG002 - a model with params is not served here
         """Answer rows that come as columns. PredictionError: the estimator fails on them."""
@@ -73,3 +74,12 @@ class NativeRuntime:
             return None
         table = np.asarray(found)
         return table if table.ndim == TABLE_RANK and len(table) == count and table.dtype.kind == "f" else None
+
+
+def _classes(estimator: Any) -> tuple[Any, ...] | None:
+    """A classifier's classes as plain values; None: it is none, or has several outputs."""
+    try:
+        values = np.asarray(estimator.classes_).tolist()
+    except (AttributeError, ValueError):
+        return None
+    return tuple(values) if all(isinstance(value, str | int | float) for value in values) else None

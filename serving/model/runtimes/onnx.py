@@ -1,5 +1,6 @@
 """The ONNX twin under onnxruntime: microseconds per row, and none of the model's code runs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ CARRIES = {
     "O": {"string"},
 }
 LABEL_RANK = 1
+# In the twin's metadata: the original's classes as JSON, in the order of the probabilities.
+CLASSES_KEY = "pinrail.classes"
 # Leaves room in 32 bits for scaling and weights.
 LARGEST_INPUT = 1e30
 
@@ -60,6 +63,7 @@ class OnnxRuntime:
         self._columns = model.columns
         self._types: list[Any] = types
         self._outputs = _outputs(self._session.get_outputs())
+        self.classes = _classes(self._session.get_modelmeta().custom_metadata_map.get(CLASSES_KEY))
 
     def run(self, columns: Sequence[Sequence[Any]], params: Mapping[str, Any] | None = None) -> Predictions:  # noqa: ARG002 - a model with params is not served here
         """Answer rows that come as columns.
@@ -119,3 +123,11 @@ def _outputs(outputs: Sequence[Any]) -> list[str]:
     if len(outputs) > 1 and not outputs[1].type.startswith("tensor("):
         raise UnsupportedModelError("the twin's probabilities are dictionaries: convert it with zipmap off")
     return [output.name for output in outputs[:2]]
+
+
+def _classes(recorded: str | None) -> tuple[Any, ...] | None:
+    try:
+        found = json.loads(recorded or "null")
+    except (ValueError, RecursionError) as error:
+        raise UnsupportedModelError(f"the twin's classes can't be read: {error}") from error
+    return tuple(found) if isinstance(found, list) else None

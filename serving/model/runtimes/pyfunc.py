@@ -22,6 +22,7 @@ class PyfuncRuntime:
     """An MLflow model of any flavor. It gives no separate probabilities."""
 
     name = NAME
+    classes = None
     rows_are_independent = False  # an arbitrary function of the whole table
 
     def __init__(self, model: ModelDir) -> None:

@@ -72,6 +72,7 @@ def test_the_model_describes_itself(app: ModelServer) -> None:
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]},
         ]
         assert ask(app, "GET", f"{path}/ready").json == {"ready": True}
+        assert described["parameters"]["classes"] == ["leave", "maybe", "stay"]
     for path, key in (("/v2", "name"), ("/v2/health/live", "live"), ("/v2/health/ready", "ready")):
         assert key in ask(app, "GET", path).json
 
