@@ -67,14 +67,17 @@ def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
     asked = [_with_accuracy(environment, model, request.accuracy) for environment in chosen]
     with tempfile.TemporaryDirectory() as scratch:
         judged = run_gate(client, (model, number), asked, rows, Path(scratch))
-        for one in judged:
+        for one, files in [(one, _report(client, one)) for one in judged]:
+            registry.write_report(client, one.evidence, files)
+            if request.report is not None:
+                _write(request.report, files)
+        for one in judged:  # last: evidence without a report would be half a result
             registry.write_evidence(client, one.evidence)
-            _report(client, one, request.report)
     return next(one.evidence.verdicts for one in judged if one.evidence.environment == request.environment)
 
 
-def _report(client: Any, judgement: "Judgement", directory: Path | None) -> None:
-    """Write the report of one environment's gate beside its evidence, and into a directory if one is named."""
+def _report(client: Any, judgement: "Judgement") -> dict[str, str]:
+    """Return the files of the report on one environment's gate."""
     from ml.registry import versions as registry
     from ml.report.facts import collect
     from ml.report.page import to_html, to_json
@@ -82,14 +85,16 @@ def _report(client: Any, judgement: "Judgement", directory: Path | None) -> None
     evidence = judgement.evidence
     provenance = registry.provenance(client, evidence.model, evidence.version)
     facts = collect(judgement.subject, evidence, judgement.seconds, provenance)
-    files = {
-        f"{evidence.environment}-report.{kind}": to(facts) for kind, to in (("json", to_json), ("html", to_html))
-    }
-    registry.write_report(client, evidence, files)
-    if directory is not None:
+    return {f"{evidence.environment}-report.{kind}": to(facts) for kind, to in (("json", to_json), ("html", to_html))}
+
+
+def _write(directory: Path, files: Mapping[str, str]) -> None:
+    try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (directory / name).write_text(text)
+    except OSError as error:
+        raise MlError(f"--report {directory}: can't write the report there: {error}") from error
 
 
 def _with_accuracy(environment: "Environment", model: str, accuracy: float | None) -> "Environment":

@@ -36,6 +36,7 @@ class Dataset:
     features: pd.DataFrame
     labels: np.ndarray[Any, Any]  # class numbers, class names, or measured numbers
     digest: str  # sha256:<hex> over the rows
+    label_texts: np.ndarray[Any, Any] | None = None  # the labels as the file has them: "1" may be a name
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -70,7 +71,9 @@ def _require_columns(path: Path, frame: pd.DataFrame, wanted: Mapping[str, Any])
         raise DataError(f"{path}: columns missing: {lacking or 'none'}; unknown columns: {extra or 'none'}")
 
 
-def arrange(features: pd.DataFrame, labels: np.ndarray[Any, Any]) -> Dataset:
+def arrange(
+    features: pd.DataFrame, labels: np.ndarray[Any, Any], label_texts: np.ndarray[Any, Any] | None = None
+) -> Dataset:
     """Sort the rows by their content and digest them. The order of columns is kept, but does not count."""
     lines = [f"{row}\t{label}" for row, label in zip(row_texts(features), labels.tolist(), strict=True)]
     order = sorted(range(len(lines)), key=lines.__getitem__)
@@ -81,6 +84,7 @@ def arrange(features: pd.DataFrame, labels: np.ndarray[Any, Any]) -> Dataset:
         features=features.iloc[order].reset_index(drop=True),
         labels=labels[order],
         digest=f"sha256:{hasher.hexdigest()}",
+        label_texts=None if label_texts is None else label_texts[order],
     )
 
 

@@ -48,6 +48,7 @@ def _read(path: Path, label: str, model: ModelDir) -> Dataset:
             keep_default_na=False,
             na_values={name: [""] for name in optional},
         )
+        texts = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=lambda name: name == label)
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: can't read it with the types of the model's signature: {error}") from error
     lacking = sorted({label, *types} - set(frame))
@@ -62,7 +63,7 @@ def _read(path: Path, label: str, model: ModelDir) -> Dataset:
                 f"{path}: {features.shape[1]} columns besides {label}, but the model takes {len(model.columns)}"
             )
         features.columns = pd.Index([c.name for c in model.columns])
-    return arrange(features, _labels(path, frame[label]))
+    return arrange(features, _labels(path, frame[label]), np.array(texts[label].tolist()))
 
 
 def _pandas_type(kind: str, required: bool) -> str:

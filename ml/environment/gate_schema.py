@@ -3,12 +3,16 @@
 To add a check: one line in :class:`Gate`, and a file in ``ml/gates`` that measures it.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -200,6 +204,11 @@ class ChampionPolicy:
 class Gate(TypedDict, total=False):
     """What a version must reach on the evaluation data before it may serve here. `{}`: nothing is asked."""
 
+    positive: Annotated[
+        StrictBool | StrictInt | StrictStr,
+        Field(description="The positive class; of two classes, the last in order if not named."),
+        says("a class, like Yes or 1", "write one of the classes that the model answers with"),
+    ]
     data: Annotated[EvaluationData, Field(description="The evaluation rows that a version must be measured on.")]
     accuracy: Annotated[AtLeast, Field(description="Share of right answers.")]
     roc_auc: Annotated[AtLeast, Field(description="Area under the ROC curve.")]
@@ -219,3 +228,11 @@ class Gate(TypedDict, total=False):
     robustness: Annotated[RobustnessLimits, Field(description="Decisions that flip on slightly different input.")]
     drift: Annotated[DriftLimits, Field(description="Distance of the evaluation data from the training data.")]
     champion: Annotated[ChampionPolicy, Field(description="Comparison with the version that is live here.")]
+
+
+POSITIVE = "positive"
+
+
+def checks_of(gate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a gate's checks with their limits, without what holds for all of them."""
+    return {name: limits for name, limits in gate.items() if name != POSITIVE}

@@ -8,11 +8,13 @@ from typing import Any
 
 from ml.datasets.evaluation_set import ReadRows
 from ml.environment.file import Environment, is_yaml, parse_environment, wrong_suffix
+from ml.environment.gate_schema import POSITIVE, checks_of
 from ml.errors import MlError
 from ml.evaluation.measure import load_champion, load_subject
 from ml.evaluation.server_process import Artifacts
 from ml.evidence import Evidence, Verdict, gate_digest
 from ml.gates import CHECKS
+from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Subject
 from ml.registry import client as tracking
 from ml.registry import versions as registry
@@ -61,8 +63,8 @@ def run_gate(
     judged = []
     for environment in environments:
         champion = _champion(client, cache, environment, subject, version)
-        own = replace(subject, champion=champion)
         gate = environment.gate_for(model)
+        own = replace(subject, champion=champion, positive=gate.get(POSITIVE))
         verdicts, seconds = apply_gate(gate, own)
         evidence = Evidence(
             model=model,
@@ -83,7 +85,7 @@ def apply_gate(gate: Mapping[str, Any], subject: Subject) -> tuple[tuple[Verdict
     """Run every check of the gate. Returns the verdicts and the seconds per check."""
     verdicts: list[Verdict] = []
     seconds = {}
-    for name, limits in gate.items():
+    for name, limits in checks_of(gate).items():
         start = time.perf_counter()
         try:
             verdicts += CHECKS[name](subject, limits)
@@ -112,5 +114,5 @@ def _champion(
     try:
         fetched = _fetch(cache, model, live)
     except MlError as error:  # a live version with lost artifacts must not block its successor
-        return Champion(name, (), "", None, str(error))
+        return Champion(name, (), "", None, incomparable(name, subject.name, str(error)))
     return load_champion(name, fetched.path, subject)

@@ -1,6 +1,8 @@
 """Prepare a version for the checks: load it as a server would and let it answer every row."""
 
 import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -9,10 +11,25 @@ from ml import reference
 from ml.datasets.evaluation_set import ReadRows
 from ml.errors import MlError
 from ml.evaluation.server_process import Artifacts, measure
+from ml.gates.answers import Answers
+from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Record, Subject
 from serving.errors import ServingError
-from serving.model.model_dir import describe_outputs
-from serving.model.predictor import load_predictor
+from serving.model import model_dir
+from serving.model.model_dir import Column, describe_outputs
+from serving.model.predictor import Predictor, load_predictor
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """A loaded model, which answers as its server would."""
+
+    predictor: Predictor
+
+    def predict_records(self, records: Sequence[Record]) -> Answers:
+        """Answer rows as a caller would send them."""
+        said = self.predictor.predict_records(records)
+        return Answers.of(said.labels.tolist(), said.probabilities, self.predictor.runtime.classes)
 
 
 def load_subject(artifacts: Artifacts, path: Path, rows: ReadRows) -> Subject:
@@ -22,14 +39,15 @@ def load_subject(artifacts: Artifacts, path: Path, rows: ReadRows) -> Subject:
         predictor = load_predictor(path)
         data = rows(predictor.model)
         records = to_records(data.features[[c.name for c in predictor.model.columns if c.name in data.features]])
-        answers = predictor.predict_records(records)
+        asking = InProcess(predictor)
+        answers = asking.predict_records(records)
     except ServingError as error:
         raise MlError(f"{name} can't be measured: {error}") from error
     return Subject(
         name=name,
         data=data,
         records=records,
-        predictor=predictor,
+        predictor=asking,
         answers=answers,
         columns=predictor.model.columns,
         outputs=describe_outputs(path),
@@ -40,22 +58,20 @@ def load_subject(artifacts: Artifacts, path: Path, rows: ReadRows) -> Subject:
 
 def load_champion(name: str, path: Path, subject: Subject) -> Champion:
     """Load the live version and ask it about the same rows. If it can't answer them, the reason is recorded."""
+    columns: Sequence[Column] = ()
+    outputs = ""
     try:
-        predictor = load_predictor(path)
-    except ServingError as error:
-        return Champion(name, (), "", None, f"{name} can't be compared: {error}")
-    columns, outputs = predictor.model.columns, describe_outputs(path)
-    features = subject.data.features
-    lacking = [c.name for c in columns if c.required and c.name not in features]
-    if lacking:
-        reason = f"{name} can't be compared: these rows have no {', '.join(lacking)}"
-        return Champion(name, columns, outputs, None, reason)
-    try:
+        model = model_dir.read(path)
+        columns, outputs = model.columns, describe_outputs(path)
+        features = subject.data.features
+        if lacking := [c.name for c in columns if c.required and c.name not in features]:
+            reason = incomparable(name, subject.name, f"these rows have no {', '.join(lacking)}")
+            return Champion(name, columns, outputs, None, reason)
         records = to_records(features[[c.name for c in columns if c.name in features]])
-        return Champion(name, columns, outputs, predictor.predict_records(records))
-    except Exception as error:  # noqa: BLE001 - made for other columns, it may raise anything
-        reason = f"{name} does not answer these rows: {str(error).strip().splitlines()[0][:300]}"
-        return Champion(name, columns, outputs, None, reason)
+        return Champion(name, columns, outputs, InProcess(load_predictor(path)).predict_records(records))
+    except Exception as error:  # noqa: BLE001 - pickled by another library, or made for other columns: anything
+        said = (str(error).strip() or repr(error)).splitlines()[0][:300]
+        return Champion(name, columns, outputs, None, incomparable(name, subject.name, said))
 
 
 def read_reference(path: Path) -> reference.Reference | None:

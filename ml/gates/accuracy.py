@@ -13,5 +13,5 @@ from ml.gates.subject import Subject
 def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
     """Count the correct answers."""
     subject.classes()
-    right, rows = int(np.count_nonzero(subject.answers.labels == subject.data.labels)), len(subject.data)
+    right, rows = int(np.count_nonzero(subject.right())), len(subject.data)
     return [judge("accuracy", right / rows, limit, f"{right:,} of {rows:,} rows are answered correctly")]

@@ -7,8 +7,9 @@ import numpy as np
 
 from ml.environment.gate_schema import Threshold
 from ml.evidence import Verdict
+from ml.gates.answers import Array
 from ml.gates.judge import judge
-from ml.gates.subject import Array, Subject
+from ml.gates.subject import Subject
 
 BINS = 10
 
@@ -23,16 +24,19 @@ class Bin:
 
 
 def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
-    """Average the distance of probability from frequency over bins of equally many rows."""
-    bins = calibration(subject.positive(), subject.data.labels == subject.positive_class())
+    """Average the distance of probability from frequency over bins of about as many rows."""
+    bins = calibration(subject.positive_share(), subject.truth() == subject.positive_class())
     rows = sum(b.rows for b in bins)
     value = sum(b.rows * abs(b.said - b.true) for b in bins) / rows
     worst = max(bins, key=lambda b: abs(b.said - b.true))
     says = f"at worst, {worst.rows} rows are called {worst.said:.0%} likely and {worst.true:.0%} of them come true"
+    says = f"{says}; {subject.positive_says()}"
     return [judge("calibration_error", value, limit, says)]
 
 
 def calibration(probabilities: Array, true: Array) -> list[Bin]:
-    """Sort the rows by probability and cut them into bins of equally many."""
-    parts = np.array_split(np.argsort(probabilities, kind="stable"), min(BINS, len(probabilities)))
-    return [Bin(len(part), float(probabilities[part].mean()), float(true[part].mean())) for part in parts]
+    """Put the rows into bins between the deciles of the probabilities; equal ones are in the same bin."""
+    edges = np.quantile(probabilities, np.linspace(0, 1, BINS + 1))[1:-1]
+    places = np.searchsorted(edges, probabilities)
+    parts = [places == place for place in np.unique(places)]
+    return [Bin(int(part.sum()), float(probabilities[part].mean()), float(true[part].mean())) for part in parts]

@@ -8,8 +8,8 @@ import numpy as np
 
 from ml.environment.gate_schema import ChampionPolicy
 from ml.evidence import CheckOutcome, Verdict
-from ml.gates.subject import Array, Champion, Subject
-from serving.model.predictions import Predictions
+from ml.gates.answers import Answers, Array
+from ml.gates.subject import Champion, Subject
 
 RESAMPLES = 2000
 SEED = 0
@@ -17,7 +17,6 @@ CONFIDENCE = (2.5, 97.5)  # percentiles: a 95 % interval
 Z = 1.96
 SMALLEST_SLICE = 30
 MOST_CATEGORIES = 50
-LEAST_PROBABILITY = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,13 @@ def check(subject: Subject, policy: ChampionPolicy) -> Sequence[Verdict]:
         return _all_say(policy, CheckOutcome.PASS, 0.0, "no version is live here to compare with")
     if champion.answers is None:
         return _all_say(policy, CheckOutcome.INCONCLUSIVE, math.nan, champion.unanswered)
-    gains = row_gains(subject, champion, policy.metric)
+    own = _scores(subject, subject.answers, policy.metric)
+    try:
+        theirs = _scores(subject, champion.answers, policy.metric)
+    except ValueError as error:  # a live version must not end the gate for every successor
+        reason = incomparable(champion.name, subject.name, str(error))
+        return _all_say(policy, CheckOutcome.INCONCLUSIVE, math.nan, reason)
+    gains = own - theirs
     verdicts = [_overall(f"champion.{policy.metric}", difference(gains), policy, champion)]
     if policy.slices:
         verdicts.append(_slices(slices(subject, gains, policy.slices), policy))
@@ -70,25 +75,23 @@ def _all_say(policy: ChampionPolicy, outcome: CheckOutcome, value: float, reason
     return verdicts
 
 
-def row_gains(subject: Subject, champion: Champion, metric: str) -> Array:
-    """Return, per row, how much better the challenger does. ValueError: the metric needs what a model lacks."""
-    if champion.answers is None:
-        raise ValueError(champion.unanswered)
-    return _scores(subject, subject.answers, metric) - _scores(subject, champion.answers, metric)
+def incomparable(champion: str, challenger: str, reason: str) -> str:
+    """Say why the live version can't be compared with a new one, and what to do about it."""
+    return (
+        f"{champion}, which is live, can't be compared with {challenger}: {reason}; to replace it all the same,"
+        " pin the new version with an `override`"
+    )
 
 
-def _scores(subject: Subject, answers: Predictions, metric: str) -> Array:
-    labels = subject.data.labels
+def _scores(subject: Subject, answers: Answers, metric: str) -> Array:
+    """Return, per row, how well a version does. ValueError: the metric needs what it lacks."""
     if metric == "accuracy":
-        subject.classes()
-        return np.asarray(answers.labels == labels, dtype=float)
+        subject.classes(answers)
+        return subject.right(answers).astype(float)
     if metric == "squared_error":
-        return np.asarray(-np.square(labels.astype(float) - answers.labels.astype(float)))
-    if answers.probabilities is None:
-        raise ValueError("log_loss needs probabilities, and one of both versions gives none")
-    place = np.searchsorted(np.array(subject.classes()), labels)
-    given: Array = answers.probabilities[np.arange(len(labels)), place]
-    return np.asarray(np.log(np.maximum(given, LEAST_PROBABILITY)))
+        true, said = subject.numbers(answers)
+        return np.asarray(-np.square(true - said))
+    return subject.log_shares(answers)
 
 
 def difference(gains: Array) -> Difference:
@@ -103,9 +106,7 @@ def slices(subject: Subject, gains: Array, columns: Sequence[str]) -> list[Slice
     """Compare within each category of each column. ValueError: no such column, or one with too many values."""
     found = []
     for column in columns:
-        if column not in subject.data.features:
-            raise ValueError(f"the evaluation data has no column {column}")
-        values = subject.data.features[column].astype(str).to_numpy()
+        values = subject.categories(column)
         categories = sorted(set(values.tolist()))
         if len(categories) > MOST_CATEGORIES:
             raise ValueError(f"column {column} has {len(categories)} values; slices need categories")

@@ -8,8 +8,9 @@ import pandas as pd
 
 from ml.environment.gate_schema import DriftLimits, Threshold
 from ml.evidence import CheckOutcome, Verdict
+from ml.gates.answers import Array
 from ml.gates.judge import judge
-from ml.gates.subject import Array, Subject
+from ml.gates.subject import Subject
 from ml.reference import Profile, shares_of
 
 BINS = 10

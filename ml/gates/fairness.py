@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ml.environment.gate_schema import FairnessLimits
 from ml.evidence import CheckOutcome, Verdict
 from ml.gates.judge import judge
-from ml.gates.subject import Array, Subject
+from ml.gates.subject import Subject
 
 SMALLEST_GROUP = 30  # below, a rate says little
 
@@ -28,12 +26,13 @@ def check(subject: Subject, limits: FairnessLimits) -> Sequence[Verdict]:
     from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
 
     positive = subject.positive_class()
-    true, said = subject.data.labels == positive, subject.answers.labels == positive
+    true, said = subject.truth() == positive, subject.answers.labels == positive
     verdicts = []
     for column in limits.columns:
-        sensitive = _column(subject, column)
+        sensitive = subject.categories(column)
         found = groups(subject, column)
         says = ", ".join(f"{g.value}: {g.selected:.0%} of {g.rows:,} decided positive" for g in found)
+        says = f"{says}; {subject.positive_says()}"
         measured = {
             "demographic_parity": (limits.demographic_parity, demographic_parity_difference),
             "equalized_odds": (limits.equalized_odds, equalized_odds_difference),
@@ -48,19 +47,13 @@ def check(subject: Subject, limits: FairnessLimits) -> Sequence[Verdict]:
 
 def groups(subject: Subject, column: str) -> list[Group]:
     """Return the groups of a column and how each is decided. ValueError: no such column."""
-    sensitive, positive = _column(subject, column), subject.positive_class()
-    said, right = subject.answers.labels == positive, subject.answers.labels == subject.data.labels
+    sensitive, positive = subject.categories(column), subject.positive_class()
+    said, right = subject.answers.labels == positive, subject.right()
     found = []
     for value in sorted(set(sensitive.tolist())):
         rows = sensitive == value
         found.append(Group(value, int(rows.sum()), float(said[rows].mean()), float(right[rows].mean())))
     return found
-
-
-def _column(subject: Subject, column: str) -> Array:
-    if column not in subject.data.features:
-        raise ValueError(f"the evaluation data has no column {column}")
-    return np.asarray(subject.data.features[column].astype(str))
 
 
 def _unless_too_small(verdict: Verdict, found: Sequence[Group]) -> Verdict:

@@ -11,9 +11,6 @@ from ml.gates.subject import Subject
 
 def check(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
     """Average the negative logarithm of the probability that the model gave to the true label."""
-    from sklearn.metrics import log_loss
-
-    classes = subject.classes()
-    value = float(log_loss(subject.data.labels, subject.probabilities(), labels=classes))
+    value = -float(subject.log_shares().mean())
     says = f"the true label got a probability of {math.exp(-value):.2f} on (geometric) average"
     return [judge("log_loss", value, limit, says)]

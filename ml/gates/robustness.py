@@ -8,10 +8,10 @@ import numpy as np
 
 from ml.environment.gate_schema import RobustnessLimits
 from ml.evidence import Verdict
+from ml.gates.answers import Answers, Array
 from ml.gates.judge import judge
-from ml.gates.subject import Array, Record, Subject
+from ml.gates.subject import Record, Subject
 from ml.reference import is_measured
-from serving.model.predictions import Predictions
 
 NOISE = 0.01  # of a column's standard deviation
 SEED = 0
@@ -55,7 +55,7 @@ def noise(subject: Subject) -> Iterator[Flips]:
             shaken = np.maximum(values + random.choice([-1, 1], len(values)), values.min())
         else:
             shaken = values + random.normal(0, NOISE * values.std(), len(values))
-        moved[name] = [None if v != v else v for v in shaken.tolist()]  # noqa: PLR0124 - NaN is what differs from itself
+        moved[name] = [None if gone else v for v, gone in zip(shaken.tolist(), values.isna(), strict=True)]
     if moved:
         yield _flips(subject, f"a little noise on {', '.join(moved)}", moved)
 
@@ -90,7 +90,7 @@ def _flips(subject: Subject, what: str, changed: dict[str, list[Any]]) -> Flips:
     return Flips(what, float(flipped.mean()), _worst(subject, records[row], after, row))
 
 
-def _moved(before: Predictions, after: Predictions) -> tuple[Array, Array]:
+def _moved(before: Answers, after: Answers) -> tuple[Array, Array]:
     """Say per row whether the decision flipped, and how far its answer moved (flipped rows before all others)."""
     if before.probabilities is None or after.probabilities is None:
         if before.labels.dtype.kind == "f":
@@ -103,7 +103,7 @@ def _moved(before: Predictions, after: Predictions) -> tuple[Array, Array]:
     return flipped, np.abs(after.probabilities - before.probabilities).max(axis=1) + flipped
 
 
-def _worst(subject: Subject, record: Record, after: Predictions, row: int) -> str:
+def _worst(subject: Subject, record: Record, after: Answers, row: int) -> str:
     original = subject.records[row]
     now = {name: _short(value) for name, value in record.items() if original.get(name) != value}
     was = {name: _short(original.get(name)) for name in now}
@@ -115,7 +115,7 @@ def _short(value: Any) -> Any:
     return round(value, 2) if isinstance(value, float) else value
 
 
-def _answer(answers: Predictions, row: int) -> str:
+def _answer(answers: Answers, row: int) -> str:
     label = answers.labels[row]
     if answers.probabilities is None:
         return f"{label:.4g}" if isinstance(label, float) else str(label)

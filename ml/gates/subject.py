@@ -10,18 +10,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from ml.datasets.dataset import Dataset
+from ml.gates.answers import Answers, Array
 from ml.reference import Reference
 from serving.model.model_dir import Column
-from serving.model.predictions import Predictions
 
 Record = Mapping[str, Any]
-Array = np.ndarray[Any, Any]
+MISSING = "(missing)"  # the category of rows without a value
 
 
 class RecordPredictor(Protocol):
-    """Answers rows, as serving's predictor does."""
+    """Answers rows, as a model server does."""
 
-    def predict_records(self, records: Sequence[Record]) -> Predictions:
+    def predict_records(self, records: Sequence[Record]) -> Answers:
         """Answer rows as a caller would send them."""
         ...
 
@@ -44,57 +44,115 @@ class Champion:
     name: str  # e.g. "churn-model v5"
     columns: Sequence[Column]
     outputs: str  # how its signature describes what it answers
-    answers: Predictions | None  # None: it can't answer these rows, for the reason in ``unanswered``
+    answers: Answers | None  # None: it can't answer these rows, for the reason in ``unanswered``
     unanswered: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """One version, the evaluation rows and its answers to them, all through serving's own predictor."""
+    """One version, the evaluation rows and its answers to them, as its callers would get them."""
 
     name: str
     data: Dataset
     records: Sequence[Record]  # the evaluation rows as a caller would send them
     predictor: RecordPredictor
-    answers: Predictions
+    answers: Answers
     columns: Sequence[Column]  # the signature
     outputs: str = ""  # how the signature describes what the model answers
     reference: Reference | None = None  # its training data, if recorded
     champion: Champion | None = None
     serve: Callable[[], Served] | None = None  # measures once, however often it is called
+    positive: Any = None  # the gate's `positive:`
+
+    def truth(self, answers: Answers | None = None) -> Array:
+        """Return the labels, as texts where the answers (this version's, or a champion's) are texts.
+
+        ValueError: the answers are not one value per row, or no label can ever equal one.
+        """
+        answers = self.answers if answers is None else answers
+        if answers.several:
+            raise ValueError(answers.several)
+        labels, texts = self.data.labels, self.data.label_texts
+        if answers.are_texts and labels.dtype.kind != "U" and texts is not None:
+            labels = texts
+        if answers.are_texts != (labels.dtype.kind == "U"):
+            raise ValueError(
+                f"the labels are {_some(labels)}, and the model answers {_some(answers.labels)}: write the labels as"
+                " the model answers"
+            )
+        return labels
+
+    def right(self, answers: Answers | None = None) -> Array:
+        """Say per row whether the answer is the label. ValueError: as for ``truth``."""
+        answers = self.answers if answers is None else answers
+        return np.asarray(answers.labels == self.truth(answers), dtype=bool)
 
     @property
     def is_regression(self) -> bool:
         """The model answers with measured numbers."""
         fractions = "f" in (self.data.labels.dtype.kind, self.answers.labels.dtype.kind)
-        return self.answers.probabilities is None and fractions
+        return not self.answers.are_classes and fractions
 
-    def classes(self) -> list[Any]:
-        """Return the label's values in order, the positive one last. ValueError: the model is no classifier."""
-        if self.is_regression:
+    def classes(self, answers: Answers | None = None) -> list[Any]:
+        """Return every class, in order: the rows' labels, the answers, and those that the model names.
+
+        ValueError: the model is no classifier.
+        """
+        answers, truth = self.answers if answers is None else answers, self.truth(answers)
+        fractions = truth.dtype.kind == "f" and bool((truth % 1 != 0).any())
+        if not answers.are_classes and (answers.labels.dtype.kind == "f" or fractions):
             raise ValueError("the model is a regression, and this check needs classes")
-        return sorted(set(self.data.labels.tolist()) | set(self.answers.labels.tolist()))
+        return sorted({*truth.tolist(), *answers.labels.tolist(), *(answers.classes or ())})
 
     def positive_class(self) -> Any:
-        """Return the last of two classes. ValueError: there are not two."""
+        """Return the class that the gate names as `positive:`, or the last of two.
+
+        ValueError: there are not two and none is named, or there is no class of that name.
+        """
         classes = self.classes()
+        if self.positive is not None:
+            found = [c for c in classes if c == self.positive] or [c for c in classes if str(c) == str(self.positive)]
+            if not found:
+                raise ValueError(f"`positive: {self.positive}` is none of the classes {_some(classes)}")
+            return found[0]
         if len(classes) != 2:  # noqa: PLR2004 - yes and no
-            raise ValueError(f"this check needs two classes, found {len(classes)}")
+            raise ValueError(
+                f"this check needs two classes, found {len(classes)}: name one with `positive:` in the gate"
+            )
         return classes[-1]
 
-    def probabilities(self) -> Array:
-        """Return one probability per row and class. ValueError: the model gives none."""
-        if self.answers.probabilities is None:
-            raise ValueError("the model gives no probabilities")
-        return self.answers.probabilities
+    def positive_says(self) -> str:
+        """Say which class is the positive one, and why."""
+        why = "as the gate says" if self.positive is not None else f"the last of {_some(self.classes())}"
+        return f"positive is {self.positive_class()}, {why}"
 
-    def positive(self) -> Array:
+    def positive_share(self, answers: Answers | None = None) -> Array:
         """Return the probability of the positive class per row. ValueError: there is none."""
-        self.positive_class()
-        return np.asarray(self.probabilities()[:, -1])
+        answers = self.answers if answers is None else answers
+        return answers.share_of(self.positive_class(), self.classes(answers))
 
-    def numbers(self) -> tuple[Array, Array]:
+    def log_shares(self, answers: Answers | None = None) -> Array:
+        """Return the logarithm of the probability that each row's label was given. ValueError: there is none."""
+        answers = self.answers if answers is None else answers
+        return answers.log_shares(self.truth(answers), self.classes(answers))
+
+    def numbers(self, answers: Answers | None = None) -> tuple[Array, Array]:
         """Return labels and answers of a regression. ValueError: the model gives classes."""
-        if not self.is_regression:
+        answers, truth = self.answers if answers is None else answers, self.truth(answers)
+        if answers.are_classes:
             raise ValueError("the model is a classifier, and this check needs a regression")
-        return self.data.labels.astype(float), np.asarray(self.answers.labels, dtype=float)
+        return truth.astype(float), answers.labels.astype(float)
+
+    def categories(self, column: str) -> Array:
+        """Return a column of the evaluation data as texts, :data:`MISSING` among them. ValueError: no such column."""
+        if column not in self.data.features:
+            raise ValueError(f"the evaluation data has no column {column}")
+        values = self.data.features[column]
+        texts = [MISSING if gone else str(v) for v, gone in zip(values.tolist(), values.isna(), strict=True)]
+        return np.array(texts)
+
+
+def _some(values: Sequence[Any] | Array) -> str:
+    """Name the first few distinct values."""
+    found = sorted({str(v) for v in values})
+    return ", ".join(found[:5])[:200] + (", ..." if len(found) > 5 else "")  # noqa: PLR2004 - enough to recognise them

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from ml.environment.gate_schema import checks_of
 from ml.evidence import CheckOutcome, Evidence, gate_digest
 from receiver.core.deployment import Deployment, Outcome, longest_live
 
@@ -71,7 +72,7 @@ def was_live_here(request: PromotionRequest) -> bool:
 
 def gate(request: PromotionRequest) -> Hold | None:
     """Evidence exists, still describes these bytes and this gate, and every check passed."""
-    if not request.gate:
+    if not checks_of(request.gate):
         return None
     what = f"{request.model} v{request.version}"
     again = (
@@ -85,7 +86,7 @@ def gate(request: PromotionRequest) -> Hold | None:
     if void is not None:
         return _refuse(f"the evidence of {what} is void: {void}: {again}")
     failed = [str(v) for v in evidence.verdicts if v.outcome is not CheckOutcome.PASS]
-    unmeasured = sorted(set(request.gate) - {v.name.partition(".")[0] for v in evidence.verdicts})
+    unmeasured = sorted(set(checks_of(request.gate)) - {v.name.partition(".")[0] for v in evidence.verdicts})
     if failed or unmeasured:
         said = "; ".join([*failed, *(f"not measured: {name}" for name in unmeasured)])
         return _refuse(f"{what} does not pass the gate of {request.environment}: {said}")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ml.environment.file import Environment
+from ml.environment.gate_schema import checks_of
 from ml.evidence import Evidence
 from receiver.adapters.github.pulls import Pulls
 from receiver.core.deployment import Outcome
@@ -66,12 +67,12 @@ class Candidates:
         return math.inf
 
     def _nominate(self, judge: Judge, snapshot: Snapshot, first: Environment, model: str) -> None:
-        slot, checks = Slot(first.name, model), first.gate_for(model)
-        if not checks:  # without checks every version would pass
+        slot, gate = Slot(first.name, model), first.gate_for(model)
+        if not checks_of(gate):  # without checks every version would pass
             return
         floor = max([first.models[model].version, *self._tried(slot)])
         new = [version for version in self.services.registry.versions(model) if version > floor][-MOST:]
-        found = [judge.evidence(slot, version, checks, snapshot.files) for version in reversed(new)]
+        found = [judge.evidence(slot, version, gate, snapshot.files) for version in reversed(new)]
         passed = [evidence for evidence in found if evidence is not None and evidence.passed]
         basis = (snapshot.commit, [evidence.version for evidence in passed])
         if passed and self._proposed.get(slot) != basis and self._propose(slot, passed):

@@ -188,3 +188,14 @@ def test_the_report_lies_beside_the_evidence_and_where_it_was_asked_for(
     tags = tracking.client().get_model_version(trained.model, trained.model_version).tags
     assert tags["pinrail.verdict.staging"] == "PASS"
     assert tags["pinrail.verdict.production"] == "FAIL"
+
+
+def test_without_its_report_no_evidence_is_recorded(
+    trained: TrainResult, environments: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("")
+    (environments / "alone.yaml").write_text(ENVIRONMENT.format(name="alone", stage="null", gate="{f1: {min: 0}}"))
+    asked = ["--model", trained.model, "--version", trained.model_version, "--environment", "alone"]
+    assert main([*asked, "--report", str(tmp_path / "taken")]) == 1
+    assert f"--report {tmp_path / 'taken'}: can't write the report there" in capfd.readouterr().err
+    assert recorded_evidence(tracking.client(), trained.model, int(trained.model_version), "alone") is None

@@ -8,9 +8,9 @@ import pandas as pd
 
 from ml.datasets.dataset import Dataset
 from ml.evaluation.measure import to_records
+from ml.gates.answers import Answers
 from ml.gates.subject import Record, Subject
 from serving.model.model_dir import Column
-from serving.model.predictions import Predictions
 
 TYPES = {"i": "long", "f": "double", "b": "boolean"}
 
@@ -22,11 +22,11 @@ class Plain:
         self.function = function
         self.regression = regression
 
-    def predict_records(self, records: Sequence[Record]) -> Predictions:
+    def predict_records(self, records: Sequence[Record]) -> Answers:
         numbers = np.array([self.function(record) for record in records], dtype=float)
         if self.regression:
-            return Predictions(numbers, None)
-        return Predictions((numbers > 0.5).astype(int), np.column_stack([1 - numbers, numbers]))
+            return Answers(numbers)
+        return Answers((numbers > 0.5).astype(int), np.column_stack([1 - numbers, numbers]), (0, 1))
 
 
 def make_subject(

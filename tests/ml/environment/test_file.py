@@ -309,6 +309,7 @@ def test_the_gates_digest_is_the_same_for_what_was_read_and_for_the_plain_mappin
 
 
 CHECKS = """\
+  positive: Yes
   data: {digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}
   accuracy: {min: 0.8}
   roc_auc: {min: 0.8}

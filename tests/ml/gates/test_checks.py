@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from ml.environment.file import parse_environment
-from ml.environment.gate_schema import AtLeast, AtMost, Gate
+from ml.environment.gate_schema import AtLeast, AtMost, Gate, checks_of
 from ml.evidence import CheckOutcome
 from ml.gates import CHECKS
+from ml.gates.answers import Answers
 from ml.gates.subject import Served
-from serving.model.predictions import Predictions
 from tests.support.subjects import Plain, make_subject
 
 ANY = AtMost(max=1e9)
 
 
 def test_every_check_that_an_environment_file_can_ask_for_is_there_and_the_other_way_round() -> None:
-    assert set(CHECKS) == set(Gate.__annotations__)
+    assert set(CHECKS) == set(checks_of(Gate.__annotations__))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_f1_is_zero_where_the_positive_class_is_never_found() -> None:
 @pytest.mark.parametrize("name", ["roc_auc", "log_loss", "calibration_error"])
 def test_a_check_of_probabilities_says_when_there_are_none(name: str) -> None:
     subject = make_subject({"p": [0.1, 0.9]}, [0, 1], Plain(lambda r: r["p"]))
-    without = replace(subject, answers=Predictions(subject.answers.labels, None))
+    without = replace(subject, answers=Answers(subject.answers.labels, None))
     with pytest.raises(ValueError, match="no probabilities"):
         CHECKS[name](without, ANY)
 
@@ -58,7 +58,7 @@ def test_a_regression_is_measured_in_its_own_unit(name: str, value: float) -> No
     subject = make_subject(
         {"x": [1.0, 3.0, 3.0, 6.0]}, [1.0, 2.0, 3.0, 4.0], Plain(lambda r: r["x"], regression=True)
     )
-    subject = replace(subject, answers=Predictions(np.array([1.0, 3.0, 4.0, 2.0]), None))
+    subject = replace(subject, answers=Answers(np.array([1.0, 3.0, 4.0, 2.0]), None))
     assert CHECKS[name](subject, ANY)[0].value == pytest.approx(value)
 
 
@@ -79,7 +79,7 @@ def test_a_check_of_numbers_refuses_a_classifier(name: str) -> None:
 def test_three_classes_are_measured_too() -> None:
     subject = make_subject({"x": [0.0, 1.0, 2.0]}, ["ash", "elm", "oak"], Plain(lambda r: 0.0))
     shares = np.array([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.1, 0.5, 0.4]])
-    subject = replace(subject, answers=Predictions(np.array(["ash", "elm", "elm"]), shares))
+    subject = replace(subject, answers=Answers(np.array(["ash", "elm", "elm"]), shares))
     values = {name: CHECKS[name](subject, ANY)[0].value for name in ("accuracy", "f1", "log_loss", "roc_auc")}
     assert values["accuracy"] == pytest.approx(2 / 3)
     assert values["f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)

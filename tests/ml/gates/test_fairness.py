@@ -19,7 +19,8 @@ def test_each_column_is_measured_by_itself_with_its_group_sizes() -> None:
     assert values["fairness.group.equalized_odds"] == pytest.approx(1.0)
     assert values["fairness.coin.demographic_parity"] == pytest.approx(0.5)
     assert verdicts[0].outcome is CheckOutcome.FAIL
-    assert verdicts[0].reason == "0: 50% of 40 decided positive, 1: 100% of 40 decided positive"
+    groups = "0: 50% of 40 decided positive, 1: 100% of 40 decided positive"
+    assert verdicts[0].reason == f"{groups}; positive is 1, the last of 0, 1"
 
 
 def test_only_what_is_asked_for_is_answered() -> None:
