@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,6 +55,7 @@ class FakeGitHub:
         self.hooks: dict[int, dict[str, Any]] = {}
         self.deliveries: dict[int, list[dict[str, Any]]] = {}
         self.refused_methods: dict[str, str] = {}  # of merging, and what GitHub says
+        self.user: dict[str, Any] | None = {"id": 7, "type": "User"}  # of the token; None: it is an app's
         self.permissions = {"admin": True, "push": True, "pull": True}  # of the token's user
         self._ids = 100
 
@@ -69,10 +70,10 @@ class FakeGitHub:
         self.calls.append(operation.id)
         data = operation.check_request(parts.query, body)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        own = (operation.names.pop("owner"), operation.names.pop("repo"))
+        own = [operation.names.pop(name, "") for name in ("owner", "repo")]
         headers: dict[str, str] = {}
         try:
-            routes = self._routes() if "/".join(own) == self.repository else {}
+            routes = self._routes() if "/".join(own) == self.repository else {"GET /user": self._show_user}
             status, answer = routes.get(operation.id, _nothing)(operation, query, data)
             if isinstance(answer, list):
                 answer, headers = self._page(answer, query, parts.path)
@@ -235,33 +236,39 @@ class FakeGitHub:
 
     # -- comments
 
+    def _show_user(self, operation: Operation, *_: Any) -> tuple[int, Any]:
+        if self.user is None:
+            raise Refusal(403, "Resource not accessible by integration")
+        return 200, operation.example(200) | self.user
+
     def _list_comments(self, operation: Operation, *_: Any) -> tuple[int, Any]:
         number = int(operation.names["issue_number"])
         self.pull(number)
         base = operation.example(200)[0]
-        return 200, [base | comment["shown"] for comment in self.comments.values() if comment["on"] == number]
+        return 200, [_written(base, comment) for comment in self.comments.values() if comment["on"] == number]
 
     def _create_comment(self, operation: Operation, _: Any, data: Any) -> tuple[int, Any]:
         number = int(operation.names["issue_number"])
         self.pull(number)
-        return 201, operation.example(201) | self.add_comment(number, data["body"])
+        author = self.user or {"id": 8, "type": "Bot"}
+        return 201, _written(operation.example(201), self.add_comment(number, data["body"], author))
 
-    def add_comment(self, number: int, body: str, association: str = "MEMBER") -> dict[str, Any]:
-        """Comment on a pull request, as somebody with that relation to the repository."""
+    def add_comment(self, number: int, body: str, author: Mapping[str, Any]) -> dict[str, Any]:
+        """Comment on a pull request, as a member with that ``id`` and ``type``."""
         key = self._id()
         shown = {
             "id": key,
             "body": body,
-            "author_association": association,
+            "author_association": "MEMBER",
             "html_url": f"https://github.com/{self.repository}/pull/{number}#issuecomment-{key}",
         }
-        self.comments[key] = {"on": number, "shown": shown}
-        return shown
+        self.comments[key] = {"on": number, "by": author, "shown": shown}
+        return self.comments[key]
 
     def _change_comment(self, operation: Operation, _: Any, data: Any) -> tuple[int, Any]:
-        shown = self.comments[int(operation.names["comment_id"])]["shown"]
-        shown["body"] = data["body"]
-        return 200, operation.example(200) | shown
+        comment = self.comments[int(operation.names["comment_id"])]
+        comment["shown"]["body"] = data["body"]
+        return 200, _written(operation.example(200), comment)
 
     # -- statuses and deployments
 
@@ -330,6 +337,11 @@ class FakeGitHub:
         base = operation.example(200)[0]
         key = self._hook(operation)["id"]
         return 200, [base | delivery for delivery in self.deliveries.get(key, [])]
+
+
+def _written(example: dict[str, Any], comment: Mapping[str, Any]) -> dict[str, Any]:
+    """GitHub's example of a comment, with this one's text and author."""
+    return example | comment["shown"] | {"user": example["user"] | comment["by"]}
 
 
 def _nothing(*_: Any) -> tuple[int, Any]:

@@ -9,7 +9,7 @@ from receiver.adapters.github.client import GitHubClient
 from receiver.core.errors import Rejected
 
 MAX_BODY = 65_536  # characters; GitHub refuses more
-TRUSTED = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
+BOT = "Bot"  # the type of an app's user
 METHODS = ("merge", "squash", "rebase")
 # What GitHub says where the settings of the repository, or of the branch, want another method.
 OTHER_METHOD = re.compile(r"merge commits|merges are not allowed", re.IGNORECASE)
@@ -66,6 +66,7 @@ class Pulls:
 
     def __init__(self, client: GitHubClient) -> None:
         self._client = client
+        self._author: int | str | None = None  # asked for once
 
     def open_or_update(self, spec: PullRequestSpec) -> Pull:
         """The open pull request of that branch, with that title and body; opened where there is none."""
@@ -133,9 +134,8 @@ class Pulls:
         """Have exactly one comment with this ``marker`` (a word) on the pull request. Returns its URL."""
         sign = f"<!-- pinrail:{marker} -->\n"
         text = sign + shortened(body, MAX_BODY - len(sign))
-        ours = [
-            c for c in self._client.pages(COMMENTS + "{?per_page}", number=number, per_page=100) if _ours(c, sign)
-        ]
+        listed = self._client.pages(COMMENTS + "{?per_page}", number=number, per_page=100)
+        ours = [c for c in listed if _is_signed(c, sign) and self._is_ours(c)]
         if not ours:
             comment = self._client.post(COMMENTS, {"body": text}, number=number)
         elif ours[0]["body"].replace("\r\n", "\n") == text:
@@ -144,6 +144,20 @@ class Pulls:
             comment = self._client.patch(COMMENT, {"body": text}, id=ours[0]["id"])
         url: str = comment["html_url"]
         return url
+
+    def _is_ours(self, comment: dict[str, Any]) -> bool:
+        """Whether the token's user wrote it: anybody may write our marker."""
+        if self._author is None:
+            self._author = self._ask_for_author()
+        author = comment["user"] or {}
+        return self._author in (author.get("id"), author.get("type"))
+
+    def _ask_for_author(self) -> int | str:
+        """The id of the token's user. An app's token has none: GitHub refuses, and only the type of user is known."""
+        try:
+            return int(self._client.get("/user")["id"])
+        except Rejected:
+            return BOT
 
     def _of(self, branch: str, base: str) -> Pull | None:
         found = self._client.get(
@@ -165,8 +179,5 @@ def shortened(body: str, limit: int = MAX_BODY) -> str:
     return body if len(body) <= limit else body[: limit - len(note)] + note
 
 
-def _ours(comment: dict[str, Any], sign: str) -> bool:
-    """Strangers may write our marker too: only who can write to the repository, or an app, is believed."""
-    author = comment["user"] or {}
-    body = (comment.get("body") or "").replace("\r\n", "\n")
-    return body.startswith(sign) and (comment["author_association"] in TRUSTED or author.get("type") == "Bot")
+def _is_signed(comment: dict[str, Any], sign: str) -> bool:
+    return (comment.get("body") or "").replace("\r\n", "\n").startswith(sign)

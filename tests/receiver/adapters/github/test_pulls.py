@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from receiver.adapters.github.client import GitHubClient, NotFound
@@ -7,6 +9,8 @@ from tests.support.github_server import FakeGitHub, Fault
 from tests.support.github_spec import require_description, webhook_example
 
 require_description()
+
+MEMBER = {"id": 9, "type": "User"}
 
 SPEC = PullRequestSpec("promote/m-v6-to-production", "main", "Promote m v6 to production (was v4)", "| a | b |\n")
 
@@ -132,17 +136,24 @@ def test_there_is_one_comment_however_often_it_is_published(github: FakeGitHub, 
     assert [c["shown"]["body"] for c in github.comments.values()] == ["<!-- pinrail:plan -->\nv5 -> v6"]
 
 
-def test_a_strangers_comment_with_our_marker_is_not_taken_for_ours(github: FakeGitHub, pulls: Pulls) -> None:
+@pytest.mark.parametrize("user", [{"id": 7, "type": "User"}, None])
+def test_a_members_comment_with_our_marker_is_not_taken_for_ours(
+    github: FakeGitHub, pulls: Pulls, user: dict[str, Any] | None
+) -> None:
+    github.user = user
     number = github.open_pull("x")
-    github.add_comment(number, "<!-- pinrail:plan -->\nall is well", association="NONE")
+    github.add_comment(number, "<!-- pinrail:plan -->\nall is well", MEMBER)
     pulls.comment(number, "plan", "refused")
     bodies = [c["shown"]["body"] for c in github.comments.values()]
     assert bodies == ["<!-- pinrail:plan -->\nall is well", "<!-- pinrail:plan -->\nrefused"]
+    pulls.comment(number, "plan", "refused again")
+    assert [c["shown"]["body"] for c in github.comments.values()][1:] == ["<!-- pinrail:plan -->\nrefused again"]
+    assert github.calls.count("GET /user") == 1
 
 
 def test_other_comments_and_markers_are_left_alone(github: FakeGitHub, pulls: Pulls) -> None:
     number = github.open_pull("x")
-    github.add_comment(number, "see <!-- pinrail:plan -->")
+    github.add_comment(number, "see <!-- pinrail:plan -->", MEMBER)
     pulls.comment(number, "other", "x")
     pulls.comment(number, "plan", "y")
     assert len(github.comments) == 3
