@@ -2,10 +2,14 @@
 
 ``NAME=value`` lines. Nothing in a value is expanded, so ``$`` and ``&`` may stand in a password; quotes around
 a value are optional and taken off, and a ``#`` after a space begins a comment outside of them.
+
+A file that git tracks is refused: whoever can change the repository would choose the registry that gets the
+credentials, and whoever clones it would have the secrets.
 """
 
 import io
 import os
+import subprocess
 from pathlib import Path
 
 from dotenv.parser import parse_stream
@@ -15,11 +19,15 @@ from ml.errors import MlError
 ENV_FILE = Path(".env")
 # What libraries below us read from the environment alone: the registry's credentials, and those of artifact stores.
 LIBRARIES = ("MLFLOW_", "DATABRICKS_", "AWS_", "AZURE_", "GOOGLE_")
+GIT_SECONDS = 10.0
 TRAINING = ("MODEL_NAME", "DATA_VERSION", "ACCURACY_THRESHOLD")
 
 
 def read_env_file(file: Path = ENV_FILE) -> dict[str, str]:
-    """What a file sets; nothing where there is no file. MlError: it cannot be read; no value is shown."""
+    """What a file sets; nothing where there is no file. MlError: git tracks it, or it cannot be read.
+
+    No value is shown.
+    """
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -28,6 +36,11 @@ def read_env_file(file: Path = ENV_FILE) -> dict[str, str]:
         raise MlError(f"{file}: found bytes that are not UTF-8 at byte {error.start}: save it as UTF-8") from None
     except OSError as error:
         raise MlError(f"{file}: {error.strerror}: make it readable for this user") from error
+    if _is_tracked(file.absolute()):
+        raise MlError(
+            f"{file}: git tracks it, so it is as public as the repository: `git rm --cached {file.name}`, add it to "
+            ".gitignore, and renew the secrets that were in it"
+        )
     found: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text)):
         if binding.error or (binding.key is not None and binding.value is None):
@@ -45,3 +58,22 @@ def export_env_file(*names: str) -> None:
     for name, value in read_env_file().items():
         if name.startswith((*LIBRARIES, *names)) and value and not os.environ.get(name):
             os.environ[name] = value
+
+
+def _is_tracked(file: Path) -> bool:
+    """Whether the file is in the index of the work tree that it lies in. Nothing of the repository is run."""
+    if not any((parent / ".git").exists() for parent in file.parents):
+        return False
+    options = ("-c", "core.fsmonitor=false", "-c", "safe.directory=*", "-C", str(file.parent))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        asked = subprocess.run(
+            ["git", *options, "ls-files", "--error-unmatch", "--", file.name],  # noqa: S607 - git from PATH
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=GIT_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):  # no git: nobody made a commit on this machine
+        return False
+    return asked.returncode == 0
