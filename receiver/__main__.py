@@ -36,7 +36,9 @@ def main() -> None:
     try:
         app()
     except (PinrailError, MlError) as error:
-        print(f"pinrail: {plain_lines(str(error))}", file=sys.stderr)  # noqa: T201 - this is a command line
+        hint = getattr(error, "hint", "")
+        said = f"{error}; {hint}" if hint else str(error)
+        print(f"pinrail: {plain_lines(said)}", file=sys.stderr)  # noqa: T201 - this is a command line
         sys.exit(1)
     except OSError as error:
         if error.errno not in OUTSIDE:

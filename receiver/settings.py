@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -197,6 +198,14 @@ class Settings(BaseSettings):
         if self.pinrail_host not in SHARED_HOSTS:
             return {}
         return {self.pinrail_public_port: "PINRAIL_PUBLIC_PORT", self.pinrail_admin_port: "PINRAIL_ADMIN_PORT"}
+
+    @property
+    def registry_addresses(self) -> tuple[str, ...]:
+        """The registry's address in the forms in which errors name it; none of them belongs on GitHub."""
+        parts = urlsplit(self.mlflow_tracking_uri)
+        host = parts.netloc.rpartition("@")[2]
+        name = parts.hostname if "." in host else None  # without a dot, such as mlflow, it is an ordinary word
+        return tuple(form for form in (self.mlflow_tracking_uri, host, name) if form and host)
 
     @property
     def webhook_secrets(self) -> tuple[bytes, ...]:

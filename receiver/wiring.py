@@ -140,7 +140,7 @@ def build_upstream(settings: Settings) -> Upstream:
     github = build_github(settings)
     remote = parse_remote(settings.pinrail_repo_url or "", _token(settings))
     remote = replace(remote, mirror=settings.pinrail_state_dir / MIRROR)
-    return Upstream(remote, settings.pinrail_branch, Pulls(github) if github else None, Redactor(settings.secrets))
+    return Upstream(remote, settings.pinrail_branch, Pulls(github) if github else None, public_redactor(settings))
 
 
 def build_senders(settings: Settings, services: Services) -> dict[str, Sender]:
@@ -167,13 +167,18 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
         return found
     source = GitSource(settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings))
     pulls = Pulls(client)
-    github = GitHub(source, pulls, Statuses(client), branch, Redactor(settings.secrets))
+    github = GitHub(source, pulls, Statuses(client), branch, public_redactor(settings))
     found.append(BackgroundTask("plans", Reviewer(services, github).run))
     if settings.pinrail_candidates:
         gate = GateRunner(settings.mlflow_tracking_uri, state / "logs", settings.pinrail_evaluation_dir)
         candidates = Candidates(replace(services, source=source), build_upstream(settings), pulls, gate)
         found.append(BackgroundTask("candidates", candidates.run))
     return found
+
+
+def public_redactor(settings: Settings) -> Redactor:
+    """For texts on GitHub, which strangers may read: they learn neither secrets nor where the registry is."""
+    return Redactor([*settings.secrets, *settings.registry_addresses])
 
 
 def _state_file(settings: Settings) -> Path:

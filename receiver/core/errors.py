@@ -6,7 +6,12 @@ outcomes, each once.
 
 
 class PinrailError(Exception):
-    """Base of the errors that Pinrail raises on purpose; its text is written for the person who reads it."""
+    """Base of the errors that Pinrail raises on purpose; its text is written for the person who reads it.
+
+    ``hint`` is only for whoever runs a command, such as names from the registry, and must not appear on GitHub.
+    """
+
+    hint: str = ""
 
 
 class Retryable(PinrailError):  # noqa: N818 - the name says what to do next

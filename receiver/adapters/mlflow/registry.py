@@ -253,18 +253,19 @@ class MlflowRegistry:
             ) from error
 
     def _or_list_versions(self, model: str, call: Callable[[], T]) -> T:
-        """Make the call; where a version is missing, add which versions exist."""
+        """Make the call; where a version is missing, add which versions exist, or as a hint which models."""
         try:
             return call()
         except Missing as error:
-            raise Missing(f"{mlflow_call.shown(str(error))}; {self._existing_versions(model)}") from error
-
-    def _existing_versions(self, model: str) -> str:
-        found = self._list(lambda: self._client.search_model_versions(f"name = '{model}'"))
-        if found:
-            return f"{model} has version{'s' if len(found) > 1 else ''} {_ranges(int(v.version) for v in found)}"
-        names = [m.name for m in self._read(lambda: self._client.search_registered_models(max_results=NAMES_SHOWN))]
-        return f"{model} has no versions; registered models: {', '.join(names) or 'none'}"
+            said = mlflow_call.shown(str(error))
+            found = self._list(lambda: self._client.search_model_versions(f"name = '{model}'"))
+            if found:
+                numbers = _ranges(int(v.version) for v in found)
+                raise Missing(f"{said}; {model} has version{'s' if len(found) > 1 else ''} {numbers}") from error
+            missing = Missing(f"{said}; {model} has no versions")
+            models = self._read(lambda: self._client.search_registered_models(max_results=NAMES_SHOWN))
+            missing.hint = f"registered models: {', '.join(m.name for m in models) or 'none'}"
+            raise missing from error
 
 
 def _require_ready(found: RegisteredVersion) -> None:

@@ -1,9 +1,11 @@
 """Plans on pull requests: one comment and one status each, true at every look, and written only where they differ."""
 
 import math
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,14 @@ import pytest
 from ml.environment.file import parse_environment
 from receiver.core.errors import Retryable
 from receiver.ports import Snapshot
+from receiver.pull_requests.reviewer import Reviewer
+from receiver.settings import Settings
+from receiver.wiring import build_registry, public_redactor
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
 from tests.support.github_server import Fault
 from tests.support.github_spec import require_description
+from tests.support.ports import free_port
 from tests.support.review import Review, reviewing
 
 require_description()
@@ -378,3 +384,18 @@ def test_a_closed_pull_request_is_no_longer_planned(review: Review) -> None:
     review.hosted.pulls[number]["state"] = "closed"
     assert review.run_plans() == math.inf
     assert review.hosted.writes() == []
+
+
+def test_a_plan_does_not_name_the_registrys_address(review: Review, tmp_path: Path) -> None:
+    port = free_port()
+    settings = Settings(mlflow_tracking_uri=f"http://user:pass@127.0.0.1:{port}/registry", pinrail_state_dir=tmp_path)
+    github = replace(review.github, redact=public_redactor(settings))
+    reviewer = Reviewer(replace(review.flow.services, registry=build_registry(settings)), github)
+    number = review.open(review.flow.files(2, 1))
+    reviewer.run(threading.Event())
+    state, description = review.status(number)
+    assert state == "pending"
+    assert "MLflow at http://***@***/registry cannot be reached" in description
+    for text in (description, review.comment(number)):
+        assert str(port) not in text
+        assert "127.0.0.1" not in text

@@ -555,3 +555,14 @@ def test_lineage_is_what_version_and_run_say_of_data_and_parameters(
     client.set_model_version_tag(model, "1", "data_version", "telco-7")
     found = registry.lineage(model, 1)
     assert (found["run"], found["data version"], found["param regularisation"]) == (run, "telco-7", "0.5")
+
+
+def test_a_missing_model_is_refused_without_the_names_of_others_in_the_message(
+    registry: MlflowRegistry, mlflow_server: str
+) -> None:
+    other = new_name()
+    register_version(MlflowClient(mlflow_server), other, FILES)
+    with pytest.raises(Rejected) as caught:
+        registry.fetch(new_name(), 1)
+    assert other not in str(caught.value)
+    assert caught.value.hint.startswith("registered models: ")
