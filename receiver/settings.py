@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     pinrail_serving_image: str | None = None
     """The model servers' image, by digest (``registry/name@sha256:...``); default: what ``pinrail build`` makes."""
 
+    pinrail_base_image: str | None = None
+    """What ``pinrail build`` builds on, best by digest: Debian with Python 3.11 and pip; default: Docker's own."""
+
     pinrail_front_image: str | None = None
     """The front doors' image, best by digest: HAProxy 2.6 or later, with bash; default: ``haproxy:2.6``."""
 

@@ -124,7 +124,7 @@ def remember_target(settings: Settings) -> None:
 
 
 def _serving_image(settings: Settings) -> str:
-    return settings.pinrail_serving_image or (image_name() if COMPOSE.is_dir() else "")
+    return settings.pinrail_serving_image or (image_name(settings.pinrail_base_image) if COMPOSE.is_dir() else "")
 
 
 def build_github(settings: Settings) -> GitHubClient | None:

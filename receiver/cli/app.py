@@ -90,10 +90,11 @@ def build(
     Prints its name, a digest of this source tree's packages and code.
     """
     from receiver.adapters.docker import Docker
+    from receiver.settings import read_settings
     from receiver.targets.compose.build import build_image, push_image
 
     docker = Docker()
-    image = build_image(docker)
+    image = build_image(docker, read_settings().pinrail_base_image)
     typer.echo(image if push is None else push_image(docker, image, push))
 
 

@@ -106,7 +106,7 @@ def engine(settings: Settings) -> Check:
     if not docker.answers():
         todo = "start docker and install compose v2, or set PINRAIL_TARGET=process" if must else ""
         return Check("engine", not must, "no docker engine with compose v2 answers: processes", todo)
-    image = settings.pinrail_serving_image or image_name()
+    image = settings.pinrail_serving_image or image_name(settings.pinrail_base_image)
     try:
         there = docker.has_image(image)
     except (Rejected, Retryable):

@@ -18,19 +18,23 @@ BUILD_SECONDS = 1800.0
 PUSH_SECONDS = 600.0
 
 
-def image_name() -> str:
-    """What the image of this source tree is called: the tag follows from the content."""
-    content = hashlib.sha256()
+def image_name(base: str | None = None) -> str:
+    """What the image of this source tree, on ``base``, is called: the tag follows from the content."""
+    content = hashlib.sha256((base or "").encode())
     for name, data in _content():
         content.update(f"{name}\0{len(data)}\0".encode() + data)
     return f"{NAME}:{content.hexdigest()[:12]}"
 
 
-def build_image(docker: Docker) -> str:
-    """Have the image of this source tree on this machine; returns its name. Rejected: it cannot be built."""
-    name = image_name()
+def build_image(docker: Docker, base: str | None = None) -> str:
+    """Have the image of this source tree on this machine; returns its name. Rejected: it cannot be built.
+
+    ``base``: what it is built on, in place of the one that the Dockerfile names.
+    """
+    name = image_name(base)
     if not docker.has_image(name):
-        options = ("--quiet", "--tag", name, "--file", DOCKERFILE.as_posix())
+        based = ("--build-arg", f"BASE={base}") if base else ()
+        options = ("--quiet", "--tag", name, "--file", DOCKERFILE.as_posix(), *based)
         docker.run("build", *options, "-", stdin=_context(), timeout=BUILD_SECONDS)
     return name
 

@@ -1,7 +1,9 @@
 """The serving image: named after its content, pushed and pinned by digest, refused to models that it cannot load."""
 
+import json
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ INSTALLED = {"mlflow-skinny": "3.17.2", "numpy": "2.4.6", "scikit-learn": "1.9.0
 def test_the_name_follows_from_the_content() -> None:
     assert image_name() == image_name()
     assert image_name().startswith("pinrail-serving:")
+    assert len({image_name(base) for base in (None, "python@sha256:aa", "python@sha256:bb")}) == 3
 
 
 @pytest.mark.parametrize(
@@ -90,14 +93,34 @@ def test_what_is_there_is_not_built_again(docker: Docker) -> None:
 
 
 @pytest.mark.docker
+def test_the_base_is_the_one_of_the_settings(docker: Docker, registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = eventually_pushed(docker, "python:3.11-slim-bookworm", f"{registry}/base")
+    monkeypatch.setenv("PINRAIL_BASE_IMAGE", base)
+    done = CliRunner().invoke(app, ["build"])
+    assert done.exit_code == 0, done.exception
+    name = done.output.strip()
+    try:
+        assert name == image_name(base) != image_name()
+        below, whole = (
+            json.loads(docker.run("image", "inspect", "--format", "{{json .RootFS.Layers}}", image))
+            for image in ("python:3.11-slim-bookworm", name)
+        )
+        assert whole[: len(below)] == below
+    finally:
+        docker.run("rmi", name)
+        docker.run("rmi", f"{registry}/base:3.11-slim-bookworm")
+
+
+@pytest.mark.docker
+def test_a_base_that_is_nowhere_is_an_error(docker: Docker) -> None:
+    base = f"127.0.0.1:{free_port()}/base@sha256:{'0' * 64}"
+    with pytest.raises((Rejected, Retryable), match="base"):
+        build_image(docker, base)
+
+
+@pytest.mark.docker
 def test_a_pushed_image_is_pinned_by_digest_and_fetched_where_it_is_missing(docker: Docker, registry: str) -> None:
-    small = "haproxy:lts"
-
-    def push() -> str:
-        return push_image(docker, small, f"{registry}/front")
-
-    eventually(lambda: _tried(push), 20)
-    pinned = push()
+    pinned = eventually_pushed(docker, "haproxy:lts", f"{registry}/front")
     assert pinned.startswith(f"{registry}/front@sha256:")
     docker.run("rmi", f"{registry}/front:lts")
     require_image(docker, pinned)
@@ -131,9 +154,14 @@ def test_the_image_has_no_training_stack_and_no_receiver(docker: Docker) -> None
     assert docker.run("image", "inspect", "--format", "{{.Config.User}}", name).strip() == "10001:10001"
 
 
-def _tried(push: object) -> bool:
-    try:
-        push()  # type: ignore[operator]
-    except Rejected:
-        return False
-    return True
+def eventually_pushed(docker: Docker, image: str, destination: str) -> str:
+    """Pushed by digest, as soon as the registry is up."""
+    pushed: list[str] = []
+
+    def push() -> bool:
+        with suppress(Rejected):
+            pushed.append(push_image(docker, image, destination))
+        return bool(pushed)
+
+    eventually(push, 20)
+    return pushed[0]
