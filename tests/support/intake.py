@@ -5,6 +5,8 @@ import hmac
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,3 +136,30 @@ def running_intake(directory: Path, limits: BodyLimits = LIMITS, *, mlflow: bool
         listener.stop()
         inbox.close()
         database.close()
+
+
+PROGRAM = """
+import sys, pathlib, threading
+from receiver.core.redact import Redactor
+from receiver.daemon.logs import configure_logs
+from tests.support.intake import running_intake
+configure_logs(Redactor())
+with running_intake(pathlib.Path(sys.argv[1])) as intake:
+    print(intake.port, flush=True)
+    threading.Event().wait()
+"""
+
+
+@contextmanager
+def intake_in_a_process(directory: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """The same in a process that logs as the receiver does, to ``receiver.log``. Yields the process and its port."""
+    with (directory / "receiver.log").open("wb") as log:
+        program = [sys.executable, "-c", PROGRAM, directory]
+        process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=log, cwd=Path(__file__).parents[2])
+    assert process.stdout is not None
+    try:
+        yield process, int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

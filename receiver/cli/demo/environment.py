@@ -107,7 +107,8 @@ def end_servers(state: Path) -> None:
 @contextmanager
 def receiver(demo: DemoEnvironment) -> Iterator[None]:
     """Run ``pinrail up`` as a process of its own, and wait for it to be ready."""
-    log = demo.root / "receiver.log"
+    log = demo.root / "state" / "logs" / "receiver.log"  # there the receiver keeps all logs below a limit
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     environment = {**shell.scrubbed(os.environ), **demo.environ}
     pid = shell.start([sys.executable, "-m", "receiver", "up"], environment=environment, directory=demo.root, log=log)
     try:
@@ -124,7 +125,7 @@ def wait_for(happened: Callable[[], Any], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:
-            raise Rejected(f"the demo waited {seconds:g} s without result; its logs are beside the state directory")
+            raise Rejected(f"the demo waited {seconds:g} s without result; its logs are in state/logs")
         time.sleep(0.05)
 
 

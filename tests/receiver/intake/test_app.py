@@ -28,6 +28,7 @@ from tests.support.intake import (
     SECRET,
     Intake,
     github_headers,
+    intake_in_a_process,
     push,
     raw_request,
     read_all,
@@ -586,24 +587,13 @@ def test_no_secret_and_no_escape_sequence_gets_into_log_row_or_answer(
 
 
 def test_every_202_of_a_burst_is_in_the_database_after_kill_9(tmp_path: Path) -> None:
-    program = (
-        "import sys, pathlib, threading\n"
-        "from tests.support.intake import running_intake\n"
-        "with running_intake(pathlib.Path(sys.argv[1])) as intake:\n"
-        "    print(intake.port, flush=True)\n"
-        "    threading.Event().wait()\n"
-    )
-    root = Path(__file__).parents[3]
-    receiver = subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, cwd=root)
-    assert receiver.stdout is not None
-    port = int(receiver.stdout.readline())
-    reader = sqlite3.connect(tmp_path / "pinrail.db")
-    killer = threading.Thread(target=_kill_after, args=(receiver, tmp_path / "pinrail.db", 100))
-    killer.start()
-    result = burst(port, 1000, 50)
-    killer.join()
-    receiver.wait()
-    receiver.stdout.close()
+    with intake_in_a_process(tmp_path) as (receiver, port):
+        reader = sqlite3.connect(tmp_path / "pinrail.db")
+        killer = threading.Thread(target=_kill_after, args=(receiver, tmp_path / "pinrail.db", 100))
+        killer.start()
+        result = burst(port, 1000, 50)
+        killer.join()
+        receiver.wait()
     assert result["statuses"]["lost"] > 0, "the receiver was killed too late to prove anything"
     stored = {row[0] for row in reader.execute("SELECT id FROM deliveries")}
     reader.close()
