@@ -10,10 +10,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from serving.errors import ModelMissingError, ServingError
+from serving.inference_log.settings import read_settings
 from serving.lifecycle.server import run_on_port, run_with_control_socket
 
 CAUSE_LENGTH = 500
@@ -22,6 +24,7 @@ CAUSE_LENGTH = 500
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
     options = _parser().parse_args(argv)
+    at_exit = ExitStack()
     try:
         if options.fetch:
             fetch(options)
@@ -30,13 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             identity = {
                 name: getattr(options, name) for name in ("model", "version", "digest", "environment", "stage")
             }
-            run_with_control_socket(options.control, lambda: load(options), identity)
+            run_with_control_socket(options.control, lambda: load(options, at_exit), identity)
         else:
-            run_on_port(options.host, options.port, lambda: load(options))
+            run_on_port(options.host, options.port, lambda: load(options, at_exit))
     except ServingError as error:
         cause = f" ({' '.join(repr(error.__cause__).split())[:CAUSE_LENGTH]})" if error.__cause__ else ""
         sys.stderr.write(f"{options.model} version {options.version} cannot be served: {error}{cause}\n")
         return 1
+    finally:
+        at_exit.close()
     return 0
 
 
@@ -47,8 +52,11 @@ def fetch(options: argparse.Namespace) -> None:
     Cache(options.cache, deadline=options.download_seconds).obtain(options.model, options.version, options.digest)
 
 
-def load(options: argparse.Namespace) -> Any:
-    """Find or download the version, load it and build its app. ServingError: not available, or not a model."""
+def load(options: argparse.Namespace, at_exit: ExitStack) -> Any:
+    """Find or download the version, load it and build its app. ServingError: not available, or not a model.
+
+    ``at_exit``: what is to be closed when the server ends.
+    """
     # Late: the control socket and --help answer before the numeric libraries are imported.
     from serving.app import Identity, build_app
     from serving.model.loader import Cache
@@ -69,12 +77,23 @@ def load(options: argparse.Namespace) -> Any:
         stage=options.stage or None,  # compose passes an empty value where there is none
         revision=options.revision,
     )
-    app = build_app(identity, load_predictor(path))
+    predictor = load_predictor(path)
+    app = build_app(identity, predictor, _inference_log(options, predictor, at_exit))
     if options.metrics_port is not None:
         from serving.metrics import serve_metrics
 
         serve_metrics(app.metrics, options.metrics_port, options.host)
     return app
+
+
+def _inference_log(options: argparse.Namespace, predictor: Any, at_exit: ExitStack) -> Any:
+    if options.log is None or options.log_directory is None:
+        return None
+    from serving.inference_log.log import InferenceLog
+
+    log = InferenceLog(options.log, options.log_directory, (options.version, options.digest, predictor.model.columns))
+    at_exit.callback(log.close)
+    return log
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,6 +110,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address for --port and --metrics-port (%(default)s)")
     parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on this port, at /metrics")
+    parser.add_argument(
+        "--log", type=read_settings, metavar="JSON", help="record requests and answers; empty: record none"
+    )
+    parser.add_argument("--log-directory", type=Path, help="where they are recorded, and the key to hash with is")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--fetch", action="store_true", help="only download the version into the cache, and end")
     place.add_argument("--port", type=int, help="serve on this port")

@@ -14,7 +14,8 @@ from serving import openapi
 from serving.batcher import Batcher
 from serving.http.asgi import LIMITS
 from serving.http.body import BodyReader
-from serving.http.endpoint import Dialect, Endpoint
+from serving.http.endpoint import Backend, Dialect, Endpoint
+from serving.inference_log.log import InferenceLog
 from serving.metrics import Metrics
 from serving.model import model_dir
 from serving.model.loader import Cache
@@ -56,12 +57,14 @@ class Health(BaseModel):
 class ModelServer:
     """An ASGI application for one loaded model."""
 
-    def __init__(self, identity: Identity, predictor: Predictor) -> None:
+    def __init__(self, identity: Identity, predictor: Predictor, log: InferenceLog | None = None) -> None:
         labels = {"environment": identity.environment, "model": identity.model, "version": str(identity.version)}
         self.metrics = Metrics(labels)
         self.batcher = Batcher(predictor, metrics=self.metrics)
-        self._bodies = BodyReader(LIMITS)
+        if log is not None:
+            self.metrics.log = log.metrics
         name, number = identity.model, identity.version
+        self._backend = Backend(BodyReader(LIMITS), self.batcher, self.metrics, number, log)
         schema = RequestSchema(predictor.model)
         infer = self._endpoint("infer", InferDialect(schema, predictor.model, name, number))
         self._scoring = {
@@ -77,7 +80,7 @@ class ModelServer:
         self._others.include_router(open_inference_routes.routes(predictor, self.batcher, name, number))
 
     def _endpoint(self, name: str, dialect: Dialect) -> Endpoint:
-        return Endpoint(name, dialect, self._bodies, self.batcher, self.metrics)
+        return Endpoint(name, dialect, self._backend)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request. A scoring request skips middleware and routing."""
@@ -89,9 +92,9 @@ class ModelServer:
             await self._others(scope, receive, send)
 
 
-def build_app(identity: Identity, predictor: Predictor) -> ModelServer:
-    """The application that serves this predictor under this identity."""
-    return ModelServer(identity, predictor)
+def build_app(identity: Identity, predictor: Predictor, log: InferenceLog | None = None) -> ModelServer:
+    """The application that serves this predictor under this identity, and records what it answers in ``log``."""
+    return ModelServer(identity, predictor, log)
 
 
 def _other_paths(identity: Identity, predictor: Predictor, batcher: Batcher) -> FastAPI:

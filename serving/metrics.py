@@ -71,6 +71,20 @@ class ProtocolMetrics:
         self.seconds.add(seconds)
 
 
+DROP_REASONS = ("buffer", "rate", "uncollected", "disk", "encoding")
+
+
+class LogMetrics:
+    """What became of the requests that the inference log was to record."""
+
+    __slots__ = ("dropped", "recorded")
+
+    def __init__(self) -> None:
+        self.recorded = 0
+        # By reason. Each reason is counted by one thread.
+        self.dropped = dict.fromkeys(DROP_REASONS, 0)
+
+
 class Metrics:
     """The metrics of one model server. Counted in one event loop; a reader in a thread may see half a request."""
 
@@ -81,6 +95,7 @@ class Metrics:
         self.batch_rows = Histogram(ROWS)
         self.predictions: Counter[str] = Counter()
         self.probability = Histogram(PROBABILITIES)
+        self.log: LogMetrics | None = None  # where there is an inference log
 
     def protocol(self, name: str) -> "ProtocolMetrics":
         """The metrics of one protocol."""
@@ -133,6 +148,8 @@ class Metrics:
             predictions.add_metric([*values, label], count)
         yield predictions
 
+        yield from self._collect_log()
+
         for name, description, histogram in (
             ("pinrail_batch_rows", "Rows that the model was asked at once.", self.batch_rows),
             ("pinrail_probability", "Probability of the last class.", self.probability),
@@ -140,6 +157,22 @@ class Metrics:
             family = HistogramMetricFamily(name, description, labels=names)
             family.add_metric(values, histogram.cumulative(), histogram.total)
             yield family
+
+    def _collect_log(self) -> Iterable[Any]:
+        from prometheus_client.core import CounterMetricFamily
+
+        if self.log is None:
+            return
+        names, values = list(self.labels), list(self.labels.values())
+        recorded = CounterMetricFamily("pinrail_inference_recorded", "Requests in the inference log.", labels=names)
+        recorded.add_metric(values, self.log.recorded)
+        yield recorded
+        dropped = CounterMetricFamily(
+            "pinrail_inference_dropped", "Requests that the inference log lost.", labels=[*names, "reason"]
+        )
+        for reason, count in self.log.dropped.items():
+            dropped.add_metric([*values, reason], count)
+        yield dropped
 
 
 def serve_metrics(metrics: Metrics, port: int, host: str = "127.0.0.1") -> int:

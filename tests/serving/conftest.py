@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.app import Identity, ModelServer, build_app
+from serving.inference_log.log import InferenceLog
 from serving.model.digest import digest_tree
 from serving.model.predictor import load_predictor
 from tests.support import small_models
@@ -42,10 +43,10 @@ def app(classifier: Path) -> ModelServer:
     return serve(classifier)
 
 
-def serve(directory: Path) -> ModelServer:
+def serve(directory: Path, log: InferenceLog | None = None) -> ModelServer:
     """A server for the model in a directory."""
     identity = Identity("small", 3, digest_tree(directory), "staging", "Staging", "0123abc")
-    return build_app(identity, load_predictor(directory))
+    return build_app(identity, load_predictor(directory), log)
 
 
 def _saved(factory: pytest.TempPathFactory, save: Callable[[Path], object]) -> Path:

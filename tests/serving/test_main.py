@@ -16,6 +16,7 @@ import pytest
 from ml.train import TrainResult
 from serving.lifecycle.control import ask
 from tests.support.ports import free_port
+from tests.support.segments import recorded
 from tests.support.waiting import eventually
 
 
@@ -122,3 +123,28 @@ def test_wrong_options_are_named(trained: TrainResult, tmp_path: Path, wrong: li
         _, complaint = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "usage: python -m serving" in complaint
+
+
+def test_what_was_answered_is_recorded_also_at_the_end_and_a_crash_leaves_only_whole_segments(
+    trained: TrainResult, mlflow_server: str, cache: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    argv = options(trained, cache, port=port, log="{}", **{"log-directory": tmp_path})
+    for end, at_least in ((signal.SIGTERM, 3), (signal.SIGKILL, 0)):
+        with serving(argv, mlflow_server) as process:
+            eventually(lambda: status_or_none(port) == 200, 60)
+            for _ in range(3):
+                assert post_nonsense(port) == 422
+            process.send_signal(end)
+            process.wait(10)
+        found = recorded(tmp_path)
+        assert len(found) >= at_least
+        assert {record.status for record in found} <= {422}
+        assert list(tmp_path.glob(".*")) == []
+
+
+def post_nonsense(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("POST", "/predict", b"{}", {"Content-Type": "application/json"})
+        return connection.getresponse().status
