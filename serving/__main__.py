@@ -110,10 +110,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address for --port and --metrics-port (%(default)s)")
     parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on this port, at /metrics")
+    # From the environment in a container, whose image may be older than these options.
     parser.add_argument(
-        "--log", type=read_settings, metavar="JSON", help="record requests and answers; empty: record none"
+        "--log",
+        type=read_settings,
+        default=os.environ.get("PINRAIL_LOG", ""),
+        metavar="JSON",
+        help="record requests and answers; empty: record none",
     )
-    parser.add_argument("--log-directory", type=Path, help="where they are recorded, and the key to hash with is")
+    parser.add_argument(
+        "--log-directory",
+        type=Path,
+        default=os.environ.get("PINRAIL_LOG_DIRECTORY"),
+        help="where they are recorded, and the key to hash with is",
+    )
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--fetch", action="store_true", help="only download the version into the cache, and end")
     place.add_argument("--port", type=int, help="serve on this port")

@@ -14,9 +14,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ml.environment.log_schema import LogFields
 from ml.environment.schema import SHAPE, EnvironmentFile, fields_at, schema_text
 from ml.environment.strict_yaml import Document, Path, Problem, read_yaml, show, show_key
 from ml.errors import MlError
+from serving.inference_log.settings import LogSettings
 
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -30,6 +32,16 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class LogPolicy:
+    """What of the requests to a model server is recorded, and how much of that is kept."""
+
+    settings: LogSettings = field(default_factory=LogSettings)
+    keep_days: int = 30
+    max_mb: int = 2048
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """One model's line in an environment."""
 
@@ -39,6 +51,7 @@ class Pin:
     override: Override | None = None
     gate: Mapping[str, Any] | None = None  # in place of the environment's
     egress: bool = False  # the model server may reach the internet
+    log: LogPolicy | None = None  # in place of the environment's
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +66,19 @@ class Environment:
     gate: Mapping[str, Any]  # check -> its limits, as ml/environment/gate_schema.py has them
     models: Mapping[str, Pin]
     auto_merge: bool = False  # promotions here are merged when their checks pass
+    log: LogPolicy | None = None
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)  # for messages
 
     def gate_for(self, model: str) -> Mapping[str, Any]:
         """The gate for a version of ``model``: its pin's own, or the environment's."""
         pin = self.models.get(model)
         return self.gate if pin is None or pin.gate is None else pin.gate
+
+    def log_for(self, model: str) -> LogPolicy | None:
+        """The inference log of ``model``: its pin's own, or the environment's; None where nothing is recorded."""
+        pin = self.models.get(model)
+        log = self.log if pin is None or pin.log is None else pin.log
+        return log if log is not None and log.enabled else None
 
 
 SUFFIX = ".yaml"
@@ -117,7 +137,8 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
     for model, entry in found["models"].items():
         override = Override(**entry["override"]) if "override" in entry else None
         own: dict[str, Any] | None = {**entry["gate"]} if "gate" in entry else None
-        pins[model] = Pin(model, entry["version"], entry["port"], override, own, entry.get("egress", False))
+        log = _log(entry["log"]) if "log" in entry else None
+        pins[model] = Pin(model, entry["version"], entry["port"], override, own, entry.get("egress", False), log)
     gate: dict[str, Any] = {**found["gate"]}
     return Environment(
         name=found["environment"],
@@ -128,7 +149,23 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
         gate=gate,
         models=pins,
         auto_merge=policy.get("auto") == "merge",
+        log=_log(found["log"]) if "log" in found else None,
         lines=lines,
+    )
+
+
+def _log(found: LogFields) -> LogPolicy:
+    default = LogPolicy()
+    return LogPolicy(
+        LogSettings(
+            sample=found.get("sample", default.settings.sample),
+            caller=found.get("caller", default.settings.caller),
+            drop=found.get("drop", ()),
+            hash=found.get("hash", ()),
+        ),
+        keep_days=int(found["keep"][:-1]) if "keep" in found else default.keep_days,
+        max_mb=found.get("max_mb", default.max_mb),
+        enabled=found.get("enabled", True),
     )
 
 
@@ -197,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 __all__ = [
     "Environment",
     "EnvironmentInvalid",
+    "LogPolicy",
     "Override",
     "Pin",
     "did_you_mean",

@@ -1,6 +1,6 @@
 """The shape of an environment file. ``environments/schema.json`` is generated from here, for editors.
 
-The gate section is in ``gate_schema.py``.
+The gate section is in ``gate_schema.py``, the inference log's in ``log_schema.py``.
 """
 
 import json
@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
 from ml.environment.gate_schema import ONLY_THESE, Gate, says
+from ml.environment.log_schema import LogFields
 
 MAX_INTEGER = 2**63 - 1  # what SQLite and MLflow keep
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -116,6 +117,7 @@ class PinFields(TypedDict):
     egress: NotRequired[Annotated[Egress, Field(description="Whether its container may reach the internet.")]]
     override: NotRequired[OverrideFields]
     gate: NotRequired[Annotated[Gate, Field(description="What is asked of this model, in place of the gate above.")]]
+    log: NotRequired[Annotated[LogFields, Field(description="What is recorded, in place of the log above.")]]
 
 
 @with_config(ONLY_THESE)
@@ -126,6 +128,7 @@ class EnvironmentFile(TypedDict):
     registry: RegistryFields
     policy: NotRequired[PolicyFields]
     gate: Gate
+    log: NotRequired[LogFields]
     models: Annotated[
         dict[Name, PinFields],
         Field(

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from receiver.core.errors import Rejected
 from receiver.core.state import Server, ServerSpec
 from serving.errors import ServingError
+from serving.inference_log.settings import PROBER
 from serving.model.model_dir import input_example
 
 PROVE_SECONDS = 30.0  # a model's first prediction may be slow
@@ -109,7 +110,9 @@ def _ask(url: str, path: str, body: bytes | None, timeout: float) -> tuple[int, 
     method = "GET" if body is None else "POST"
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
-    headers = {"Connection": "close"} | ({} if body is None else {"Content-Type": "application/json"})
+    headers = {"Connection": "close", "User-Agent": PROBER.decode()} | (
+        {} if body is None else {"Content-Type": "application/json"}
+    )
     deadline = time.monotonic() + timeout
     try:
         connection.connect()

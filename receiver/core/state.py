@@ -39,6 +39,7 @@ class ServerSpec:
     port: int  # the slot's public port
     revision: str  # the commit whose merge started it, shown in /health
     egress: bool = False  # it may reach the internet, where the target can keep it from that
+    log: str = ""  # what it records of its requests, as serving.inference_log.settings has it; empty: nothing
 
 
 @dataclass(frozen=True, slots=True)

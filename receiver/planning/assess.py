@@ -123,7 +123,8 @@ def _new_version(
         return replace(
             in_sync, hold=hold, unfetched="its artifacts may have been restored" if differs and old else None
         )
-    spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, seen.snapshot.commit, pin.egress)
+    commit, recorded = seen.snapshot.commit, _recorded(environment, pin)
+    spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, commit, pin.egress, recorded)
     return replace(in_sync, goal=Goal(slot, spec, Purpose.PROMOTE), override=override)
 
 
@@ -150,6 +151,11 @@ def override_of(pin: Pin) -> str | None:
     return pin.override.reason if pin.override and pin.override.version == pin.version else None
 
 
+def _recorded(environment: Environment, pin: Pin) -> str:
+    log = environment.log_for(pin.model)
+    return "" if log is None else log.settings.to_json()
+
+
 def _refused_before(history: Sequence[Deployment], version: int) -> Hold | None:
     """How the last attempt to fetch the version ended, such as that its artifacts are missing."""
     last = history[-1] if history else None
@@ -174,7 +180,7 @@ def _version_to_keep(
     """The version to keep: the last verified one or, without a record of it, another one that has traffic."""
     if verified is not None and verified.version is not None and verified.digest is not None:
         known = verified.version, verified.digest, environment.stage, pin.port, verified.revision, pin.egress
-        spec = ServerSpec(slot, *known)
+        spec = ServerSpec(slot, *known, _recorded(environment, pin))
         return Goal(slot, spec, Purpose.RESTORE)
     if verified is not None:
         return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from receiver.adapters.docker import Docker, Project
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec
 from receiver.targets.compose import labels as names
@@ -24,6 +25,7 @@ COMPOSE = SHIPPED / "compose"
 FRONT_IMAGE = "haproxy:2.6"  # which bytes these are is settled when they are first used, see front.py
 PRIVATE, SHARED, WRITABLE = 0o700, 0o755, 0o777
 CONFIGURATION = ("haproxy.cfg", "start.sh")  # of a front door, in compose/front
+LOG_DIRECTORY = "/inference-log"  # in a model server's container
 NOBODY = "192.0.2.1"  # an address that no server has, for a front door's own environment
 
 
@@ -60,19 +62,26 @@ def create_server(docker: Docker, place: Place, spec: ServerSpec, address: str) 
     service = names.server_name(spec)
     project = names.project_name(place.owner, spec.slot)
     container = f"{project}-{service}"
+    environment = launch.thread_settings(os.environ)  # as on the process target and in the gate
     service_file: dict[str, object] = {
         "extends": {"file": str(_serving(place)), "service": "server"},
         "container_name": container,
         "labels": names.server_labels(place.owner, spec, address),
-        "environment": launch.thread_settings(os.environ),  # as on the process target and in the gate
+        "environment": environment,
         "restart": "no",
     }
     if spec.egress:
         service_file["networks"] = {"models": {"ipv4_address": address}, "egress": {}}
+    volumes: list[dict[str, object]] = []
+    if spec.log and (recorded := LogDirectories(place.state).prepare(spec.slot, shared=True)):
+        environment |= {"PINRAIL_LOG": spec.log, "PINRAIL_LOG_DIRECTORY": LOG_DIRECTORY}
+        volumes.append({"type": "bind", "source": str(recorded), "target": LOG_DIRECTORY})
     metrics = Cache(place.cache).metrics_path(spec.slot.model, spec.version)
     if metrics.is_file():  # for the server's page
         shown = {"type": "bind", "source": str(metrics), "target": f"/cache/{metrics.relative_to(place.cache)}"}
-        service_file["volumes"] = [{**shown, "read_only": True}]
+        volumes.append({**shown, "read_only": True})
+    if volumes:
+        service_file["volumes"] = volumes
     variables = _variables(place, spec) | {"ADDRESS": address}
     docker.up(_written(place, project, service, service_file), service, variables)
     return container

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from receiver.adapters import shell
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.prober import is_healthy
 from receiver.core.errors import Rejected
 from receiver.core.state import USEFULNESS, Role, Server, ServerSpec
@@ -100,9 +101,10 @@ class ProcessTarget:
         return describe(record, alive=self._records.alive(record)) if record else f"{server.id} is not known here"
 
     def _spawn(self, spec: ServerSpec) -> ServerRecord:
+        recorded = LogDirectories(self.state).prepare(spec.slot) if spec.log else None
         with self._records.create(spec) as (record, lock):
             pid = shell.start(
-                [*self._command, *_options(spec, self.state / "cache", record.control)],
+                [*self._command, *_options(spec, self.state / "cache", record.control, recorded)],
                 environment=self._environment,
                 directory=self.state,
                 log=record.log,
@@ -186,7 +188,7 @@ class ProcessTarget:
             self._discovery.kill(record, f"it does not accept the command to drain: {error!r}")
 
 
-def _options(spec: ServerSpec, cache: Path, control: Path) -> list[str]:
+def _options(spec: ServerSpec, cache: Path, control: Path, recorded: Path | None) -> list[str]:
     identity = {
         "model": spec.slot.model,
         "version": spec.version,
@@ -194,6 +196,8 @@ def _options(spec: ServerSpec, cache: Path, control: Path) -> list[str]:
         "environment": spec.slot.environment,
         "stage": spec.stage,
         "revision": spec.revision,
+        "log": spec.log if recorded else None,
+        "log-directory": recorded,
     }
     return launch.options(identity, cache, control)
 

@@ -125,6 +125,16 @@ def test_a_version_that_fails_under_watch_is_rolled_back_traffic_first(settled: 
     assert ActionKind.START not in back, "the old server was warm"
 
 
+def test_a_change_of_what_is_recorded_starts_the_same_version_anew(settled: Flow) -> None:
+    files = settled.files(1, 1)
+    files["environments/staging.yaml"] += b"log: {sample: 0.5}\n"
+    settled.source.commit(files)
+    settled.run()
+    assert settled.serving() == {"staging": 1, "production": 1}
+    recorded = {server.spec.slot: server.spec.log for server in settled.target.observe()}
+    assert recorded == {STAGING: '{"sample":0.5}', PRODUCTION: ""}
+
+
 def test_what_failed_is_not_tried_again_at_the_same_commit_but_at_the_next(settled: Flow) -> None:
     settled.prober.slow_watch.add(2)
     settled.pin(staging=2, production=1)

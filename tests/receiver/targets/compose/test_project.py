@@ -1,6 +1,7 @@
 """What a container is created with, as the engine shows it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,23 @@ from tests.support.ports import free_port
 
 
 @pytest.mark.docker
-def test_a_container_gets_the_receivers_thread_settings_and_none_of_its_credentials(
+def test_a_container_can_write_its_log_and_not_replace_its_key(tmp_path: Path) -> None:
+    docker = required_docker()
+    with owned_place(docker, tmp_path, tiny_image(docker)) as place:
+        wanted = replace(spec(1, free_port()), log='{"hash":["$phone"]}')
+        (place.cache / wanted.digest.removeprefix("sha256:")).mkdir(parents=True)
+        address = choose_address(require_network(docker, place.owner), ())
+        container = create_server(docker, place, wanted, address)
+        (found,) = json.loads(docker.run("inspect", "--type", "container", container))
+        tried = "touch /inference-log/one; rm -f /inference-log/key; cat /inference-log/key | wc -c"
+        assert docker.run("exec", container, "sh", "-c", tried).strip() == "32"
+    environment = found["Config"]["Env"]
+    assert {'PINRAIL_LOG={"hash":["$phone"]}', "PINRAIL_LOG_DIRECTORY=/inference-log"} <= set(environment)
+    assert (tmp_path / "inference" / "segments" / "staging" / wanted.slot.model / "one").exists()
+
+
+@pytest.mark.docker
+def test_a_container_gets_gets_the_receivers_thread_settings_and_none_of_its_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

@@ -1,7 +1,10 @@
 """The process target and the prober with what they are for: a real model, started as the receiver starts it."""
 
+import json
 import time
+import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,13 @@ from receiver.adapters.prober import HttpProber
 from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec, Slot
 from receiver.targets.process.target import ProcessTarget
+from serving.inference_log.settings import LogSettings
 from serving.model.loader import Cache
+from serving.model.model_dir import input_example
 from tests.support.ports import free_port
 from tests.support.process_target import cleaned_up
+from tests.support.segments import recorded, segments
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -52,3 +59,26 @@ def test_artifacts_that_are_not_on_this_machine_are_named_in_the_log_tail(
     target = ProcessTarget(state)
     with pytest.raises(Rejected, match=r"(?s)ended with exit status 1.*version 999 cannot be served: .* is not in "):
         target.start(missing)
+
+
+def test_a_server_records_what_clients_ask_and_not_what_the_prober_does(
+    state: Path, trained: TrainResult, mlflow_server: str
+) -> None:
+    spec = replace(spec_of(trained), log=LogSettings(drop=("tenure",)).to_json())
+    artifacts = Cache(state / "cache", mlflow_server).obtain(trained.model, spec.version, trained.digest)
+    target, prober = ProcessTarget(state), HttpProber()
+    server = target.start(spec)
+    prober.prove(server, artifacts)
+    target.switch(server)
+    body = json.dumps(input_example(artifacts)[:1]).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{spec.port}/predict", body, {"Content-Type": "application/json", "User-Agent": "shop"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        request_id = answer.headers["X-Request-ID"]
+    target.retire(server)
+    directory = state / "inference" / "segments" / spec.slot.environment / spec.slot.model
+    eventually(lambda: segments(directory))
+    (record,) = recorded(directory)
+    assert (record.request_id, record.caller, record.status) == (request_id.encode(), b"shop", 200)
+    assert target.observe() == []
