@@ -25,6 +25,7 @@ from pydantic_settings import (
 from ml.env_file import export_env_file, read_env_file
 from ml.errors import MlError
 from ml.registry.client import without_scheme
+from receiver.adapters.git.signing import SigningKey
 from receiver.adapters.secret_files import SUFFIX, read_secret_files
 from receiver.core.errors import Rejected
 
@@ -146,6 +147,9 @@ class Settings(BaseSettings):
     github_api_url: str = "https://api.github.com"
     """GitHub's API; another one for GitHub Enterprise."""
 
+    pinrail_signing_key: str | None = None
+    """Signs the commits that are pushed: the path of an SSH key, or an OpenPGP key's fingerprint."""
+
     ngrok_authtoken: SecretStr | None = None
     """Opens the tunnel from GitHub to the public listener."""
 
@@ -184,6 +188,13 @@ class Settings(BaseSettings):
             raise ValueError(wrong)
         return value
 
+    @field_validator("pinrail_signing_key")
+    @classmethod
+    def _names_a_key(cls, value: str | None) -> str | None:
+        if value is not None:
+            SigningKey.parse(value)
+        return value
+
     @field_validator("pinrail_state_dir", "pinrail_evaluation_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -194,6 +205,11 @@ class Settings(BaseSettings):
         if self.pinrail_public_port == self.pinrail_admin_port:
             raise ValueError("PINRAIL_PUBLIC_PORT and PINRAIL_ADMIN_PORT must differ: the tunnel exposes the first")
         return self
+
+    @property
+    def signing_key(self) -> SigningKey | None:
+        """The key that commits are signed with."""
+        return SigningKey.parse(self.pinrail_signing_key) if self.pinrail_signing_key else None
 
     @property
     def own_ports(self) -> dict[int, str]:

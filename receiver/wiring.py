@@ -139,7 +139,7 @@ def build_upstream(settings: Settings) -> Upstream:
     """The repository and branch to which pin changes are proposed."""
     github = build_github(settings)
     remote = parse_remote(settings.pinrail_repo_url or "", _token(settings))
-    remote = replace(remote, mirror=settings.pinrail_state_dir / MIRROR)
+    remote = replace(remote, mirror=settings.pinrail_state_dir / MIRROR, signing_key=settings.signing_key)
     return Upstream(remote, settings.pinrail_branch, Pulls(github) if github else None, public_redactor(settings))
 
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from receiver.adapters import shell
 from receiver.adapters.git.advice import explained
+from receiver.adapters.git.signing import SigningKey
 from receiver.adapters.time_limit import at_most
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
@@ -40,6 +41,7 @@ class Remote:
     scheme: str  # https, ssh or file
     credential: str | None = field(default=None, repr=False)  # "user:password", for https
     mirror: Path | None = None  # of it on this machine; it need not be there
+    signing_key: SigningKey | None = None  # of commits that are pushed there
 
 
 def parse_remote(url: str, token: str | None = None) -> Remote:
@@ -154,6 +156,7 @@ class Git:
             ("gc.autoDetach", "false"),  # nothing outlives the command, so a lock without one is stale
             ("maintenance.autoDetach", "false"),
             ("init.defaultBranch", "main"),
+            *(self.remote.signing_key.config if self.remote.signing_key else ()),
         ]
         if self.remote.credential is not None:
             origin = "/".join(self.remote.url.split("/", 3)[:3])

@@ -5,13 +5,13 @@ What the mirror has already is read from there and not fetched again. The mirror
 from it does not wait for this.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from receiver.adapters.git.command import NETWORK_SECONDS, Git, GitFailed
 from receiver.adapters.git.files import fetch
 from receiver.adapters.git.mirror import CLONE_SECONDS
-from receiver.core.errors import Rejected
+from receiver.core.errors import Rejected, Retryable
 
 BASE = "refs/pinrail/base"
 PROPOSED = "refs/pinrail/proposed"
@@ -64,7 +64,7 @@ def changed_paths(git: Git, commit: str) -> Sequence[str]:
 def commit_file(git: Git, parent: str, change: FileChange, title: str, author: Author) -> str:
     """Commit one changed file on top of ``parent``; returns the commit's object name. The file keeps its mode.
 
-    Plumbing alone, with an index of its own: there is no work tree.
+    Plumbing alone, with an index of its own: there is no work tree. Rejected: there is a key, and it does not sign.
     """
     who = {
         "GIT_INDEX_FILE": str(git.directory / "pinrail-index"),
@@ -76,7 +76,26 @@ def commit_file(git: Git, parent: str, change: FileChange, title: str, author: A
     git("read-tree", parent, extra=who)
     git("update-index", "--cacheinfo", f"{mode},{blob},{change.path}", extra=who)
     tree = git("write-tree", extra=who).decode().strip()
-    return git("commit-tree", tree, "-p", parent, stdin=f"{title}\n".encode(), extra=who).decode().strip()
+    return _commit_tree(git, [tree, "-p", parent], title, who)
+
+
+def try_to_sign(git: Git) -> None:
+    """Make a commit of nothing in a new repository. Rejected: its key does not sign."""
+    git("init", "--quiet", "--bare", "--template=", "--", str(git.directory))
+    who = {f"GIT_{role}_{what}": "pinrail" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    _commit_tree(git, [git("mktree").decode().strip()], "Try the signing key", who)
+
+
+def _commit_tree(git: Git, of: Sequence[str], title: str, who: Mapping[str, str]) -> str:
+    key = git.remote.signing_key
+    if key is None:
+        return git("commit-tree", *of, stdin=f"{title}\n".encode(), extra=who).decode().strip()
+    key.require()
+    try:
+        signed = git("commit-tree", "-S", *of, stdin=f"{title}\n".encode(), extra={**who, **key.environment})
+    except (GitFailed, Retryable) as error:
+        raise key.refusal(str(error)) from error
+    return signed.decode().strip()
 
 
 def push_branch(git: Git, commit: str, branch: str, expected: str | None) -> None:

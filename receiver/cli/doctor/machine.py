@@ -4,11 +4,15 @@ import os
 import shutil
 import socket
 import tempfile
+from pathlib import Path
 
 import httpx
 
 from receiver.adapters import shell
 from receiver.adapters.docker import Docker
+from receiver.adapters.git.command import Git, Remote
+from receiver.adapters.git.commits import try_to_sign
+from receiver.adapters.git.signing import SigningKey
 from receiver.adapters.sqlite.state_lock import holder, make_private
 from receiver.cli.doctor.check import Check
 from receiver.core.errors import Rejected, Retryable
@@ -51,6 +55,13 @@ def state_file(settings: Settings) -> Check:
     database = open_database(settings)
     database.close()
     return Check("state file", ok=True, found=f"{database.path} has this Pinrail's schema")
+
+
+def signing_key(key: SigningKey) -> Check:
+    """The key signs a commit, without anybody to type a passphrase."""
+    with tempfile.TemporaryDirectory(prefix="pinrail-doctor-") as directory:
+        try_to_sign(Git(Path(directory) / "repository.git", Remote("", "file", signing_key=key)))
+    return Check("signing key", ok=True, found=f"{key.name} signs commits")
 
 
 def receiver(settings: Settings) -> Check:
