@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ml.env_file import TRAINING, export_env_file
 from ml.errors import INTERRUPTED, MlError
+from ml.evaluation import guard
 from ml.evaluation.candidate import Candidate, find_candidate
 from ml.evidence import CheckOutcome, Verdict
+from ml.hidden import hide_memory
 from ml.registry import client as tracking
 
 if TYPE_CHECKING:
@@ -194,4 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    hide_memory()  # the models that are measured run as the same user
+    guard.adopt_orphans()
+    status = main()
+    guard.end_all()
+    sys.exit(status)

@@ -16,6 +16,9 @@ from typing import Any
 PLAIN: Mapping[Any, Any] = {str: str, int: int, float: (int, float)}
 
 
+LONGEST = 2000  # characters of a reason
+
+
 class CheckOutcome(StrEnum):
     """What a check says."""
 
@@ -36,9 +39,12 @@ class Verdict:
     reason: str = ""  # plain language, for a person
 
     def __post_init__(self) -> None:
-        """Replace what is not printable: reasons quote rows and models, and end up in terminals."""
+        """Replace what is not printable and cut what is long: reasons quote rows and models, and are shown."""
         for name in ("name", "op", "reason"):
             text = getattr(self, name)
+            if len(text) > LONGEST:
+                text = f"{text[:LONGEST]} ..."
+                object.__setattr__(self, name, text)
             if not text.isprintable():
                 object.__setattr__(self, name, "".join(c if c.isprintable() else " " for c in text))
 

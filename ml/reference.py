@@ -53,10 +53,15 @@ class Reference:
         try:
             raw: dict[str, Any] = json.loads(text)
             columns = {
-                name: Profile(tuple(p["quantiles"]), p["shares"], p["missing"]) for name, p in raw["columns"].items()
+                str(name): Profile(
+                    tuple(float(q) for q in p["quantiles"]),
+                    {str(value): float(share) for value, share in p["shares"].items()},
+                    float(p["missing"]),
+                )
+                for name, p in raw["columns"].items()
             }
-            return cls(raw["digest"], raw["rows"], columns)
-        except (KeyError, TypeError, AttributeError) as error:
+            return cls(str(raw["digest"]), int(raw["rows"]), columns)
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a summary of training data: {error!r}") from error
 
 

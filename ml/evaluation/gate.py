@@ -1,5 +1,9 @@
-"""Run the gate: one version, one set of rows, every environment's checks."""
+"""Run the gate: one version, one set of rows, every environment's checks.
 
+The gate judges and loads no model: each version answers in a process of its own (``server_process.py``).
+"""
+
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +14,8 @@ from ml.datasets.evaluation_set import ReadRows
 from ml.environment.file import Environment, is_yaml, parse_environment, wrong_suffix
 from ml.environment.gate_schema import POSITIVE, checks_of
 from ml.errors import MlError
-from ml.evaluation.measure import load_champion, load_subject
-from ml.evaluation.server_process import Artifacts
+from ml.evaluation.measure import describe, load_champion, measure
+from ml.evaluation.server_process import Artifacts, serving
 from ml.evidence import Evidence, Verdict, gate_digest
 from ml.gates import CHECKS
 from ml.gates.champion import incomparable
@@ -20,6 +24,8 @@ from ml.registry import client as tracking
 from ml.registry import versions as registry
 from serving.errors import ServingError
 from serving.model.loader import Cache, CachedModel
+
+COSTS = {"latency_p95_ms", "memory_mb"}  # checks of what serving costs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,25 +65,31 @@ def run_gate(
         client.get_model_version(model, str(number))
     cache = Cache(scratch)
     fetched = _fetch(cache, model, number)
-    subject = load_subject(Artifacts(model, number, fetched.digest, scratch), fetched.path, rows)
-    judged = []
-    for environment in environments:
-        champion = _champion(client, cache, environment, subject, version)
-        gate = environment.gate_for(model)
-        own = replace(subject, champion=champion, positive=gate.get(POSITIVE))
-        verdicts, seconds = apply_gate(gate, own)
-        evidence = Evidence(
-            model=model,
-            version=number,
-            environment=environment.name,
-            model_digest=fetched.digest,
-            data_digest=subject.data.digest,
-            gate_digest=gate_digest(gate),
-            verdicts=verdicts,
-            measured_at=time.time(),
-            rows=len(subject.data),
-        )
-        judged.append(Judgement(own, evidence, seconds))
+    gates = [environment.gate_for(model) for environment in environments]
+    artifacts = Artifacts(model, number, fetched.digest, scratch)
+    described = describe(artifacts, fetched.path, rows)
+    with serving(artifacts) as server:
+        subject = measure(server, described, costs=any(COSTS & gate.keys() for gate in gates))
+        champions = functools.cache(lambda live: _champion(cache, model, live, subject))
+        judged = []
+        for environment, gate in zip(environments, gates, strict=True):
+            live = registry.find_alias(client, model, environment.alias)
+            champion = None if live in {None, number} else champions(live)
+            verdicts, seconds = apply_gate(
+                gate, own := replace(subject, champion=champion, positive=gate.get(POSITIVE))
+            )
+            evidence = Evidence(
+                model=model,
+                version=number,
+                environment=environment.name,
+                model_digest=fetched.digest,
+                data_digest=subject.data.digest,
+                gate_digest=gate_digest(gate),
+                verdicts=verdicts,
+                measured_at=time.time(),
+                rows=len(subject.data),
+            )
+            judged.append(Judgement(own, evidence, seconds))
     return judged
 
 
@@ -102,17 +114,11 @@ def _fetch(cache: Cache, model: str, number: int) -> CachedModel:
         raise MlError(str(error)) from error
 
 
-def _champion(
-    client: Any, cache: Cache, environment: Environment, subject: Subject, version: tuple[str, int]
-) -> Champion | None:
-    """Return the version that the environment's alias points at, unless that is the one being judged."""
-    model, number = version
-    live = registry.find_alias(client, model, environment.alias)
-    if live is None or live == number:
-        return None
-    name = f"{model} v{live}"
+def _champion(cache: Cache, model: str, live: int, subject: Subject) -> Champion:
+    """Return the version that is live, with its answers or the reason why it has none."""
     try:
         fetched = _fetch(cache, model, live)
     except MlError as error:  # a live version with lost artifacts must not block its successor
+        name = f"{model} v{live}"
         return Champion(name, (), "", None, incomparable(name, subject.name, str(error)))
-    return load_champion(name, fetched.path, subject)
+    return load_champion(Artifacts(model, live, fetched.digest, cache.root), fetched.path, subject)

@@ -1,6 +1,5 @@
-"""Prepare a version for the checks: load it as a server would and let it answer every row."""
+"""Prepare a version for the checks: have its own server answer every row. Nothing here loads a model."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,90 +7,110 @@ from pathlib import Path
 import pandas as pd
 
 from ml import reference
+from ml.datasets.dataset import Dataset
 from ml.datasets.evaluation_set import ReadRows
 from ml.errors import MlError
-from ml.evaluation.server_process import Artifacts, measure
-from ml.gates.answers import Answers
+from ml.evaluation.server_process import Artifacts, VersionServer, serving
 from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Record, Subject
+from ml.reference import Reference
 from serving.errors import ServingError
 from serving.model import model_dir
-from serving.model.model_dir import Column, describe_outputs
-from serving.model.predictor import Predictor, load_predictor
+from serving.model.model_dir import Column, ModelDir
+
+INTEGERS = frozenset({"integer", "long"})
 
 
-@dataclass(frozen=True, slots=True)
-class InProcess:
-    """A loaded model, which answers as its server would."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Described:
+    """What the files of a version say of it, and the rows that suit it. Read before anything of it runs."""
 
-    predictor: Predictor
+    name: str
+    model: ModelDir
+    outputs: str
+    reference: Reference | None
+    data: Dataset
+    records: Sequence[Record]
 
-    def predict_records(self, records: Sequence[Record]) -> Answers:
-        """Answer rows as a caller would send them."""
-        said = self.predictor.predict_records(records)
-        return Answers.of(said.labels.tolist(), said.probabilities, self.predictor.runtime.classes)
 
-
-def load_subject(artifacts: Artifacts, path: Path, rows: ReadRows) -> Subject:
-    """Load the version at ``path`` and ask it about ``rows``. MlError: it can't be loaded, or has no answer."""
-    name = f"{artifacts.model} v{artifacts.version}"
+def describe(artifacts: Artifacts, path: Path, rows: ReadRows) -> Described:
+    """Read the version at ``path`` and the rows for it. MlError: it is not described as a model, or has none."""
     try:
-        predictor = load_predictor(path)
-        data = rows(predictor.model)
-        records = to_records(data.features[[c.name for c in predictor.model.columns if c.name in data.features]])
-        asking = InProcess(predictor)
-        answers = asking.predict_records(records)
-    except ServingError as error:
-        raise MlError(f"{name} can't be measured: {error}") from error
-    return Subject(
-        name=name,
-        data=data,
-        records=records,
-        predictor=asking,
-        answers=answers,
-        columns=predictor.model.columns,
-        outputs=describe_outputs(path),
-        reference=read_reference(path),
-        serve=functools.cache(lambda: measure(artifacts, records)),
+        model = model_dir.read(path)
+        outputs = model_dir.describe_outputs(path)
+        data = rows(model)
+        _require_values(model.columns, data.features)
+    except (ServingError, MlError) as error:
+        raise MlError(f"{artifacts.name} can't be measured: {error}") from error
+    return Described(
+        artifacts.name, model, outputs, read_reference(path), data, to_records(data.features, model.columns)
     )
 
 
-def load_champion(name: str, path: Path, subject: Subject) -> Champion:
-    """Load the live version and ask it about the same rows. If it can't answer them, the reason is recorded."""
-    columns: Sequence[Column] = ()
-    outputs = ""
+def measure(server: VersionServer, described: Described, *, costs: bool) -> Subject:
+    """Ask a version about its rows; ``costs``: measure first what its server takes. MlError: it has no answer."""
     try:
-        model = model_dir.read(path)
-        columns, outputs = model.columns, describe_outputs(path)
-        features = subject.data.features
-        if lacking := [c.name for c in columns if c.required and c.name not in features]:
-            reason = incomparable(name, subject.name, f"these rows have no {', '.join(lacking)}")
-            return Champion(name, columns, outputs, None, reason)
-        records = to_records(features[[c.name for c in columns if c.name in features]])
-        return Champion(name, columns, outputs, InProcess(load_predictor(path)).predict_records(records))
-    except Exception as error:  # noqa: BLE001 - pickled by another library, or made for other columns: anything
-        said = (str(error).strip() or repr(error)).splitlines()[0][:300]
-        return Champion(name, columns, outputs, None, incomparable(name, subject.name, said))
+        served = server.measure(described.records) if costs else None
+        answers = server.predict_records(described.records)
+    except MlError as error:
+        raise MlError(f"{described.name} can't be measured: {error}") from error
+    return Subject(
+        name=described.name,
+        data=described.data,
+        records=described.records,
+        predictor=server,
+        answers=answers,
+        columns=described.model.columns,
+        outputs=described.outputs,
+        reference=described.reference,
+        served=served,
+    )
 
 
-def read_reference(path: Path) -> reference.Reference | None:
+def load_champion(artifacts: Artifacts, path: Path, subject: Subject) -> Champion:
+    """Ask the live version about the same rows. If it can't answer them, the reason is recorded."""
+    name, columns, outputs = artifacts.name, tuple[Column, ...](), ""
+    try:
+        columns, outputs = tuple(model_dir.read(path).columns), model_dir.describe_outputs(path)
+        _require_values(columns, subject.data.features)
+        with serving(artifacts) as server:
+            return Champion(
+                name, columns, outputs, server.predict_records(to_records(subject.data.features, columns))
+            )
+    except (ServingError, MlError) as error:
+        return Champion(name, columns, outputs, None, incomparable(name, subject.name, str(error)))
+
+
+def _require_values(columns: Sequence[Column], features: pd.DataFrame) -> None:
+    """MlError: rows lack what the signature requires, so that no caller could send them."""
+    required = [column.name for column in columns if column.required]
+    if lacking := [name for name in required if name not in features]:
+        raise MlError(f"these rows have no {', '.join(lacking)}")
+    for name in required:
+        if missing := int(features[name].isna().sum()):
+            raise MlError(f"{missing:,} of these rows have no {name}, which its signature requires")
+
+
+def read_reference(path: Path) -> Reference | None:
     """Read what the version records of its training data. MlError: the record is unreadable."""
     places = (path / reference.PATH, path / reference.EXTRA_FILE)
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         return None
     try:
-        return reference.Reference.from_json(file.read_text())
+        return Reference.from_json(file.read_text())
     except ValueError as error:
         raise MlError(f"{file.relative_to(path)} of the version: {error}") from error
 
 
-def to_records(features: pd.DataFrame) -> list[Record]:
-    """Return rows as a caller would send them: plain Python values, None for what is missing."""
-    columns = {
-        str(name): [
-            None if gone else v for v, gone in zip(features[name].tolist(), features[name].isna(), strict=True)
-        ]
-        for name in features
-    }
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+def to_records(features: pd.DataFrame, columns: Sequence[Column]) -> list[Record]:
+    """Return rows as a caller would send them: a model's fields as plain Python values, None for what is missing."""
+    found = {column.name: _values(features[column.name], column) for column in columns if column.name in features}
+    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def _values(values: pd.Series, column: Column) -> list[object]:
+    plain = [None if gone else value for value, gone in zip(values.tolist(), values.isna(), strict=True)]
+    if column.type in INTEGERS and values.dtype.kind == "f":  # a column of whole numbers with some missing
+        return [int(v) if isinstance(v, float) and v.is_integer() else v for v in plain]
+    return plain

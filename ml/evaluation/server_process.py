@@ -1,33 +1,49 @@
-"""Start a model server of its own, as the receiver would, and see what one row costs there."""
+"""A version in a model server of its own, started as in production and asked over HTTP.
+
+What answers is somebody else's code, and may answer anything, or never: it holds no labels and no credentials, and
+its time, memory, output and answers are bounded. Nothing that it says is believed but its answers.
+"""
 
 import contextlib
 import http.client
-import json
 import os
+import re
+import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import IO, Any
 
+import msgspec
 import numpy as np
 
 from ml.errors import MlError
+from ml.evaluation import guard
+from ml.evaluation.asking import SHOWN, ask_rows, printable, request, time_rows
+from ml.gates.answers import Answers
 from ml.gates.subject import Record, Served
 from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
 
 START_SECONDS = 60.0
+WHOLE_SECONDS = 600.0  # from the start to the last answer
 POLL_SECONDS = 0.05
-STOP_SECONDS = 10.0
-ANSWER_SECONDS = 30.0
-WARM_UP = 20
-ROWS = 300
-ENOUGH_ROWS = 60  # of a model so slow that 300 would take longer than ENOUGH_SECONDS
-ENOUGH_SECONDS = 5.0
+STOP_SECONDS = 15.0
+ANSWER_SECONDS = 30.0  # without a byte of an answer
+OUTPUT_BYTES = 16 << 10  # of what it prints, the last are kept
+MEMORY_SHARE = 0.75  # of what is available at the start
+LEAST_MB = 1024.0
+PRIVATE_URL = re.compile(r"http://(127\.0\.0\.1:[0-9]{1,5})")
+ENDED = {
+    guard.TOO_LARGE: "took more memory than {megabytes:,.0f} MB, three quarters of what was available, and was ended",
+    guard.TOO_LONG: "took longer than {seconds:g} s, and was ended",
+    guard.TOO_MANY: f"started more than {guard.MOST_PROCESSES} processes, and was ended",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +55,125 @@ class Artifacts:
     digest: str
     cache: Path
 
+    @property
+    def name(self) -> str:
+        """As in ``churn-model v6``."""
+        return f"{self.model} v{self.version}"
 
-def measure(artifacts: Artifacts, records: Sequence[Record]) -> Served:
-    """Serve the version in a process of its own and ask it one row at a time over one connection.
 
-    MlError: it does not come up, or does not answer a row.
-    """
-    with running(artifacts) as status:
-        with _connected(status["private_url"]) as connection:
-            health = _asked(connection, "GET", "/health", None)
-            took = _time_rows(connection, [records[i % len(records)] for i in range(WARM_UP + ROWS)])
-        memory = resident_mb(int(status["pid"]))
-    p50, p95 = (float(p) * 1000 for p in np.percentile(took[WARM_UP:], [50, 95]))
-    return Served(
-        p50_ms=p50, p95_ms=p95, rows=len(took) - WARM_UP, memory_mb=memory, runtime=str(health.get("runtime", ""))
-    )
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a version may take."""
+
+    seconds: float
+    megabytes: float
+
+
+class VersionServer:
+    """The running server of one version."""
+
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", limits: Limits) -> None:
+        self.name = name
+        self.guard_pid = process.pid
+        self.classes: tuple[Any, ...] | None = None
+        self.runtime = ""
+        self.address = ""
+        self._process = process
+        self._limits = limits
+        self._printed = _Printed(process.stdout)
+        self._connection: http.client.HTTPConnection | None = None
+
+    def predict_records(self, records: Sequence[Record]) -> Answers:
+        """Answer rows as a caller would send them. MlError: it refuses one, fails, or gives no valid answer."""
+        with self._connected() as connection:
+            said = ask_rows(connection, records)
+        tables = [part.probabilities for part in said if part.probabilities is not None]
+        with self._valid("probabilities that are no table"):
+            table = np.array([row for rows in tables for row in rows]) if len(tables) == len(said) else None
+            return Answers.of([label for part in said for label in part.predictions], table, self.classes)
+
+    def measure(self, records: Sequence[Record]) -> Served:
+        """Ask one row at a time over one connection. MlError: it does not answer a row."""
+        with self._connected() as connection:
+            took = time_rows(connection, records)
+        memory = guard.resident_mb(guard.descendants(self.guard_pid))
+        p50, p95 = (float(p) * 1000 for p in np.percentile(took, [50, 95]))
+        return Served(p50_ms=p50, p95_ms=p95, rows=len(took), memory_mb=memory, runtime=self.runtime)
+
+    def wait_until_healthy(self, control: Path, model: str) -> None:
+        """Return once it can be asked. MlError: it ends before, or takes too long."""
+        deadline = time.monotonic() + START_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError, ControlError):  # not there yet
+                status, _ = ask(control, {"do": "status"})
+                found = PRIVATE_URL.fullmatch(str(status.get("private_url")))
+                if status.get("ready") is True and found:
+                    self.address = found[1]
+                    self._read_descriptions(model)
+                    return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(POLL_SECONDS)
+        late = f"{self._what()} was not healthy within {START_SECONDS:g} s: {self._words()}"
+        raise MlError(self._why_ended() or late)
+
+    def cut(self) -> None:
+        """End an answer that never does, whoever sends it."""
+        self._process.kill()
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _read_descriptions(self, model: str) -> None:
+        with self._connected() as connection, self._valid("no valid description of itself"):
+            health = msgspec.json.decode(request(connection, "GET", "/health"), type=dict[str, Any])
+            described = msgspec.json.decode(request(connection, "GET", f"/v2/models/{model}"), type=dict[str, Any])
+            classes = (described.get("parameters") or {}).get("classes")
+            self.runtime = str(health.get("runtime", ""))[:40]
+            if classes is not None:
+                self.classes = tuple(msgspec.convert(classes, list[bool | int | float | str]))
+
+    @contextlib.contextmanager
+    def _valid(self, otherwise: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise MlError(f"{self._what()} gives {otherwise}: {printable(repr(error))}") from error
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[http.client.HTTPConnection]:
+        connection = self._connection = http.client.HTTPConnection(self.address, timeout=ANSWER_SECONDS)
+        try:
+            yield connection
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # if it is its end, let that be known
+                self._process.wait(1.0)
+            why = self._why_ended() or f"{self._what()} does not answer: {printable(repr(error))}"
+            raise MlError(why) from error
+        finally:
+            self._connection = None
+            connection.close()
+
+    def _why_ended(self) -> str:
+        status = self._process.poll()
+        if status is None:
+            return ""
+        ended = ENDED.get(status, "ended").format(megabytes=self._limits.megabytes, seconds=self._limits.seconds)
+        return f"{self._what()} {ended}: {self._words()}"
+
+    def _what(self) -> str:
+        return f"the server of {self.name}"
+
+    def _words(self) -> str:
+        return printable(self._printed.last().decode(errors="replace").strip()[-SHOWN:]) or "it said nothing"
 
 
 @contextlib.contextmanager
-def running(artifacts: Artifacts) -> Iterator[dict[str, Any]]:
-    """Yield the status of a healthy server, which ends with this context. MlError: it does not come up."""
+def serving(artifacts: Artifacts, limits: Limits | None = None) -> Iterator[VersionServer]:
+    """Yield a healthy server of the version, which ends with this context. MlError: it does not come up."""
+    limits = limits or Limits(WHOLE_SECONDS, max(LEAST_MB, MEMORY_SHARE * _available_mb()))
     with tempfile.TemporaryDirectory(prefix="pinrail-gate-") as directory:
-        control, log = Path(directory) / "control", Path(directory) / "log"
+        control = Path(directory) / "control"
         identity = {
             "model": artifacts.model,
             "version": artifacts.version,
@@ -68,86 +181,64 @@ def running(artifacts: Artifacts) -> Iterator[dict[str, Any]]:
             "environment": "gate",
             "revision": "gate",
         }
-        # As production's servers, but without the registry's credentials: a model is somebody else's code.
-        environment = launch.environment(os.environ, registry=False)
-        command = [*launch.COMMAND, *launch.options(identity, artifacts.cache, control)]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", guard.__name__, str(limits.megabytes), str(limits.seconds)),
+                *(*launch.COMMAND, *launch.options(identity, artifacts.cache.absolute(), control)),
+            ],
+            # As production's servers, but without the registry's credentials: a model is somebody else's code.
+            env=launch.environment(os.environ, registry=False),
+            cwd=directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        server = VersionServer(artifacts.name, process, limits)
+        # The guard keeps to the limits. This is for a model that kills the guard.
+        timer = threading.Timer(limits.seconds + STOP_SECONDS, server.cut)
+        timer.daemon = True
+        timer.start()
         try:
-            yield _healthy(process, control, log)
+            server.wait_until_healthy(control, artifacts.model)
+            yield server
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            timer.cancel()
+            _end(process)
 
 
-def _healthy(process: "subprocess.Popen[bytes]", control: Path, log: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError, ControlError):  # not there yet
-            status, _ = ask(control, {"do": "status"})
-            if status.get("ready"):
-                return status
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(POLL_SECONDS)
-    ended = "ended" if process.poll() is not None else f"was not healthy within {START_SECONDS:g} s"
-    words = log.read_text(errors="replace").strip()[-1000:]
-    raise MlError(f"the server of this version {ended}: {words or 'it said nothing'}")
-
-
-@contextlib.contextmanager
-def _connected(url: str) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_SECONDS)
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.stdin is not None:
+        process.stdin.close()
     try:
-        yield connection
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise MlError(f"the server of this version does not answer: {error!r}") from error
-    finally:
-        connection.close()
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def _time_rows(connection: http.client.HTTPConnection, records: Sequence[Record]) -> list[float]:
-    took: list[float] = []
-    for record in records:
-        if len(took) >= WARM_UP + ENOUGH_ROWS and sum(took) > ENOUGH_SECONDS:
-            break
-        body = json.dumps(_present(record))
-        start = time.perf_counter()
-        _asked(connection, "POST", "/predict", body)
-        took.append(time.perf_counter() - start)
-    return took
+class _Printed:
+    """The last bytes that a program printed. All are read, so that it never waits, and few are kept."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._stream = stream
+        self._kept = b""
+        threading.Thread(target=self._read, name="output of a model server", daemon=True).start()
+
+    def last(self) -> bytes:
+        return self._kept
+
+    def _read(self) -> None:
+        if self._stream is None:
+            return
+        with self._stream as stream:
+            while chunk := os.read(stream.fileno(), OUTPUT_BYTES):
+                self._kept = (self._kept + chunk)[-OUTPUT_BYTES:]
 
 
-def _asked(connection: http.client.HTTPConnection, method: str, path: str, body: str | None) -> dict[str, Any]:
-    connection.request(method, path, body, {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    answer = response.read()
-    if response.status != http.HTTPStatus.OK:
-        raise MlError(f"the server of this version answers {method} {path} with {response.status}: {answer[:300]!r}")
-    found: dict[str, Any] = json.loads(answer)
-    return found
-
-
-def _present(record: Record) -> Mapping[str, Any]:
-    return {name: value for name, value in record.items() if value is not None}
-
-
-def resident_mb(pid: int) -> float:
-    """Return a process's resident memory in megabytes, from /proc where there is one, else from ps."""
+def _available_mb() -> float:
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) / 1024
-    done = subprocess.run(
-        ["ps", "-o", "rss=", "-p", str(pid)],  # noqa: S607 - macOS and BSD keep it in different places
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=STOP_SECONDS,
-    )
-    return int(done.stdout.strip() or 0) / 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**2

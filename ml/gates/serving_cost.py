@@ -23,6 +23,6 @@ def memory(subject: Subject, limit: Threshold) -> Sequence[Verdict]:
 
 
 def _served(subject: Subject) -> Served:
-    if subject.serve is None:
-        raise ValueError("no server was started for this version")
-    return subject.serve()
+    if subject.served is None:
+        raise ValueError("no server was measured for this version")
+    return subject.served

@@ -3,7 +3,7 @@
 ``ml/evaluation/measure.py`` loads the version.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,7 +61,7 @@ class Subject:
     outputs: str = ""  # how the signature describes what the model answers
     reference: Reference | None = None  # its training data, if recorded
     champion: Champion | None = None
-    serve: Callable[[], Served] | None = None  # measures once, however often it is called
+    served: Served | None = None  # None: no check asked for it
     positive: Any = None  # the gate's `positive:`
 
     def truth(self, answers: Answers | None = None) -> Array:

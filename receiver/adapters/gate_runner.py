@@ -1,7 +1,7 @@
 """Running the gate on one version: ``python -m ml.evaluate`` as a program of its own.
 
-What a version holds may run as soon as it is loaded, so it is loaded there: with the environment of a model server, a
-deadline, and none of our secrets but the registry's. Its verdict is the evidence that it leaves in the registry.
+It has a deadline and none of our secrets but the registry's, and loads no model: each version answers in a server
+of its own. Its verdict is the evidence that it leaves in the registry.
 """
 
 import os

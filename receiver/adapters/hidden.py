@@ -1,18 +1,11 @@
-"""Keeping what this process holds from other processes of the same user: a model's, for one."""
+"""Keeping what this process holds and writes from others."""
 
-import ctypes
 import os
-import sys
 
-PR_SET_DUMPABLE = 4
+from ml.hidden import hide_memory
 
 
 def hide_process() -> None:
-    """Close this process's environment and memory to other processes, and write no core dumps. Linux only.
-
-    What it starts is readable again, and gets no secrets but its own. Where the kernel has no such switch, nothing
-    happens.
-    """
-    os.umask(0o077)  # what it writes is for its user alone
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    """Close this process's environment and memory to other processes, and what it writes to other users."""
+    os.umask(0o077)
+    hide_memory()

@@ -100,6 +100,9 @@ def ask(
             chunk, more, _, _ = socket.recv_fds(connection, 65536, MAX_FDS)
             got += more
             data += chunk
+            if len(data) > MAX_LINE:
+                _close(got)
+                raise ControlError("the reply is too long")
             if not chunk:
                 raise ConnectionResetError(f"the server at {path} ended before it replied to {request['do']}")
     body = _parse(data)

@@ -34,9 +34,9 @@ def make_subject(
 ) -> Subject:
     """The model's answers to the rows in ``columns``; ``optional`` names the fields that may be missing."""
     features = pd.DataFrame(columns)
-    records = to_records(features)
     signature = tuple(
         Column(name, TYPES.get(features[name].dtype.kind, "string"), name not in optional) for name in features
     )
+    records = to_records(features, signature)
     data = Dataset(features, np.array(labels), "sha256:0")
     return Subject("m v2", data, records, model, model.predict_records(records), signature)

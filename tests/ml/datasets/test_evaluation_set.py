@@ -31,7 +31,7 @@ def rows(tmp_path: Path) -> Path:
 
 def test_values_are_what_a_caller_would_send_and_other_columns_stay_beside_them(rows: Path) -> None:
     data = own_file(rows, "left")(MODEL)
-    records = to_records(data.features[["age", "visits", "plan"]])
+    records = to_records(data.features, MODEL.columns)
     assert {(r["age"], r["visits"], r["plan"]) for r in records} == {(3, None, "None"), (5, 2, "b")}
     assert all(type(r["age"]) is int for r in records)
     assert sorted(data.labels.tolist()) == ["no", "yes"]

@@ -100,7 +100,7 @@ def test_a_version_fails_for_what_is_wrong_with_it(
 def test_a_slow_version_fails_where_it_is_measured_in_a_server_and_a_quick_one_passes(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml.evaluation.server_process.ROWS", 50)  # enough to tell 11 ms a row from 1 ms
+    monkeypatch.setattr("ml.evaluation.asking.ROWS", 50)  # enough to tell 11 ms a row from 1 ms
     strict = COSTS.replace(b"max: 100", b"max: 5")
     slow = judge(client, faulty_models.register(client, MODEL, "slow"), strict, tmp_path / "slow")
     assert "latency_p95_ms" in wrong(slow.evidence.verdicts)
@@ -196,3 +196,9 @@ def test_a_file_whose_ending_the_receiver_does_not_read_is_named(tmp_path: Path)
     (tmp_path / "qa.yml").write_text("environment: qa")
     with pytest.raises(MlError, match=r"qa\.yml: found the ending \.yml, allowed \.yaml"):
         read_environments(tmp_path)
+
+
+def test_rows_that_no_caller_could_send_are_named(client: Any, tmp_path: Path) -> None:
+    version = faulty_models.register(client, MODEL, "demanding")
+    with pytest.raises(MlError, match=r"of these rows have no total_charges, which its signature requires"):
+        judge(client, version, COSTS, tmp_path)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ml.evaluation.server_process import Artifacts, running
+from ml.evaluation import guard
+from ml.evaluation.server_process import Artifacts, serving
 from ml.train import TrainResult
 from receiver.core.state import ServerSpec, Slot
 from receiver.targets.process.target import ProcessTarget
@@ -56,8 +57,9 @@ def test_the_gates_server_has_the_flags_and_variables_of_productions_but_no_cred
         target = ProcessTarget(state)
         production = target.start(ServerSpec(slot, version, trained.digest, "Staging", free_port(), "c" * 40))
         live_environment, live = environment_of(pid_of(state, production)), arguments_of(pid_of(state, production))
-        with running(Artifacts(trained.model, version, trained.digest, cache)) as status:
-            measured_environment, measured = environment_of(status["pid"]), arguments_of(status["pid"])
+        with serving(Artifacts(trained.model, version, trained.digest, cache)) as server:
+            (pid,) = guard.descendants(server.guard_pid)
+            measured_environment, measured = environment_of(pid), arguments_of(pid)
 
     assert measured_environment == without_registry(live_environment)
     assert {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}.items() <= measured_environment.items()

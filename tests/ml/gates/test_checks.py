@@ -93,7 +93,7 @@ def test_latency_and_memory_come_from_one_server_of_their_own() -> None:
     subject = make_subject({"p": [0.1, 0.9]}, [0, 1], Plain(lambda r: r["p"]))
     with pytest.raises(ValueError, match="no server"):
         CHECKS["memory_mb"](subject, ANY)
-    served = replace(subject, serve=lambda: Served(1.5, 60.0, 300, 120.0, "onnx"))
+    served = replace(subject, served=Served(1.5, 60.0, 300, 120.0, "onnx"))
     assert str(CHECKS["latency_p95_ms"](served, AtMost(max=50))[0]) == "FAIL: latency_p95_ms=60 > 50"
     assert str(CHECKS["memory_mb"](served, AtMost(max=200))[0]) == "PASS: memory_mb=120 <= 200"
 

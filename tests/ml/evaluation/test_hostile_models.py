@@ -1,0 +1,114 @@
+"""A model is somebody else's code: whatever it does, the verdict is the gate's, and nothing of it stays."""
+
+import resource
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from ml.errors import MlError
+from ml.evaluation.server_process import Limits, serving
+from receiver.adapters.gate_runner import GateRunner
+from receiver.core.state import Slot
+from tests.support import hostile_models as hostile
+from tests.support.recorded_evidence import recorded_evidence
+from tests.support.waiting import eventually
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not Path("/proc").exists(), reason="orphans are found on Linux only"),
+]
+
+PLENTY = Limits(seconds=120, megabytes=8000)
+ROWS = [{"n": n} for n in range(10)]
+SLOT = Slot("court", "hostile")
+FILES = {
+    "environments/court.yaml": b"environment: court\nregistry: {alias: court}\n"
+    b"gate: {accuracy: {min: 0.99}}\nmodels: {hostile: {version: 1, port: 8000}}\n"
+}
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_a_model_that_replaces_the_gates_checks_is_judged_by_the_real_ones(
+    mlflow_server: str, tmp_path: Path
+) -> None:
+    """It also prints 400 MB, leaves a grandchild, and kills the process that watches over it."""
+    client, pid = MlflowClient(mlflow_server), str(tmp_path / "pid")
+    load = hostile.REPLACES_THE_CHECKS + hostile.PRINTS_400_MB + hostile.LEAVES_A_GRANDCHILD.format(pid=pid)
+    version = hostile.register(client, SLOT.model, load)
+    (tmp_path / "hostile.csv").write_text("n,label\n" + "".join(f"{n},{n % 2}\n" for n in range(100)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    GateRunner(mlflow_server, tmp_path / "logs", tmp_path).run(SLOT, version, FILES, threading.Event())
+    evidence = recorded_evidence(client, SLOT.model, version, SLOT.environment)
+    assert evidence is not None
+    assert [str(v) for v in evidence.verdicts] == ["FAIL: accuracy=0.5 < 0.99"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes"
+    assert is_gone(int(Path(pid).read_text()))
+    killing = load + hostile.KILLS_ITS_PARENT.format(pid=pid)
+    Path(pid).unlink()
+    version = hostile.register(client, SLOT.model, killing)
+    with pytest.raises(Exception, match=r"the server of hostile v\d+ ended"):
+        GateRunner(mlflow_server, tmp_path / "logs", tmp_path).run(SLOT, version, FILES, threading.Event())
+    assert is_gone(int(Path(pid).read_text()))
+
+
+def test_what_a_model_prints_is_read_and_not_kept(tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with serving(hostile.cached(hostile.PRINTS_400_MB, tmp_path), PLENTY) as server:
+        assert server.predict_records(ROWS).labels.tolist() == [0] * 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes"
+
+
+def test_a_grandchild_in_a_session_of_its_own_ends_with_its_server(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    with serving(hostile.cached(hostile.LEAVES_A_GRANDCHILD.format(pid=str(pid)), tmp_path), PLENTY):
+        eventually(lambda: pid.exists() and pid.read_text() != "")
+        assert not is_gone(int(pid.read_text()))
+    assert is_gone(int(pid.read_text()))
+
+
+def test_an_answer_that_never_ends_is_cut_by_its_size(tmp_path: Path) -> None:
+    artifacts = hostile.cached(hostile.ANSWERS_FOREVER.format(bytes=1_000_000, seconds=0), tmp_path)
+    with (
+        serving(artifacts, PLENTY) as server,
+        pytest.raises(MlError, match="the answer to POST /predict is over 32 MB"),
+    ):
+        server.predict_records(ROWS)
+
+
+def test_an_answer_that_trickles_is_cut_by_its_time(tmp_path: Path) -> None:
+    artifacts = hostile.cached(hostile.ANSWERS_FOREVER.format(bytes=1, seconds=0.1), tmp_path)
+    start = time.monotonic()
+    took_longer = "the server of hostile v1 took longer than 12 s, and was ended"
+    with pytest.raises(MlError, match=took_longer), serving(artifacts, Limits(seconds=12, megabytes=8000)) as server:
+        server.predict_records(ROWS)
+    assert time.monotonic() - start < 30
+
+
+def test_a_model_that_takes_too_much_memory_is_ended(tmp_path: Path) -> None:
+    artifacts = hostile.cached(hostile.TAKES_700_MB, tmp_path)
+    with pytest.raises(MlError, match="took more memory than 600 MB"), serving(artifacts, Limits(120, 600)):
+        pass
+
+
+def test_a_model_that_starts_too_many_processes_is_ended(tmp_path: Path) -> None:
+    artifacts = hostile.cached(hostile.STARTS_300_PROCESSES, tmp_path)
+    with pytest.raises(MlError, match="started more than 200 processes"), serving(artifacts, PLENTY):
+        pass
+    left = [process for process in Path("/proc").iterdir() if process.name.isdigit() and _is_sleep_of_ours(process)]
+    assert not left
+
+
+def _is_sleep_of_ours(process: Path) -> bool:
+    try:
+        return (process / "cmdline").read_bytes() == b"sleep\x003607\x00" and not is_gone(int(process.name))
+    except OSError:
+        return False
