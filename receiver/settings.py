@@ -220,11 +220,9 @@ class Settings(BaseSettings):
 
     @property
     def registry_addresses(self) -> tuple[str, ...]:
-        """The registry's address in the forms in which errors name it; none of them belongs on GitHub."""
-        parts = urlsplit(self.mlflow_tracking_uri)
-        host = parts.netloc.rpartition("@")[2]
-        name = parts.hostname if "." in host else None  # without a dot, such as mlflow, it is an ordinary word
-        return tuple(form for form in (self.mlflow_tracking_uri, host, name) if form and host)
+        """The registry's URL, and its host and port: neither belongs on GitHub."""
+        host = urlsplit(self.mlflow_tracking_uri).netloc.rpartition("@")[2]
+        return (self.mlflow_tracking_uri, host) if host else ()
 
     @property
     def webhook_secrets(self) -> tuple[bytes, ...]:

@@ -150,7 +150,7 @@ def build_senders(settings: Settings, services: Services) -> dict[str, Sender]:
         return {GITHUB: lambda _: None}
     reverter = Reverter(services.registry, build_upstream(settings))
     handlers: dict[str, Handler] = {**GitHubSender(Statuses(github)).handlers(), str(RevertNeeded.kind): reverter}
-    return {GITHUB: Dispatcher(handlers, Redactor(settings.secrets))}
+    return {GITHUB: Dispatcher(handlers, public_redactor(settings))}
 
 
 def build_background_tasks(settings: Settings, services: Services) -> list[BackgroundTask]:
@@ -177,7 +177,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
 
 
 def public_redactor(settings: Settings) -> Redactor:
-    """For texts on GitHub, which strangers may read: they learn neither secrets nor where the registry is."""
+    """For texts on GitHub, which strangers may read: neither secrets nor where the registry is."""
     return Redactor([*settings.secrets, *settings.registry_addresses])
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from receiver.core.errors import Rejected
-from receiver.settings import load_settings, misspelt
+from receiver.settings import Settings, load_settings, misspelt
+from receiver.wiring import public_redactor
 
 
 def test_a_missing_setting_is_asked_for_with_the_file_that_was_read(tmp_path: Path) -> None:
@@ -160,3 +161,11 @@ def test_the_receivers_ports_are_its_own_where_model_servers_would_meet_it(monke
     assert load_settings().own_ports == {9000: "PINRAIL_PUBLIC_PORT", 9001: "PINRAIL_ADMIN_PORT"}
     monkeypatch.setenv("PINRAIL_HOST", "192.0.2.1")
     assert load_settings().own_ports == {}
+
+
+@pytest.mark.parametrize("host", ["mlflow:5000", "user:pass@registry.example"])
+def test_what_is_written_on_github_names_no_registry(host: str) -> None:
+    redact = public_redactor(Settings(mlflow_tracking_uri=f"https://{host}/base"))
+    for form in (f"https://{host}/base", host.rpartition("@")[2]):
+        assert redact(f"MLflow at {form} hangs; it needs mlflow==3") == "MLflow at *** hangs; it needs mlflow==3"
+    assert public_redactor(Settings(mlflow_tracking_uri="databricks"))("databricks") == "databricks"
