@@ -6,12 +6,12 @@
 import errno
 import sys
 import traceback
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from ml.errors import MlError
 from receiver.adapters.hidden import hide_process
-from receiver.core.errors import PinrailError
-from receiver.core.redact import plain_lines
+from receiver.cli.failure import FailureView, fail
+from receiver.core.errors import PinrailError, Retryable
 
 INTERRUPTED = 130  # the shell's convention for Ctrl-C
 
@@ -36,26 +36,21 @@ def main() -> None:
     try:
         app()
     except (PinrailError, MlError) as error:
-        hint = getattr(error, "hint", "")
-        said = f"{error}; {hint}" if hint else str(error)
-        print(f"pinrail: {plain_lines(said)}", file=sys.stderr)  # noqa: T201 - this is a command line
-        sys.exit(1)
+        kind: Literal["retryable", "rejected"] = "retryable" if isinstance(error, Retryable) else "rejected"
+        fail(FailureView(kind, str(error), getattr(error, "hint", "")), 1)
     except OSError as error:
         if error.errno not in OUTSIDE:
-            _report_bug()
+            _report_bug(error)
         place = f"{error.filename}: " if error.filename else ""
-        print(f"pinrail: {plain_lines(f'{place}{error.strerror}')}: {OUTSIDE[error.errno]}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        fail(FailureView("machine", f"{place}{error.strerror}: {OUTSIDE[error.errno]}", ""), 1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except Exception:  # noqa: BLE001 - the boundary: whatever gets here is a bug
-        _report_bug()
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever gets here is a bug
+        _report_bug(error)
 
 
-def _report_bug() -> NoReturn:
-    traceback.print_exc()
-    print("pinrail: this is a bug in Pinrail; please report the lines above", file=sys.stderr)  # noqa: T201
-    sys.exit(3)
+def _report_bug(error: Exception) -> NoReturn:
+    fail(FailureView("bug", f"{type(error).__name__}: {error}", traceback.format_exc()), 3)
 
 
 if __name__ == "__main__":

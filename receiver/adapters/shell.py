@@ -7,12 +7,14 @@ No shell is involved, whatever the name says, and nothing from a webhook or a re
 """
 
 import os
+import selectors
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from receiver.adapters.time_limit import at_most, stop_event
 from receiver.core.errors import Rejected, Retryable
@@ -28,6 +30,7 @@ COMMON = frozenset(
 # What docker's client needs besides.
 DOCKER = ("DOCKER_",)
 
+LONGEST_LINE = 1 << 20  # bytes; what is longer comes in pieces
 STOP_SECONDS = 0.2  # how soon a program that may be stopped is
 
 _children: dict[int, int | None] = {}  # by process id: exit status, which the system tells once
@@ -110,6 +113,44 @@ def _communicate(
                 raise Retryable("the program was ended because the receiver stops") from None
             if time.monotonic() >= deadline:
                 raise
+
+
+def stream(argv: Sequence[str], *, environment: Mapping[str, str], pause: float) -> Iterator[str | None]:
+    """The lines that a program writes, as they come; None whenever ``pause`` seconds pass without one.
+
+    The program ends with the iterator. Rejected: there is no such program.
+    """
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Rejected(_cannot_start(argv, error)) from error
+    with process, selectors.DefaultSelector() as selector:
+        try:
+            output = cast("IO[bytes]", process.stdout)
+            selector.register(output, selectors.EVENT_READ)
+            rest = b""
+            while True:
+                if not selector.select(pause):
+                    yield None
+                    continue
+                read = os.read(output.fileno(), 65536)
+                *lines, rest = (rest + read).split(b"\n")
+                if rest and (not read or len(rest) > LONGEST_LINE):
+                    lines.append(rest)
+                    rest = b""
+                for line in lines:
+                    yield line.decode(errors="replace")
+                if not read:
+                    return
+        finally:
+            _kill_group(process.pid)
 
 
 def start(

@@ -14,12 +14,40 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: loading rich would double the time that --help takes
     pretty_exceptions_enable=False,  # __main__ is the boundary
-    add_completion=False,
+    # `pinrail --install-completion` sets it up for the shell that it runs in.
+    add_completion=True,
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Environment = Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="An environment, e.g. production.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model, e.g. churn-model.")]
+
+
+def _environments(incomplete: str) -> list[str]:
+    from receiver.cli.completion import environments
+
+    return environments(incomplete)
+
+
+def _models(incomplete: str) -> list[str]:
+    from receiver.cli.completion import models
+
+    return models(incomplete)
+
+
+Environment = Annotated[
+    str,
+    typer.Argument(metavar="ENVIRONMENT", help="An environment, e.g. production.", autocompletion=_environments),
+]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A registered model, e.g. churn-model.", autocompletion=_models)
+]
+OptionalModel = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help="A registered model, e.g. churn-model.", autocompletion=_models)
+]
+OnlyEnvironment = Annotated[
+    str | None,
+    typer.Argument(metavar="ENVIRONMENT", help="Only this environment.", autocompletion=_environments),
+]
+OnlyModel = Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.", autocompletion=_models)]
 
 
 @app.command()
@@ -128,8 +156,8 @@ def status(*, json: Json = False) -> None:
 
 @app.command()
 def history(
-    environment: Annotated[str | None, typer.Argument(metavar="ENVIRONMENT", help="Only this environment.")] = None,
-    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
+    environment: OnlyEnvironment = None,
+    model: OnlyModel = None,
     *,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     json: Json = False,
@@ -153,11 +181,40 @@ def live(
 
 
 @app.command()
-def promote(
+def logs(
+    environment: Environment,
     model: Model,
     *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of before.")] = 100,
+) -> None:
+    """Show what a slot's model server writes.
+
+    With --follow also what the next version writes, once that has the traffic.
+    """
+    from receiver.cli.commands.logs import show_logs
+    from receiver.core.state import Slot
+
+    show_logs(Slot(environment, model), lines=lines, follow=follow)
+
+
+@app.command(name="open")
+def open_(environment: OnlyEnvironment = None, model: OnlyModel = None) -> None:
+    """Open the dashboard, or a model's page, in a browser."""
+    from receiver.cli.commands.open import open_page
+
+    typer.echo(open_page(environment, model))
+
+
+@app.command()
+def promote(
+    environment: Environment,
+    model: OptionalModel = None,
+    *,
     version: Annotated[int, typer.Option(min=1, help="The registered version to pin.")],
-    to: Annotated[str, typer.Option(help="The environment, e.g. production.")],
+    to: Annotated[
+        str | None, typer.Option(hidden=True, help="The old order: promote MODEL --to ENVIRONMENT.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Open a pull request that pins a version, if it may go there.
@@ -168,7 +225,12 @@ def promote(
     from receiver.cli.commands.promote import show_promotion
     from receiver.pull_requests.promotion import PinChange
 
-    show_promotion(PinChange(model, version, to), as_json=json)
+    if to is not None and model is None:
+        environment, model = to, environment
+        typer.echo(f"note: `pinrail promote {environment} {model} --version {version}` is the order now", err=True)
+    elif model is None or to is not None:
+        raise typer.BadParameter("name the environment and the model: pinrail promote ENVIRONMENT MODEL --version N")
+    show_promotion(PinChange(model, version, environment), as_json=json)
 
 
 @app.command()
@@ -211,10 +273,18 @@ def doctor(*, json: Json = False) -> None:
 
 @app.command()
 def retry(
-    environment: Annotated[str | None, typer.Argument(metavar="ENVIRONMENT", help="Only this environment.")] = None,
-    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
+    environment: OnlyEnvironment = None,
+    model: OnlyModel = None,
 ) -> None:
     """Lift the quarantine of what failed, and reconcile again."""
     from receiver.cli.commands.retry import lift_quarantine
 
     typer.echo(lift_quarantine(environment, model))
+
+
+@app.command()
+def version(*, json: Json = False) -> None:
+    """Show the versions of Pinrail, Python and MLflow."""
+    from receiver.cli.commands.version import show_version
+
+    show_version(as_json=json)

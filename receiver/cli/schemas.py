@@ -15,7 +15,9 @@ from receiver.admin.views import DeliveriesView, DeploymentsView, DeploymentView
 from receiver.cli.commands.live import LiveView
 from receiver.cli.commands.plan import PlanView
 from receiver.cli.commands.promote import ProposalView
+from receiver.cli.commands.version import VersionView
 from receiver.cli.doctor.report import ReportView
+from receiver.cli.failure import ErrorView
 
 # File name -> what is published under it. A list of one class is an answer that is a bare list.
 PUBLISHED: Mapping[str, Any] = {
@@ -27,6 +29,8 @@ PUBLISHED: Mapping[str, Any] = {
     "live": LiveView,
     "proposal": ProposalView,  # pinrail promote --json, pinrail rollback --json
     "doctor": ReportView,
+    "version": VersionView,
+    "error": ErrorView,  # of every command that fails with --json
 }
 
 

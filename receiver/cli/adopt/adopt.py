@@ -8,6 +8,7 @@ from pathlib import Path
 from ml.model_kind import Kind, ModelKind, kind_of
 from receiver.cli.adopt.rows import DIRECTORY, write_rows
 from receiver.cli.commands.check import read_files
+from receiver.cli.progress import progress
 from receiver.core.edit import NewPin, add_pin
 from receiver.core.errors import Rejected
 from receiver.core.pins import Desired, path_of, read_pins
@@ -54,7 +55,8 @@ def adopt_model(settings: Settings, asked: Adoption, directory: Path = Path()) -
     add_pin(files[path], NewPin(asked.model, 1, 1, "{}"), path)  # refuses what needs no registry to be refused
     registry = build_registry(settings)
     version = asked.version or _version(registry, asked.model, environment.alias)
-    fetched = registry.fetch(asked.model, version).path
+    with progress(f"fetching {asked.model} v{version} ..."):
+        fetched = registry.fetch(asked.model, version).path
     try:
         read(fetched)  # refuses what no server would load
         kind = kind_of(fetched) if asked.kind is None else ModelKind(Kind(asked.kind), "--kind says so")

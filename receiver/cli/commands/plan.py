@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from receiver.cli.output import answer
+from receiver.cli.progress import progress
 from receiver.cli.tables import change, table
 from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor
@@ -49,7 +50,8 @@ class PlanView:
 def show_plan(*, as_json: bool) -> None:
     """Print old and new version per slot, the metrics of both, the actions, and the reason for a refusal."""
     settings = load_settings("pinrail_repo_url")
-    view = plan_view(build(settings, open_database(settings)))
+    with progress("reading pins, registry and servers ..."):
+        view = plan_view(build(settings, open_database(settings)))
     answer(Redactor(settings.secrets).within(view), _text, json_wanted=as_json)
 
 

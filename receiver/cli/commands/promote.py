@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from receiver.cli.output import answer
+from receiver.cli.progress import progress
 from receiver.core.redact import plain
 from receiver.pull_requests.open_pull_request import ProposedChange
 from receiver.pull_requests.promotion import PinChange, Promotion
@@ -25,8 +26,10 @@ class ProposalView(Promotion):
 def show_promotion(change: PinChange, *, as_json: bool) -> None:
     """Propose a pin, if the receiver would accept it, and print the proposal."""
     settings = load_settings("pinrail_repo_url")
-    services = build(settings, open_database(settings))
-    show_proposed(propose_promotion(services, build_upstream(settings), change), as_json=as_json)
+    with progress(f"checking {change.model} v{change.version}, and proposing it ..."):
+        services = build(settings, open_database(settings))
+        proposed = propose_promotion(services, build_upstream(settings), change)
+    show_proposed(proposed, as_json=as_json)
 
 
 def show_proposed(proposed: ProposedChange, *, as_json: bool) -> None:

@@ -1,9 +1,11 @@
 """The result of a check, and running many at once: each within a deadline and apart from the others."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from receiver.cli.progress import progress
 from receiver.core.errors import PinrailError
 from serving.model.deadline import begin
 
@@ -27,15 +29,22 @@ class Question:
     todo: str  # what to do if the check itself fails
 
 
-def answer(questions: Sequence[Question], seconds: float) -> list[Check]:
-    """Run all at once and wait up to ``seconds`` for each; the results are in the order of the questions."""
+def answer(questions: Sequence[Question], seconds: float) -> Iterator[Check]:
+    """Run all at once, for up to ``seconds`` together; each result comes as soon as those before it are there."""
     asked = [(question, begin(question.ask, f"doctor {question.name}")) for question in questions]
-    return [_finish(question, future, seconds) for question, future in asked]
+    return _results(asked, time.monotonic() + seconds, seconds)
 
 
-def _finish(question: Question, future: "Future[Check]", seconds: float) -> Check:
+def _results(asked: "Sequence[tuple[Question, Future[Check]]]", deadline: float, seconds: float) -> Iterator[Check]:
+    for question, future in asked:
+        with progress(f"{question.name} ..."):
+            check = _finish(question, future, deadline, seconds)
+        yield check
+
+
+def _finish(question: Question, future: "Future[Check]", deadline: float, seconds: float) -> Check:
     try:
-        return future.result(seconds)
+        return future.result(max(0.0, deadline - time.monotonic()))
     except PinrailError as error:
         return Check(question.name, ok=False, found=str(error), todo=question.todo)
     except Exception as error:  # noqa: BLE001 - a check that fails must not end the report

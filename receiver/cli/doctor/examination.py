@@ -19,40 +19,44 @@ from receiver.wiring import build, open_database
 SECONDS = 20.0  # for each check; checks run at once share it
 
 
-def examine() -> list[Check]:
-    """Run every check that is possible; without valid settings, these are few."""
+def examine() -> Iterator[Check]:
+    """Run every check that is possible, each result as soon as it is there; without valid settings, these are few."""
     try:
         settings = read_settings()
     except Rejected as error:
-        return [
-            Check("settings", ok=False, found=line.strip(), todo="correct it in the environment or in .env")
-            for line in str(error).splitlines()[1:]
-        ]
+        for line in str(error).splitlines()[1:]:
+            found = line.strip()
+            yield Check("settings", ok=False, found=found, todo="correct it in the environment or in .env")
+        return
     redact = Redactor(settings.secrets)
-    return [
-        replace(check, found=redact.line(check.found), todo=redact.line(check.todo)) for check in _examine(settings)
-    ]
+    for check in _examine(settings):
+        yield replace(check, found=redact.line(check.found), todo=redact.line(check.todo))
 
 
-def _examine(settings: Settings) -> list[Check]:
-    first = [
-        _settings(settings),
-        *answer(
-            [
-                Question("git", machine.git, "install git"),
-                Question("state directory", partial(machine.state_directory, settings), "set PINRAIL_STATE_DIR"),
-            ],
-            SECONDS,
-        ),
-    ]
-    if all(check.ok for check in first[1:]):
-        question = Question("state file", partial(machine.state_file, settings), "see Upgrade in docs/operations.md")
-        first += answer([question], SECONDS)
+def _examine(settings: Settings) -> Iterator[Check]:
+    first = [_settings(settings)]
+    yield first[0]
+    for questions in _machine_questions(settings):
+        if all(check.ok for check in first[1:]):
+            for check in answer(questions, SECONDS):
+                first.append(check)
+                yield check
+    set_up = answer([*_set_up_questions(settings)], SECONDS)
     checkout = _Checkout(settings)
     if all(check.ok for check in first):
-        checkout.observe()
-    questions = [*_set_up_questions(settings), *_pin_questions(settings, checkout)]
-    return [*first, *checkout.checks, *answer(questions, SECONDS)]
+        yield from checkout.observe()
+    pins = answer([*_pin_questions(settings, checkout)], SECONDS)
+    yield from set_up
+    yield from pins
+
+
+def _machine_questions(settings: Settings) -> Iterator[Sequence[Question]]:
+    """Each group needs what the one before it has found."""
+    yield (
+        Question("git", machine.git, "install git"),
+        Question("state directory", partial(machine.state_directory, settings), "set PINRAIL_STATE_DIR"),
+    )
+    yield (Question("state file", partial(machine.state_file, settings), "see Upgrade in docs/operations.md"),)
 
 
 class _Checkout:
@@ -62,11 +66,10 @@ class _Checkout:
         self._settings = settings
         self.services: Services | None = None
         self.environments: Sequence[Environment] = ()
-        self.checks: list[Check] = []
 
-    def observe(self) -> None:
+    def observe(self) -> Iterator[Check]:
         hint = "PINRAIL_REPO_URL and PINRAIL_BRANCH name it; a private one needs GITHUB_TOKEN or an ssh key"
-        self.checks = answer([Question("repository", self._read, hint)], SECONDS)
+        return answer([Question("repository", self._read, hint)], SECONDS)
 
     def _read(self) -> Check:
         self.services = build(self._settings, open_database(self._settings))

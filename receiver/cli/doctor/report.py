@@ -1,6 +1,7 @@
 """The report: a line per check, or the same as JSON."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from receiver.cli.doctor.check import Check
@@ -16,15 +17,17 @@ class ReportView:
     checks: Sequence[Check]
 
 
-def report(checks: Sequence[Check], *, as_json: bool) -> int:
-    """Print the checks. Returns the exit code: 0 if all are ok, else 1."""
-    view = ReportView(all(check.ok for check in checks), checks)
-    answer(view, _text, json_wanted=as_json)
+def report(checks: Iterable[Check], *, as_json: bool) -> int:
+    """Print the checks, as text each as soon as it is there. Returns the exit code: 0 if all are ok, else 1."""
+    done: list[Check] = []
+    for check in checks:
+        done.append(check)
+        if not as_json:
+            sys.stdout.write("".join(f"{line}\n" for line in _lines(check)))
+            sys.stdout.flush()
+    view = ReportView(all(check.ok for check in done), done)
+    answer(view, lambda _: "", json_wanted=as_json)
     return 0 if view.ok else 1
-
-
-def _text(view: ReportView) -> str:
-    return "".join(f"{line}\n" for check in view.checks for line in _lines(check))
 
 
 def _lines(check: Check) -> Iterator[str]:

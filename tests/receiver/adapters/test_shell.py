@@ -118,3 +118,26 @@ def _exists(pid: int) -> bool:
     except OSError:
         return False
     return stat.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def streamed(script: str, pause: float = 5.0) -> list[str | None]:
+    return list(shell.stream(["sh", "-c", script], environment={"PATH": os.environ["PATH"]}, pause=pause))
+
+
+def test_lines_come_as_they_are_written_and_pauses_show() -> None:
+    assert streamed("echo one; echo two >&2; printf 'no end'") == ["one", "two", "no end"]
+    lines = shell.stream(["sh", "-c", "echo one; sleep 600"], environment={"PATH": os.environ["PATH"]}, pause=0.05)
+    assert next(lines) == "one"
+    assert next(lines) is None
+    lines.close()  # type: ignore[attr-defined]
+
+
+def test_a_line_without_an_end_comes_in_pieces() -> None:
+    found = streamed("head -c 3000000 /dev/zero | tr '\\0' x")
+    assert len(found) > 1
+    assert sum(len(piece or "") for piece in found) == 3_000_000
+
+
+def test_what_is_not_installed_cannot_be_streamed() -> None:
+    with pytest.raises(Rejected, match="cannot start `no-such-program`"):
+        next(shell.stream(["no-such-program"], environment={}, pause=1.0))

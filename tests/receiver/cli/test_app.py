@@ -1,7 +1,10 @@
 """What the commands that need no registry say to a person, where there is little to say."""
 
 import errno
+import importlib.metadata
+import json
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -11,9 +14,12 @@ from receiver.__main__ import main
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.state_lock import exclusive
+from receiver.cli.completion import environments
 from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.quarantine import Quarantine
 from receiver.core.state import Slot
+from tests.support.git_repos import FILES, Origin
+from tests.support.ports import free_port
 
 SLOT = Slot("staging", "churn-model")
 
@@ -120,6 +126,114 @@ def test_a_bug_exits_with_3_and_asks_for_a_report(
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said
     assert "this is a bug in Pinrail; please report the lines above" in said
+
+
+def failure(printed: str) -> dict[str, str]:
+    """What a program finds on standard output."""
+    found: dict[str, str] = json.loads(printed)["error"]
+    return found
+
+
+def test_a_failure_is_json_for_a_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pinrail(monkeypatch, "live", "--at", "2999-01-01", "--json") == 1
+    said = failure(capsys.readouterr().out)
+    assert (said["kind"], said["hint"]) == ("rejected", "")
+    assert said["message"].startswith("--at: 2999-01-01T00:00:00")
+    monkeypatch.setattr(SqliteJournal, "recent", lambda *_: 1 / 0)
+    assert pinrail(monkeypatch, "history", "--json") == 3
+    said = failure(capsys.readouterr().out)
+    assert (said["kind"], said["message"]) == ("bug", "ZeroDivisionError: division by zero")
+    assert "Traceback" in said["hint"]
+
+
+def test_a_registry_that_is_away_is_worth_another_try(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    origin = Origin(tmp_path / "git")
+    origin.commit(FILES)
+    monkeypatch.setenv("PINRAIL_REPO_URL", origin.url)
+    monkeypatch.setenv("PINRAIL_TARGET", "process")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    assert pinrail(monkeypatch, "promote", "staging", "churn-model", "--version", "2", "--json") == 1
+    said = failure(capsys.readouterr().out)
+    assert said["kind"] == "retryable"
+    assert "cannot be reached" in said["message"]
+
+
+def test_the_old_order_of_promote_works_with_a_note(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    origin = Origin(tmp_path / "git")
+    origin.commit(FILES)
+    monkeypatch.setenv("PINRAIL_REPO_URL", origin.url)
+    monkeypatch.setenv("PINRAIL_TARGET", "process")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    new = ("promote", "stagin", "churn-model", "--version", "2")
+    old = ("promote", "churn-model", "--version", "2", "--to", "stagin")
+    assert pinrail(monkeypatch, *new) == 1
+    said = capsys.readouterr().err
+    assert "there is no environment 'stagin': did you mean staging?" in said
+    assert pinrail(monkeypatch, *old) == 1
+    note = "note: `pinrail promote stagin churn-model --version 2` is the order now\n"
+    assert capsys.readouterr().err == note + said
+    assert pinrail(monkeypatch, "promote", "churn-model", "--version", "2") == 2
+    assert "pinrail promote ENVIRONMENT MODEL --version N" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pinrail(monkeypatch, "version") == 0
+    assert capsys.readouterr().out.startswith(f"pinrail {importlib.metadata.version('pinrail')} (Python ")
+    assert pinrail(monkeypatch, "version", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["python"] == platform.python_version()
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("pinrail roll", ["rollback"]),
+        ("pinrail rollback ", ["production", "staging"]),
+        ("pinrail rollback sta", ["staging"]),
+        ("pinrail logs staging ", ["churn-model"]),
+    ],
+)
+def test_the_shell_completes_commands_environments_and_models(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    line: str,
+    completed: list[str],
+) -> None:
+    (tmp_path / "environments").mkdir()
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    words = line.split(" ")
+    monkeypatch.setenv("_PINRAIL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    assert pinrail(monkeypatch) == 0
+    assert sorted(capsys.readouterr().out.split()) == completed
+
+
+def test_nothing_is_completed_where_there_are_no_valid_pins(tmp_path: Path) -> None:
+    assert environments("") == []
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments/staging.yaml").write_text("environment: [")
+    assert environments("") == []
+
+
+def test_no_page_is_opened_where_nothing_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PINRAIL_TARGET", "process")
+    monkeypatch.setenv("PINRAIL_ADMIN_PORT", str(free_port()))
+    assert pinrail(monkeypatch, "open") == 1
+    assert "no receiver answers at http://127.0.0.1:" in capsys.readouterr().err
+    assert pinrail(monkeypatch, "open", "staging", "churn-model") == 1
+    assert "no server of staging/churn-model runs; running are: none" in capsys.readouterr().err
+    assert pinrail(monkeypatch, "open", "staging") == 1
+    assert "name the model too" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

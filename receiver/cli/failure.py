@@ -1,0 +1,39 @@
+"""How a command fails: text on standard error or, with ``--json``, one JSON document on standard output."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Literal, NoReturn
+
+from receiver.core.redact import plain_lines
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView:
+    """Why a command failed."""
+
+    kind: Literal["rejected", "retryable", "machine", "bug"]
+    """What to do next: change what was asked for, try again later, mend this machine, or report a bug."""
+    message: str
+    """What was found, where, and what to do."""
+    hint: str
+    """More for the person at this machine; of a bug, the traceback. Often empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorView:
+    """What any command prints with ``--json`` if it fails: its exit code is 1, or 3 for a bug."""
+
+    error: FailureView
+
+
+def fail(failure: FailureView, code: int) -> NoReturn:
+    """Print the failure and exit."""
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps(asdict(ErrorView(failure)), indent=2) + "\n")
+    elif failure.kind == "bug":
+        sys.stderr.write(f"{failure.hint}pinrail: this is a bug in Pinrail; please report the lines above\n")
+    else:
+        said = f"{failure.message}; {failure.hint}" if failure.hint else failure.message
+        sys.stderr.write(f"pinrail: {plain_lines(said)}\n")
+    sys.exit(code)
