@@ -123,7 +123,7 @@ def test_what_cannot_be_pinned_is_refused_and_nothing_is_written(
     before = tree(repository)
     with pytest.raises(Rejected) as caught:
         adopt_model(settings, asked, repository)
-    assert said in str(caught.value)
+    assert said in f"{caught.value}; {caught.value.hint}"
     assert tree(repository) == before
 
 
