@@ -13,6 +13,7 @@ from receiver.adapters.github.dispatcher import Dispatcher, Handler
 from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.github.sender import GitHubSender
 from receiver.adapters.github.statuses import Statuses
+from receiver.adapters.inference_log.collection import LogCollection
 from receiver.adapters.log_rotation import LogRotation
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.adapters.prober import HttpProber
@@ -162,6 +163,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
     found = [
         BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy),
         BackgroundTask("logs", LogRotation(state / "logs").run),
+        BackgroundTask("inference logs", LogCollection(state, services.journal).run),
     ]
     if client is None:
         return found

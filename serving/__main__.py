@@ -7,6 +7,7 @@ Exit status: 0 stopped as requested, 1 the model cannot be served, 2 usage.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -89,8 +90,11 @@ def load(options: argparse.Namespace, at_exit: ExitStack) -> Any:
 def _inference_log(options: argparse.Namespace, predictor: Any, at_exit: ExitStack) -> Any:
     if options.log is None or options.log_directory is None:
         return None
+    from serving.http.quiet import WithoutValues
     from serving.inference_log.log import InferenceLog
 
+    if (options.log.drop or options.log.hash) and logging.lastResort is not None:
+        logging.lastResort.addFilter(WithoutValues())
     log = InferenceLog(options.log, options.log_directory, (options.version, options.digest, predictor.model.columns))
     at_exit.callback(log.close)
     return log

@@ -181,6 +181,29 @@ def live(
 
 
 @app.command()
+def requests(
+    environment: Environment,
+    model: Model,
+    *,
+    since: Annotated[str | None, typer.Option(help="How long ago, e.g. 2h or 7d, or a time.")] = None,
+    caller: Annotated[str | None, typer.Option(help="Only this caller's.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Only what this version answered.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write all to this file, .parquet or .csv.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many to print, newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """List what a model was asked, and what it answered.
+
+    From the inference log, which ``log:`` in the environment file switches on.
+    """
+    from receiver.cli.commands.requests import RequestsQuery, show_requests
+    from receiver.core.state import Slot
+
+    query = RequestsQuery(Slot(environment, model), since, caller, version, limit)
+    show_requests(query, out, as_json=json)
+
+
+@app.command()
 def logs(
     environment: Environment,
     model: Model,

@@ -15,6 +15,7 @@ from receiver.admin.views import DeliveriesView, DeploymentsView, DeploymentView
 from receiver.cli.commands.live import LiveView
 from receiver.cli.commands.plan import PlanView
 from receiver.cli.commands.promote import ProposalView
+from receiver.cli.commands.requests import RequestView
 from receiver.cli.commands.version import VersionView
 from receiver.cli.doctor.report import ReportView
 from receiver.cli.failure import ErrorView
@@ -27,6 +28,7 @@ PUBLISHED: Mapping[str, Any] = {
     "deliveries": DeliveriesView,  # /api/deliveries
     "plan": PlanView,
     "live": LiveView,
+    "requests": list[RequestView],
     "proposal": ProposalView,  # pinrail promote --json, pinrail rollback --json
     "doctor": ReportView,
     "version": VersionView,

@@ -1,7 +1,8 @@
-"""Bounds what clients can make a server log: the same message a few times a minute, then only how often."""
+"""Bounds what clients can make a server log: how often the same message, and whether their values are in it."""
 
 import logging
 import time
+import traceback
 
 PER_MINUTE = 20
 WINDOW_SECONDS = 60.0
@@ -28,4 +29,16 @@ class RepeatLimit(logging.Filter):
             left_out = count - self._most
             record.msg, record.args = f"{record.getMessage()} ({left_out} more like it were not logged before)", None
         self._seen[template] = (now, 1)
+        return True
+
+
+class WithoutValues(logging.Filter):
+    """Leaves out what exceptions say, which a model may have made of its input; their types and places stay."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Log every record."""
+        if record.exc_info and record.exc_info[0] is not None:
+            kind, _, place = record.exc_info
+            record.exc_text = "".join([*traceback.format_tb(place), f"{kind.__name__} (its text may hold input)"])
+            record.exc_info = None
         return True

@@ -76,8 +76,11 @@ def rows(count: int, seed: int = 7) -> pd.DataFrame:
     )
 
 
-def save_classifier(directory: Path, *, twin: bool = True) -> Any:
-    """Save a three-class pipeline with missing values, scaling and one-hot columns; returns the estimator."""
+def save_classifier(directory: Path, *, twin: bool = True, unseen: str = "ignore") -> Any:
+    """Save a three-class pipeline with missing values, scaling and one-hot columns; returns the estimator.
+
+    ``unseen``: what it does with a text that it has not seen, ``ignore`` or ``error``.
+    """
     features = rows(400)
     score = features["age"] / 30 + features["balance"] / 50 + (features["plan"] == "plus")
     labels = np.array(LABELS)[np.digitize(score, [1.5, 2.5])]
@@ -86,7 +89,7 @@ def save_classifier(directory: Path, *, twin: bool = True) -> Any:
         [
             ("numbers", numbers, ["income", "balance"]),
             ("counts", StandardScaler(), ["age"]),
-            ("texts", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["city", "plan"]),
+            ("texts", OneHotEncoder(handle_unknown=unseen, sparse_output=False), ["city", "plan"]),
         ]
     )
     model = Pipeline([("prepare", prepare), ("classify", LogisticRegression(max_iter=500))])

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from receiver.core.state import Slot
@@ -17,8 +18,7 @@ PRIVATE, STICKY = 0o700, 0o1777
 class LogDirectories:
     """The directories of one state directory.
 
-    ``segments/ENVIRONMENT/MODEL`` is written by model servers, and ``parquet/environment=.../model=.../date=...`` is
-    what people read.
+    Model servers write to ``segments/ENVIRONMENT/MODEL``; people read ``parquet/environment=.../model=.../date=...``.
     """
 
     def __init__(self, state: Path) -> None:
@@ -31,6 +31,15 @@ class LogDirectories:
     def parquet(self, slot: Slot) -> Path:
         """What was collected, in a directory per day."""
         return self.root / "parquet" / f"environment={slot.environment}" / f"model={slot.model}"
+
+    def claims(self, slot: Slot) -> Path:
+        """What was taken away from the model servers and is being converted."""
+        return self.root / "claims" / slot.environment / slot.model
+
+    def slots(self) -> Sequence[Slot]:
+        """All slots that something was recorded of."""
+        found = {(path.parent.name, path.name) for path in self.root.glob("segments/*/*")}
+        return [Slot(environment, model) for environment, model in sorted(found)]
 
     def prepare(self, slot: Slot, *, shared: bool = False) -> Path | None:
         """Make the directory that a slot's model servers write to, with their key.

@@ -1,0 +1,157 @@
+"""Turns the segments of all model servers into Parquet, and keeps each log within its days and megabytes.
+
+A claim is a directory of segments that were taken away from their writers. It is removed when all of its rows are in
+Parquet, and begun anew after a crash.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import stat
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from ml.environment.file import LogPolicy
+from receiver.adapters.inference_log.directories import LogDirectories
+from receiver.adapters.inference_log.parts import Parts
+from receiver.adapters.inference_log.table import to_table
+from receiver.core.state import Slot
+from serving.inference_log.segment import SUFFIX, Header, Record, SegmentInvalid, read
+from serving.inference_log.spool import KEY
+
+log = logging.getLogger(__name__)
+
+CLAIM_BYTES = 4 << 20  # of segments that are converted at once; as Python's objects they are 20 times as large
+LARGEST_SEGMENT = 64 << 20  # bytes
+WAITING_BYTES = 128 << 20  # more than this no model server leaves, unless it means harm
+LEFTOVER_SECONDS = 600.0
+MEGABYTE = 1_000_000
+DAY_SECONDS = 86_400
+
+Segment = tuple[Header, Sequence[Record]]
+Columns = tuple[tuple[str, str], ...]
+
+
+class LogCollector:
+    """Collects for all slots. ``policies``: the logs that the pins ask for now."""
+
+    def __init__(self, directories: LogDirectories, policies: Callable[[], Mapping[Slot, LogPolicy]]) -> None:
+        self._directories = directories
+        self._policies = policies
+
+    def run(self, stop: threading.Event) -> None:
+        """Collect what there is; ends early at the event."""
+        slots = self._directories.slots()
+        policies = self._policies() if slots else {}
+        for slot in slots:
+            try:
+                self._collect(slot, policies.get(slot) or LogPolicy(), stop)
+            except OSError as error:
+                log.warning("%s: the inference log cannot be collected: %s", slot, error.strerror or error)
+
+    def _collect(self, slot: Slot, policy: LogPolicy, stop: threading.Event) -> None:
+        source, claims = self._directories.segments(slot), self._directories.claims(slot)
+        parts = Parts(self._directories.parquet(slot), policy.max_mb * MEGABYTE)
+        while not stop.is_set():
+            waiting = _tidy(source)
+            parts.trim(policy.keep_days, waiting)  # first: a full disk gets room
+            claim = next(iter(sorted(claims.glob("*"))), None) or _claim(source, claims)
+            if claim is None:
+                return
+            _convert(claim, parts, policy.keep_days)
+            shutil.rmtree(claim)
+
+
+def _tidy(source: Path) -> int:
+    """Remove what no segment is; returns the bytes of the segments. Of too many the oldest go."""
+    sizes = {}
+    with contextlib.suppress(FileNotFoundError):
+        for path in sorted(source.iterdir()):
+            with contextlib.suppress(OSError):  # collected, or its owner lets nobody touch it
+                found = path.lstat()
+                if stat.S_ISREG(found.st_mode) and path.suffix == SUFFIX and not path.name.startswith("."):
+                    sizes[path] = found.st_size
+                elif path.name != KEY and time.time() - found.st_mtime > LEFTOVER_SECONDS:
+                    shutil.rmtree(path) if stat.S_ISDIR(found.st_mode) else path.unlink()
+    total = sum(sizes.values())
+    for path, size in sizes.items():
+        if total <= WAITING_BYTES:
+            break
+        log.warning("%s: removed, for more waits there than a model server leaves", path)
+        path.unlink(missing_ok=True)
+        total -= size
+    return total
+
+
+def _claim(source: Path, claims: Path) -> Path | None:
+    """Take some segments away from their writers; None where there are none."""
+    taken: list[Path] = []
+    size = 0
+    for path in sorted(source.glob(f"[!.]*{SUFFIX}")):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and size < CLAIM_BYTES:
+            taken.append(path)
+            size += found.st_size
+    if not taken:
+        return None
+    claim = claims / f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+    claim.mkdir(mode=0o700, parents=True)
+    for path in taken:
+        path.rename(claim / path.name)
+    return claim
+
+
+def _convert(claim: Path, parts: Parts, keep_days: int) -> None:
+    today = int(time.time() // DAY_SECONDS)
+    groups: dict[tuple[Columns, int], list[Segment]] = defaultdict(list)
+    for header, records in _read_all(claim):
+        by_day: dict[int, list[Record]] = defaultdict(list)
+        for record in records:
+            by_day[min(today, int(record.time // 1e6 // DAY_SECONDS))].append(record)
+        for number, of_day in by_day.items():
+            groups[tuple(header.columns), number].append((header, of_day))
+    for (columns, number), segments in sorted(groups.items()):
+        table = _converted(claim, segments, columns) if number >= today - keep_days else None
+        if table is not None:
+            parts.append(table, datetime.fromtimestamp(number * DAY_SECONDS, UTC).date(), claim.name)
+
+
+def _converted(claim: Path, segments: Sequence[Segment], columns: Columns) -> pa.Table | None:
+    """The records as a table, without segments that no model server writes; None: there are no others."""
+    try:
+        return to_table(segments, columns)
+    except SegmentInvalid:
+        sound = []
+        for segment in segments:
+            try:
+                to_table([segment], columns)
+                sound.append(segment)
+            except SegmentInvalid as error:
+                log.warning("%s: a segment was left out: %s", claim.parent, error)
+        return to_table(sound, columns) if sound else None
+
+
+def _read_all(claim: Path) -> Iterator[Segment]:
+    for path in sorted(claim.iterdir()):
+        try:
+            yield read(_content(path))
+        except (SegmentInvalid, OSError) as error:
+            log.warning("%s: a segment was left out: %s", path, error)
+
+
+def _content(path: Path) -> bytes:
+    """SegmentInvalid: nothing that a model server writes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_SEGMENT:
+            raise SegmentInvalid(f"it is no file of up to {LARGEST_SEGMENT >> 20} MB")
+        return file.read(LARGEST_SEGMENT)
