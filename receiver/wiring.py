@@ -7,6 +7,7 @@ from pathlib import Path
 from receiver.adapters.docker import Docker
 from receiver.adapters.gate_runner import GateRunner
 from receiver.adapters.git.command import parse_remote
+from receiver.adapters.git.compaction import MirrorCompaction
 from receiver.adapters.git.mirror import GitSource
 from receiver.adapters.github.client import GitHubClient
 from receiver.adapters.github.dispatcher import Dispatcher, Handler
@@ -39,7 +40,7 @@ from receiver.targets.compose.target import ComposeTarget
 from receiver.targets.process.target import ProcessTarget
 from serving.model.loader import Cache
 
-REMEMBERED, MIRROR = "target", "mirror.git"  # in the state directory
+REMEMBERED, MIRROR, PROPOSALS = "target", "mirror.git", "proposals.git"  # in the state directory
 
 
 def open_database(settings: Settings) -> Database:
@@ -164,10 +165,11 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
         BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy),
         BackgroundTask("logs", LogRotation(state / "logs").run),
         BackgroundTask("inference logs", LogCollection(state, services.journal).run),
+        BackgroundTask("mirrors", MirrorCompaction([state / MIRROR, state / PROPOSALS]).run),
     ]
     if client is None:
         return found
-    source = GitSource(settings.pinrail_repo_url or "", branch, state / "proposals.git", token=_token(settings))
+    source = GitSource(settings.pinrail_repo_url or "", branch, state / PROPOSALS, token=_token(settings))
     pulls = Pulls(client)
     github = GitHub(source, pulls, Statuses(client), branch, public_redactor(settings))
     found.append(BackgroundTask("plans", Reviewer(services, github).run))

@@ -4,23 +4,19 @@ Whatever state a crash, a full disk or a person left the mirror in, the answer i
 it, the last one fetched (marked stale), or an error; never "the environment files are gone".
 """
 
-import fcntl
-import os
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from receiver.adapters.git.command import NETWORK_SECONDS, Git, GitFailed, parse_remote
 from receiver.adapters.git.files import contains, fetch, read_files
 from receiver.adapters.git.merge import merged_files
+from receiver.adapters.git.turn import turn
 from receiver.core.backoff import Backoff
 from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.ports import Snapshot
 
 CLONE_SECONDS = 600.0
-LOCK_SECONDS = 120.0  # longer than most fetches: whoever holds the mirror is done by then
 # What a killed git leaves: locks that stop the next one, and packs as large as what was fetched. The folders of loose
 # objects, which may be thousands, have none.
 LEFT = (
@@ -53,7 +49,8 @@ class GitSource:
         Rejected: the branch is gone. InvalidPins: a file is no regular file of at most 64 KiB.
         Retryable: the remote cannot be reached and nothing was ever fetched.
         """
-        with self._turn() as git:
+        with turn(self._mirror) as descriptor:
+            git = Git(self._mirror, self._remote, (descriptor,))
             before = self._head(git)
             stale = self._bring_up_to_date(git, before)
             snapshot = self._read(git, before, stale)
@@ -70,7 +67,8 @@ class GitSource:
         such pull request: a new one can be fetched a moment after GitHub speaks of it.
         """
         ref = f"refs/pinrail/pull/{number:d}"
-        with self._turn() as git:
+        with turn(self._mirror) as descriptor:
+            git = Git(self._mirror, self._remote, (descriptor,))
             self._bring_up_to_date(git, self._head(git))
             try:
                 fetch(git, f"+refs/pull/{number:d}/head:{ref}")
@@ -162,29 +160,6 @@ class GitSource:
             return Snapshot(commit, read_files(git, commit), rewritten, stale)
         except Rejected as error:
             raise InvalidPins(str(error), commit) from error
-
-    @contextmanager
-    def _turn(self) -> Iterator[Git]:
-        """Hold the mirror. Git inherits the lock: an orphan of a killed receiver holds it until it ends."""
-        path = self._mirror.with_name(self._mirror.name + ".turn")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            _lock(descriptor, path)
-            yield Git(self._mirror, self._remote, (descriptor,))
-        finally:
-            os.close(descriptor)
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise Retryable(f"another process has held {path} for {LOCK_SECONDS:g} s") from error
-            time.sleep(0.02)
 
 
 def _tidy(git: Git) -> None:

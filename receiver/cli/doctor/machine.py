@@ -12,6 +12,7 @@ from receiver.adapters import shell
 from receiver.adapters.docker import Docker
 from receiver.adapters.git.command import Git, Remote
 from receiver.adapters.git.commits import try_to_sign
+from receiver.adapters.git.compaction import bytes_below
 from receiver.adapters.git.signing import SigningKey
 from receiver.adapters.sqlite.state_lock import holder, make_private
 from receiver.cli.doctor.check import Check
@@ -20,7 +21,7 @@ from receiver.core.state import Slot
 from receiver.ports import Target
 from receiver.settings import Settings
 from receiver.targets.compose.build import image_name
-from receiver.wiring import REMEMBERED, open_database
+from receiver.wiring import MIRROR, PROPOSALS, REMEMBERED, open_database
 
 FREE_BYTES = 1 << 30  # a model or two, and the journal
 HTTP_SECONDS = 5.0
@@ -45,9 +46,17 @@ def state_directory(settings: Settings) -> Check:
     except OSError as error:
         todo = "make it writable for this user, or set PINRAIL_STATE_DIR"
         return Check(name, ok=False, found=f"{state}: {error.strerror}", todo=todo)
-    room = f"{state}, {free / 1e9:.1f} GB free"
+    room = f"{state}, {free / 1e9:.1f} GB free; {_sizes(state)}"
     todo = "" if free >= FREE_BYTES else f"free {FREE_BYTES / 1e9:.0f} GB there: models and the journal need it"
     return Check(name, not todo, room, todo)
+
+
+def _sizes(state: Path) -> str:
+    """What in the state directory grows, in MB."""
+    parts = {"cache": ["cache"], "git mirrors": [MIRROR, PROPOSALS], "logs": ["logs"]}
+    sizes = {what: sum(bytes_below(state / name) for name in names) for what, names in parts.items()}
+    sizes["state file"] = sum(path.stat().st_size for path in state.glob("pinrail.db*"))
+    return ", ".join(f"{what} {size / 1e6:.0f} MB" for what, size in sizes.items())
 
 
 def state_file(settings: Settings) -> Check:

@@ -141,10 +141,10 @@ def test_the_worker_wakes_it_after_every_job(tmp_path: Path, *, valid: bool) -> 
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"github_token": None}, ["housekeeping", "logs", "inference logs"]),
-        ({}, ["housekeeping", "logs", "inference logs", "plans", "candidates"]),
-        ({"pinrail_candidates": False}, ["housekeeping", "logs", "inference logs", "plans"]),
-        ({"pinrail_repo_url": "nowhere"}, ["housekeeping", "logs", "inference logs"]),
+        ({"github_token": None}, ["housekeeping", "logs", "inference logs", "mirrors"]),
+        ({}, ["housekeeping", "logs", "inference logs", "mirrors", "plans", "candidates"]),
+        ({"pinrail_candidates": False}, ["housekeeping", "logs", "inference logs", "mirrors", "plans"]),
+        ({"pinrail_repo_url": "nowhere"}, ["housekeeping", "logs", "inference logs", "mirrors"]),
     ],
 )
 def test_without_a_token_or_a_repository_there_are_none_for_github(
