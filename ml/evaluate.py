@@ -37,6 +37,7 @@ class EvaluationRequest:
     label: str | None = None  # the column of ``data`` with the true answers; None: customers, held-out part
     snapshots: Path | None = None  # what ml.snapshot wrote, in place of ``data``
     report: Path | None = None  # where to put the reports, besides the registry
+    requests: Path | None = None  # the receiver's inference logs
 
 
 def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
@@ -68,7 +69,7 @@ def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
     chosen = [one for name, one in environments.items() if name in {*pinning, request.environment}]
     asked = [_with_accuracy(environment, model, request.accuracy) for environment in chosen]
     with tempfile.TemporaryDirectory() as scratch:
-        judged = run_gate(client, (model, number), asked, rows, Path(scratch))
+        judged = run_gate(client, (model, number), asked, rows, Path(scratch), requests=request.requests)
         for one, files in [(one, _report(client, one)) for one in judged]:
             registry.write_report(client, one.evidence, files)
             if request.report is not None:
@@ -127,6 +128,9 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
     parser.add_argument("--label", metavar="COLUMN", help="--data is rows of any kind; this holds the true answers")
     parser.add_argument("--snapshots", type=Path, metavar="DIR", help="evaluate on what ml.snapshot wrote there")
     parser.add_argument("--report", type=Path, metavar="DIR", help="also write the reports, JSON and HTML, here")
+    parser.add_argument(
+        "--requests", type=Path, metavar="DIR", help="the receiver's inference logs, .pinrail/inference/parquet"
+    )
     given = parser.parse_args(arguments)
     if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
         try:
@@ -152,6 +156,7 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
         label=given.label,
         snapshots=given.snapshots,
         report=given.report,
+        requests=given.requests,
     )
 
 

@@ -15,6 +15,7 @@ from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.github.sender import GitHubSender
 from receiver.adapters.github.statuses import Statuses
 from receiver.adapters.inference_log.collection import LogCollection
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.log_rotation import LogRotation
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.adapters.prober import HttpProber
@@ -174,7 +175,12 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
     github = GitHub(source, pulls, Statuses(client), branch, public_redactor(settings))
     found.append(BackgroundTask("plans", Reviewer(services, github).run))
     if settings.pinrail_candidates:
-        gate = GateRunner(settings.mlflow_tracking_uri, state / "logs", settings.pinrail_evaluation_dir)
+        gate = GateRunner(
+            settings.mlflow_tracking_uri,
+            state / "logs",
+            settings.pinrail_evaluation_dir,
+            LogDirectories(state).all_parquet,
+        )
         candidates = Candidates(replace(services, source=source), build_upstream(settings), pulls, gate)
         found.append(BackgroundTask("candidates", candidates.run))
     return found

@@ -200,6 +200,17 @@ class ChampionPolicy:
     slice_margin: Annotated[Share, Field(description="How much worse a slice may get.")] = 0.05
 
 
+@dataclass(frozen=True, slots=True, config=ONLY_THESE)
+class ContractLimits:
+    """Which requests of the inference log a version must be able to answer."""
+
+    days: Annotated[
+        int,
+        Field(strict=True, ge=1, le=3650, description="Of how many last days."),
+        says("a whole number of days from 1, like 30", "write the number alone"),
+    ] = 30
+
+
 @with_config(ONLY_THESE)
 class Gate(TypedDict, total=False):
     """What a version must reach on the evaluation data before it may serve here. `{}`: nothing is asked."""
@@ -227,6 +238,9 @@ class Gate(TypedDict, total=False):
     fairness: Annotated[FairnessLimits, Field(description="Differences between groups, per sensitive column.")]
     robustness: Annotated[RobustnessLimits, Field(description="Decisions that flip on slightly different input.")]
     drift: Annotated[DriftLimits, Field(description="Distance of the evaluation data from the training data.")]
+    contract: Annotated[
+        ContractLimits, Field(description="Callers, by the inference log, whose requests would be refused: none.")
+    ]
     champion: Annotated[ChampionPolicy, Field(description="Comparison with the version that is live here.")]
 
 

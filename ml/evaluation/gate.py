@@ -22,6 +22,7 @@ from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Subject
 from ml.registry import client as tracking
 from ml.registry import versions as registry
+from ml.request_log import RequestLog, slot_directory
 from serving.errors import ServingError
 from serving.model.loader import Cache, CachedModel
 
@@ -47,7 +48,13 @@ def read_environments(directory: Path) -> dict[str, Environment]:
 
 
 def run_gate(
-    client: Any, version: tuple[str, int], environments: Sequence[Environment], rows: ReadRows, scratch: Path
+    client: Any,
+    version: tuple[str, int],
+    environments: Sequence[Environment],
+    rows: ReadRows,
+    scratch: Path,
+    *,
+    requests: Path | None = None,
 ) -> list[Judgement]:
     """Measure the version once and judge it by the gate of every environment. Nothing is written to the registry.
 
@@ -57,6 +64,7 @@ def run_gate(
         environments: whose gates to use; each one's champion is the version that its alias points at.
         rows: reads the evaluation rows that suit the version's signature.
         scratch: an empty directory that exists as long as the result is used.
+        requests: the inference logs of this machine, as the receiver keeps them.
 
     MlError: no such version, no registry, or a check that can't be measured.
     """
@@ -75,9 +83,9 @@ def run_gate(
         for environment, gate in zip(environments, gates, strict=True):
             live = registry.find_alias(client, model, environment.alias)
             champion = None if live in {None, number} else champions(live)
-            verdicts, seconds = apply_gate(
-                gate, own := replace(subject, champion=champion, positive=gate.get(POSITIVE))
-            )
+            log = None if requests is None else RequestLog(slot_directory(requests, environment.name, model))
+            own = replace(subject, champion=champion, positive=gate.get(POSITIVE), log=log)
+            verdicts, seconds = apply_gate(gate, own)
             evidence = Evidence(
                 model=model,
                 version=number,

@@ -17,6 +17,7 @@ from ml.gates import (
     accuracy,
     calibration_error,
     champion,
+    contract,
     data,
     drift,
     f1,
@@ -48,5 +49,6 @@ CHECKS: Mapping[str, Check] = {
     "fairness": fairness.check,
     "robustness": robustness.check,
     "drift": drift.check,
+    "contract": contract.check,
     "champion": champion.check,
 }

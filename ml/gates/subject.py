@@ -12,6 +12,7 @@ import numpy as np
 from ml.datasets.dataset import Dataset
 from ml.gates.answers import Answers, Array
 from ml.reference import Reference
+from ml.request_log import RequestLog
 from serving.model.model_dir import Column
 
 Record = Mapping[str, Any]
@@ -63,6 +64,7 @@ class Subject:
     champion: Champion | None = None
     served: Served | None = None  # None: no check asked for it
     positive: Any = None  # the gate's `positive:`
+    log: RequestLog | None = None  # of the live version, where it is on this machine
 
     def truth(self, answers: Answers | None = None) -> Array:
         """Return the labels, as texts where the answers (this version's, or a champion's) are texts.

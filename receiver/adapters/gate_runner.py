@@ -24,11 +24,15 @@ SHOWN_LINES = 5
 
 @dataclass(frozen=True, slots=True)
 class GateRunner:
-    """``rows`` is what PINRAIL_EVALUATION_DIR names; what the gate says is kept in ``logs``, a file per version."""
+    """``rows`` is what PINRAIL_EVALUATION_DIR names; what the gate says is kept in ``logs``, a file per version.
+
+    ``requests``: the inference logs.
+    """
 
     tracking_uri: str
     logs: Path
     rows: Path | None = None
+    requests: Path | None = None
 
     def run(self, slot: Slot, version: int, files: Mapping[str, bytes], stop: threading.Event) -> None:
         """Measure a version for every environment of ``files``, and have the evidence recorded.
@@ -43,6 +47,7 @@ class GateRunner:
                     *(sys.executable, "-m", "ml.evaluate", "--model", slot.model, "--version", str(version)),
                     *("--environment", slot.environment, "--environments-dir", directory),
                     *self._rows(slot.model),
+                    *(() if self.requests is None else ("--requests", str(self.requests))),
                 ],
                 environment=self._environment(),
                 timeout=GATE_SECONDS,

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from ml.request_log import slot_directory
 from receiver.core.state import Slot
 from serving.inference_log.spool import KEY, KEY_BYTES
 
@@ -30,7 +31,12 @@ class LogDirectories:
 
     def parquet(self, slot: Slot) -> Path:
         """What was collected, in a directory per day."""
-        return self.root / "parquet" / f"environment={slot.environment}" / f"model={slot.model}"
+        return slot_directory(self.all_parquet, slot.environment, slot.model)
+
+    @property
+    def all_parquet(self) -> Path:
+        """What was collected of all slots."""
+        return self.root / "parquet"
 
     def claims(self, slot: Slot) -> Path:
         """What was taken away from the model servers and is being converted."""

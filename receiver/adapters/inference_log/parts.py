@@ -8,19 +8,18 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from receiver.adapters.inference_log.table import PREDICTION
+from ml.request_log import DAY, PREDICTION, days, parts
 
 log = logging.getLogger(__name__)
 
 CLAIM = b"pinrail.claim"
-DAY = "date="
 PART_BYTES = 8 << 20  # then a new part begins
 PARTS_OF_CAP = 8  # a part has at most this fraction of all that may be kept, so that the cap costs little at a time
 
@@ -54,27 +53,15 @@ class Parts:
         for directory, day in list(days(self._directory)):
             if day < oldest:
                 shutil.rmtree(directory, ignore_errors=True)
-        parts = [(part, part.stat().st_size) for part in all_parts(self._directory)]
-        total = waiting_bytes + sum(size for _, size in parts)
-        for part, size in parts:
+        found = [(part, part.stat().st_size) for part, _ in parts(self._directory)]
+        total = waiting_bytes + sum(size for _, size in found)
+        for part, size in found:
             if total <= self._max_bytes:
                 break
             part.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # others are in it
                 part.parent.rmdir()
             total -= size
-
-
-def days(directory: Path) -> Iterator[tuple[Path, date]]:
-    """The directories of a slot's days, oldest first."""
-    for path in sorted(directory.glob(f"{DAY}*")):
-        with contextlib.suppress(ValueError):
-            yield path, date.fromisoformat(path.name.removeprefix(DAY))
-
-
-def all_parts(directory: Path) -> Sequence[Path]:
-    """All parts of a slot, oldest first."""
-    return [part for path, _ in days(directory) for part in sorted(path.glob("*.parquet"))]
 
 
 def _growing(parts: Sequence[Path], schema: pa.Schema) -> tuple[Path | None, pa.Schema]:

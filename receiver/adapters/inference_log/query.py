@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from receiver.adapters.inference_log.parts import all_parts
-from receiver.adapters.inference_log.table import PROBABILITIES
+from ml.request_log import PROBABILITIES
+from ml.request_log import parts as parts_of
 from receiver.core.errors import Rejected
 
 FORMATS = (".parquet", ".csv")
@@ -32,7 +32,9 @@ class RequestFilter:
 def newest(directory: Path, wanted: RequestFilter, limit: int) -> Sequence[Mapping[str, Any]]:
     """The last rows, newest first, each by the names of its columns."""
     found: list[Mapping[str, Any]] = []
-    for part in sorted(all_parts(directory), key=lambda path: path.stat().st_mtime, reverse=True):
+    for part in sorted(
+        (part for part, _ in parts_of(directory)), key=lambda path: path.stat().st_mtime, reverse=True
+    ):
         table = _read(part, wanted)
         found += table.sort_by([("_time", "descending")]).slice(0, limit).to_pylist()
         if len(found) >= limit:
@@ -44,7 +46,7 @@ def export(directory: Path, wanted: RequestFilter, file: Path) -> int:
     """Write all rows into a file, oldest first; returns how many. Rejected: its name ends with no known format."""
     if file.suffix not in FORMATS:
         raise Rejected(f"--out: found {file.name}, allowed a name that ends in {' or '.join(FORMATS)}: change it")
-    parts = all_parts(directory)
+    parts = [part for part, _ in parts_of(directory)]
     schema = _common([pq.read_schema(part).remove_metadata() for part in parts])
     if file.suffix == ".csv":
         position = schema.get_field_index(PROBABILITIES)

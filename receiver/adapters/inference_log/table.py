@@ -1,7 +1,4 @@
-"""Records as a table with the types of the model's signature: one row for each row that was asked.
-
-A feature keeps its name; Pinrail's own columns begin with an underscore, and a feature that does gets one more.
-"""
+"""Records as a table with the types of the model's signature: one row for each row that was asked."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -10,6 +7,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from ml.request_log import PREDICTION, PROBABILITIES, column_of
 from serving.inference_log.segment import HASHED, Header, Record, SegmentInvalid
 
 OWN = pa.schema(
@@ -26,7 +24,6 @@ OWN = pa.schema(
         ("_params", pa.string()),
     ]
 )
-PREDICTION, PROBABILITIES = "_prediction", "_probabilities"
 TYPES = {
     "boolean": pa.bool_(),
     "integer": pa.int32(),
@@ -40,11 +37,6 @@ TYPES = {
 }
 LABELS = {frozenset({bool}): pa.bool_(), frozenset({int}): pa.int64(), frozenset({str}): pa.string()}
 NUMBERS = frozenset({int, float})
-
-
-def column_of(feature: str) -> str:
-    """The name of a feature's column."""
-    return f"_{feature}" if feature.startswith("_") else feature
 
 
 def to_table(segments: Iterable[tuple[Header, Sequence[Record]]], columns: Sequence[tuple[str, str]]) -> pa.Table:

@@ -12,9 +12,10 @@ from typing import Any
 from msgspec import json
 
 from ml.environment.file import did_you_mean
+from ml.request_log import PREDICTION, PROBABILITIES
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.query import RequestFilter, export, newest
-from receiver.adapters.inference_log.table import OWN, PREDICTION, PROBABILITIES
+from receiver.adapters.inference_log.table import OWN
 from receiver.cli.output import answer
 from receiver.cli.tables import first_line, table, version
 from receiver.core.errors import Rejected

@@ -325,6 +325,7 @@ CHECKS = """\
   fairness: {columns: [gender], demographic_parity: {max: 0.2}}
   robustness: {noise: {max: 0.05}, missing: {max: 0.1}}
   drift: {psi: {max: 0.2}}
+  contract: {days: 30}
   champion: {require: hold, slices: [gender]}
 """
 

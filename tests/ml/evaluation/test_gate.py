@@ -15,8 +15,15 @@ from ml.errors import MlError
 from ml.evaluation.gate import Judgement, read_environments, run_gate
 from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from ml.registry import versions as registry
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.core.policy import PromotionRequest, decide
+from receiver.core.state import Slot
+from serving.model import model_dir
+from serving.model.loader import Cache
+from serving.model.model_dir import Column
 from tests.support import faulty_models
+from tests.support.request_logs import request_log
+from tests.support.segments import record
 
 MODEL = "gate-churn"
 GATE = b"""\
@@ -202,3 +209,32 @@ def test_rows_that_no_caller_could_send_are_named(client: Any, tmp_path: Path) -
     version = faulty_models.register(client, MODEL, "demanding")
     with pytest.raises(MlError, match=r"of these rows have no total_charges, which its signature requires"):
         judge(client, version, COSTS, tmp_path)
+
+
+def test_a_version_that_a_caller_could_not_call_is_stopped_by_what_the_caller_sent(
+    client: Any, tmp_path: Path
+) -> None:
+    version = faulty_models.register(client, MODEL, "breaking")
+    gate = (
+        b"environment: strict\nregistry: {alias: strict}\ngate: {accuracy: {min: 0.78}, contract: {}}\nmodels: {}\n"
+    )
+    environment = parse_environment(gate, "environment.yaml")
+    columns = [(c.name, c.type) for c in registry_columns(client, tmp_path / "live")]
+    values = {"long": 1, "integer": 1, "double": 1.5, "string": "No"}
+    row = [None if name == "total_charges" else values[kind] for name, kind in columns]
+    sent = [record(caller=b"crm", rows=[row], labels=[0], probabilities=None)]
+    request_log(tmp_path / "state", sent, columns, Slot("strict", MODEL))
+    (tmp_path / "scratch").mkdir()
+    (judged,) = run_gate(
+        *(client, (MODEL, version), [environment], customers(None), tmp_path / "scratch"),
+        requests=LogDirectories(tmp_path / "state").all_parquet,
+    )
+    accuracy, contract = judged.evidence.verdicts
+    assert accuracy.outcome is CheckOutcome.PASS
+    assert str(contract) == "FAIL: contract=1 > 0"
+    assert "crm: 1 of 1 rows: it sends partner, which is no field" in contract.reason
+
+
+def registry_columns(client: Any, scratch: Path) -> Sequence[Column]:
+    """The signature of the live version."""
+    return model_dir.read(Cache(scratch).fetch(MODEL, 1).path).columns
