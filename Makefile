@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage github-descriptions bench lint format lock up down clean
+.PHONY: help docs demo test check coverage github-descriptions bench lint format lock up down clean
 
 help: ## What can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ format: $(STAMP) ## Let ruff put the code in order
 bench: $(STAMP) ## Measure serving, swaps and reconciling beside the goals; needs wrk; writes docs/benchmarks.md
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+docs: $(STAMP) requirements/docs.txt ## The site of the docs in .site, built strictly: links, anchors, reference
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/docs.txt
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
+
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	@sh requirements/lock.sh
 
@@ -74,4 +78,4 @@ down: $(STAMP) ## End model servers and platform; all data stays
 	@sh compose/platform.sh down
 
 clean: ## Remove the venv and caches; state in .pinrail stays
-	rm -rf $(VENV) .venv-bench .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .site .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

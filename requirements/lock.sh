@@ -14,6 +14,9 @@ compile --extra platform pyproject.toml -o requirements/platform.txt
 compile --extra dev pyproject.toml -o requirements/dev.txt
 printf 'uv\nhatchling\neditables\n' | compile - -o requirements/uv.txt
 
+# The site of the docs, in the same venv as the code that its reference is generated from.
+echo mkdocs-material | compile --constraints requirements/dev.txt - -o requirements/docs.txt
+
 # What `make bench` compares with. All serve one model, so all have the libraries that it was written with.
 pinned() { grep -E "^($1)==" requirements/dev.txt | sed 's/ \\$//'; }
 bench() {

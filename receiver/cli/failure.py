@@ -7,6 +7,20 @@ from typing import Literal, NoReturn
 
 from receiver.core.redact import plain_lines
 
+EXIT_CODES = {
+    0: "done",
+    1: "refused or failed, with a reason",
+    2: "usage: the command line is wrong",
+    3: "a bug in Pinrail",
+    130: "interrupted by Ctrl-C",
+}
+KINDS = {
+    "rejected": "change what was asked for, as the message says",
+    "retryable": "try again later: something outside did not answer",
+    "machine": "mend this machine: rights, disk space, open files",
+    "bug": "report it, with the traceback that is the hint",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class FailureView:

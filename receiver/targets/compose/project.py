@@ -154,7 +154,7 @@ def _written(place: Place, project: str, service: str, content: Mapping[str, obj
 def _serving(place: Place) -> Path:
     path = place.compose / "serving.yaml"
     if not path.is_file():
-        raise Rejected(f"{path} is missing: the compose target runs from a clone of Pinrail's repository")
+        raise Rejected(f"{path} is missing: install Pinrail again, or use a whole clone")
     return path
 
 
