@@ -211,6 +211,21 @@ class ContractLimits:
     ] = 30
 
 
+@dataclass(frozen=True, slots=True, config=ONLY_THESE)
+class ReplayLimits:
+    """How many answers to the last rows of the inference log may change."""
+
+    flips: Annotated[AtMostShare, LIMIT, Field(description="Share of the decisions that would change.")]
+    rows: Annotated[
+        int,
+        Field(strict=True, ge=300, le=100_000, description="How many of the last rows are answered."),
+        says("a whole number from 300 to 100000, like 10000", "write how many of the last rows count"),
+    ] = 10_000
+    slices: Annotated[
+        Columns | LeftOut, GIVEN, COLUMNS, _optional("Columns whose every category is compared by itself.")
+    ] = None
+
+
 @with_config(ONLY_THESE)
 class Gate(TypedDict, total=False):
     """What a version must reach on the evaluation data before it may serve here. `{}`: nothing is asked."""
@@ -240,6 +255,9 @@ class Gate(TypedDict, total=False):
     drift: Annotated[DriftLimits, Field(description="Distance of the evaluation data from the training data.")]
     contract: Annotated[
         ContractLimits, Field(description="Callers, by the inference log, whose requests would be refused: none.")
+    ]
+    replay: Annotated[
+        ReplayLimits, Field(description="Answers of the live version, by the inference log, that would change.")
     ]
     champion: Annotated[ChampionPolicy, Field(description="Comparison with the version that is live here.")]
 

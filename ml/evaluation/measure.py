@@ -74,11 +74,11 @@ def load_champion(artifacts: Artifacts, path: Path, subject: Subject) -> Champio
         columns, outputs = tuple(model_dir.read(path).columns), model_dir.describe_outputs(path)
         _require_values(columns, subject.data.features)
         with serving(artifacts) as server:
-            return Champion(
-                name, columns, outputs, server.predict_records(to_records(subject.data.features, columns))
-            )
+            answers = server.predict_records(to_records(subject.data.features, columns))
+            return Champion(name, columns, outputs, answers, version=artifacts.version)
     except (ServingError, MlError) as error:
-        return Champion(name, columns, outputs, None, incomparable(name, subject.name, str(error)))
+        reason = incomparable(name, subject.name, str(error))
+        return Champion(name, columns, outputs, None, reason, artifacts.version)
 
 
 def _require_values(columns: Sequence[Column], features: pd.DataFrame) -> None:

@@ -24,6 +24,7 @@ from ml.gates import (
     fairness,
     log_loss,
     regression,
+    replay,
     robustness,
     roc_auc,
     schema,
@@ -50,5 +51,6 @@ CHECKS: Mapping[str, Check] = {
     "robustness": robustness.check,
     "drift": drift.check,
     "contract": contract.check,
+    "replay": replay.check,
     "champion": champion.check,
 }

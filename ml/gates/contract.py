@@ -7,7 +7,7 @@ import base64
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 2_000  # of one caller
 MOST_CALLERS = 200
 SHOWN = 5
+MOST_CATEGORIES = 50  # of a column whose values are categories
 HASH = re.compile(r"[0-9a-f]{32}")
 INTEGERS = frozenset({"integer", "long"})
 ELSEWHERE = (
@@ -88,18 +89,16 @@ class Schema:
     def reasons(self, record: Record) -> list[str]:
         """Why a row would be refused; empty: it would not."""
         found = [f"it sends {name}, which is no field" for name in record if name not in self._columns]
-        taken = {
-            name: _as_asked(value, self._columns[name]) for name, value in record.items() if name in self._columns
-        }
         try:
-            self._schema.check([taken])
+            self._schema.check([self.taken(record)])
         except InvalidRequestError as error:
             found += [f"{'.'.join(map(str, d.loc[2:]))}: {d.msg}" for d in error.details]
         return found
 
-    def without_unknown(self, record: Record) -> Record:
-        """The row without fields that this version does not have."""
-        return {name: value for name, value in record.items() if name in self._columns}
+    def taken(self, record: Record) -> Record:
+        """The row without fields that this version does not have, and with numbers as it takes them."""
+        columns = self._columns
+        return {name: _as_asked(value, columns[name]) for name, value in record.items() if name in columns}
 
 
 def _rows(
@@ -109,7 +108,7 @@ def _rows(
     schemas: dict[frozenset[str], Schema] = {}
     seen: Counter[str] = Counter()
     for table in log.answered(days):
-        known = _known(table, before)
+        known = recorded_columns(table, before)
         unknown = frozenset(column.name for column in before if column.name not in known)
         schema = schemas.setdefault(unknown, Schema(after, unknown))
         wanted = table.select(["_caller", "_protocol", *map(column_of, known)]).to_pylist()
@@ -118,14 +117,18 @@ def _rows(
             if seen[caller] >= MOST_ROWS or (caller not in seen and len(seen) >= MOST_CALLERS):
                 continue
             seen[caller] += 1
-            # Missing and null read the same in the log. An optional field that was null was probably not sent.
-            values = {name: row[column_of(name)] for name in known}
-            record = {name: as_sent(value) for name, value in values.items() if value is not None}
+            record = as_recorded(row, known)
             # MLflow's protocol ignores what it does not know.
-            yield caller, schema.without_unknown(record) if row["_protocol"] == "invocations" else record, schema
+            yield caller, schema.taken(record) if row["_protocol"] == "invocations" else record, schema
 
 
-def _known(table: "pa.Table", columns: Sequence[Column]) -> Mapping[str, Column]:
+def as_recorded(row: Mapping[str, Any], columns: Iterable[str]) -> Record:
+    """A row of the log as a request. A field that is missing or null there, which it can't tell, is left out."""
+    values = {name: row[column_of(name)] for name in columns}
+    return {name: as_sent(value) for name, value in values.items() if value is not None}
+
+
+def recorded_columns(table: "pa.Table", columns: Sequence[Column]) -> Mapping[str, Column]:
     """The columns that were recorded as they were sent: a hash is a text, whatever it was."""
     types = dict(zip(table.column_names, map(str, table.schema.types), strict=True))
     return {c.name: c for c in columns if types.get(column_of(c.name)) == ARROW_TYPES[c.type]}
@@ -146,6 +149,9 @@ def _remarks(subject: Subject, sent: Mapping[str, set[str]]) -> str:
         for column in subject.columns:
             profile = subject.reference.columns.get(column.name)
             values = {value for value in sent.get(column.name, ()) if not HASH.fullmatch(value)}
-            if column.type == "string" and profile and (new := sorted(values - profile.shares.keys())):
-                says += f"; training has not seen {column.name} {', '.join(new[:SHOWN])}"
+            new = sorted(values - profile.shares.keys()) if profile else []
+            if column.type == "string" and profile and new:
+                # What people typed in freely is not shown: evidence goes to the registry and into comments.
+                named = ", ".join(new[:SHOWN]) if len(profile.shares) <= MOST_CATEGORIES else f"{len(new):,} values"
+                says += f"; training has not seen {column.name} {named}"
     return says

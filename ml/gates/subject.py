@@ -47,6 +47,7 @@ class Champion:
     outputs: str  # how its signature describes what it answers
     answers: Answers | None  # None: it can't answer these rows, for the reason in ``unanswered``
     unanswered: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,10 +16,15 @@ SLOT = Slot("staging", "m")
 
 
 def request_log(
-    state: Path, records: Sequence[Record], columns: Sequence[tuple[str, str]], slot: Slot = SLOT
+    state: Path,
+    records: Sequence[Record],
+    columns: Sequence[tuple[str, str]],
+    slot: Slot = SLOT,
+    *,
+    version: int = 3,
 ) -> RequestLog:
-    """The log of a slot with these records added."""
+    """The log of a slot with these records of a version added."""
     directories = LogDirectories(state)
-    write_segment(directories.segments(slot), records, columns)
+    write_segment(directories.segments(slot), records, columns, version)
     LogCollector(directories, lambda: {slot: LogPolicy()}).run(threading.Event())
     return RequestLog(directories.parquet(slot))

@@ -326,6 +326,7 @@ CHECKS = """\
   robustness: {noise: {max: 0.05}, missing: {max: 0.1}}
   drift: {psi: {max: 0.2}}
   contract: {days: 30}
+  replay: {rows: 1000, flips: {max: 0.02}, slices: [gender]}
   champion: {require: hold, slices: [gender]}
 """
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from ml.datasets import telco
 from ml.datasets.evaluation_set import customers
 from ml.environment.file import Environment, parse_environment
 from ml.environment.gate_schema import EvaluationData
 from ml.errors import MlError
 from ml.evaluation.gate import Judgement, read_environments, run_gate
+from ml.evaluation.measure import to_records
 from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from ml.registry import versions as registry
 from receiver.adapters.inference_log.directories import LogDirectories
@@ -21,6 +23,7 @@ from receiver.core.state import Slot
 from serving.model import model_dir
 from serving.model.loader import Cache
 from serving.model.model_dir import Column
+from serving.model.predictor import load_predictor
 from tests.support import faulty_models
 from tests.support.request_logs import request_log
 from tests.support.segments import record
@@ -233,6 +236,36 @@ def test_a_version_that_a_caller_could_not_call_is_stopped_by_what_the_caller_se
     assert accuracy.outcome is CheckOutcome.PASS
     assert str(contract) == "FAIL: contract=1 > 0"
     assert "crm: 1 of 1 rows: it sends partner, which is no field" in contract.reason
+
+
+def test_a_version_that_passes_on_the_evaluation_rows_is_stopped_by_its_answers_to_real_ones(
+    client: Any, tmp_path: Path
+) -> None:
+    version = faulty_models.register(client, MODEL, "unfair")
+    gate = b"{accuracy: {min: 0.6}, replay: {flips: {max: 0.02}}}"
+    text = b"environment: strict\nregistry: {alias: strict}\nmodels: {}\ngate: " + gate
+    environment = parse_environment(text, "environment.yaml")
+    live = load_predictor(Cache(tmp_path / "live").fetch(MODEL, 1).path)
+    columns = live.model.columns
+    rows = to_records(telco.load(telco.PATH).features[:1000], columns)
+    said = live.predict_records(rows)
+    assert said.probabilities is not None
+    sent = record(
+        rows=[[row.get(column.name) for column in columns] for row in rows],
+        labels=said.labels.tolist(),
+        probabilities=said.probabilities.tolist(),
+    )
+    named = [(column.name, column.type) for column in columns]
+    request_log(tmp_path / "state", [sent], named, Slot("strict", MODEL), version=1)
+    (tmp_path / "scratch").mkdir()
+    (judged,) = run_gate(
+        *(client, (MODEL, version), [environment], customers(None), tmp_path / "scratch"),
+        requests=LogDirectories(tmp_path / "state").all_parquet,
+    )
+    accuracy, replay = judged.evidence.verdicts
+    assert accuracy.outcome is CheckOutcome.PASS
+    assert (replay.name, replay.outcome) == ("replay.flips", CheckOutcome.FAIL)
+    assert "of the last 1,000 answers of gate-churn v1 would change" in replay.reason
 
 
 def registry_columns(client: Any, scratch: Path) -> Sequence[Column]:
