@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     pinrail_front_image: str | None = None
     """The front doors' image, best by digest: HAProxy 2.6 or later, with bash; default: ``haproxy:2.6``."""
 
+    pinrail_log_requests: bool = False
+    """On compose: log every request at the front doors (`docker logs`), not only those that failed."""
+
     pinrail_poll_seconds: Annotated[float, Field(gt=0)] = 60
     """How often to poll branch, registry and servers."""
 

@@ -93,6 +93,7 @@ def _compose_target(settings: Settings) -> Target:
         settings.pinrail_host,
         _serving_image(settings),
         front_image=settings.pinrail_front_image or FRONT_IMAGE,
+        log_requests=settings.pinrail_log_requests,
     )
     return ComposeTarget(Docker(), place)
 

@@ -87,7 +87,7 @@ class Endpoint:
         except Gone:
             return
         except Exception as error:  # noqa: BLE001 - errors become statuses here
-            refused = refusal(error)
+            refused = refusal(error, f"version {self._version[1].decode()}, request {request_id.decode()}")
             status, content = self._dialect.refuse(refused)
             headers, reason = (*refused.headers, *identified), refused.text
         await respond(scope, send, status, content, headers)

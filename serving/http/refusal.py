@@ -35,8 +35,11 @@ class Refusal:
         return ((b"content-type", b"application/json"), *retry)
 
 
-def refusal(error: Exception) -> Refusal:  # noqa: PLR0911 - a table
-    """The error response for an exception. A bug is logged and not shown."""
+def refusal(error: Exception, request: str) -> Refusal:  # noqa: PLR0911 - a table
+    """The error response for an exception. What is not the client's doing is logged; a bug is not shown.
+
+    ``request``: which one it was, for the log.
+    """
     text = str(error)
     match error:
         case InvalidRequestError():
@@ -48,12 +51,14 @@ def refusal(error: Exception) -> Refusal:  # noqa: PLR0911 - a table
         case UnsupportedMediaTypeError():
             return Refusal(415, text, text)
         case OverloadedError():
+            log.error("%s: not answered: %s", request, text)
             return Refusal(503, text, text, error.retry_after)
         case DeadlineError():
+            log.error("%s: too late: %s", request, text)
             return Refusal(504, text, text)
         case PredictionError():
-            log.error("%s", text, exc_info=error.__cause__)
+            log.error("%s: failed: %s", request, text, exc_info=error.__cause__)
             return Refusal(500, text, text)
-    log.error("unexpected error while answering a request", exc_info=error)
+    log.error("%s: unexpected error", request, exc_info=error)
     message = "internal error; the server's log has the details"
     return Refusal(500, message, message)

@@ -157,6 +157,7 @@ def test_without_a_receiver_a_step_of_its_own_fetches_and_the_server_has_no_cred
         "RUN": str(run),
         "SOCKET": "front",
         "PREDECESSOR": "",
+        "LOG_LEVEL": "notice",
         "ARTIFACTS": "/unused",
         "MOUNTED": "/cache",
         "SUBNET": "172.31.253.0/24",

@@ -200,6 +200,18 @@ def test_an_answer_that_is_not_finite_is_a_500_in_json_and_its_neighbours_are_an
     assert post(app, "/predict", {"number": 4.0}).json["predictions"] == [{"double": 8.0, "root": 2.0}]
 
 
+def test_what_a_model_fails_on_is_logged_with_version_and_request_id(
+    doubler: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = serve(doubler)
+    answer = post(app, "/predict", {"number": -1.0}, x_request_id="a-7")
+    assert (answer.status, answer.headers["x-request-id"]) == (500, "a-7")
+    (message,) = caplog.messages
+    assert message.startswith("version 3, request a-7: failed: the model's answer to row 0 is not a finite number")
+    post(app, "/predict", {"number": "x"})
+    assert len(caplog.messages) == 1, "a bad request is the client's"
+
+
 def test_a_model_without_probabilities_answers_without_them(tensor_regressor: Path) -> None:
     app = serve(tensor_regressor)
     answer = post(app, "/predict", {"features": [[1, 1, 1.0]]}).json

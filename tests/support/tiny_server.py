@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serving.http.asgi import respond
+from serving.http.asgi import JSON, respond
+from serving.http.callers import REQUEST_ID
 from serving.lifecycle.server import run_with_control_socket
 
 # Versions with a flaw; all others are fine.
@@ -28,7 +29,7 @@ FORKS = 908  # as a model with a pool of workers does
 
 
 class App:
-    """Answers /health and /predict like a model server; /sleep takes half a second."""
+    """Answers /health and /predict like a model server; /sleep takes half a second, and /fail is a 500."""
 
     def __init__(self, options: dict[str, str]) -> None:
         self.version = int(options["version"])
@@ -67,8 +68,12 @@ class App:
             answer = self.health
         content = json.dumps(answer).encode()
         worn_out = self.tiring and self.predictions > 1 and scope["path"] == "/predict"
-        status = 503 if self.version == SICK else 500 if worn_out else 200
-        await respond(scope, send, status, content)
+        status = 503 if self.version == SICK else 500 if worn_out or scope["path"] == "/fail" else 200
+        identified = (
+            (REQUEST_ID, dict(scope["headers"]).get(REQUEST_ID, b"")),
+            (b"x-model-version", b"%d" % self.version),
+        )
+        await respond(scope, send, status, content, (JSON, *identified))
 
     async def _body(self, receive: Any) -> bytes:
         body = b""

@@ -39,6 +39,7 @@ class Place:
     image: str
     compose: Path = COMPOSE
     front_image: str = FRONT_IMAGE
+    log_requests: bool = False  # at the front doors; what fails is logged in any case
 
     @property
     def cache(self) -> Path:
@@ -129,6 +130,11 @@ class FrontMake:
     predecessor: str = ""  # the service of the front door that it replaces
 
 
+def log_level(place: Place) -> str:
+    """From which level on a front door logs, in HAProxy's terms."""
+    return "info" if place.log_requests else "notice"
+
+
 def egress_network(project: str) -> str:
     """The network with a way out that compose makes for a slot whose pin asks for one."""
     return f"{project}_egress"
@@ -168,6 +174,7 @@ def _variables(place: Place, spec: ServerSpec) -> dict[str, str]:
         "FRONT": str(front),
         "RUN": str(front / "run"),
         "FRONT_IMAGE": place.front_image,
+        "LOG_LEVEL": log_level(place),
         "SOCKET": "none",
         "PREDECESSOR": "",
         "ARTIFACTS": str(place.cache / artifacts),

@@ -1,5 +1,6 @@
 """The front door: renewed without a dropped request when anything that it is made of changes, and nobody else's."""
 
+import http.client
 import io
 import json
 import re
@@ -7,6 +8,7 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,7 +64,11 @@ def image(place: Place) -> Place:
     return replace(place, front_image=named)
 
 
-CHANGES = {change.__name__: change for change in (limits, configuration, wider_address, image)}
+def logged_requests(place: Place) -> Place:
+    return replace(place, log_requests=True)
+
+
+CHANGES = {change.__name__: change for change in (limits, configuration, wider_address, logged_requests, image)}
 
 
 @pytest.fixture
@@ -261,6 +267,24 @@ def test_slots_that_start_at_once_share_nothing(docker: Docker, place: Place) ->
     assert failed == []
     assert [asked_version(port) for port in ports] == [1, 2, 3]
     assert len({server.url for server in target.observe()}) == 3
+
+
+@pytest.mark.parametrize("every_request", [False, True])
+def test_failed_requests_are_in_the_log_with_version_and_request_id_and_others_by_a_setting(
+    docker: Docker, place: Place, *, every_request: bool
+) -> None:
+    port, target = free_port(), compose_target(docker, replace(place, log_requests=every_request))
+    target.switch(target.start(spec(1, port)))
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        for path, number in (("/health", "good-1"), ("/fail", "bad-1")):
+            connection.request("GET", path, headers={"X-Request-Id": number})
+            connection.getresponse().read()
+    (front,) = _fronts(docker, place)
+    eventually(lambda: "{bad-1|1}" in docker.words("logs", front))
+    lines = [line for line in docker.words("logs", front).splitlines() if '"GET ' in line]
+    failed = [line for line in lines if " 500 " in line and '"GET /fail HTTP/1.1"' in line]
+    assert len(failed) == 1
+    assert any("{good-1|1}" in line for line in lines) == every_request
 
 
 def test_a_front_door_that_cannot_be_renewed_goes_on(docker: Docker, place: Place) -> None:
