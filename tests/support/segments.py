@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,15 @@ def record(**changes: Any) -> Record:
 
 
 def write_segment(
-    directory: Path, records: Sequence[Record], columns: Sequence[tuple[str, str]] = COLUMNS, version: int = 3
+    directory: Path,
+    records: Sequence[Record],
+    columns: Sequence[tuple[str, str]] = COLUMNS,
+    version: int = 3,
+    dropped: Mapping[str, int] | None = None,
 ) -> Path:
     """A segment as a model server leaves it."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{time.time_ns():020d}-{secrets.token_hex(4)}{SUFFIX}"
-    path.write_bytes(joined(Header(version, "sha256:00", list(columns), {}), [encode(each) for each in records]))
+    path = directory / f"{time.time_ns():020d}-server-{secrets.token_hex(4)}{SUFFIX}"
+    header = Header(version, "sha256:00", list(columns), dict(dropped or {}))
+    path.write_bytes(joined(header, [encode(each) for each in records]))
     return path

@@ -12,8 +12,8 @@ import shutil
 import stat
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,7 +34,15 @@ LARGEST_SEGMENT = 64 << 20  # bytes
 WAITING_BYTES = 128 << 20  # more than this no model server leaves, unless it means harm
 LEFTOVER_SECONDS = 600.0
 MEGABYTE = 1_000_000
+MOST_SERVERS = 1_000  # whose losses are remembered
 DAY_SECONDS = 86_400
+REASONS = {
+    "rate": "came faster than 5,000 rows per second",
+    "buffer": "while the disk was too slow",
+    "disk": "while the disk was full or the directory gone",
+    "uncollected": "while no receiver collected",
+    "encoding": "with answers that cannot be recorded",
+}
 
 Segment = tuple[Header, Sequence[Record]]
 Columns = tuple[tuple[str, str], ...]
@@ -46,6 +54,7 @@ class LogCollector:
     def __init__(self, directories: LogDirectories, policies: Callable[[], Mapping[Slot, LogPolicy]]) -> None:
         self._directories = directories
         self._policies = policies
+        self._lost: dict[tuple[str, str], int] = {}  # by model server's name in its segments, and by reason
 
     def run(self, stop: threading.Event) -> None:
         """Collect what there is; ends early at the event."""
@@ -66,8 +75,25 @@ class LogCollector:
             claim = next(iter(sorted(claims.glob("*"))), None) or _claim(source, claims)
             if claim is None:
                 return
-            _convert(claim, parts, policy.keep_days)
+            segments = _read_all(claim)
+            _convert(claim, segments.values(), parts, policy.keep_days)
+            self._report_lost(slot, segments)
             shutil.rmtree(claim)
+
+    def _report_lost(self, slot: Slot, segments: Mapping[Path, Segment]) -> None:
+        """Say what model servers could not record since it was said last."""
+        lost: Counter[str] = Counter()
+        for path, (header, _) in segments.items():
+            server = path.name.split("-")[1] if "-" in path.name else ""
+            for reason in REASONS:
+                count = header.dropped.get(reason, 0)
+                lost[reason] += max(0, count - self._lost.get((server, reason), 0))
+                self._lost[server, reason] = max(count, self._lost.get((server, reason), 0))
+        if len(self._lost) > MOST_SERVERS * len(REASONS):  # names that somebody made up
+            self._lost.clear()
+        if lost.total():
+            named = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in (+lost).items())
+            log.warning("%s: requests are missing in the inference log: %s", slot, named)
 
 
 def _tidy(source: Path) -> int:
@@ -109,10 +135,10 @@ def _claim(source: Path, claims: Path) -> Path | None:
     return claim
 
 
-def _convert(claim: Path, parts: Parts, keep_days: int) -> None:
+def _convert(claim: Path, found: Iterable[Segment], parts: Parts, keep_days: int) -> None:
     today = int(time.time() // DAY_SECONDS)
     groups: dict[tuple[Columns, int], list[Segment]] = defaultdict(list)
-    for header, records in _read_all(claim):
+    for header, records in found:
         by_day: dict[int, list[Record]] = defaultdict(list)
         for record in records:
             by_day[min(today, int(record.time // 1e6 // DAY_SECONDS))].append(record)
@@ -139,12 +165,14 @@ def _converted(claim: Path, segments: Sequence[Segment], columns: Columns) -> pa
         return to_table(sound, columns) if sound else None
 
 
-def _read_all(claim: Path) -> Iterator[Segment]:
+def _read_all(claim: Path) -> Mapping[Path, Segment]:
+    found = {}
     for path in sorted(claim.iterdir()):
         try:
-            yield read(_content(path))
+            found[path] = read(_content(path))
         except (SegmentInvalid, OSError) as error:
             log.warning("%s: a segment was left out: %s", path, error)
+    return found
 
 
 def _content(path: Path) -> bytes:

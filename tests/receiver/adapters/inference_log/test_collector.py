@@ -283,3 +283,14 @@ def test_a_part_that_cannot_be_read_is_left_alone_and_a_new_one_begins(place: Pl
     place.collect()
     assert len(place.parts()) == 2
     assert place.read(place.parts()[1])["_request_id"].to_pylist() == ["two"]
+
+
+def test_what_model_servers_could_not_record_is_said_once(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    collector = LogCollector(place.directories, dict)
+    for count in (3, 3, 5):
+        write_segment(place.source, [record()], dropped={"rate": count, "disk": 0})
+        collector.run(threading.Event())
+    assert [message for message in caplog.messages if "missing" in message] == [
+        "staging/churn: requests are missing in the inference log: 3 came faster than 5,000 rows per second",
+        "staging/churn: requests are missing in the inference log: 2 came faster than 5,000 rows per second",
+    ]
