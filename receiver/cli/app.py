@@ -118,21 +118,29 @@ def build(
     Prints its name, a digest of this source tree's packages and code.
     """
     from receiver.adapters.docker import Docker
+    from receiver.cli.progress import progress
     from receiver.settings import read_settings
     from receiver.targets.compose.build import build_image, push_image
 
     docker = Docker()
-    image = build_image(docker, read_settings().pinrail_base_image)
-    typer.echo(image if push is None else push_image(docker, image, push))
+    with progress("building the image: minutes, the first time ..."):
+        image = build_image(docker, read_settings().pinrail_base_image)
+    if push is not None:
+        with progress(f"pushing it to {push} ..."):
+            image = push_image(docker, image, push)
+    typer.echo(image)
 
 
 @app.command()
 def down() -> None:
     """Stop every model server. Records stay: the next ``up`` starts the same versions."""
     from receiver.cli.commands.down import stop_servers
+    from receiver.cli.progress import progress
     from receiver.settings import load_settings
 
-    typer.echo(stop_servers(load_settings()))
+    with progress("stopping the model servers, each after its last answer ..."):
+        stopped = stop_servers(load_settings())
+    typer.echo(stopped)
 
 
 @app.command()

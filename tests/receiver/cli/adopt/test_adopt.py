@@ -58,7 +58,7 @@ def test_the_newest_version_is_pinned_on_the_next_free_port(settings: Settings, 
     pinned = "pins adopt-class v2 on port 8000, as a classification: it answers with long values"
     assert said.splitlines() == [
         f"environments/staging.yaml: {pinned}",
-        "  A version must not be worse than the live one. Add a limit to its gate: accuracy: {min: 0.8}",
+        "  Its gate is a floor: only the live version is compared with; add a limit, such as accuracy: {min: 0.8}",
         "evaluation/adopt-class.csv: put rows with answers here that it was not trained on, in place of the examples",
         "next: python -m ml.evaluate --model adopt-class --version 2 --data evaluation/adopt-class.csv --label label",
         "then: commit environments/staging.yaml and merge it",
@@ -73,8 +73,8 @@ def test_the_newest_version_is_pinned_on_the_next_free_port(settings: Settings, 
         "adopt-time": 8002,
     }
     gates = {name: {check: str(limits) for check, limits in (pin.gate or {}).items()} for name, pin in pins.items()}
-    assert gates["adopt-class"].keys() == gates["adopt-number"].keys() == {"champion", "schema"}
-    assert "metric='squared_error'" in gates["adopt-number"]["champion"]
+    assert gates["adopt-class"].keys() == {"champion", "schema"}
+    assert gates["adopt-number"].keys() == {"r2", "schema"}
     assert gates["adopt-time"] == {}
 
 
@@ -96,6 +96,20 @@ def test_the_rows_show_the_columns_and_are_never_overwritten(settings: Settings,
     said = adopt_model(settings, Adoption("production", "adopt-class"), repository)
     assert "evaluation/adopt-class.csv: is there already" in said
     assert rows.read_text() == "age,city,label\n1,Bonn,0\n"
+
+
+@pytest.mark.usefixtures("registered")
+def test_what_is_in_the_way_of_the_rows_is_left_and_named(settings: Settings, repository: Path) -> None:
+    (repository / "evaluation").write_text("mine")
+    before = tree(repository)
+    with pytest.raises(Rejected, match="evaluation: found a file, allowed a directory"):
+        adopt_model(settings, Adoption("staging", "adopt-class"), repository)
+    assert tree(repository) == before
+    (repository / "evaluation").unlink()
+    (repository / "evaluation").mkdir()
+    (repository / "evaluation/adopt-class.csv").symlink_to(repository / "nowhere")
+    assert "is there already" in adopt_model(settings, Adoption("staging", "adopt-class"), repository)
+    assert not (repository / "nowhere").exists()
 
 
 @pytest.mark.usefixtures("registered")
