@@ -78,7 +78,7 @@ def load(options: argparse.Namespace, at_exit: ExitStack) -> Any:
         stage=options.stage or None,  # compose passes an empty value where there is none
         revision=options.revision,
     )
-    predictor = load_predictor(path)
+    predictor = load_predictor(path, options.runtime)
     app = build_app(identity, predictor, _inference_log(options, predictor, at_exit))
     if options.metrics_port is not None:
         from serving.metrics import serve_metrics
@@ -127,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=os.environ.get("PINRAIL_LOG_DIRECTORY"),
         help="where they are recorded, and the key to hash with is",
+    )
+    parser.add_argument(
+        "--runtime", choices=("onnx", "native", "pyfunc", "original"), help="instead of the fastest that can serve it"
     )
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--fetch", action="store_true", help="only download the version into the cache, and end")

@@ -16,8 +16,9 @@ from ml.environment.gate_schema import POSITIVE, checks_of
 from ml.errors import MlError
 from ml.evaluation.measure import describe, load_champion, measure
 from ml.evaluation.server_process import Artifacts, serving
+from ml.evaluation.twin import compare
 from ml.evidence import Evidence, Verdict, gate_digest
-from ml.gates import CHECKS
+from ml.gates import CHECKS, input_example
 from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Subject
 from ml.registry import client as tracking
@@ -79,6 +80,8 @@ def run_gate(
     with serving(artifacts) as server:
         subject = measure(server, described, costs=any(COSTS & gate.keys() for gate in gates))
         champions = functools.cache(lambda live: _champion(cache, model, live, subject))
+        unasked = [*input_example.check(described.example, server.predict_records)]
+        unasked += compare(server, artifacts, subject)
         judged = []
         for environment, gate in zip(environments, gates, strict=True):
             live = registry.find_alias(client, model, environment.alias)
@@ -93,7 +96,7 @@ def run_gate(
                 model_digest=fetched.digest,
                 data_digest=subject.data.digest,
                 gate_digest=gate_digest(gate),
-                verdicts=verdicts,
+                verdicts=(*verdicts, *unasked),
                 measured_at=time.time(),
                 rows=len(subject.data),
             )

@@ -10,6 +10,7 @@ from ml import reference
 from ml.datasets.dataset import Dataset
 from ml.datasets.evaluation_set import ReadRows
 from ml.errors import MlError
+from ml.evaluation.records import to_records
 from ml.evaluation.server_process import Artifacts, VersionServer, serving
 from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Record, Subject
@@ -17,8 +18,6 @@ from ml.reference import Reference
 from serving.errors import ServingError
 from serving.model import model_dir
 from serving.model.model_dir import Column, ModelDir
-
-INTEGERS = frozenset({"integer", "long"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +28,7 @@ class Described:
     model: ModelDir
     outputs: str
     reference: Reference | None
+    example: Sequence[Record]
     data: Dataset
     records: Sequence[Record]
 
@@ -38,13 +38,13 @@ def describe(artifacts: Artifacts, path: Path, rows: ReadRows) -> Described:
     try:
         model = model_dir.read(path)
         outputs = model_dir.describe_outputs(path)
+        example = model_dir.input_example(path)
         data = rows(model)
         _require_values(model.columns, data.features)
     except (ServingError, MlError) as error:
         raise MlError(f"{artifacts.name} can't be measured: {error}") from error
-    return Described(
-        artifacts.name, model, outputs, read_reference(path), data, to_records(data.features, model.columns)
-    )
+    records = to_records(data.features, model.columns)
+    return Described(artifacts.name, model, outputs, read_reference(path), example, data, records)
 
 
 def measure(server: VersionServer, described: Described, *, costs: bool) -> Subject:
@@ -101,16 +101,3 @@ def read_reference(path: Path) -> Reference | None:
         return Reference.from_json(file.read_text())
     except ValueError as error:
         raise MlError(f"{file.relative_to(path)} of the version: {error}") from error
-
-
-def to_records(features: pd.DataFrame, columns: Sequence[Column]) -> list[Record]:
-    """Return rows as a caller would send them: a model's fields as plain Python values, None for what is missing."""
-    found = {column.name: _values(features[column.name], column) for column in columns if column.name in features}
-    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
-
-
-def _values(values: pd.Series, column: Column) -> list[object]:
-    plain = [None if gone else value for value, gone in zip(values.tolist(), values.isna(), strict=True)]
-    if column.type in INTEGERS and values.dtype.kind == "f":  # a column of whole numbers with some missing
-        return [int(v) if isinstance(v, float) and v.is_integer() else v for v in plain]
-    return plain

@@ -169,8 +169,13 @@ class VersionServer:
 
 
 @contextlib.contextmanager
-def serving(artifacts: Artifacts, limits: Limits | None = None) -> Iterator[VersionServer]:
-    """Yield a healthy server of the version, which ends with this context. MlError: it does not come up."""
+def serving(
+    artifacts: Artifacts, limits: Limits | None = None, runtime: str | None = None
+) -> Iterator[VersionServer]:
+    """Yield a healthy server of the version, which ends with this context. MlError: it does not come up.
+
+    ``runtime``: None is what production uses, see ``serving.model.predictor.load_predictor``.
+    """
     limits = limits or Limits(WHOLE_SECONDS, max(LEAST_MB, MEMORY_SHARE * _available_mb()))
     with tempfile.TemporaryDirectory(prefix="pinrail-gate-") as directory:
         control = Path(directory) / "control"
@@ -180,6 +185,7 @@ def serving(artifacts: Artifacts, limits: Limits | None = None) -> Iterator[Vers
             "digest": artifacts.digest,
             "environment": "gate",
             "revision": "gate",
+            "runtime": runtime,
         }
         process = subprocess.Popen(
             [

@@ -58,6 +58,13 @@ class Answers:
         named = self.classes is not None or self.probabilities is not None
         return named or bool(self.labels.dtype.kind in "bOU")
 
+    def shown(self, row: int) -> str:
+        """Return the answer to a row as text: a class with its probability, or a number."""
+        label = self.labels[row]
+        if self.probabilities is None:
+            return f"{label:.4g}" if isinstance(label, float) else str(label)
+        return f"{label} ({self.probabilities[row].max():.0%})"
+
     def share_of(self, one: Any, seen: Sequence[Any]) -> Array:
         """Return the probability of a class per row: 0 if the version does not know it.
 

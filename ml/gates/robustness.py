@@ -107,16 +107,9 @@ def _worst(subject: Subject, record: Record, after: Answers, row: int) -> str:
     original = subject.records[row]
     now = {name: _short(value) for name, value in record.items() if original.get(name) != value}
     was = {name: _short(original.get(name)) for name in now}
-    said = f"{_answer(subject.answers, row)} becomes {_answer(after, row)}"
+    said = f"{subject.answers.shown(row)} becomes {after.shown(row)}"
     return f"worst at row {row}: {said} as {was} becomes {now}"
 
 
 def _short(value: Any) -> Any:
     return round(value, 2) if isinstance(value, float) else value
-
-
-def _answer(answers: Answers, row: int) -> str:
-    label = answers.labels[row]
-    if answers.probabilities is None:
-        return f"{label:.4g}" if isinstance(label, float) else str(label)
-    return f"{label} ({answers.probabilities[row].max():.0%})"

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from sklearn.pipeline import Pipeline
 
+from ml import onnx_twin
 from ml.datasets import telco
 from ml.datasets.dataset import Columns, Dataset, split
 from ml.registry import versions as registry
@@ -30,11 +32,6 @@ def inaccurate(parts: Parts) -> Made:
     """Regularised until it always says No."""
     model = pipeline.build(telco.COLUMNS, regularisation=1e-9, seed=0)
     return model.fit(parts[0].features, parts[0].labels), telco.COLUMNS
-
-
-def slow(parts: Parts) -> Made:
-    """The good one, registered without its twin, so that scikit-learn has to answer."""
-    return good(parts)
 
 
 def unfair(parts: Parts) -> Made:
@@ -67,14 +64,43 @@ def demanding(parts: Parts) -> Made:
 
 
 ALL: Mapping[str, Callable[[Parts], Made]] = {
-    make.__name__: make for make in (good, inaccurate, slow, unfair, brittle, breaking, demanding)
+    make.__name__: make for make in (good, inaccurate, unfair, brittle, breaking, demanding)
+}
+
+
+def slow(directory: Path, _: Parts) -> None:
+    """Without its twin, so that scikit-learn has to answer."""
+    shutil.rmtree(directory / "onnx")
+
+
+def mismatched(directory: Path, parts: Parts) -> None:
+    """With the twin of another model."""
+    assert onnx_twin.add(unfair(parts)[0], parts[1].features, directory) is None
+
+
+def without_example(directory: Path, _: Parts) -> None:
+    """Logged without an input example."""
+    described = yaml.safe_load((directory / "MLmodel").read_text())
+    del described["saved_input_example_info"]
+    (directory / "MLmodel").write_text(yaml.safe_dump(described))
+
+
+def unloadable(directory: Path, _: Parts) -> None:
+    """Written by a library that is no longer here."""
+    shutil.rmtree(directory / "onnx")
+    (directory / "model.skops").write_bytes(b"not a model")
+
+
+# What is done to the files of the good one.
+SPOILED: Mapping[str, Callable[[Path, Parts], None]] = {
+    spoil.__name__: spoil for spoil in (slow, mismatched, without_example, unloadable)
 }
 
 
 def register(client: Any, model: str, name: str) -> int:
-    """Make the version called ``name`` in :data:`ALL` and register it; its number."""
+    """Make the version called ``name`` in :data:`ALL` or :data:`SPOILED` and register it; its number."""
     training, evaluation = split(telco.load())
-    made, columns = ALL[name]((training, evaluation))
+    made, columns = ALL.get(name, good)((training, evaluation))
     names = list(columns.features)
     fitted = Fitted(
         pipeline=made,
@@ -87,8 +113,8 @@ def register(client: Any, model: str, name: str) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "model"
         package.write(fitted, columns, run_id, directory)
-        if name == "slow":
-            shutil.rmtree(directory / "onnx")
+        if name in SPOILED:
+            SPOILED[name](directory, (training, evaluation))
         client.log_artifacts(run_id, str(directory), "model")
     client.set_terminated(run_id)
     return registry.register(client, model, run_id, {})

@@ -83,18 +83,24 @@ for _ in range(300):
 """
 
 
-def save(load: str, directory: Path) -> None:
-    """Save a model that answers 0 to every row, and does something more when it is loaded."""
+def save(load: str, directory: Path, helper: str = "") -> None:
+    """Save a model that answers 0 to every row, and does something more when it is loaded.
+
+    ``helper``: the code of a module beside it, of that name.
+    """
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         script = Path(scratch) / "model.py"
         script.write_text(CODE.format(load=" " * 8 + "pass\n"))
+        beside = Path(scratch) / "helper.py"
+        beside.write_text(helper)
         mlflow.pyfunc.save_model(
             str(directory),
             python_model=str(script),
             signature=SIGNATURE,
             input_example=pd.DataFrame({"n": [1, 2]}),
             pip_requirements=["mlflow"],
+            code_paths=[str(beside)],
         )
     (directory / "model.py").write_text(CODE.format(load=textwrap.indent(load, " " * 8)))
 
@@ -108,11 +114,11 @@ def cached(load: str, scratch: Path) -> Artifacts:
     return Artifacts("hostile", 1, digest, cache)
 
 
-def register(client: Any, model: str, load: str) -> int:
+def register(client: Any, model: str, load: str, helper: str = "") -> int:
     """Register such a model; its version."""
     run_id = client.create_run("0", run_name="hostile").info.run_id
     with tempfile.TemporaryDirectory() as scratch:
-        save(load, Path(scratch) / "model")
+        save(load, Path(scratch) / "model", helper)
         client.log_artifacts(run_id, scratch + "/model", "model")
     client.set_terminated(run_id)
     return registry.register(client, model, run_id, {})

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ml.datasets.dataset import Dataset
-from ml.evaluation.measure import to_records
+from ml.evaluation.records import to_records
 from ml.gates.answers import Answers
 from ml.gates.subject import Record, Subject
 from serving.model.model_dir import Column

@@ -9,7 +9,7 @@ import pytest
 from ml.datasets.evaluation_set import own_file
 from ml.errors import DataError
 from ml.evaluate import main
-from ml.evaluation.measure import to_records
+from ml.evaluation.records import to_records
 from serving.model.model_dir import Column, ModelDir
 
 GUIDE = Path(__file__).parents[3] / "docs" / "bring-your-own-model.md"

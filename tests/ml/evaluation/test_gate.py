@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ml.datasets import telco
-from ml.datasets.evaluation_set import customers
+from ml.datasets.evaluation_set import customers, own_file
 from ml.environment.file import Environment, parse_environment
 from ml.environment.gate_schema import EvaluationData
 from ml.errors import MlError
@@ -24,7 +24,7 @@ from serving.model import model_dir
 from serving.model.loader import Cache
 from serving.model.model_dir import Column
 from serving.model.predictor import load_predictor
-from tests.support import faulty_models
+from tests.support import faulty_models, hostile_models
 from tests.support.request_logs import request_log
 from tests.support.segments import record
 
@@ -271,3 +271,63 @@ def test_a_version_that_passes_on_the_evaluation_rows_is_stopped_by_its_answers_
 def registry_columns(client: Any, scratch: Path) -> Sequence[Column]:
     """The signature of the live version."""
     return model_dir.read(Cache(scratch).fetch(MODEL, 1).path).columns
+
+
+ACCURATE = b"""\
+environment: quick
+registry: {alias: quick}
+gate:
+  accuracy: {min: 0.78}
+models: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        (
+            "mismatched",
+            "FAIL: onnx_twin=",
+            "rows are answered otherwise than by the model itself, such as 0 (80%) as 1 (100%)",
+        ),
+        ("without_example", "FAIL: input_example=0 < 1", "log it with input_example="),
+    ],
+)
+def test_what_no_gate_has_to_ask_for_fails_a_version_too(
+    client: Any, tmp_path: Path, name: str, line: str, says: str
+) -> None:
+    version = faulty_models.register(client, MODEL, name)
+    evidence = judge(client, version, ACCURATE.replace(b"0.78", b"0.1"), tmp_path).evidence
+    assert evidence.verdicts[0].outcome is CheckOutcome.PASS
+    assert str(evidence.verdicts[1]).startswith(line)
+    assert says in evidence.verdicts[1].reason
+    assert not evidence.passed
+
+
+def test_a_live_version_that_can_no_longer_be_loaded_does_not_end_the_gate(client: Any, tmp_path: Path) -> None:
+    live = faulty_models.register(client, MODEL, "unloadable")
+    client.set_registered_model_alias(MODEL, "quick", str(live))
+    asked = ACCURATE.replace(b"models:", b"  champion: {require: hold}\nmodels:")
+    accuracy, champion = judge(client, 1, asked, tmp_path).evidence.verdicts
+    assert accuracy.outcome is CheckOutcome.PASS
+    assert champion.outcome is CheckOutcome.INCONCLUSIVE
+    assert champion.reason.startswith(f"gate-churn v{live}, which is live, can't be compared with gate-churn v1: ")
+    assert "`override`" in champion.reason
+
+
+def test_two_versions_with_modules_of_one_name_are_measured_each_with_its_own(client: Any, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("n,y\n" + "".join(f"{n},{n % 2}\n" for n in range(200)))
+    loads = "import helper\nself.predict = lambda context, rows, params=None: [helper.answer(n) for n in rows['n']]\n"
+    for wrong in (0, 20):
+        helper = f"def answer(n):\n    return n % 2 if n >= {wrong} else 1 - n % 2\n"
+        version = hostile_models.register(client, "with-helper", loads, helper)
+        if wrong == 0:
+            client.set_registered_model_alias("with-helper", "quick", str(version))
+    asked = ACCURATE.replace(b"models:", b"  champion: {require: hold}\nmodels:")
+    environment = parse_environment(asked, "environment.yaml")
+    rows = own_file(tmp_path / "rows.csv", "y")
+    (judged,) = run_gate(client, ("with-helper", version), [environment], rows, tmp_path / "scratch")
+    assert [str(v) for v in judged.evidence.verdicts] == [
+        "PASS: accuracy=0.9 >= 0.78",
+        "FAIL: champion.accuracy=-0.1 < -0.01",
+    ]
