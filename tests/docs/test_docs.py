@@ -1,10 +1,13 @@
 """Docs, settings, command line and examples agree."""
 
 import io
+import itertools
 import re
+import shlex
 import subprocess
 import sys
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS = r"receiver|ml|serving|tests|compose|environments|docs|requirements|\.github|\.ci"
+SHELL = ("&&", "|", ">>", "2>>")  # what ends a command
+PLACEHOLDERS = {"N": "1", "TIME": "2026-11-23T14:00"}
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 
@@ -45,6 +50,29 @@ def test_no_command_is_documented_that_does_not_exist() -> None:
     for page in PAGES:
         for command in re.findall(r"\bpinrail ([a-z]+)\b", page.read_text(encoding="utf-8")):
             assert command in COMMANDS, f"{page.name} speaks of `pinrail {command}`"
+
+
+def command_lines() -> Iterator[tuple[str, list[str]]]:
+    """Every use of `pinrail` with arguments, in code blocks and in texts, in the docs and in what `init` writes."""
+    for page in [*PAGES, *files_below("environments/*.md", "receiver/cli/starter/files/*.md")]:
+        text = page.read_text(encoding="utf-8")
+        spans = re.findall(r"`pinrail ([^`\n]+)`", text)
+        blocks = re.findall(r"^(?: {4}|\$ |.*&& )(?:\.venv/bin/)?pinrail (.+)$", text, re.MULTILINE)
+        for line in [*spans, *blocks]:
+            words = list(itertools.takewhile(lambda word: word not in SHELL, shlex.split(line, comments=True)))
+            if len(words) > 1:
+                yield page.name, [PLACEHOLDERS.get(word, word) for word in words]
+
+
+def test_no_documented_command_line_is_a_usage_error() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    found = list(command_lines())
+    assert len(found) > 20, "the pattern no longer finds command lines"
+    for page, (name, *arguments) in found:
+        try:
+            commands[name].make_context(name, [*arguments])
+        except Exception as error:
+            raise AssertionError(f"{page}: pinrail {name} {shlex.join(arguments)}: {error}") from error
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
