@@ -22,6 +22,20 @@ from receiver.targets.process.target import ProcessTarget
 
 SECRET = "the demo's webhook secret"  # noqa: S105 - guards nothing
 SOAK = "1s"
+# As in this repository's own environments.
+GATE = """\
+  roc_auc: {min: 0.84}
+  f1: {min: 0.57}
+  log_loss: {max: 0.43}
+  calibration_error: {max: 0.05}
+  schema: {max: 0}
+  latency_p95_ms: {max: 50}
+  memory_mb: {max: 200}
+  fairness: {columns: [senior_citizen, female], demographic_parity: {max: 0.25}, equalized_odds: {max: 0.2}}
+  robustness: {noise: {max: 0.02}, missing: {max: 0.1}, unseen: {max: 0.15}}
+  drift: {psi: {max: 0.1}, ks: {max: 0.1}}
+"""
+CHAMPION = "  champion: {require: hold, margin: 0.01, slices: [contract, senior_citizen], slice_margin: 0.05}\n"
 STABILISE_SECONDS = 0.8  # long enough for the broken model to fail: two requests, also on a busy machine
 
 
@@ -78,7 +92,8 @@ def _environment(name: str, port: int) -> str:
         f"environment: {name}\n"
         f"registry: {{stage: {name.title()}, alias: {name}}}\n"
         f"{policy if name == 'production' else ''}"
-        "gate:\n  accuracy: {min: 0.78}\n  latency_p95_ms: {max: 50}\n"
+        f"gate:\n  accuracy: {{min: {0.80 if name == 'production' else 0.78}}}\n"
+        f"{GATE}{CHAMPION if name == 'production' else ''}"
         "models:\n  churn-model:\n"
         f"    version: 1   # the one line that a promotion changes\n    port: {port}\n{override}"
     )

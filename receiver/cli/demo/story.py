@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from ml.evidence import CheckOutcome
 from ml.registry import client as tracking
 from receiver.adapters.git.command import parse_remote
 from receiver.adapters.mlflow.local_server import running_mlflow
@@ -27,6 +28,7 @@ from receiver.daemon.signals import SIGNALS
 from receiver.pull_requests.promotion import PinChange, push_promotion_branch
 
 MODEL = "churn-model"
+SHOWN = ("accuracy", "fairness.senior_citizen.equalized_odds", "robustness.unseen", "drift.psi")  # of all verdicts
 CUSTOMER = {
     "female": 1,
     "senior_citizen": 0,
@@ -154,7 +156,9 @@ def _train(demo: DemoEnvironment, narrator: Narrator, regularisation: float) -> 
             EvaluationRequest(Candidate(MODEL, int(result.model_version), result.run_id), "staging", environments)
         )
     narrator.say(f"trained and registered {MODEL} [bold]v{result.model_version}[/], accuracy {result.accuracy:.4f}")
-    narrator.say("  gate: " + "; ".join(str(verdict) for verdict in verdicts))
+    failed = [verdict for verdict in verdicts if verdict.outcome is not CheckOutcome.PASS]
+    shown = failed or [verdict for verdict in verdicts if verdict.name in SHOWN]
+    narrator.say(f"  gate: {len(verdicts) - len(failed)} of {len(verdicts)} pass: {'; '.join(map(str, shown))}")
 
 
 def _merge(demo: DemoEnvironment, narrator: Narrator, environment: str, version: int) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ml.environment.file import parse_environment
 from receiver.adapters.sqlite.state_lock import exclusive
 from receiver.cli.demo.environment import SECRET, DemoEnvironment, clear
 from receiver.cli.demo.ports import USUAL, Ports
@@ -18,6 +19,14 @@ def test_a_second_demo_leaves_the_first_alone(tmp_path: Path) -> None:
         assert (tmp_path / "state/lock").exists()
     clear(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_the_demo_has_the_gate_of_this_repositorys_environments(tmp_path: Path, name: str) -> None:
+    path = f"environments/{name}.yaml"
+    ours = parse_environment((Path(__file__).parents[4] / path).read_bytes(), path)
+    demo = DemoEnvironment(tmp_path, Ports(dict(USUAL), {})).environment_files()
+    assert parse_environment(demo[path], path).gate == ours.gate
 
 
 def test_commands_started_beside_the_demo_find_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
