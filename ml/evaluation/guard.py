@@ -20,7 +20,7 @@ from pathlib import Path
 PR_SET_CHILD_SUBREAPER = 36
 TICK_SECONDS = 0.1
 END_SECONDS = 10.0  # for what was killed to be gone
-MOST_PROCESSES = 200
+MOST_PROCESSES = max(200, 4 * (os.cpu_count() or 1))
 LARGEST_FILE = 1 << 30  # that it may write, in bytes
 
 # Exit statuses beside the program's own.

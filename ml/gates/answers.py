@@ -32,18 +32,18 @@ class Answers:
         cls, values: Sequence[Any], probabilities: Array | None = None, classes: Sequence[Any] | None = None
     ) -> "Answers":
         """Read plain values, one per row. A list or record that holds one value stands for that value."""
-        widths = {len(value) if isinstance(value, list | Mapping) else 0 for value in values}
         several = ""
-        if widths == {1}:
+        if len(shapes := _shapes(values)) == 1 and len(shapes.pop()) == 1:
             values = [next(iter(v.values())) if isinstance(v, Mapping) else v[0] for v in values]
-            widths = {len(value) if isinstance(value, list | Mapping) else 0 for value in values}
-        if widths - {0}:
+        if _shapes(values) - {()}:
             first = next(value for value in values if isinstance(value, list | Mapping))
             named = f"the values {', '.join(map(str, first))[:200]}" if isinstance(first, Mapping) else "a list"
             several = f"the model answers a row with {named}, and this check needs one value per row"
         labels = array_of(values)
         if labels.dtype.kind == "O" and {type(value) for value in values} == {int, float}:
             labels = labels.astype(float)
+        elif labels.dtype.kind == "O" and not several:
+            several = "the model's answers are neither all texts nor all numbers, and this check needs that"
         table = None if probabilities is None else np.asarray(probabilities, dtype=float)
         return cls(labels, table, None if classes is None else tuple(classes), several=several)
 
@@ -105,3 +105,11 @@ class Answers:
 
 def _column(table: Array, classes: Sequence[Any], one: Any) -> Array:
     return np.asarray(table[:, classes.index(one)]) if one in classes else np.zeros(len(table))
+
+
+def _shapes(values: Sequence[Any]) -> set[tuple[Any, ...]]:
+    """What holds the values: for each kind of record its keys, for each length of list its positions."""
+    return {
+        tuple(value) if isinstance(value, Mapping) else tuple(range(len(value))) if isinstance(value, list) else ()
+        for value in values
+    }

@@ -105,7 +105,10 @@ class Subject:
         fractions = truth.dtype.kind == "f" and bool((truth % 1 != 0).any())
         if not answers.are_classes and (answers.labels.dtype.kind == "f" or fractions):
             raise ValueError("the model is a regression, and this check needs classes")
-        return sorted({*truth.tolist(), *answers.labels.tolist(), *(answers.classes or ())})
+        try:
+            return sorted({*truth.tolist(), *answers.labels.tolist(), *(answers.classes or ())})
+        except TypeError:
+            raise ValueError(f"the model names classes of several types: {_some(answers.classes or ())}") from None
 
     def positive_class(self) -> Any:
         """Return the class that the gate names as `positive:`, or the last of two.

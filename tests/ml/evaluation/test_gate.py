@@ -14,7 +14,7 @@ from ml.environment.file import Environment, parse_environment
 from ml.environment.gate_schema import EvaluationData
 from ml.errors import MlError
 from ml.evaluation.gate import Judgement, read_environments, run_gate
-from ml.evaluation.measure import to_records
+from ml.evaluation.records import to_records
 from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from ml.registry import versions as registry
 from receiver.adapters.inference_log.directories import LogDirectories

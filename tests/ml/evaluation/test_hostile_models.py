@@ -101,7 +101,7 @@ def test_a_model_that_takes_too_much_memory_is_ended(tmp_path: Path) -> None:
 
 def test_a_model_that_starts_too_many_processes_is_ended(tmp_path: Path) -> None:
     artifacts = hostile.cached(hostile.STARTS_300_PROCESSES, tmp_path)
-    with pytest.raises(MlError, match="started more than 200 processes"), serving(artifacts, PLENTY):
+    with pytest.raises(MlError, match=r"started more than \d+ processes"), serving(artifacts, PLENTY):
         pass
     left = [process for process in Path("/proc").iterdir() if process.name.isdigit() and _is_sleep_of_ours(process)]
     assert not left
