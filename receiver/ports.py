@@ -5,7 +5,8 @@ Every method raises :class:`~receiver.core.errors.Retryable` when the outside is
 ``tests/contracts`` that runs against the fake and the real thing alike.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,7 @@ from receiver.core.deployment import Deployment, Draft, Outcome, Verified
 from receiver.core.messages import Message
 from receiver.core.plan import Action
 from receiver.core.policy import Hold
-from receiver.core.quarantine import Quarantine
+from receiver.core.quarantine import Freeze, Quarantine
 from receiver.core.state import RegisteredVersion, RegistryView, Server, ServerSpec, Slot
 
 
@@ -118,17 +119,26 @@ class Registry(Protocol):
         ...
 
 
+# Called while something waits; raises Interrupted to end the wait.
+Stop = Callable[[], None]
+
+
+def never() -> None:
+    """Wait to the end."""
+
+
 class Target(Protocol):
-    """Where model servers run."""
+    """Where model servers run. Several threads may act on different slots at once."""
 
     def observe(self) -> Sequence[Server]:
         """Every model server that is running and answering now, whoever started it."""
         ...
 
-    def start(self, spec: ServerSpec) -> Server:
+    def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         """A healthy server with this spec and no traffic; one that is already there is returned as it is.
 
-        Rejected, with the last log lines, when it does not become healthy.
+        VersionFailed, with the last log lines, when it does not become healthy; Rejected when it cannot be started.
+        ``stop`` is asked while it waits; the server that was begun may then be there, and is found again.
         """
         ...
 
@@ -152,11 +162,14 @@ class Prober(Protocol):
     """Asks model servers questions over HTTP."""
 
     def prove(self, server: Server, artifacts: Path) -> None:
-        """Health names the exact version and digest, and the model's input example is answered. Else Rejected."""
+        """Health names the exact version and digest, and the input example is answered. Else VersionFailed."""
         ...
 
-    def watch(self, server: Server, seconds: float) -> None:
-        """Rejected as soon as the slot's public port stops answering as this server, within ``seconds``."""
+    def watch(self, server: Server, seconds: float, stop: Stop = never) -> None:
+        """VersionFailed as soon as the slot's public port stops answering as this server, within ``seconds``.
+
+        Retryable: the port does not answer, and the server does. ``stop`` is asked between the questions.
+        """
         ...
 
 
@@ -173,6 +186,13 @@ class Journal(Protocol):
 
     ``messages`` are stored in the same transaction as the entry, or not at all. Retryable: it cannot be written.
     """
+
+    def composing(self) -> AbstractContextManager[object]:
+        """Held while messages are computed from the journal and written with an entry: one thread at a time.
+
+        Else each of two deployments that end at once would describe the other as running still.
+        """
+        ...
 
     def open(self, draft: Draft, messages: Sequence[Message] = ()) -> int:
         """Record that a deployment begins; returns its number."""
@@ -250,16 +270,40 @@ class Journal(Protocol):
         """Record what is published for an environment's pins, with the messages that do so."""
         ...
 
-    def quarantine(self, entry: Quarantine, messages: Sequence[Message] = ()) -> None:
-        """Do not try this version at this commit again; with ``needs_human``, do not touch the slot at all."""
+    def quarantine(self, *entries: Quarantine, messages: Sequence[Message] = ()) -> None:
+        """Do not try these versions again while the pin stays; with ``needs_human``, do not touch the slot at all."""
         ...
 
-    def quarantined(self, revision: str | None = None) -> Sequence[Quarantine]:
-        """What is in quarantine, at one commit or at all; newest first."""
+    def quarantined(self, revision: str | None = None, *, released: bool = False) -> Sequence[Quarantine]:
+        """What is in quarantine, at one commit or at all, perhaps with what is not any more; newest first."""
         ...
 
-    def lift(self, slot: Slot) -> None:
-        """Lift the quarantine of one slot."""
+    def taken_out(self, slot: Slot, version: int) -> Quarantine | None:
+        """The last quarantine of one version in one slot, also one that was released."""
+        ...
+
+    def release(self, entry: Quarantine) -> None:
+        """The slot is pinned in another way now: the quarantine stays on record, and holds nothing any more."""
+        ...
+
+    def lift(self, slot: Slot, version: int | None = None) -> None:
+        """Forget the quarantine of one slot, or of one version there."""
+        ...
+
+    def freeze(self, entry: Freeze) -> None:
+        """Let nothing new be deployed there."""
+        ...
+
+    def unfreeze(self, environment: str, model: str | None) -> bool:
+        """Let new versions be deployed there again; False: it was not frozen."""
+        ...
+
+    def frozen(self) -> Sequence[Freeze]:
+        """Where nothing new is deployed; newest first."""
+        ...
+
+    def holds_version(self) -> object:
+        """Differs from what it was before if a quarantine or a freeze came or went meanwhile."""
         ...
 
 

@@ -120,6 +120,9 @@ class Settings(BaseSettings):
     pinrail_stabilise_seconds: Annotated[float, Field(ge=0)] = 10
     """How long a new version is watched under traffic, with the old one warm, before it counts as verified."""
 
+    pinrail_parallel: Annotated[int | None, Field(ge=1)] = None
+    """How many model servers may start at once; default: two per processor, and as many as fit in the memory."""
+
     pinrail_heal: bool = True
     """Correct drift (a moved alias, a dead server); ``false`` only reports it."""
 

@@ -1,5 +1,6 @@
 """The one place that builds real I/O: from settings to :class:`Services`."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ from receiver.targets.process.target import ProcessTarget
 from serving.model.loader import Cache
 
 REMEMBERED, MIRROR, PROPOSALS = "target", "mirror.git", "proposals.git"  # in the state directory
+START_BYTES = 500 << 20  # what a model server may need while it starts
 
 
 def open_database(settings: Settings) -> Database:
@@ -137,6 +139,14 @@ def build_github(settings: Settings) -> GitHubClient | None:
     if token is None or settings.repository is None:
         return None
     return GitHubClient(settings.repository, token, settings.github_api_url)
+
+
+def parallel_starts(settings: Settings) -> int:
+    """How many model servers may start at once: two per processor, as far as the memory is there."""
+    if settings.pinrail_parallel is not None:
+        return settings.pinrail_parallel
+    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(2, min(2 * (os.cpu_count() or 1), memory // START_BYTES))
 
 
 def build_upstream(settings: Settings) -> Upstream:

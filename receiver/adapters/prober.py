@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from receiver.core.errors import Rejected
+from receiver.core.errors import Retryable, VersionFailed
 from receiver.core.state import Server, ServerSpec
+from receiver.ports import Stop, never
 from serving.errors import ServingError
 from serving.inference_log.settings import PROBER
 from serving.model.model_dir import input_example
@@ -24,6 +25,10 @@ WATCH_SECONDS = 3.0  # a request of a watched server that takes longer has faile
 PAUSE_SECONDS = 0.15
 LARGEST_ANSWER = 16 << 20  # bytes
 SHOWN = 300  # characters of an answer in an error
+
+
+class NoAnswerError(VersionFailed):
+    """No whole answer came in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +52,45 @@ class HttpProber:
         self._smoke[server.spec.digest] = smoke
         _check(server.url, server.spec, smoke, PROVE_SECONDS)
 
-    def watch(self, server: Server, seconds: float) -> None:
+    def watch(self, server: Server, seconds: float, stop: Stop = never) -> None:
         """See :meth:`receiver.ports.Prober.watch`. It asks at least once."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         url = f"http://{host}:{server.spec.port}"
         smoke = self._smoke.get(server.spec.digest)
         started = time.monotonic()
         while True:
+            stop()
             try:
                 _check(url, server.spec, smoke, WATCH_SECONDS)
-            except Rejected as error:
-                raise Rejected(f"{time.monotonic() - started:.1f} s after it got traffic: {error}") from error
+            except VersionFailed as error:
+                if isinstance(error, NoAnswerError) and _only_the_port_is_silent(url, server, smoke):
+                    raise Retryable(f"{error}; the server itself answers: has the port too many clients?") from error
+                raise VersionFailed(f"{time.monotonic() - started:.1f} s after it got traffic: {error}") from error
             if time.monotonic() + PAUSE_SECONDS > started + seconds:
                 return
             time.sleep(PAUSE_SECONDS)
+
+
+def _only_the_port_is_silent(url: str, server: Server, smoke: Smoke | None) -> bool:
+    """The server answers as it should at its private address, and the public port still does not."""
+    try:
+        _check(server.url, server.spec, smoke, WATCH_SECONDS)
+    except VersionFailed:
+        return False
+    try:
+        _check(url, server.spec, smoke, WATCH_SECONDS)
+    except NoAnswerError:
+        return True
+    except VersionFailed:
+        return False
+    return False
 
 
 def is_healthy(url: str, timeout: float = WATCH_SECONDS) -> bool:
     """``GET /health`` answers 200."""
     try:
         return _ask(url, "/health", None, timeout)[0] == http.client.OK
-    except Rejected:
+    except VersionFailed:
         return False
 
 
@@ -89,24 +112,24 @@ def _check_health(url: str, spec: ServerSpec, timeout: float) -> None:
     }
     for name, value in wanted.items():
         if said.get(name) != value or type(said.get(name)) is not type(value):
-            raise Rejected(f"{asked}: expected {name} {value!r} of {spec.slot}, got {_shown(said.get(name))}")
+            raise VersionFailed(f"{asked}: expected {name} {value!r} of {spec.slot}, got {_shown(said.get(name))}")
 
 
 def _check_predictions(url: str, spec: ServerSpec, smoke: Smoke, timeout: float) -> None:
     asked = f"POST {url}/predict with the model's input example"
     said = _json(asked, *_ask(url, "/predict", smoke.body, timeout))
     if (said.get("model"), said.get("version")) != (spec.slot.model, spec.version):
-        answered = _shown([said.get("model"), said.get("version")])
-        raise Rejected(f"{asked}: expected an answer of {spec.slot.model} v{spec.version}, got one of {answered}")
+        wanted, answered = f"{spec.slot.model} v{spec.version}", _shown([said.get("model"), said.get("version")])
+        raise VersionFailed(f"{asked}: expected an answer of {wanted}, got one of {answered}")
     predictions = said.get("predictions")
     if not isinstance(predictions, list) or len(predictions) != smoke.rows:
-        raise Rejected(f"{asked}: expected {smoke.rows} predictions, got {_shown(predictions)}")
+        raise VersionFailed(f"{asked}: expected {smoke.rows} predictions, got {_shown(predictions)}")
     if not _finite(predictions) or not _finite(said.get("probabilities", [])):
-        raise Rejected(f"{asked}: expected finite numbers, got {_shown(said)}")
+        raise VersionFailed(f"{asked}: expected finite numbers, got {_shown(said)}")
 
 
 def _ask(url: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
-    """One request on a connection of its own: status and body. Rejected: no whole answer within ``timeout``."""
+    """One request on a connection of its own: status and body. NoAnswerError: no whole answer within ``timeout``."""
     method = "GET" if body is None else "POST"
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
@@ -126,7 +149,7 @@ def _ask(url: str, path: str, body: bytes | None, timeout: float) -> tuple[int, 
     except (OSError, http.client.HTTPException) as error:
         late = isinstance(error, TimeoutError) or time.monotonic() >= deadline
         why = f"no answer within {timeout:g} s" if late else f"no answer, {type(error).__name__}: {error}"
-        raise Rejected(f"{method} {url}{path}: {why}") from error
+        raise NoAnswerError(f"{method} {url}{path}: {why}") from error
     finally:
         connection.close()
 
@@ -151,13 +174,13 @@ def _cut_after(connection: socket.socket, seconds: float) -> Iterator[None]:
 def _json(asked: str, status: int, body: bytes) -> Mapping[str, Any]:
     shown = _shown(body.decode("utf-8", "replace"))
     if status != http.client.OK:
-        raise Rejected(f"{asked}: expected status 200, got {status} {shown}")
+        raise VersionFailed(f"{asked}: expected status 200, got {status} {shown}")
     try:
         said = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Rejected(f"{asked}: expected JSON, got {shown}") from error
+        raise VersionFailed(f"{asked}: expected JSON, got {shown}") from error
     if not isinstance(said, dict):
-        raise Rejected(f"{asked}: expected a JSON object, got {shown}")
+        raise VersionFailed(f"{asked}: expected a JSON object, got {shown}")
     return said
 
 
@@ -180,7 +203,8 @@ def _smoke(spec: ServerSpec, artifacts: Path) -> Smoke:
     try:
         rows = input_example(artifacts)
     except (ServingError, OSError, ValueError, LookupError, TypeError) as error:
-        raise Rejected(f"{spec.slot} v{spec.version}: its input example cannot be read: {error}") from error
+        raise VersionFailed(f"{spec.slot} v{spec.version}: its input example cannot be read: {error}") from error
     if not rows:
-        raise Rejected(f"{spec.slot} v{spec.version} has no input example to prove it with: log the model with one")
+        what = f"{spec.slot} v{spec.version}"
+        raise VersionFailed(f"{what} has no input example to prove it with: log the model with one")
     return Smoke(json.dumps(rows).encode(), len(rows))

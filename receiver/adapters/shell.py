@@ -174,7 +174,7 @@ def start(
             )
     except OSError as error:
         raise Rejected(_cannot_start(argv, error)) from error
-    for child in [pid for pid, status in _children.items() if status is None]:
+    for child in [pid for pid, status in list(_children.items()) if status is None]:
         exit_status(child)  # or it stays a zombie
     _children[process.pid] = None
     process.returncode = 0  # it is not waited for: no warning when this object goes and the program stays

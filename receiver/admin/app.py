@@ -59,7 +59,7 @@ def admin_config(
 
 
 def admin_app(database: Database, report: Callable[[], StatusReport], redact: Redactor) -> FastAPI:
-    """The app. ``report`` observes registry and servers; it raises PinrailError if it cannot."""
+    """The app. ``report`` returns what the controller saw last; it raises PinrailError where that was nothing."""
     records = StateQueries(database)
     queries = AdminQueries(SqliteJournal(database), records, report, redact)
     metrics = Exposition(StateCollector(records, queries))

@@ -303,6 +303,27 @@ def doctor(*, json: Json = False) -> None:
 
 
 @app.command()
+def hold(
+    environment: Environment,
+    model: OnlyModel = None,
+    *,
+    message: Annotated[str, typer.Option("--message", "-m", help="Why, for everybody who wonders.")],
+) -> None:
+    """Let nothing new be deployed; healing and rollback go on."""
+    from receiver.cli.commands import hold as commands
+
+    typer.echo(commands.hold(environment, model, message))
+
+
+@app.command()
+def resume(environment: Environment, model: OnlyModel = None) -> None:
+    """End a hold."""
+    from receiver.cli.commands import hold as commands
+
+    typer.echo(commands.resume(environment, model))
+
+
+@app.command()
 def retry(
     environment: OnlyEnvironment = None,
     model: OnlyModel = None,

@@ -9,6 +9,9 @@ from typing import Self
 from receiver.core.plan import Action
 from receiver.core.state import Slot
 
+CRASH_WINDOW_SECONDS = 600.0
+CRASH_LOOP = 3  # a server that was started anew so often within the window is degraded
+
 
 class Trigger(StrEnum):
     """Why a deployment was made."""
@@ -68,6 +71,7 @@ class Draft:
     cause: Cause
     override: str | None = None  # the reason beside the pin, where gate and soak were waived
     plan: Sequence[Action] = ()
+    down_since: float | None = None  # when the server that this starts anew was last seen alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +129,31 @@ def last_verified(history: Iterable[Deployment], without: Collection[int | None]
     return verified_at((d for d in history if d.draft.to_version not in passed_over), math.inf)
 
 
-def longest_live(history: Iterable[Deployment], version: int, digest: str, now: float) -> tuple[float, float | None]:
-    """How long these bytes have been verified live without a break, at best, and since when they are live now.
+def restarts(history: Sequence[Deployment], after: float) -> list[Deployment]:
+    """How often a slot's server ended and was started anew since a time; newest first.
 
-    ``history`` is one slot's, oldest first. Healing the same version does not break the stretch; a time when neither
-    it nor another could be kept alive begins it anew.
+    ``history`` is the slot's, oldest first. What was deployed since begins it anew.
+    """
+    found = []
+    for deployment in reversed(history):
+        if deployment.started_at < after or deployment.draft.cause != DRIFT:
+            break
+        if deployment.draft.down_since is not None:
+            found.append(deployment)
+    return found
+
+
+def is_degraded(history: Sequence[Deployment], now: float) -> bool:
+    """A slot's server ends again and again; ``history`` is the slot's, oldest first."""
+    return len(restarts(history, now - CRASH_WINDOW_SECONDS)) >= CRASH_LOOP
+
+
+def longest_live(history: Iterable[Deployment], version: int, digest: str, now: float) -> tuple[float, float | None]:
+    """How long these bytes have served without another version between, at best, and since when they do now.
+
+    ``history`` is one slot's, oldest first. Only the time that they were served counts: a server that ended and was
+    started again does not break the stretch, but the time without it moves its start. A time when neither it nor
+    another could be kept alive begins it anew.
 
     Returns:
         (longest stretch in seconds, start of the present stretch or None where it is not live now).
@@ -145,6 +169,8 @@ def longest_live(history: Iterable[Deployment], version: int, digest: str, now: 
         elif not same:
             longest = max(longest, deployment.ended_at - since)
             since = deployment.ended_at if failed else None
+        elif deployment.draft.down_since is not None:
+            since += max(0.0, deployment.ended_at - max(deployment.draft.down_since, since))
     if since is not None:
         longest = max(longest, now - since)
     return longest, since

@@ -26,6 +26,14 @@ class Rejected(PinrailError):  # noqa: N818 - the name says what to do next
     """What was asked for is wrong, and trying again will not help: ``reason`` says what to change."""
 
 
+class VersionFailed(Rejected):
+    """The version itself failed: it ended, or it answered wrongly. Only this puts a version into quarantine."""
+
+
+class Interrupted(PinrailError):  # noqa: N818 - it is no error
+    """What was under way gives way to something newer or more urgent, or the receiver stops."""
+
+
 class ArtifactsChanged(Rejected):
     """The registry holds other bytes under a version than those that were fetched and judged."""
 

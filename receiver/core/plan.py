@@ -5,7 +5,7 @@ verified before gets its traffic first and the registry after; a new version get
 in sync.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -86,6 +86,7 @@ class World:
     servers: Sequence[Server]
     registry: RegistryView | None
     environments: Sequence[EnvironmentSlot]
+    claimed: Collection[int] = ()  # versions that other environments are deployed with now: they set the stages
 
 
 def plan(goal: Goal, world: World) -> tuple[Action, ...]:
@@ -130,22 +131,22 @@ def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
     if view is None:
         return ()
     stage_by_version: dict[int, str] = {}
+    own_version = goal.spec.version if goal.spec else None
     for environment_slot in world.environments:
         own = environment_slot.environment == goal.slot.environment
-        wanted = goal.spec.version if goal.spec else None
-        pinned_version = wanted if own else environment_slot.pinned_version
+        pinned_version = own_version if own else environment_slot.pinned_version
         if pinned_version is not None and environment_slot.stage is not None:
             stage_by_version[pinned_version] = environment_slot.stage
     ours = {environment_slot.stage for environment_slot in world.environments if environment_slot.stage is not None}
     raised = [
         Action(ActionKind.STAGE, f"v{version}", view.stages.get(version), stage)
         for version, stage in sorted(stage_by_version.items())
-        if view.stages.get(version) != stage
+        if view.stages.get(version) != stage and (version == own_version or version not in world.claimed)
     ]
     archived = [
         Action(ActionKind.STAGE, f"v{version}", stage, ARCHIVED)
         for version, stage in sorted(view.stages.items())
-        if stage in ours and version not in stage_by_version
+        if stage in ours and version not in stage_by_version and version not in world.claimed
     ]
     return [*raised, *_alias_action(goal, view.aliases, world.environments), *archived]
 

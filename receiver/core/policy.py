@@ -12,20 +12,22 @@ from typing import Any
 from ml.environment.gate_schema import checks_of
 from ml.evidence import CheckOutcome, Evidence, gate_digest
 from receiver.core.deployment import Deployment, Outcome, longest_live
+from receiver.core.quarantine import Quarantine
 
 
 class HoldState(StrEnum):
-    """How a pin is held. The journal records it under the deployment outcome of the same name."""
+    """How a pin is held. The journal records it under the deployment outcome of the same name; HELD waits."""
 
     REFUSED = "refused"  # until the pin, the version or the policy is changed
     WAITING = "waiting"  # until a time, or until something else is done
     QUARANTINED = "rolled-back"  # the version failed here
     NEEDS_HUMAN = "needs-human"  # neither the version nor the one before could be served
+    HELD = "held"  # a person lets nothing new be deployed here
 
     @property
     def outcome(self) -> Outcome:
         """What it is recorded and published as."""
-        return Outcome(self.value)
+        return Outcome.WAITING if self is HoldState.HELD else Outcome(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class PromotionRequest:
     there: Sequence[Deployment]  # that environment's history of the same model, oldest first
     soak_seconds: float
     now: float  # seconds since the epoch
+    there_live: bool = True  # that environment serves it at this moment
+    taken_out: Quarantine | None = None  # the last time that it failed there, or that a person took it out
 
 
 def decide(request: PromotionRequest) -> Hold | None:
@@ -119,11 +123,20 @@ def soak(request: PromotionRequest) -> Hold | None:
     if request.follows is None:
         return None
     what = f"{request.model} v{request.version}"
-    longest, since = longest_live(request.there, request.version, request.digest, request.now)
+    out = request.taken_out
+    there = since_taken_out(request.there, out)
+    longest, since = longest_live(there, request.version, request.digest, request.now)
     was_there = since is not None or longest > 0
     if was_there and longest >= request.soak_seconds:
         return None
     need = duration(request.soak_seconds)
+    if since is None and out is not None:
+        why = out.reason.partition("\n")[0]
+        return _refuse(
+            f"{what} was taken out of {request.follows}: {why}: it must be live there again for {need} first"
+        )
+    if since is not None and not request.there_live:
+        return Hold(HoldState.WAITING, f"{what} is not running in {request.follows} at this moment")
     if since is None:
         return _refuse(
             f"{what} must be live in {request.follows} for {need} first; it is not live there now: "
@@ -131,6 +144,11 @@ def soak(request: PromotionRequest) -> Hold | None:
         )
     until = since + request.soak_seconds
     return Hold(HoldState.WAITING, f"{what} has to stay live in {request.follows} for {need} first", until)
+
+
+def since_taken_out(history: Sequence[Deployment], taken_out: Quarantine | None) -> Sequence[Deployment]:
+    """The part of a slot's history that counts for a version: it was taken out, and has to prove itself anew."""
+    return [d for d in history if taken_out is None or (d.ended_at or d.started_at) > taken_out.since]
 
 
 def duration(seconds: float) -> str:

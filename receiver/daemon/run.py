@@ -1,12 +1,11 @@
-"""``pinrail up``: two listeners, the worker and the outbox, on one state directory, until a signal stops them.
+"""``pinrail up``: two listeners, the controller and the outbox, on one state directory, until a signal stops them.
 
-A signal lets the job at hand finish. Model servers keep running; the next receiver finds them.
+A signal has deployments give way. Model servers keep running; the next receiver finds them, and goes on.
 """
 
 import gc
 import logging
 import sys
-import threading
 from contextlib import ExitStack
 from functools import partial
 from typing import Literal
@@ -28,7 +27,8 @@ from receiver.intake.app import PublicApp, Senders
 from receiver.intake.github import Watched
 from receiver.intake.server import server_config
 from receiver.planning.status import StatusBoard
-from receiver.reconciler.worker import Worker
+from receiver.reconciler.controller import Controller
+from receiver.reconciler.fetcher import Fetcher
 from receiver.settings import Settings
 from receiver.wiring import (
     build,
@@ -36,6 +36,7 @@ from receiver.wiring import (
     build_senders,
     migrate_state,
     open_database,
+    parallel_starts,
     remember_target,
 )
 from serving.http.bounded import allow_open_files
@@ -63,7 +64,7 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
         gc.collect()
         gc.freeze()
         shutdown.wait()
-        log.info("stopping: the job at hand is finished first; model servers keep running. Again: stop at once")
+        log.info("stopping: deployments give way, and go on at the next start; model servers keep running")
         shutdown.end_at_the_next()
 
 
@@ -77,9 +78,13 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     queue = Queue(database, redact)
     inbox = Inbox(database, queue)
     cleanup.callback(inbox.close)
-    status_board = StatusBoard(services)
+    status_board = StatusBoard()
     background_tasks = build_background_tasks(settings, services)
-    worker = Worker(services, queue, status_board, settings.pinrail_poll_seconds, background_tasks)
+    poll_seconds = settings.pinrail_poll_seconds
+    controller = Controller(
+        services, status_board, parallel=parallel_starts(settings), poll_seconds=poll_seconds, after=background_tasks
+    )
+    fetcher = Fetcher(services, queue, controller, poll_seconds, background_tasks)
     admin = Listener(admin_config(database, status_board.report, settings.pinrail_admin_port, redact), "admin")
     cleanup.callback(admin.stop)
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
@@ -88,23 +93,23 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     delivery = OutboxDelivery(
         SqliteOutbox(database, redact), {**notifiers(urls, redact), **build_senders(settings, services)}
     )
-    working = threading.Thread(target=worker.run, name="worker")
     for task in background_tasks:
         task.start()
         cleanup.callback(task.stop)
     delivery.start()
     cleanup.callback(delivery.stop)
-    working.start()
-    cleanup.callback(working.join)
-    cleanup.callback(worker.stop)
+    controller.start()
+    cleanup.callback(controller.stop)
+    fetcher.start()
+    cleanup.callback(fetcher.stop)
     public.start()
     cleanup.callback(public.stop)
     admin.start()
     log.info("webhooks: http://127.0.0.1:%d%s", public.port, PATH)
     ingress.start()
     cleanup.callback(ingress.stop)
-    for task in background_tasks:
-        cleanup.callback(task.end)  # all at once, before any of them is waited for
+    for end in (*(task.end for task in background_tasks), fetcher.end, controller.end):
+        cleanup.callback(end)  # all at once, before any of them is waited for
 
 
 def _senders(settings: Settings) -> Senders:

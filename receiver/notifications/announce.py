@@ -7,6 +7,7 @@ from receiver.core.deployment import Deployment, Draft, Outcome
 from receiver.core.errors import InvalidPins, Rejected
 from receiver.core.messages import Announcement, Message
 from receiver.core.plan import Goal
+from receiver.core.state import Slot
 from receiver.notifications.progress import progress_messages
 from receiver.services import Services
 
@@ -55,6 +56,20 @@ def announcement(entry: Deployment) -> Announcement:
     override = f"override: {draft.override}" if draft.override else ""
     lines = [entry.reason, override, f"commit {draft.revision[:12]}, cause: {draft.cause}"]
     return Announcement(headline(draft, entry.state), "\n".join(line for line in lines if line))
+
+
+def crash_loop(entry: Deployment, times: int, seconds: float) -> Announcement:
+    """The notification that a server that was verified ends again and again."""
+    what = f"{entry.draft.slot.model} v{entry.draft.to_version} in {entry.draft.slot.environment}"
+    return Announcement(
+        f"{what} is degraded: it ended {times} times within {seconds / 60:g} minutes",
+        "It is started again each time, after a growing pause. Its log says why it ends: `pinrail history`",
+    )
+
+
+def recovery(slot: Slot, version: int | None) -> Announcement:
+    """The notification that a server that had ended again and again keeps running."""
+    return Announcement(f"{slot.model} v{version} in {slot.environment} is well again", "It has stopped ending.")
 
 
 def rejection(error: Rejected) -> Announcement:

@@ -7,7 +7,7 @@ repeats none.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from receiver.core.commit_status import PinStatus, PublishedStatus, aggregate, context_of, pin_statuses
@@ -32,15 +32,23 @@ class NextStatus:
     supersedes: CommitStatus | None = None  # ends what an earlier commit waited for
 
 
-def publish_head(services: Services, seen: Observation, assessments: Iterable[Assessment]) -> None:
-    """Publish how the pins stand that the head changed, where no deployment does. A bug in here fails nothing."""
+def publish_head(
+    services: Services, seen: Observation, assessments: Iterable[Assessment], unsettled: Collection[str] = ()
+) -> None:
+    """Publish how the pins stand that the head changed, where no deployment does. A bug in here fails nothing.
+
+    ``unsettled`` are environments in which a deployment is under way: they have their turn later.
+    """
     try:
-        published = services.journal.published()
         found = [status for assessment in assessments if (status := _pin_status(assessment, heal=services.heal))]
         for environment in seen.desired.environments:
+            if environment.name in unsettled:
+                continue
             now = PublishedStatus(seen.snapshot.commit, _digest(seen.snapshot.files[path_of(environment.name)]))
             here = [status for status in found if status.slot.environment == environment.name]
-            _publish_environment(services, environment.name, published.get(environment.name), now, here)
+            with services.journal.composing():
+                before = services.journal.published().get(environment.name)
+                _publish_environment(services, environment.name, before, now, here)
     except Exception:
         log.exception("the status of the pins could not be published")
 

@@ -13,6 +13,7 @@ from receiver.core.deployment import Deployment, Outcome, Verified, last_verifie
 from receiver.core.errors import Rejected
 from receiver.core.plan import Action, Goal, Purpose, plan
 from receiver.core.policy import Hold, HoldState, PromotionRequest, decide
+from receiver.core.quarantine import Quarantine
 from receiver.core.state import RegisteredVersion, Role, ServerSpec, Slot
 from receiver.planning.observe import Observation
 from receiver.services import Services
@@ -42,6 +43,11 @@ class Assessment:
         return self.goal is not None and self.goal.purpose is Purpose.RESTORE
 
     @property
+    def restores(self) -> bool:
+        """What was verified has to be brought back."""
+        return bool(self.actions) and self.goal is not None and self.goal.verified
+
+    @property
     def in_sync(self) -> bool:
         """Nothing is to be done or recorded; that a slot without a pin is empty is recorded once."""
         return not self.actions and (self.goal is None or self.goal.verified)
@@ -55,17 +61,14 @@ def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
         return _with_plan(seen, _removed(seen, slot))
     to_keep = _version_to_keep(seen, slot, environment, pin, _trusted(services, seen, slot))
     in_sync = Assessment(slot, pin.version, verified, to_keep, ())
-    held = next((q for q in seen.quarantined if q.slot == slot and (q.needs_human or q.version == pin.version)), None)
-    if held is not None and held.needs_human:
-        return replace(in_sync, goal=None, hold=Hold(HoldState.NEEDS_HUMAN, held.reason))
+    held = next((q for q in seen.held(slot) if q.needs_human or q.version == pin.version), None)
     if held is not None:
-        if to_keep is not None:
-            goal = _rolling_back_to(seen, to_keep)
-        else:
-            goal = Goal(slot, None, Purpose.ROLL_BACK, undo=services.journal.touched(slot))
-        return _with_plan(seen, replace(in_sync, goal=goal, hold=Hold(HoldState.QUARANTINED, held.reason)))
-    if verified is not None and verified.version == pin.version:
+        return _held(services, seen, in_sync, held)
+    if (verified is not None and verified.version == pin.version) or _is_down(services, seen, slot, to_keep):
         return _with_plan(seen, in_sync)
+    frozen = _frozen(seen, slot)
+    if frozen is not None:
+        return _with_plan(seen, replace(in_sync, hold=frozen))
     if seen.registry_down is not None:
         return _with_plan(seen, replace(in_sync, retry=seen.registry_down))
     return _with_plan(seen, _new_version(services, seen, in_sync, environment, pin))
@@ -77,7 +80,27 @@ def _removed(seen: Observation, slot: Slot) -> Assessment:
     empty = verified is not None and verified.version is None
     if seen.registry_down is not None and not empty:
         return Assessment(slot, None, verified, None, (), retry=seen.registry_down)
+    frozen = _frozen(seen, slot)
+    if frozen is not None and not empty:
+        return Assessment(slot, None, verified, None, (), hold=frozen)
     return Assessment(slot, None, verified, Goal(slot, None, Purpose.RESTORE if empty else Purpose.EMPTY), ())
+
+
+def _held(services: Services, seen: Observation, in_sync: Assessment, held: Quarantine) -> Assessment:
+    """Roll back what is in quarantine; where a person is needed, touch nothing."""
+    if held.needs_human:
+        return replace(in_sync, goal=None, hold=Hold(HoldState.NEEDS_HUMAN, held.reason))
+    if in_sync.goal is not None:
+        goal = _rolling_back_to(seen, in_sync.goal)
+    else:
+        goal = Goal(in_sync.slot, None, Purpose.ROLL_BACK, undo=services.journal.touched(in_sync.slot))
+    return _with_plan(seen, replace(in_sync, goal=goal, hold=Hold(HoldState.QUARANTINED, held.reason)))
+
+
+def _frozen(seen: Observation, slot: Slot) -> Hold | None:
+    """A person lets nothing new be deployed here."""
+    freeze = next((freeze for freeze in seen.frozen if freeze.covers(slot)), None)
+    return Hold(HoldState.HELD, freeze.reason) if freeze is not None else None
 
 
 def _new_version(
@@ -115,6 +138,8 @@ def _new_version(
             there=services.journal.history(before) if before else (),
             soak_seconds=environment.soak_seconds,
             now=now,
+            there_live=before is None or _is_live(seen, before, pin.version),
+            taken_out=services.journal.taken_out(before, pin.version) if before else None,
         )
     )
     if hold is not None:
@@ -126,6 +151,11 @@ def _new_version(
     commit, recorded = seen.snapshot.commit, _recorded(environment, pin)
     spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, commit, pin.egress, recorded)
     return replace(in_sync, goal=Goal(slot, spec, Purpose.PROMOTE), override=override)
+
+
+def _is_live(seen: Observation, slot: Slot, version: int) -> bool:
+    live = (s.spec for s in seen.servers if s.role is Role.LIVE)
+    return any(spec.slot == slot and spec.version == version for spec in live)
 
 
 def _registered(seen: Observation, pin: Pin) -> RegisteredVersion | None:
@@ -166,9 +196,9 @@ def _refused_before(history: Sequence[Deployment], version: int) -> Hold | None:
 
 
 def _trusted(services: Services, seen: Observation, slot: Slot) -> Verified | None:
-    """The last verified state, without versions that a person has put into quarantine at this commit."""
+    """The last verified state, without versions that are in quarantine."""
     verified = seen.verified.get(slot)
-    distrusted = {q.version for q in seen.quarantined if q.slot == slot}
+    distrusted = {q.version for q in seen.held(slot)}
     if verified is None or verified.version not in distrusted:
         return verified
     return last_verified(services.journal.history(slot), distrusted)
@@ -187,6 +217,17 @@ def _version_to_keep(
     others = (s for s in seen.servers if s.spec.slot == slot and s.spec.version != pin.version)
     serving = next((s for s in others if s.role is not Role.CANDIDATE), None)
     return Goal(slot, serving.spec, Purpose.RESTORE) if serving else None
+
+
+def _is_down(services: Services, seen: Observation, slot: Slot, to_keep: Goal | None) -> bool:
+    """Nobody has the slot's traffic: first what served comes back, then what is pinned is judged and proven.
+
+    Unless that was tried and failed: then what is pinned may be the way out.
+    """
+    if to_keep is None or any(s.spec.slot == slot and s.role is Role.LIVE for s in seen.servers):
+        return False
+    history = services.journal.history(slot)
+    return bool(history) and history[-1].state is not Outcome.NEEDS_HUMAN
 
 
 def _rolling_back_to(seen: Observation, to_keep: Goal) -> Goal:

@@ -4,14 +4,14 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ml.environment.file import Environment, Pin
 from receiver.core.deployment import Verified
 from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.core.pins import Desired, read_pins
 from receiver.core.plan import EnvironmentSlot, World
-from receiver.core.quarantine import Quarantine
+from receiver.core.quarantine import Freeze, Quarantine, terms_of
 from receiver.core.state import RegistryView, Server, Slot
 from receiver.ports import Snapshot
 from receiver.services import Services
@@ -27,7 +27,9 @@ class Observation:
     registry: Mapping[str, RegistryView | None]  # None: not registered; left out: not asked for yet
     registry_down: str | None  # why the registry could not be read
     verified: dict[Slot, Verified]
-    quarantined: Sequence[Quarantine]  # at this commit
+    quarantined: Sequence[Quarantine]
+    frozen: Sequence[Freeze] = ()
+    claimed: Mapping[Slot, int | None] = field(default_factory=dict)  # what is being deployed in other slots
 
     def slots(self) -> list[Slot]:
         """Every slot that is pinned, running or verified; lower environments first."""
@@ -42,6 +44,19 @@ class Observation:
         environment = next((e for e in self.desired.environments if e.name == slot.environment), None)
         return environment, environment.models.get(slot.model) if environment else None
 
+    def held(self, slot: Slot) -> list[Quarantine]:
+        """What holds in a slot, as it is pinned now; newest first."""
+        environment, pin = self.pin(slot)
+        if environment is None or pin is None:
+            return []
+        terms = terms_of(environment, pin)
+        return [q for q in self.quarantined if q.slot == slot and q.holds(pin.version, terms)]
+
+    def lifted(self, slot: Slot) -> list[Quarantine]:
+        """What is in quarantine in a slot, and holds nothing as it is pinned here."""
+        held = self.held(slot)
+        return [q for q in self.quarantined if q.slot == slot and q not in held]
+
     def world(self, slot: Slot) -> World:
         """What the planner needs to know about one slot."""
         view = self.registry.get(slot.model)
@@ -49,7 +64,9 @@ class Observation:
             EnvironmentSlot(e.name, e.alias, e.stage, self._pinned_version(Slot(e.name, slot.model), e.alias, view))
             for e in self.desired.environments
         ]
-        return World([s for s in self.servers if s.spec.slot == slot], view, environments)
+        claimed = [version for other, version in self.claimed.items() if other.model == slot.model and other != slot]
+        own = [server for server in self.servers if server.spec.slot == slot]
+        return World(own, view, environments, [version for version in claimed if version is not None])
 
     def _pinned_version(self, slot: Slot, alias: str, view: RegistryView | None) -> int | None:
         """The verified version; without one, the alias's. Anybody may move an alias, so it comes second."""
@@ -90,15 +107,20 @@ def wanted(seen: Observation) -> dict[str, set[int]]:
     return dict(sorted(models.items()))
 
 
+def observe_servers(services: Services, before: Observation) -> Observation:
+    """Observe the servers again, and our own record; neither git nor the registry is asked."""
+    return replace(
+        before,
+        servers=services.target.observe(),
+        verified=services.journal.verified(),
+        quarantined=services.journal.quarantined(),
+        frozen=services.journal.frozen(),
+    )
+
+
 def refresh(services: Services, before: Observation) -> Observation:
     """Observe registry and servers again, for the commit of ``before``."""
-    servers = services.target.observe()
-    seen = replace(
-        before,
-        servers=servers,
-        verified=services.journal.verified(),
-        quarantined=services.journal.quarantined(before.snapshot.commit),
-    )
+    seen = observe_servers(services, before)
     try:
         views = services.registry.observe(wanted(seen))
     except (Retryable, Rejected) as error:  # servers are healed without the registry

@@ -1,15 +1,19 @@
 """The three-way truth per slot, for ``pinrail status`` and the dashboard: git pin, registry, server."""
 
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from receiver.core.state import Role
+from receiver.core.deployment import DRIFT, Deployment, is_degraded
+from receiver.core.errors import Retryable
+from receiver.core.plan import Purpose
+from receiver.core.state import Role, Slot
 from receiver.core.times import iso
 from receiver.planning.assess import Assessment, assess
-from receiver.planning.observe import Observation, refresh
+from receiver.planning.observe import Observation
 from receiver.services import Services
+
+RECENT = 1000  # deployments to look through for servers that end again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class SlotStatus:
     serving_version: int | None
     """The version that answers requests."""
     state: str
-    """in sync, drift, promote, remove, refused, waiting, rolled-back, needs-human, unfetched, or unknown."""
+    """How it is doing: deploying, healing, rolling back; in sync, degraded, drift; promote, remove, unfetched; held,
+    refused, waiting, rolled-back, needs-human; or unknown."""
     reason: str
     """Why the slot is not simply in sync; else empty."""
     url: str | None
@@ -47,75 +52,125 @@ class StatusReport:
     slots: Sequence[SlotStatus] = ()
 
 
-FRESH_SECONDS = 2.0  # the dashboard reads registry and servers at most this often
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What is being done in a slot at this moment, or why nothing is. ``purpose`` None: nothing."""
+
+    purpose: Purpose | None = None
+    version: int | None = None
+    began: float | None = None  # seconds since the epoch
+    waits: str = ""  # what a deployment that could begin waits for
+    degraded: bool = False  # its server ends again and again
+
+
+IDLE = Activity()
+_BUSY = {
+    Purpose.PROMOTE: ("deploying", "v{version} is being deployed since {since}"),
+    Purpose.EMPTY: ("deploying", "it is being taken away since {since}"),
+    Purpose.RESTORE: ("healing", "v{version} is being restored since {since}"),
+    Purpose.ROLL_BACK: ("rolling back", "v{version} is being rolled back to since {since}"),
+}
 
 
 class StatusBoard:
-    """The latest statuses for the admin listener. Thread-safe."""
+    """The latest statuses for the admin listener, as the controller saw them: it asks nobody. Thread-safe."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._seen: Observation | None = None
-        self._shown: Observation | None = None  # what the report is of
+    def __init__(self) -> None:
         self._report = StatusReport()
-        self._at = 0.0  # monotonic
-        self._asking = threading.Lock()
+        self._problem = ""
 
-    def update(self, seen: Observation) -> None:
-        """Store the worker's latest observation. Never waits for readers."""
-        self._seen = seen
+    def update(
+        self, seen: Observation, assessments: Mapping[Slot, Assessment], activities: Mapping[Slot, Activity]
+    ) -> None:
+        """Show one turn of the controller."""
+        self._report = _report(seen, assessments, activities)
+        self._problem = ""
+
+    def lose(self, problem: str) -> None:
+        """The servers cannot be observed."""
+        self._problem = problem
 
     def report(self) -> StatusReport:
-        """Present statuses for the pins that the worker saw last; empty before its first look.
-
-        Raises:
-            Retryable: the servers cannot be observed.
-        """
-        with self._asking:
-            seen = self._seen
-            if seen is not None and (seen is not self._shown or time.monotonic() - self._at > FRESH_SECONDS):
-                self._report = status_report(self._services, refresh(self._services, seen))
-                self._shown, self._at = seen, time.monotonic()
-            return self._report
+        """The statuses of the last turn; empty before the first. Retryable: the servers cannot be observed."""
+        if self._problem:
+            raise Retryable(self._problem)
+        return self._report
 
 
-def status_report(services: Services, seen: Observation) -> StatusReport:
-    """Every slot's status in one observation."""
-    slots = [_status(seen, assess(services, seen, slot)) for slot in seen.slots()]
+def status_report(
+    services: Services, seen: Observation, activities: Mapping[Slot, Activity] | None = None
+) -> StatusReport:
+    """Every slot's status in one observation. ``activities``: what is being done meanwhile."""
+    return _report(seen, {slot: assess(services, seen, slot) for slot in seen.slots()}, activities or {})
+
+
+def activities_now(services: Services) -> dict[Slot, Activity]:
+    """What a receiver that runs is doing, and which servers end again and again, as far as the journal says it."""
+    found = {}
+    for slot, history in _histories(services).items():
+        found[slot] = Activity(degraded=is_degraded(history, time.time()))
+    for running in services.journal.running():
+        draft = running.draft
+        purpose = Purpose.RESTORE if draft.cause == DRIFT else Purpose.PROMOTE
+        found[draft.slot] = Activity(purpose, draft.to_version, running.started_at)
+    return found
+
+
+def state_of(seen: Observation, assessment: Assessment, activity: Activity = IDLE) -> str:
+    """One word for how a slot is doing.
+
+    deploying | healing | rolling back | in sync | degraded | drift | promote | remove | held | refused | waiting |
+    rolled-back | needs-human | unfetched | unknown
+    """
+    drifts = assessment.drift if assessment.actions else _unregistered(seen, assessment)
+    words = (
+        ("unknown", assessment.retry or _registry_unknown(seen, assessment)),
+        (str(assessment.hold.state) if assessment.hold else "", assessment.hold),
+        ("unfetched", assessment.unfetched),
+        ("degraded", activity.degraded),
+        ("remove", assessment.actions and assessment.pinned is None),
+        ("drift", drifts),
+        ("promote", assessment.actions),
+    )
+    if activity.purpose is not None:
+        return _BUSY[activity.purpose][0]
+    return next((word for word, applies in words if applies), "in sync")
+
+
+def reason_of(seen: Observation, assessment: Assessment, activity: Activity = IDLE) -> str:
+    """Why a slot is not in sync, or what is special about it."""
+    if activity.purpose is not None:
+        since = "" if activity.began is None else iso(activity.began)
+        return _BUSY[activity.purpose][1].format(version=activity.version, since=since)
+    missing = f"the registry has no model {assessment.slot.model} any more: register it again"
+    reasons = (
+        str(seen.registry_down) if _registry_unknown(seen, assessment) else "",
+        assessment.hold.reason if assessment.hold else assessment.retry,
+        assessment.unfetched and f"{assessment.unfetched}: the receiver downloads what is missing, and then decides",
+        "its server ends again and again, and is started after a growing pause: see its log"
+        if activity.degraded
+        else "",
+        activity.waits,
+        assessment.override and f"override, gate and soak are waived: {assessment.override}",
+        missing if _unregistered(seen, assessment) else "",
+        "; ".join(str(action) for action in assessment.actions) if assessment.drift else "",
+    )
+    return next((reason for reason in reasons if reason), "")
+
+
+def _report(
+    seen: Observation, assessments: Mapping[Slot, Assessment], activities: Mapping[Slot, Activity]
+) -> StatusReport:
+    slots = [_status(seen, found, activities.get(slot, IDLE)) for slot, found in assessments.items()]
     return StatusReport(seen.snapshot.commit, seen.snapshot.stale, slots)
 
 
-def state_of(seen: Observation, assessment: Assessment) -> str:
-    """One word for what would be done about a slot.
-
-    in sync | drift | promote | remove | refused | waiting | rolled-back | needs-human | unfetched | unknown
-    """
-    if assessment.retry or _registry_unknown(seen, assessment):
-        return "unknown"
-    if assessment.hold:
-        return str(assessment.hold.state)
-    if assessment.unfetched:
-        return "unfetched"
-    if not assessment.actions:
-        return "drift" if _unregistered(seen, assessment) else "in sync"
-    if assessment.pinned is None:
-        return "remove"
-    return "drift" if assessment.drift else "promote"
-
-
-def reason_of(seen: Observation, assessment: Assessment) -> str:
-    """Why a slot is not in sync, or what is special about it."""
-    if _registry_unknown(seen, assessment):
-        return str(seen.registry_down)
-    if assessment.hold or assessment.retry:
-        return assessment.hold.reason if assessment.hold else str(assessment.retry)
-    if assessment.unfetched:
-        return f"{assessment.unfetched}: the receiver downloads what is missing at its next look, and then decides"
-    if assessment.override:
-        return f"override, gate and soak are waived: {assessment.override}"
-    if _unregistered(seen, assessment):
-        return f"the registry has no model {assessment.slot.model} any more: register it again"
-    return "; ".join(str(action) for action in assessment.actions) if assessment.drift else ""
+def _histories(services: Services) -> dict[Slot, list[Deployment]]:
+    """The last deployments of each slot, oldest first: as many as a crash loop can have."""
+    found: dict[Slot, list[Deployment]] = {}
+    for deployment in services.journal.recent(RECENT):
+        found.setdefault(deployment.draft.slot, []).insert(0, deployment)
+    return found
 
 
 def _registry_unknown(seen: Observation, assessment: Assessment) -> bool:
@@ -129,7 +184,7 @@ def _unregistered(seen: Observation, assessment: Assessment) -> bool:
     return missing and assessment.pinned is not None and seen.registry_down is None and not assessment.actions
 
 
-def _status(seen: Observation, assessment: Assessment) -> SlotStatus:
+def _status(seen: Observation, assessment: Assessment, activity: Activity) -> SlotStatus:
     slot = assessment.slot
     environment, pin = seen.pin(slot)
     view = seen.registry.get(slot.model)
@@ -143,8 +198,8 @@ def _status(seen: Observation, assessment: Assessment) -> SlotStatus:
         alias_version=view.aliases.get(environment.alias) if view and environment else None,
         stage_version=max(staged, default=None),
         serving_version=live.spec.version if live else None,
-        state=state_of(seen, assessment),
-        reason=reason_of(seen, assessment),
+        state=state_of(seen, assessment, activity),
+        reason=reason_of(seen, assessment, activity),
         url=f"http://127.0.0.1:{live.spec.port}" if live else None,
         since=since,
         verified=None if since is None else iso(since),

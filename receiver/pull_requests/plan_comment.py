@@ -11,6 +11,7 @@ from typing import Literal
 
 from ml.evidence import Evidence
 from receiver.core.policy import Hold, HoldState, duration
+from receiver.core.quarantine import Quarantine
 from receiver.core.state import Slot
 from receiver.pull_requests.markdown import (
     Measured,
@@ -66,6 +67,7 @@ class PlannedChange:
     retry: str | None = None  # what could not be read, so that this plan is provisional
     override: str | None = None
     soak: Soak | None = None
+    lifts: Sequence[Quarantine] = ()  # holds that the merge would end
 
     @property
     def title(self) -> str:
@@ -81,7 +83,7 @@ class PlannedChange:
             return "pending"
         if self.hold is None:
             return "success"
-        return "pending" if self.hold.state is HoldState.WAITING else "failure"
+        return "pending" if self.hold.state in (HoldState.WAITING, HoldState.HELD) else "failure"
 
     @property
     def why(self) -> str:
@@ -189,6 +191,7 @@ def _verdict(change: PlannedChange) -> list[str]:
     said = [f"{mark} {text(change.why)}".strip()]
     if change.override:
         said.append(f"⚠️ An override waives gate and soak: {text(change.override)}")
+    said += [f"⚠️ {text(entry.lifting)}" for entry in change.lifts]
     if change.soak is not None:
         said.append(_soak(change.soak))
     return said

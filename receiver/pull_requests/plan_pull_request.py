@@ -12,6 +12,7 @@ from ml.evidence import Evidence
 from receiver.core.deployment import longest_live
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import Desired
+from receiver.core.policy import since_taken_out
 from receiver.core.state import Slot
 from receiver.planning.assess import Assessment
 from receiver.planning.fetch import fetch_and_assess, fetched
@@ -73,6 +74,7 @@ def _change(services: Services, before: Desired, seen: Observation, slot: Slot) 
         retry=assessment.retry,
         override=assessment.override,
         soak=_soak(services, environment, assessment),
+        lifts=seen.lifted(slot),
     )
 
 
@@ -123,7 +125,8 @@ def _soak(services: Services, environment: Environment | None, assessment: Asses
         digest = fetched(services.registry, assessment.slot.model, version).digest
     except PinrailError:  # the assessment says why
         return None
-    there = services.journal.history(Slot(environment.after, assessment.slot.model))
+    before = Slot(environment.after, assessment.slot.model)
+    there = since_taken_out(services.journal.history(before), services.journal.taken_out(before, version))
     longest, since = longest_live(there, version, digest, time.time())
     done = (since is not None or longest > 0) and longest >= environment.soak_seconds
     return Soak(environment.after, environment.soak_seconds, since, done)

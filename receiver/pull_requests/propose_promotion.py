@@ -52,8 +52,8 @@ def check_change(services: Services, snapshot: Snapshot, change: PinChange) -> S
     path = path_of(read_pins(snapshot.files).environment(change.environment).name)
     edited = edit_pin(snapshot.files[path], change.model, change.version, path)
     fetched(services.registry, change.model, change.version)  # READY, with its artifacts
-    # No commit has these pins yet, so quarantines, which belong to a commit, do not count.
     seen = observe_at(services, replace(snapshot, commit="", files={**snapshot.files, path: edited}))
+    lifted = [entry.lifting for entry in seen.lifted(slot)]
     seen, unjudged = _without_soak(services, seen, slot)
     assessment = fetch_and_assess(services, seen, slot)
     if assessment.retry is not None:
@@ -63,7 +63,7 @@ def check_change(services: Services, snapshot: Snapshot, change: PinChange) -> S
             f"{assessment.hold.reason}. To admit exactly this version anyway, put `override: {{version: "
             f'{change.version}, reason: "..."}}` beside its pin in {path}: it is reviewed like any change'
         )
-    return [*_notes(services, assessment, change), *unjudged]
+    return [*_notes(services, assessment, change), *lifted, *unjudged]
 
 
 def _without_soak(services: Services, seen: Observation, slot: Slot) -> tuple[Observation, Sequence[str]]:

@@ -1,14 +1,15 @@
 """``pinrail rollback``: propose that an earlier version is pinned again and, with ``--now``, roll back first."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Deployment, Outcome, last_verified
-from receiver.core.errors import Rejected
+from receiver.core.errors import PinrailError, Rejected, Retryable
+from receiver.core.messages import RevertNeeded
 from receiver.core.pins import path_of, read_pins
-from receiver.core.quarantine import Quarantine
-from receiver.core.state import Slot
+from receiver.core.quarantine import Quarantine, terms_of
+from receiver.core.state import Role, Slot
 from receiver.planning.observe import read_desired
 from receiver.ports import Snapshot
 from receiver.pull_requests.comparison import compare
@@ -18,48 +19,60 @@ from receiver.pull_requests.promotion_body import rollback_body
 from receiver.pull_requests.propose_promotion import check_change
 from receiver.services import Services
 
-RESTORE_SECONDS = 60.0
+RESTORE_SECONDS = 90.0  # a cold start, and what a machine that is busy adds to it
 POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackPlan:
-    """The pinned version and the version to roll back to."""
+    """The pinned version, the version to roll back to, and the pins that this was read from."""
 
     slot: Slot
     pinned: int
     target: int
+    terms: str  # of the pin
     snapshot: Snapshot
-    problem: str = ""  # why the pins at the branch head are not valid; the snapshot is of the last that were
 
 
 def plan_rollback(services: Services, slot: Slot, to: int | None, *, now: bool = False) -> RollbackPlan:
-    """Choose the version to go back to: ``to``, or the last one verified here that is not the one pinned.
+    """Choose the version to go back to: ``to``, or the last one verified here that is neither pinned nor held.
 
-    With ``now``, invalid pins are no obstacle: the last valid ones, which the receiver keeps serving, count.
+    With ``now`` the pins that the receiver serves count, and neither git nor the registry is asked. Where a person
+    has taken out the pinned version already, the next one further back is chosen.
 
     Rejected: the pins are not valid, there is no such pin, or no other version was ever verified here.
     """
-    snapshot, problem = _pins(services, now=now)
-    pinned = read_pins(snapshot.files).pin(slot.environment, slot.model).version
+    snapshot = services.journal.remembered_pins() if now else None
+    if snapshot is None:
+        snapshot = _valid_head(services)
+    desired = read_pins(snapshot.files)
+    environment, pin = desired.environment(slot.environment), desired.pin(slot.environment, slot.model)
+    terms = terms_of(environment, pin)
     if to is not None:
-        return RollbackPlan(slot, pinned, to, snapshot, problem)
-    held = {q.version for q in services.journal.quarantined(snapshot.commit) if q.slot == slot}
-    last = last_verified(services.journal.history(slot), {pinned, *held})
+        return RollbackPlan(slot, pin.version, to, terms, snapshot)
+    held = _held(services, slot, pin.version, terms)
+    passed_over: set[int | None] = {pin.version, *(q.version for q in held)}
+    if now and any(q.manual and q.version == pin.version for q in held):
+        live = (s.spec for s in services.target.observe() if s.role is Role.LIVE)
+        passed_over |= {spec.version for spec in live if spec.slot == slot}  # it may not be verified yet
+    last = last_verified(services.journal.history(slot), passed_over)
     if last is None or last.version is None:
-        raise Rejected(f"no version of {slot} but v{pinned} was ever verified here: name one with --to")
-    return RollbackPlan(slot, pinned, last.version, snapshot, problem)
+        named = ", ".join(f"v{version}" for version in sorted(v for v in passed_over if v is not None))
+        raise Rejected(f"no version of {slot} but {named} was ever verified here: name one with --to")
+    return RollbackPlan(slot, pin.version, last.version, terms, snapshot)
 
 
-def restore(services: Services, queue: Queue, plan: RollbackPlan, reason: str) -> None:
-    """Have the receiver roll back to the target at once, and hold what is pinned until a new commit or a retry.
+def hold_newer(services: Services, plan: RollbackPlan, reason: str) -> None:
+    """Put what is pinned, and what came after the target, into quarantine: the receiver then rolls back at once.
+
+    It holds until the pin is changed, or `pinrail retry`.
 
     Rejected: the target was never verified live here, or is in quarantine.
     """
     history = services.journal.history(plan.slot)
-    for held in services.journal.quarantined(plan.snapshot.commit):
-        if (held.slot, held.version) == (plan.slot, plan.target):
-            raise Rejected(f"{plan.slot} v{plan.target} is in quarantine itself: {held.reason}")
+    for entry in _held(services, plan.slot, plan.pinned, plan.terms):
+        if entry.version == plan.target:
+            raise Rejected(f"{plan.slot} v{plan.target} is in quarantine itself: {entry.reason}")
     if not any(_verified(d, plan.target) for d in history):
         raise Rejected(
             f"{plan.slot} v{plan.target} was never verified live here, so it cannot be restored at once: "
@@ -71,29 +84,35 @@ def restore(services: Services, queue: Queue, plan: RollbackPlan, reason: str) -
         if deployment.draft.to_version == plan.target:
             break
         newer.add(deployment.draft.to_version or 0)
-    for version in sorted(newer - {plan.target}):
-        services.journal.quarantine(
-            Quarantine(
-                plan.slot,
-                version,
-                plan.snapshot.commit,
-                reason,
-                needs_human=False,
-                since=time.time(),
-            )
-        )
-    queue.enqueue("rollback")
+    held = Quarantine(
+        plan.slot,
+        plan.pinned,
+        plan.snapshot.commit,
+        reason,
+        needs_human=False,
+        since=time.time(),
+        terms=plan.terms,
+        manual=True,
+    )
+    services.journal.quarantine(*(replace(held, version=version) for version in sorted(newer - {plan.target})))
 
 
-def await_restored(services: Services, plan: RollbackPlan, seconds: float = RESTORE_SECONDS) -> bool:
-    """Wait until the receiver has verified the target."""
-    deadline = time.monotonic() + seconds
+def await_serving(services: Services, plan: RollbackPlan, seconds: float = RESTORE_SECONDS) -> None:
+    """Wait until the slot's public port answers as the target. Retryable: it does not within so many seconds."""
+    deadline, said = time.monotonic() + seconds, "its server has no traffic yet"
     while time.monotonic() < deadline:
-        now = services.journal.verified().get(plan.slot)
-        if now is not None and now.version == plan.target:
-            return True
+        try:
+            for server in services.target.observe():
+                if (server.spec.slot, server.spec.version, server.role) == (plan.slot, plan.target, Role.LIVE):
+                    services.prober.watch(server, 0.0)
+                    return
+        except PinrailError as error:
+            said = str(error)
         time.sleep(POLL_SECONDS)
-    return False
+    raise Retryable(
+        f"{plan.slot}: v{plan.pinned} is held, and v{plan.target} does not answer after {seconds:g} s: {said}. "
+        "The receiver goes on trying: see `pinrail status` and `pinrail history`"
+    )
 
 
 def propose_rollback(services: Services, upstream: Upstream, plan: RollbackPlan, reason: str) -> ProposedChange:
@@ -102,14 +121,17 @@ def propose_rollback(services: Services, upstream: Upstream, plan: RollbackPlan,
     Rejected: the pins are not valid, policy would not let the target in, or it is what is pinned. Retryable: git,
     registry or GitHub cannot be asked.
     """
-    if plan.problem:
+    snapshot = services.source.snapshot()
+    try:
+        read_desired(services, snapshot)
+    except Rejected as error:
         raise Rejected(
-            f"no pull request can be opened while the pins are not valid:\n{plan.problem}\n"
+            f"no pull request can be opened while the pins are not valid:\n{error}\n"
             f"Correct that and, in the same commit, set the version of {plan.slot.model} in "
-            f"{path_of(plan.slot.environment)} to {plan.target}: a commit that pins v{plan.pinned} brings it back"
-        )
+            f"{path_of(plan.slot.environment)} to {plan.target}: else v{plan.pinned} may come back"
+        ) from error
     change = PinChange(plan.slot.model, plan.target, plan.slot.environment, back=True)
-    notes = check_change(services, plan.snapshot, change)
+    notes = check_change(services, snapshot, change)
     promotion = push_change(upstream, change)
     if upstream.pulls is None:
         return ProposedChange(promotion, None, notes)
@@ -118,22 +140,26 @@ def propose_rollback(services: Services, upstream: Upstream, plan: RollbackPlan,
     return ProposedChange(promotion, open_pull_request(upstream.pulls, promotion, upstream.base, body), notes)
 
 
-def _pins(services: Services, *, now: bool) -> tuple[Snapshot, str]:
-    """The pins to use and, if they are not those at the branch head, why."""
+def propose_later(services: Services, plan: RollbackPlan, reason: str) -> None:
+    """Have the receiver open the pull request, as soon as it can."""
+    slot = plan.slot
+    services.outbox.put(RevertNeeded(slot.environment, slot.model, plan.pinned, plan.target, reason))
+
+
+def _valid_head(services: Services) -> Snapshot:
+    snapshot = services.source.snapshot()
     try:
-        snapshot = services.source.snapshot()
         read_desired(services, snapshot)
     except Rejected as error:
-        last_valid = services.journal.remembered_pins()
-        if last_valid is None:
-            raise
-        if not now:
-            raise Rejected(
-                f"{error}\nA pull request needs valid pins: correct them and set the version in the same "
-                "commit, or use --now, which rolls back at once all the same"
-            ) from error
-        return last_valid, str(error)
-    return snapshot, ""
+        raise Rejected(
+            f"{error}\nA pull request needs valid pins: correct them and set the version in the same "
+            "commit, or use --now, which rolls back at once all the same"
+        ) from error
+    return snapshot
+
+
+def _held(services: Services, slot: Slot, pinned: int, terms: str) -> Sequence[Quarantine]:
+    return [q for q in services.journal.quarantined() if q.slot == slot and q.holds(pinned, terms)]
 
 
 def _verified(deployment: Deployment, version: int) -> bool:

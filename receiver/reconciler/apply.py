@@ -4,28 +4,37 @@ Intent is committed before an action and its result after it, so that a crash at
 far it came. Nobody resumes from that record: after a crash the world is observed and planned anew.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from receiver.core.errors import Rejected
-from receiver.core.plan import Action, ActionKind, Goal, fitting
+from receiver.core.errors import VersionFailed
+from receiver.core.plan import ARCHIVED, Action, ActionKind, Goal, fitting
 from receiver.core.state import Server, ServerSpec
+from receiver.ports import Stop, never
 from receiver.services import Services
 
 
 @dataclass
 class Run:
-    """The actions of one deployment, numbered on through the rollback."""
+    """The actions of one deployment, numbered on through the rollback.
+
+    ``stop`` raises Interrupted where the deployment is to give way; ``claimed`` are the versions of the model that
+    other slots are being deployed with at this moment.
+    """
 
     services: Services
     deployment: int
+    stop: Stop = never
+    claimed: Callable[[], Collection[int]] = tuple
     seq: int = field(default=0, init=False)
     server: Server | None = field(default=None, init=False)  # the last one that was acted on
+    undone: bool = field(default=False, init=False)  # for a reason that is not the version's
 
     def apply(self, goal: Goal, actions: Iterable[Action]) -> None:
         """Do the actions in order; the first error is recorded and raised."""
         journal = self.services.journal
         for action in actions:
+            self.stop()
             self.seq += 1
             journal.intend(self.deployment, self.seq, action)
             try:
@@ -40,22 +49,24 @@ def _start(run: Run, goal: Goal, _: Action) -> None:
     spec = _spec(goal)
     services = run.services
     services.registry.artifacts(spec.slot.model, spec.version, spec.digest)  # so that starting needs no registry
-    run.server = services.target.start(spec)
+    run.server = services.target.start(spec, run.stop)
 
 
 def _prove(run: Run, goal: Goal, _: Action) -> None:
     started_here = run.server is not None
     spec, server = _spec(goal), _server(run, goal)
     if not started_here:  # it may be loading still, where the receiver that started it died: it gets its time
-        run.server = server = run.services.target.start(server.spec)
+        run.server = server = run.services.target.start(server.spec, run.stop)
     artifacts = run.services.registry.artifacts(spec.slot.model, spec.version, spec.digest)
     try:
         run.services.prober.prove(server, artifacts)
-    except Rejected as error:
+    except VersionFailed as error:
         raise _with_log_tail(run.services, server, error) from error
 
 
 def _stage(run: Run, goal: Goal, action: Action) -> None:
+    if action.after == ARCHIVED and _number(action.subject) in run.claimed():
+        return  # another environment took it up since this was planned, and gives it a stage
     run.services.registry.set_stage(goal.slot.model, _number(action.subject), action.after or "None")
 
 
@@ -71,9 +82,10 @@ def _switch(run: Run, goal: Goal, _: Action) -> None:
 def _watch(run: Run, goal: Goal, _: Action) -> None:
     server = _server(run, goal)
     try:
-        run.services.prober.watch(server, run.services.stabilise_seconds)
-    except Rejected as error:
+        run.services.prober.watch(server, run.services.stabilise_seconds, run.stop)
+    except VersionFailed as error:
         raise _with_log_tail(run.services, server, error) from error
+    run.stop()  # only a watch that ran to its end undisturbed verifies
 
 
 def _retire(run: Run, _: Goal, action: Action) -> None:
@@ -103,7 +115,7 @@ def _server(run: Run, goal: Goal) -> Server:
     target = run.services.target
     server = fitting(goal, target.observe())
     if server is None:
-        error = Rejected(f"{goal.slot} v{_spec(goal).version} has ended by itself")
+        error = VersionFailed(f"{goal.slot} v{_spec(goal).version} has ended by itself")
         raise error if run.server is None else _with_log_tail(run.services, run.server, error)
     run.server = server
     return server
@@ -113,5 +125,5 @@ def _number(name: str) -> int:
     return int(name.removeprefix("v"))
 
 
-def _with_log_tail(services: Services, server: Server, error: Rejected) -> Rejected:
-    return Rejected(f"{error}\n{services.target.log_tail(server)}".rstrip())
+def _with_log_tail(services: Services, server: Server, error: VersionFailed) -> VersionFailed:
+    return VersionFailed(f"{error}\n{services.target.log_tail(server)}".rstrip())

@@ -10,7 +10,6 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.plan import ActionKind
-from receiver.core.state import Role
 from tests.support.crashing import Crash, Moment
 from tests.support.models import Versions, register_artifact_only
 from tests.support.process_target import COMMAND
@@ -31,16 +30,6 @@ halves = pytest.mark.parametrize("half", [0, 1])
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
-def settle(world: World, version: int) -> None:
-    """Once the receiver is done, registry, server and record all say the same, and nothing is left over."""
-    world.settle()
-    assert world.health()["version"] == version
-    assert world.alias() == version
-    assert [v for v, stage in world.stages().items() if stage == "Staging"] == [version]
-    assert [(s.spec.version, s.role) for s in world.servers()] == [(version, Role.LIVE)]
-    assert all(d.state.terminal for d in world.deployments())
-
-
 @halves
 def test_killed_anywhere_in_a_promotion_it_serves_the_newest_pin_after_a_restart(
     half: int, tmp_path: Path, versions: Versions
@@ -53,12 +42,12 @@ def test_killed_anywhere_in_a_promotion_it_serves_the_newest_pin_after_a_restart
             for turn, (kind, moment) in enumerate(BOUNDARIES[half::2]):
                 now, before = pins[turn % 2], pins[(turn + 1) % 2]
                 with world.receiver(Crash(kind, moment, now)) as process:
-                    settle(world, before)
+                    world.settle(before)
                     world.merge(now)
                     wait_for_death(process)
                 assert world.health()["version"] in (before, now), f"{kind}, {moment}"
             with world.receiver():
-                settle(world, now)
+                world.settle(now)
     assert set(watcher.versions) == {versions.good, versions.better}
     assert watcher.failures == []
 
@@ -75,11 +64,12 @@ def test_killed_anywhere_while_rolling_back_it_serves_the_last_good_version_afte
         with Watcher(world) as watcher:
             for kind, moment in BOUNDARIES_BACK[half::2]:
                 with world.receiver(Crash(kind, moment, versions.tiring, rolling_back=True)) as process:
-                    settle(world, versions.good)
+                    world.settle(versions.good)
+                    world.lift()
                     world.merge(versions.tiring)
                     wait_for_death(process)
             with world.receiver():
-                settle(world, versions.good)
+                world.settle(versions.good)
         assert Outcome.NEEDS_HUMAN not in {d.state for d in world.deployments()}
     assert set(watcher.versions) <= {versions.good, versions.tiring}
     assert watcher.failures == []

@@ -48,15 +48,47 @@ def test_a_model_server_that_is_killed_is_started_again_within_seconds(world: Wo
         assert world.health()["version"] == versions.good
 
 
-def test_asked_to_stop_in_a_deployment_it_finishes_it_and_the_servers_go_on(world: World, versions: Versions) -> None:
+def test_asked_to_stop_in_a_deployment_it_stops_and_goes_on_at_the_next_start(
+    world: World, versions: Versions
+) -> None:
     with world.program():
         serve(world, versions.good)
-        world.commit(versions.better)
-        world.push()
-        eventually(lambda: any(not d.state.terminal for d in world.deployments()), 30)
-    assert world.deployments()[0].state is Outcome.LIVE
-    assert world.health()["version"] == versions.better
-    assert [s.role for s in world.servers()] == [Role.LIVE]
+    with Watcher(world) as watcher:
+        world.environ["PINRAIL_STABILISE_SECONDS"] = "60"
+        with world.program() as program:
+            world.commit(versions.better)
+            world.push()
+            eventually(lambda: world.answers() == versions.better, 60)
+            began = time.monotonic()
+            program.terminate()
+            program.join(60)
+            assert time.monotonic() - began < 5
+        assert world.deployments()[0].state is Outcome.INTERRUPTED
+        world.environ["PINRAIL_STABILISE_SECONDS"] = "0.2"
+        with world.program():
+            eventually(lambda: world.agrees(versions.better), 60)
+    assert watcher.failures == []
+
+
+def test_a_rollback_is_true_when_it_says_so_with_and_without_a_receiver(world: World, versions: Versions) -> None:
+    back = ("rollback", "staging", world.model, "--now", "--reason", "wrong answers")
+    with world.program():
+        serve(world, versions.good)
+        serve(world, versions.better)
+        world.origin.vanish()
+        done = world.command(*back)
+        assert (done.returncode, world.answers()) == (0, versions.good), done.stderr
+        assert f"v{versions.good} serves again" in done.stdout
+        assert "the receiver opens it later" in done.stdout
+        again = world.command(*back)
+        assert (again.returncode, "--to" in again.stderr) == (1, True)
+    world.lift()
+    for pid in server_pids(world):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not world.servers())
+    alone = world.command(*back)
+    assert (alone.returncode, world.answers()) == (0, versions.good), alone.stderr
+    assert "no receiver runs" in alone.stdout
 
 
 def test_a_second_receiver_on_the_same_state_is_refused_and_says_who_is_there(

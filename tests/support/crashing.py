@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -14,10 +15,11 @@ from receiver.core.messages import Message
 from receiver.core.plan import Action, ActionKind
 from receiver.core.quarantine import Quarantine
 from receiver.planning.status import StatusBoard
-from receiver.reconciler.worker import Worker
+from receiver.reconciler.controller import Controller
+from receiver.reconciler.fetcher import Fetcher
 from receiver.settings import load_settings
 from receiver.targets.process.target import ProcessTarget
-from receiver.wiring import build, open_database
+from receiver.wiring import build, open_database, parallel_starts
 
 
 class Moment(StrEnum):
@@ -55,8 +57,8 @@ class CrashingJournal(SqliteJournal):
         self.armed = draft.to_version == self.crash.version and not self.crash.rolling_back
         return deployment
 
-    def quarantine(self, entry: Quarantine, messages: Sequence[Message] = ()) -> None:
-        super().quarantine(entry, messages)
+    def quarantine(self, *entries: Quarantine, messages: Sequence[Message] = ()) -> None:
+        super().quarantine(*entries, messages=messages)
         self.armed = self.crash.rolling_back
 
     def intend(self, deployment: int, seq: int, action: Action) -> None:
@@ -96,4 +98,8 @@ def run_receiver(environ: dict[str, str], crash: Crash | None, servers: Sequence
         services = replace(services, target=ProcessTarget(settings.pinrail_state_dir, command=servers))
     if crash is not None:
         services = replace(services, journal=CrashingJournal(database, crash))
-    Worker(services, Queue(database), StatusBoard(services), settings.pinrail_poll_seconds).run()
+    poll = settings.pinrail_poll_seconds
+    controller = Controller(services, StatusBoard(), parallel=parallel_starts(settings), poll_seconds=poll)
+    controller.start()
+    Fetcher(services, Queue(database), controller, poll).start()
+    threading.Event().wait()

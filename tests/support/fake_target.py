@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from receiver.core.errors import Rejected
+from receiver.core.errors import Rejected, VersionFailed
 from receiver.core.state import Role, Server, ServerSpec
+from receiver.ports import Stop, never
 
 
 class FakeTarget:
@@ -19,12 +20,12 @@ class FakeTarget:
     def observe(self) -> Sequence[Server]:
         return list(self.servers.values())
 
-    def start(self, spec: ServerSpec) -> Server:
+    def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         for server in self.servers.values():
             if server.spec == spec:
                 return server
         if spec.version in self.broken:
-            raise Rejected(f"{spec.slot} v{spec.version} ended while it was starting.\nit is broken")
+            raise VersionFailed(f"{spec.slot} v{spec.version} ended while it was starting.\nit is broken")
         self._started += 1
         server = Server(f"fake-{self._started}", spec, Role.CANDIDATE, f"http://fake-{self._started}")
         self.servers[server.id] = server
@@ -32,7 +33,7 @@ class FakeTarget:
 
     def switch(self, server: Server) -> None:
         if server.id not in self.servers:
-            raise Rejected(f"{server.spec.slot} v{server.spec.version} cannot have traffic: it does not answer.")
+            raise VersionFailed(f"{server.spec.slot} v{server.spec.version} cannot have traffic: it does not answer.")
         others = [s.spec for s in self.observe() if s.role is not Role.CANDIDATE and s.spec.slot != server.spec.slot]
         if server.spec.port in {*self.foreign_ports, *(other.port for other in others)}:
             raise Rejected(f"{server.spec.slot}: port {server.spec.port} is taken")

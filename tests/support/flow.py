@@ -8,8 +8,9 @@ from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.outbox import SqliteOutbox
-from receiver.core.errors import Rejected
+from receiver.core.errors import VersionFailed
 from receiver.core.state import Server
+from receiver.ports import Stop, never
 from receiver.reconciler.reconcile import Report, reconcile
 from receiver.services import Services
 from tests.support.fake_registry import FakeRegistry
@@ -30,12 +31,12 @@ class FakeProber:
 
     def prove(self, server: Server, artifacts: Path) -> None:
         if server.spec.version in self.failing_smoke:
-            raise Rejected(f"v{server.spec.version} answered 500")
+            raise VersionFailed(f"v{server.spec.version} answered 500")
 
-    def watch(self, server: Server, seconds: float) -> None:
+    def watch(self, server: Server, seconds: float, stop: Stop = never) -> None:
         self.watched.append(server.spec.version)
         if server.spec.version in self.slow_watch:
-            raise Rejected(f"v{server.spec.version} answered 500 after 3 s")
+            raise VersionFailed(f"v{server.spec.version} answered 500 after 3 s")
 
 
 class Flow:

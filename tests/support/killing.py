@@ -18,12 +18,12 @@ def killing(journal: SqliteJournal, boundary: int) -> Callable[[], int]:
     def wrap(name: str) -> None:
         original = getattr(journal, name)
 
-        def write(*arguments: object) -> object:
+        def write(*arguments: object, **named: object) -> object:
             nonlocal count
             count += 1
             if count == 2 * boundary - 1:
                 raise Killed
-            result = original(*arguments)
+            result = original(*arguments, **named)
             if count == 2 * boundary:
                 raise Killed
             count += 1

@@ -1,5 +1,6 @@
 """A whole world of real parts: git remote, MLflow, state directory, and receivers as processes that can be killed."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -20,7 +21,7 @@ from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.deployment import Deployment
-from receiver.core.state import Server
+from receiver.core.state import Role, Server, Slot
 from receiver.targets.process.target import ProcessTarget
 from tests.support import command_line
 from tests.support.crashing import Crash, run_receiver
@@ -64,7 +65,7 @@ class World:
         self._merges = 0
 
     def merge(self, version: int) -> str:
-        """Pin a version and have the worker look; each merge is a new commit even where it pins the same."""
+        """Pin a version and have it fetched; each merge is a new commit even where it pins the same."""
         commit = self.commit(version)
         self._queue.enqueue("push")
         return commit
@@ -89,7 +90,7 @@ class World:
 
     @contextmanager
     def receiver(self, crash: Crash | None = None) -> Iterator[BaseProcess]:
-        """A receiver's worker in a process of its own; with ``crash`` it kills itself there. Killed at the end."""
+        """A receiver in a process of its own; with ``crash`` it kills itself there. Killed at the end."""
         self._begun_before = self._begun()
         process = command_line.context.Process(target=run_receiver, args=(self.environ, crash, self._server_command))
         process.start()
@@ -126,10 +127,28 @@ class World:
         assert process.is_alive(), log.read_text()
         return False
 
-    def settle(self) -> None:
-        """Wait until the receiver has looked, and has nothing left to do."""
+    def settle(self, version: int) -> None:
+        """Wait until the receiver has fetched, and registry, servers and record all say this version and no more."""
         eventually(lambda: self._begun() > self._begun_before, 30)
-        eventually(self.idle, 40)
+        eventually(lambda: self.agrees(version), 60)
+
+    def agrees(self, version: int) -> bool:
+        """Nothing is under way, and all say the same."""
+        if not self.idle() or self.verified() != version or self.alias() != version:
+            return False
+        staged = [v for v, stage in self.stages().items() if stage == "Staging"]
+        serving = [(server.spec.version, server.role) for server in self.servers()]
+        return (staged, serving, self.answers()) == ([version], [(version, Role.LIVE)], version)
+
+    def answers(self) -> int | None:
+        """The version behind the public port; None: nobody, or not well."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return int(self.health()["version"])
+        return None
+
+    def lift(self) -> None:
+        """Let what failed be tried again, as ``pinrail retry`` does."""
+        self.journal.lift(Slot("staging", self.model))
 
     def idle(self) -> bool:
         """No job waits or runs, and no deployment is open."""

@@ -2,8 +2,10 @@
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 from receiver.adapters.sqlite.database import Database
@@ -13,7 +15,7 @@ from receiver.core.deployment import DRIFT, Cause, Deployment, Draft, Outcome, S
 from receiver.core.messages import Message
 from receiver.core.plan import Action, ActionKind
 from receiver.core.policy import Hold
-from receiver.core.quarantine import Quarantine
+from receiver.core.quarantine import Freeze, Quarantine
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.ports import Snapshot
@@ -32,11 +34,16 @@ class SqliteJournal:
         self._database = database
         self._redact = redact or Redactor()
         self._lines = self._redact.lines
+        self._composing = threading.RLock()
 
     @property
     def place(self) -> str:
         """The state directory that it lies in."""
         return str(self._database.path.parent)
+
+    def composing(self) -> AbstractContextManager[object]:
+        """See :meth:`receiver.ports.Journal.composing`."""
+        return self._composing
 
     def open(self, draft: Draft, messages: Sequence[Message] = ()) -> int:
         """Record that a deployment begins; returns its number."""
@@ -181,52 +188,102 @@ class SqliteJournal:
             db.execute("INSERT OR REPLACE INTO told_pins VALUES (?, ?, ?, ?)", values)
             store(db, messages, self._redact)
 
-    def quarantine(self, entry: Quarantine, messages: Sequence[Message] = ()) -> None:
-        """Do not try this version at this commit again; with ``needs_human``, do not touch the slot at all."""
+    def quarantine(self, *entries: Quarantine, messages: Sequence[Message] = ()) -> None:
+        """Do not try these versions again while the pin stays; with ``needs_human``, do not touch the slot at all."""
         with self._database.transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    entry.slot.environment,
-                    entry.slot.model,
-                    entry.version,
-                    entry.revision,
-                    self._lines(entry.reason),
-                    entry.needs_human,
-                    entry.since,
-                ),
-            )
+            for entry in entries:
+                slot = entry.slot.environment, entry.slot.model
+                db.execute(
+                    "DELETE FROM quarantine WHERE environment = ? AND model = ? AND version = ? AND NOT released",
+                    (*slot, entry.version),
+                )
+                db.execute(
+                    "INSERT INTO quarantine (environment, model, version, revision, reason, needs_human, since,"
+                    " terms, manual) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        *slot,
+                        entry.version,
+                        entry.revision,
+                        self._lines(entry.reason),
+                        entry.needs_human,
+                        entry.since,
+                        entry.terms,
+                        entry.manual,
+                    ),
+                )
             store(db, messages, self._redact)
 
-    def quarantined(self, revision: str | None = None) -> list[Quarantine]:
-        """What is in quarantine, at one commit or at all; newest first."""
+    def quarantined(self, revision: str | None = None, *, released: bool = False) -> list[Quarantine]:
+        """What is in quarantine, at one commit or at all, perhaps with what is not any more; newest first."""
         rows = self._database.connection().execute(
-            "SELECT * FROM quarantine WHERE ? IS NULL OR revision = ? ORDER BY since DESC",
-            (revision, revision),
+            "SELECT * FROM quarantine WHERE (? IS NULL OR revision = ?) AND released <= ?"
+            " ORDER BY since DESC, id DESC",
+            (revision, revision, released),
         )
-        return [
-            Quarantine(
-                Slot(row["environment"], row["model"]),
-                row["version"],
-                row["revision"],
-                row["reason"],
-                bool(row["needs_human"]),
-                row["since"],
-            )
-            for row in rows
-        ]
+        return [_quarantine(row) for row in rows]
 
-    def lift(self, slot: Slot) -> None:
-        """Forget the quarantine of one slot."""
+    def taken_out(self, slot: Slot, version: int) -> Quarantine | None:
+        """The last quarantine of one version in one slot, also one that was released."""
+        row = self._database.connection().execute(
+            "SELECT * FROM quarantine WHERE environment = ? AND model = ? AND version = ?"
+            " ORDER BY id DESC LIMIT 1",
+            (slot.environment, slot.model, version),
+        ).fetchone()  # fmt: skip
+        return _quarantine(row) if row is not None else None
+
+    def release(self, entry: Quarantine) -> None:
+        """The slot is pinned in another way now: the quarantine stays on record, and holds nothing any more."""
         with self._database.transaction() as db:
-            db.execute("DELETE FROM quarantine WHERE environment = ? AND model = ?", (slot.environment, slot.model))
+            db.execute(
+                "UPDATE quarantine SET released = 1"
+                " WHERE environment = ? AND model = ? AND version = ? AND terms = ?",
+                (entry.slot.environment, entry.slot.model, entry.version, entry.terms),
+            )
+
+    def lift(self, slot: Slot, version: int | None = None) -> None:
+        """Forget the quarantine of one slot, or of one version there."""
+        with self._database.transaction() as db:
+            db.execute(
+                "DELETE FROM quarantine WHERE environment = ? AND model = ? AND version = coalesce(?, version)",
+                (slot.environment, slot.model, version),
+            )
+
+    def freeze(self, entry: Freeze) -> None:
+        """Let nothing new be deployed there."""
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?)",
+                (entry.environment, entry.model or "", self._lines(entry.reason), entry.since),
+            )
+
+    def unfreeze(self, environment: str, model: str | None) -> bool:
+        """Let new versions be deployed there again; False: it was not frozen."""
+        with self._database.transaction() as db:
+            gone = db.execute(
+                "DELETE FROM freezes WHERE environment = ? AND model = ?", (environment, model or "")
+            ).rowcount
+        return gone > 0
+
+    def frozen(self) -> list[Freeze]:
+        """Where nothing new is deployed; newest first."""
+        rows = self._database.connection().execute("SELECT * FROM freezes ORDER BY since DESC")
+        return [Freeze(row["environment"], row["model"] or None, row["reason"], row["since"]) for row in rows]
+
+    def holds_version(self) -> object:
+        """Differs from what it was before if a quarantine or a freeze came or went meanwhile."""
+        row = self._database.connection().execute(
+            "SELECT (SELECT coalesce(max(id), 0) FROM quarantine), (SELECT count(*) FROM quarantine),"
+            " (SELECT count(*) FROM freezes), (SELECT coalesce(max(since), 0) FROM freezes)"
+        ).fetchone()  # fmt: skip
+        return tuple(row)
 
     def _insert(self, draft: Draft, state: Outcome, reason: str, messages: Sequence[Message]) -> int:
         now = time.time()
         with self._database.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO deployments (environment, model, from_version, to_version, digest, revision, cause,"
-                " override, plan, state, reason, started_at, ended_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " override, plan, state, reason, started_at, ended_at, down_since)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     draft.slot.environment,
                     draft.slot.model,
@@ -241,6 +298,7 @@ class SqliteJournal:
                     reason,
                     now,
                     now if state.terminal else None,
+                    draft.down_since,
                 ),
             )
             store(db, messages, self._redact)
@@ -265,6 +323,20 @@ def _count_repetition(db: sqlite3.Connection, earlier: int, deployment: int) -> 
         db.execute("DELETE FROM deployments WHERE id = ?", (row["id"],))
 
 
+def _quarantine(row: sqlite3.Row) -> Quarantine:
+    return Quarantine(
+        Slot(row["environment"], row["model"]),
+        row["version"],
+        row["revision"],
+        row["reason"],
+        bool(row["needs_human"]),
+        row["since"],
+        row["terms"],
+        bool(row["manual"]),
+        bool(row["released"]),
+    )
+
+
 def _action(raw: dict[str, str | None]) -> Action:
     return Action(ActionKind(raw["kind"] or ""), raw["subject"] or "", raw["before"], raw["after"])
 
@@ -279,6 +351,7 @@ def _deployment(row: sqlite3.Row) -> Deployment:
         Cause.read(row["cause"]),
         row["override"],
         tuple(_action(a) for a in json.loads(row["plan"])) if row["plan"] != "[]" else (),
+        row["down_since"],
     )
     reason, ended_at = (
         (row["repeat_reason"], row["repeated_at"]) if row["repeats"] else (row["reason"], row["ended_at"])

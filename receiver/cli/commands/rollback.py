@@ -1,14 +1,27 @@
-"""``pinrail rollback``: propose an earlier version; with ``--now`` the receiver first rolls back to it."""
+"""``pinrail rollback``: propose an earlier version; with ``--now`` it serves again first."""
 
 import sys
 from dataclasses import dataclass
 
-from receiver.adapters.sqlite.queue import Queue
+from receiver.adapters.sqlite.state_lock import exclusive, holder
+from receiver.adapters.time_limit import time_limit
 from receiver.cli.commands.promote import show_proposed
+from receiver.core.errors import PinrailError
 from receiver.core.state import Slot
-from receiver.pull_requests.rollback import await_restored, plan_rollback, propose_rollback, restore
-from receiver.settings import load_settings
+from receiver.pull_requests.rollback import (
+    RollbackPlan,
+    await_serving,
+    hold_newer,
+    plan_rollback,
+    propose_later,
+    propose_rollback,
+)
+from receiver.reconciler.reconcile import roll_back_alone
+from receiver.services import Services
+from receiver.settings import Settings, load_settings
 from receiver.wiring import build, build_upstream, open_database
+
+PROPOSE_SECONDS = 30.0  # after a rollback the pull request is the lesser part: the receiver can open it too
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +37,31 @@ class RollbackRequest:
 def roll_back(request: RollbackRequest, *, as_json: bool) -> None:
     """Open a pull request that pins the earlier version. Rejected: there is none, or no such pin."""
     settings = load_settings("pinrail_repo_url")
-    database = open_database(settings)
-    services = build(settings, database)
+    services = build(settings, open_database(settings))
     plan = plan_rollback(services, request.slot, request.to, now=request.now)
-    if request.now:
-        restore(services, Queue(database), plan, request.reason)
-        restored = await_restored(services, plan)
-        result = (
-            "serves again" if restored else "is not verified yet; a running receiver continues: see `pinrail status`"
-        )
-        # With --json, standard output holds the answer alone.
-        stream = sys.stderr if as_json else sys.stdout
-        stream.write(f"{plan.slot}: v{plan.pinned} is held, v{plan.target} {result}\n")
-    show_proposed(propose_rollback(services, build_upstream(settings), plan, request.reason), as_json=as_json)
+    upstream = build_upstream(settings)
+    if not request.now:
+        show_proposed(propose_rollback(services, upstream, plan, request.reason), as_json=as_json)
+        return
+    # With --json, standard output holds the answer alone.
+    stream = sys.stderr if as_json else sys.stdout
+    hold_newer(services, plan, request.reason)
+    if holder(settings.pinrail_state_dir) is None:
+        stream.write(f"no receiver runs on {settings.pinrail_state_dir}: rolling back without it\n")
+        _restore_alone(settings, services, plan)
+    await_serving(services, plan)
+    stream.write(f"{plan.slot}: v{plan.pinned} is held, v{plan.target} serves again\n")
+    stream.flush()
+    try:
+        with time_limit(PROPOSE_SECONDS):
+            show_proposed(propose_rollback(services, upstream, plan, request.reason), as_json=as_json)
+    except PinrailError as error:
+        propose_later(services, plan, request.reason)
+        stream.write(f"the pull request could not be opened now, so the receiver opens it later: {error}\n")
+
+
+def _restore_alone(settings: Settings, services: Services, plan: RollbackPlan) -> None:
+    with exclusive(settings.pinrail_state_dir):
+        result = roll_back_alone(services, plan.slot)
+    if result.reason:
+        sys.stderr.write(f"{result.outcome}: {result.reason}\n")

@@ -6,14 +6,16 @@ and several threads may act on different slots at once.
 """
 
 import contextlib
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.adapters.prober import is_healthy
-from receiver.core.errors import Rejected
+from receiver.core.errors import Rejected, VersionFailed
 from receiver.core.state import USEFULNESS, Server, ServerSpec
+from receiver.ports import Stop, never
 from receiver.targets.compose import containers as discovery
 from receiver.targets.compose.backends import BackendPair
 from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
@@ -31,7 +33,7 @@ POLL_SECONDS = 0.03
 CHECK_SECONDS = 0.3  # how often to ask the engine whether a starting container still runs
 
 
-class EndedError(Rejected):
+class EndedError(VersionFailed):
     """A server ended while it was starting."""
 
 
@@ -43,12 +45,14 @@ class ComposeTarget:
         self.start_seconds = start_seconds
         self._docker = docker
         self._fronts = FrontDoors(docker, place)
+        self._choosing = threading.Lock()
+        self._chosen: set[str] = set()  # addresses of containers that are being created
 
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
         return self._described(discovery.discover(self._docker, self.place.owner))
 
-    def start(self, spec: ServerSpec) -> Server:
+    def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
         slot = self._slot(spec)
         well = [s for s in self._described(slot) if s.spec == spec]
@@ -57,24 +61,24 @@ class ComposeTarget:
         for loading in [server for server in slot.servers if server.spec == spec and server.running]:
             # One that an earlier receiver started, or one that was killed and that the engine still lists.
             with contextlib.suppress(EndedError):
-                return self._healthy(loading)
+                return self._healthy(loading, stop)
         for leftover in (server for server in self._slot(spec).servers if server.ended or server.spec == spec):
             self._remove(leftover)
         require_image(self._docker, self.place.image)
         require_packages(self._docker, self.place, spec)
         _let_read(self.place.cache / spec.digest.removeprefix("sha256:"))
-        return self._healthy(self._created(spec))
+        return self._healthy(self._created(spec), stop)
 
     def switch(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.switch`.
 
-        Rejected: the server has ended, or its port is another program's; who had the traffic still has it.
+        VersionFailed: the server has ended. Rejected: its port is another program's. Traffic is where it was.
         """
         slot = self._slot(server.spec)
         container = slot.server(server.id)
         if container is None or not container.running or not is_healthy(container.url):
             words = log_tail(self._docker, server.id)
-            raise Rejected(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
+            raise VersionFailed(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
         said = {f.id: discovery.backends_of(self.place, f) for f in slot.fronts if f.running}
         here = next((f for f in slot.fronts if f.port == container.spec.port and said.get(f.id) is not None), None)
         others = [front for front in slot.fronts if front.port != container.spec.port]
@@ -125,23 +129,27 @@ class ComposeTarget:
 
     def _created(self, spec: ServerSpec) -> ServerContainer:
         subnet = require_network(self._docker, self.place.owner)
-        found = discovery.discover(self._docker, self.place.owner)
-        address = choose_address(subnet, {server.address for server in found.servers})
+        with self._choosing:  # two slots must not choose one address
+            found = discovery.discover(self._docker, self.place.owner)
+            address = choose_address(subnet, {*self._chosen, *(server.address for server in found.servers)})
+            self._chosen.add(address)
         try:
             name = create_server(self._docker, self.place, spec, address)
         except RefusedByDockerError as error:
             for leftover in (server for server in self._slot(spec).servers if server.ended):
                 self._remove(leftover)
             raise Rejected(f"{_name(spec)} cannot be started: {error}") from error
+        finally:
+            self._chosen.discard(address)
         container = self._slot(spec).server(name)
         if container is None:
             raise Rejected(f"{_name(spec)}: its container {name} was removed while it was starting")
         return container
 
-    def _healthy(self, container: ServerContainer) -> Server:
+    def _healthy(self, container: ServerContainer, stop: Stop) -> Server:
         """Wait until a server has loaded its model and says that it is well.
 
-        Rejected: it does not come to that. EndedError: because it has ended.
+        VersionFailed: that does not happen. EndedError: because it has ended.
         """
         checked = time.monotonic()
 
@@ -156,13 +164,13 @@ class ComposeTarget:
                 container = self._still_there(container)
             return None
 
-        server = wait_until_healthy(check, self.start_seconds, POLL_SECONDS)
+        server = wait_until_healthy(check, self.start_seconds, POLL_SECONDS, stop)
         if server is not None:
             return server
         late = f"was not healthy {self.start_seconds:g} s after its start"
         words = log_tail(self._docker, container.id)
         self._remove(container)
-        raise Rejected(f"{_name(container.spec)} {late}, and was removed.\n{words}")
+        raise VersionFailed(f"{_name(container.spec)} {late}, and was removed.\n{words}")
 
     def _still_there(self, container: ServerContainer) -> ServerContainer:
         found = self._slot(container.spec).server(container.id)

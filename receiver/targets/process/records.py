@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -43,25 +44,36 @@ class ServerRecords:
         self.logs = state / "logs"
         for directory in (self.directory, self.logs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._creating = threading.Lock()  # a slot's thread must not take another's new record for a leftover
 
     @contextlib.contextmanager
     def create(self, spec: ServerSpec) -> Iterator[tuple[ServerRecord, int]]:
         """Write a record; yield it and its lock, a descriptor for the server to inherit."""
-        self._tidy()
         # Short enough for a socket's address, and telling enough for who lists the directory.
         name = f"{spec.slot.environment[:12]}-{spec.slot.model[:20]}-{spec.version}-{secrets.token_hex(4)}"
         record = self._named(name, spec, time.monotonic(), oom_kills())
         unlocked = record.path.with_suffix(".new")
+        with self._creating:
+            self._tidy()
+            fd = self._write(record, unlocked)
+        try:
+            yield record, fd
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _write(record: ServerRecord, unlocked: Path) -> int:
         fd = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
-            content = {"spec": asdict(spec), "began": record.began, "oom_kills": record.oom_kills}
+            content = {"spec": asdict(record.spec), "began": record.began, "oom_kills": record.oom_kills}
             os.write(fd, json.dumps(content).encode() + b"\n")
             # Locked before it can be seen, or another reader would take it for a leftover.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             unlocked.rename(record.path)
-            yield record, fd
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        return fd
 
     def note_pid(self, record: ServerRecord, pid: int) -> ServerRecord:
         """Add the process id, on a line of its own so that a crash cannot spoil the rest."""

@@ -14,8 +14,9 @@ from pathlib import Path
 from receiver.adapters import shell
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.prober import is_healthy
-from receiver.core.errors import Rejected
+from receiver.core.errors import Rejected, VersionFailed
 from receiver.core.state import USEFULNESS, Role, Server, ServerSpec
+from receiver.ports import Stop, never
 from receiver.targets.log_tail import describe
 from receiver.targets.process.discovery import (
     POLL_SECONDS,
@@ -57,14 +58,14 @@ class ProcessTarget:
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
         statuses = with_one_live_each(self._discovery.ask_all(self._records.all()))
-        self._seen |= {status.record.id: status.record for status in statuses}
+        self._seen.update((status.record.id, status.record) for status in statuses)
         return [status.server() for status in statuses]
 
-    def start(self, spec: ServerSpec) -> Server:
+    def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
         same = self._discovery.ask_all([record for record in self._records.all() if record.spec == spec])
         found = min(same, key=lambda status: USEFULNESS.index(status.role), default=None)
-        return self._healthy(found.record if found else self._spawn(spec))
+        return self._healthy(found.record if found else self._spawn(spec), stop)
 
     def switch(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.switch`.
@@ -72,12 +73,13 @@ class ProcessTarget:
         The new server accepts before the old one stops, and from then on connections that idle on the old one are
         handed over. Done twice, or cut short and done again, it comes to the same.
 
-        Rejected: the server has ended, or its port is another program's; who had the traffic still has it.
+        VersionFailed: the server has ended. Rejected: its port is another program's. Traffic is where it was.
         """
         record = self._records.get(server.id)
         status = self._discovery.ask(record) if record else None
         if record is None or status is None:
-            raise Rejected(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{self.log_tail(server)}")
+            words = self.log_tail(server)
+            raise VersionFailed(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
         others = [r for r in self._records.all() if r.spec.slot == record.spec.slot and r.id != record.id]
         if status.role is not Role.LIVE or status.port != record.spec.port:
             self._take(status, others)
@@ -112,8 +114,8 @@ class ProcessTarget:
             )
             return self._records.note_pid(record, pid)
 
-    def _healthy(self, record: ServerRecord) -> Server:
-        """Wait until a server has loaded its model and says that it is well. Rejected: it does not come to that."""
+    def _healthy(self, record: ServerRecord, stop: Stop) -> Server:
+        """Wait until a server has loaded its model and says that it is well. VersionFailed: that does not happen."""
         self._seen[record.id] = record
 
         def check() -> Server | None:
@@ -121,16 +123,17 @@ class ProcessTarget:
             if status is not None and status.ready and is_healthy(status.url):
                 return status.server()
             if not self._records.alive(record):
-                raise Rejected(f"{_name(record.spec)} ended while it was starting.\n{describe(record, alive=False)}")
+                words = describe(record, alive=False)
+                raise VersionFailed(f"{_name(record.spec)} ended while it was starting.\n{words}")
             return None
 
-        server = wait_until_healthy(check, self.start_seconds, POLL_SECONDS)
+        server = wait_until_healthy(check, self.start_seconds, POLL_SECONDS, stop)
         if server is not None:
             return server
         words = describe(record, alive=True)
         late = f"was not healthy {self.start_seconds:g} s after its start"
         self._discovery.kill(record, f"it {late}")
-        raise Rejected(f"{_name(record.spec)} {late}, and was killed.\n{words}")
+        raise VersionFailed(f"{_name(record.spec)} {late}, and was killed.\n{words}")
 
     def _take(self, status: Status, others: Sequence[ServerRecord]) -> None:
         """Let a server accept on its public port, whose listening socket somebody else may hold."""
@@ -140,8 +143,10 @@ class ProcessTarget:
             fds = [] if listening is None else [listening.fileno()]
             ask(record.control, {"do": "take"}, fds=fds, timeout=DRAIN_SECONDS)
         except (OSError, ControlError) as error:
-            words = describe(record, alive=self._records.alive(record))
-            raise Rejected(f"{_name(record.spec)} could not take its port: {error}.\n{words}") from error
+            alive = self._records.alive(record)
+            blame = Rejected if alive else VersionFailed
+            words = describe(record, alive=alive)
+            raise blame(f"{_name(record.spec)} could not take its port: {error}.\n{words}") from error
         finally:
             if listening is not None:
                 listening.close()

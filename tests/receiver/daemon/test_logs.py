@@ -54,11 +54,11 @@ def test_logs_go_to_standard_error_with_time_level_and_name(capsys: pytest.Captu
     handlers, level = root.handlers[:], root.level
     try:
         configure_logs(Redactor(["hunter2hunter2"]))
-        logging.getLogger("receiver.reconciler.worker").info("begins with %s", "hunter2hunter2")
+        logging.getLogger("receiver.reconciler.fetcher").info("begins with %s", "hunter2hunter2")
         # What uvicorn says for each request that is none: strangers could fill the disk with it.
         logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
     finally:
         root.handlers, root.level = handlers, level
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO receiver.reconciler.worker begins with \*\*\*\n", err)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO receiver.reconciler.fetcher begins with \*\*\*\n", err)

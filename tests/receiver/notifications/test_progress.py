@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from receiver.adapters.sqlite.outbox import SqliteOutbox
-from receiver.core.errors import Rejected
+from receiver.core.errors import VersionFailed
 from receiver.core.messages import GITHUB
 from receiver.core.state import Server
-from receiver.pull_requests.rollback import plan_rollback, restore
+from receiver.pull_requests.rollback import hold_newer, plan_rollback
 from receiver.reconciler.reconcile import close_interrupted
 from tests.support.flow import MODEL, Flow
 from tests.support.github_scenario import SECRET, GitHubScenario
@@ -174,28 +174,40 @@ def test_a_wait_that_another_version_ends_is_said_to_be_over(tmp_path: Path, git
     assert scenario.deployments(earlier, "production") == ["queued", "inactive"]
 
 
-def test_where_the_rollback_fails_too_it_is_an_error_and_the_way_back_is_proposed(
-    scenario: GitHubScenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def take_the_port(server: Server, seconds: float) -> None:
-        scenario.flow.target.foreign_ports.add(server.spec.port)
-        raise Rejected("v2 answered 500")
-
-    monkeypatch.setattr(scenario.flow.prober, "watch", take_the_port)
+def test_where_the_rollback_fails_too_it_is_an_error_and_the_way_back_is_proposed(scenario: GitHubScenario) -> None:
+    scenario.flow.prober.slow_watch |= {1, 2}
     commit = scenario.pin(2, 1)
     scenario.run()
     scenario.deliver()
     state, said = scenario.status(commit, "staging") or ("", "")
-    assert (state, said) == ("error", "churn-model v2 NEEDS A HUMAN: v2 answered 500")
+    assert (state, said) == ("error", "churn-model v2 NEEDS A HUMAN: v2 answered 500 after 3 s")
     assert scenario.deployments(commit, "staging")[-1] == "error"
     assert len(scenario.pulls_open()) == 1
+
+
+def test_a_rollback_that_finds_its_port_taken_goes_on_until_it_is_free(
+    scenario: GitHubScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_the_port(server: Server, *_: object) -> None:
+        scenario.flow.target.foreign_ports.add(server.spec.port)
+        raise VersionFailed("v2 answered 500")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scenario.flow.prober, "watch", take_the_port)
+        commit = scenario.pin(2, 1)
+        scenario.run()
+    scenario.deliver()
+    assert (scenario.status(commit, "staging") or ("",))[0] == "failure"
+    scenario.flow.target.foreign_ports.clear()
+    scenario.run("timer")
+    assert scenario.flow.serving()["staging"] == 1
 
 
 def test_a_rollback_by_hand_turns_the_commit_red_and_the_earlier_deployment_green(scenario: GitHubScenario) -> None:
     first, commit = scenario.origin.head(), scenario.pin(2, 1)
     scenario.run()
     scenario.deliver()
-    restore(scenario.services, scenario.queue, plan_rollback(scenario.services, STAGING, None), "wrong answers")
+    hold_newer(scenario.services, plan_rollback(scenario.services, STAGING, None), "wrong answers")
     scenario.run("rollback")
     scenario.deliver()
     assert scenario.status(commit, "staging") == ("failure", "churn-model v2 was rolled back: wrong answers")

@@ -13,7 +13,7 @@ from receiver.planning.observe import observe_head
 from receiver.planning.status import SlotStatus, status_report
 from tests.support.flow import MODEL, Flow
 
-STAGING = "its artifacts are not here yet: the receiver downloads what is missing at its next look, and then decides"
+STAGING = "its artifacts are not here yet: the receiver downloads what is missing, and then decides"
 
 
 @pytest.fixture

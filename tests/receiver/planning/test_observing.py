@@ -17,6 +17,7 @@ from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.admin.app import admin_app
 from receiver.cli.commands.plan import plan_view
 from receiver.core.redact import Redactor
+from receiver.planning.assess import assess
 from receiver.planning.observe import observe_head
 from receiver.planning.status import StatusBoard, status_report
 from receiver.reconciler.reconcile import reconcile
@@ -67,8 +68,8 @@ def observe_by_all_means(services: Services, flow: Flow) -> None:
     """Plan and status, the dashboard, its data, metrics."""
     plan_view(services)
     status_report(services, observe_head(services))
-    status_board = StatusBoard(services)
-    status_board.update(observe_head(services))
+    status_board, seen = StatusBoard(), observe_head(services)
+    status_board.update(seen, {slot: assess(services, seen, slot) for slot in seen.slots()}, {})
     app = admin_app(flow.database, status_board.report, Redactor())
     asyncio.run(_open_pages(app))
 

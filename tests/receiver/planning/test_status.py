@@ -1,44 +1,38 @@
 """The board: what people look at keeps nobody waiting who works."""
 
-import threading
 from pathlib import Path
 
 import pytest
 
+from receiver.core.errors import Retryable
+from receiver.core.plan import Purpose
+from receiver.core.state import Slot
 from receiver.planning.observe import observe_head
-from receiver.planning.status import StatusBoard, status_report
-from tests.support.flow import Flow
+from receiver.planning.status import Activity, StatusBoard, status_report
+from tests.support.flow import MODEL, Flow
+
+STAGING = Slot("staging", MODEL)
 
 
-def test_an_engine_that_hangs_while_somebody_looks_does_not_hold_the_worker_up(
+def test_the_board_shows_what_the_controller_saw_and_asks_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flow = Flow(tmp_path)
     flow.register(1)
     flow.pin(staging=1)
-    seen = flow.run().seen
-    status_board = StatusBoard(flow.services)
-    status_board.update(seen)
-    asked, goes_on, observe = threading.Event(), threading.Event(), flow.target.observe
-
-    def hangs() -> object:
-        asked.set()
-        assert goes_on.wait(10)
-        return observe()
-
-    monkeypatch.setattr(flow.target, "observe", hangs)
-    reader = threading.Thread(target=status_board.report)
-    reader.start()
-    assert asked.wait(10)
-    working = threading.Thread(target=status_board.update, args=(seen,))
-    working.start()
-    working.join(5)
-    waits = working.is_alive()
-    goes_on.set()
-    reader.join()
-    working.join()
-    assert not waits
-    assert [row.state for row in status_board.report().slots] == ["in sync"]
+    report = flow.run()
+    found = {a.slot: a for a in report.assessments}
+    status_board = StatusBoard()
+    assert status_board.report().slots == ()
+    monkeypatch.setattr(flow.target, "observe", lambda: pytest.fail("the servers were asked"))
+    monkeypatch.setattr(flow.registry, "observe", lambda _: pytest.fail("the registry was asked"))
+    status_board.update(report.seen, found, {STAGING: Activity(Purpose.PROMOTE, 2, 1.0)})
+    (row,) = status_board.report().slots
+    assert (row.state, row.serving_version) == ("deploying", 1)
+    assert row.reason == "v2 is being deployed since 1970-01-01T00:00:01Z"
+    status_board.lose("the engine does not answer")
+    with pytest.raises(Retryable, match="the engine does not answer"):
+        status_board.report()
 
 
 def test_nothing_is_called_in_sync_while_the_registry_cannot_be_asked(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected, Retryable
-from receiver.pull_requests.rollback import await_restored, plan_rollback, propose_rollback, restore
+from receiver.pull_requests.rollback import await_serving, hold_newer, plan_rollback, propose_rollback
 from tests.support.flow import MODEL
 from tests.support.git_repos import Origin
 from tests.support.github_server import FakeGitHub
@@ -86,13 +86,11 @@ def test_a_second_rollback_starts_at_the_head_though_the_branch_of_the_first_is_
 
 def test_now_restores_first_holds_and_needs_no_github(scenario: PromotionScenario) -> None:
     rollback_plan = plan_rollback(scenario.services, STAGING, None)
-    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
-    job = scenario.queue.claim()
-    assert job is not None
-    assert job.cause == "rollback"
-    assert not await_restored(scenario.services, rollback_plan, 0.01)
-    scenario.run(job.cause)
-    assert await_restored(scenario.services, rollback_plan, 0.01)
+    hold_newer(scenario.services, rollback_plan, "wrong answers")
+    with pytest.raises(Retryable, match="v3 is held, and v2 does not answer"):
+        await_serving(scenario.services, rollback_plan, 0.01)
+    scenario.run("rollback")
+    await_serving(scenario.services, rollback_plan, 0.01)
     assert scenario.flow.serving()["staging"] == 2
     assert scenario.flow.aliases()["staging"] == 2
     last = scenario.flow.journal.history(STAGING)[-1]
@@ -103,8 +101,8 @@ def test_now_restores_first_holds_and_needs_no_github(scenario: PromotionScenari
 
 def test_now_works_while_the_remote_is_away(scenario: PromotionScenario) -> None:
     scenario.origin.vanish()
-    rollback_plan = plan_rollback(scenario.services, STAGING, None)
-    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
+    rollback_plan = plan_rollback(scenario.services, STAGING, None, now=True)
+    hold_newer(scenario.services, rollback_plan, "wrong answers")
     scenario.run("rollback")
     assert scenario.flow.serving()["staging"] == 2
     with pytest.raises(Retryable):
@@ -113,7 +111,7 @@ def test_now_works_while_the_remote_is_away(scenario: PromotionScenario) -> None
 
 def test_now_holds_until_the_pull_request_is_merged_and_then_all_agree(scenario: PromotionScenario) -> None:
     rollback_plan = plan_rollback(scenario.services, STAGING, None)
-    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
+    hold_newer(scenario.services, rollback_plan, "wrong answers")
     scenario.run("rollback")
     proposed = propose_rollback(scenario.services, scenario.upstream, rollback_plan, "wrong answers")
     assert proposed.pull is not None
@@ -124,10 +122,13 @@ def test_now_holds_until_the_pull_request_is_merged_and_then_all_agree(scenario:
     assert scenario.flow.serving()["staging"] == 2
 
 
-def test_a_new_commit_is_a_new_chance_and_so_is_a_retry(scenario: PromotionScenario) -> None:
+def test_a_retry_is_a_new_chance_and_another_commit_is_none(scenario: PromotionScenario) -> None:
     rollback_plan = plan_rollback(scenario.services, STAGING, None)
-    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
+    hold_newer(scenario.services, rollback_plan, "wrong answers")
     scenario.run("rollback")
+    scenario.origin.commit({"README.md": "nothing about pins"})
+    scenario.run()
+    assert scenario.flow.serving()["staging"] == 2
     scenario.services.journal.lift(STAGING)
     scenario.run("retry")
     assert scenario.flow.serving()["staging"] == 3
@@ -135,26 +136,37 @@ def test_a_new_commit_is_a_new_chance_and_so_is_a_retry(scenario: PromotionScena
 
 def test_going_back_further_passes_over_what_was_in_between(scenario: PromotionScenario) -> None:
     rollback_plan = plan_rollback(scenario.services, STAGING, 1)
-    restore(scenario.services, scenario.queue, rollback_plan, "both are wrong")
+    hold_newer(scenario.services, rollback_plan, "both are wrong")
     scenario.run("rollback")
     assert scenario.flow.serving()["staging"] == 1
+
+
+def test_twice_in_a_row_it_goes_further_back_and_says_where_there_is_no_more(scenario: PromotionScenario) -> None:
+    for expected in (2, 1):
+        rollback_plan = plan_rollback(scenario.services, STAGING, None, now=True)
+        hold_newer(scenario.services, rollback_plan, "wrong answers")
+        scenario.run("rollback")
+        assert scenario.flow.serving()["staging"] == expected
+    assert scenario.flow.journal.history(STAGING)[-1].reason == "wrong answers"
+    with pytest.raises(Rejected, match="no version of staging/churn-model but v1, v2, v3 was ever verified"):
+        plan_rollback(scenario.services, STAGING, None, now=True)
 
 
 def test_what_was_never_proven_here_cannot_be_restored_at_once(scenario: PromotionScenario) -> None:
     scenario.register("long")
     with pytest.raises(Rejected, match="v4 was never verified live here"):
-        restore(scenario.services, scenario.queue, plan_rollback(scenario.services, STAGING, 4), "")
-    assert scenario.queue.claim() is None
+        hold_newer(scenario.services, plan_rollback(scenario.services, STAGING, 4), "")
+    assert scenario.services.journal.quarantined() == []
 
 
 def test_a_slot_that_waits_for_a_human_takes_the_humans_word(scenario: PromotionScenario) -> None:
     rollback_plan = plan_rollback(scenario.services, STAGING, None)
     commit = rollback_plan.snapshot.commit
-    restore(scenario.services, scenario.queue, rollback_plan, "first")
+    hold_newer(scenario.services, rollback_plan, "first")
     (held,) = scenario.services.journal.quarantined(commit)
     scenario.services.journal.quarantine(replace(held, needs_human=True))
     assert not scenario.run().outcomes
-    restore(scenario.services, scenario.queue, rollback_plan, "again")
+    hold_newer(scenario.services, rollback_plan, "again")
     scenario.run("rollback")
     assert scenario.flow.serving()["staging"] == 2
 
@@ -167,10 +179,10 @@ def test_now_works_while_the_pins_at_the_head_are_not_valid_and_says_how_to_go_o
     with pytest.raises(Rejected, match=r"environments/staging.yaml(.|\n)*use --now"):
         plan_rollback(scenario.services, STAGING, None)
     rollback_plan = plan_rollback(scenario.services, STAGING, None, now=True)
-    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
+    hold_newer(scenario.services, rollback_plan, "wrong answers")
     with pytest.raises(Rejected):
         scenario.run("rollback")
-    assert await_restored(scenario.services, rollback_plan, 0.01)
+    await_serving(scenario.services, rollback_plan, 0.01)
     assert scenario.flow.serving() == {"staging": 2, "production": 1}
     assert scenario.flow.aliases()["staging"] == 2
     deployments = len(scenario.flow.journal.recent())
@@ -183,7 +195,7 @@ def test_now_works_while_the_pins_at_the_head_are_not_valid_and_says_how_to_go_o
     assert said[1].startswith("environments/staging.yaml")
     assert said[-1] == (
         "Correct that and, in the same commit, set the version of churn-model in environments/staging.yaml to 2: "
-        "a commit that pins v3 brings it back"
+        "else v3 may come back"
     )
     scenario.pin(2, 1)
     assert not scenario.run().outcomes
@@ -194,7 +206,7 @@ def test_now_works_with_healing_off_and_pins_that_are_not_valid(scenario: Promot
     scenario.services = replace(scenario.services, heal=False)
     scenario.origin.commit({"environments/staging.yaml": "environment: ["})
     rollback_plan = plan_rollback(scenario.services, STAGING, None, now=True)
-    restore(scenario.services, scenario.queue, rollback_plan, "wrong answers")
+    hold_newer(scenario.services, rollback_plan, "wrong answers")
     with pytest.raises(Rejected):
         scenario.run("rollback")
     assert scenario.flow.serving()["staging"] == 2

@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from receiver.adapters.sqlite.queue import Queue
 from receiver.core.errors import Rejected, Retryable
-from receiver.planning.status import StatusBoard
 from receiver.reconciler.background import BackgroundTask
-from receiver.reconciler.worker import Worker
 from receiver.settings import Settings
 from receiver.wiring import build_background_tasks
 from tests.support.flow import Flow
+from tests.support.running_controller import running
 from tests.support.waiting import eventually
 
 
@@ -115,27 +113,23 @@ def test_no_error_ends_it(error: Exception) -> None:
     background.stop()
 
 
-@pytest.mark.parametrize("valid", [True, False], ids=["after a look", "after one that failed"])
-def test_the_worker_wakes_it_after_every_job(tmp_path: Path, *, valid: bool) -> None:
+@pytest.mark.parametrize("valid", [True, False], ids=["after a fetch", "after one that failed"])
+def test_it_is_woken_after_every_job(tmp_path: Path, *, valid: bool) -> None:
     flow = Flow(tmp_path)
     flow.register(1)
     if valid:
         flow.pin(staging=1)
     else:
         flow.source.commit({"environments/staging.yaml": b"environment: ["})
-    task, queue = Task(), Queue(flow.database)
+    task = Task()
     background = BackgroundTask("task", task)
-    worker = Worker(flow.services, queue, StatusBoard(flow.services), 60, [background])
-    running = threading.Thread(target=worker.run)
     background.start()
-    running.start()
-    eventually(lambda: len(task.times) == 1)
-    queue.enqueue("pull_request")
-    eventually(lambda: len(task.times) == 2)
-    worker.stop()
-    running.join()
+    with running(flow, after=[background]) as work:
+        eventually(lambda: flow.serving()["staging"] == (1 if valid else None) and len(task.times) >= 1)
+        before = len(task.times)
+        work.queue.enqueue("pull_request")
+        eventually(lambda: len(task.times) > before)
     background.stop()
-    assert flow.serving()["staging"] == (1 if valid else None)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,18 @@
 
 import itertools
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from receiver.core.deployment import DRIFT, Outcome
-from receiver.core.errors import Rejected, Retryable
+from receiver.core.errors import Rejected, Retryable, VersionFailed
 from receiver.core.plan import Action, ActionKind
-from receiver.core.quarantine import Quarantine
+from receiver.core.quarantine import Freeze, Quarantine, terms_of
 from receiver.core.state import Server, ServerSpec, Slot
+from receiver.planning.observe import observe_head
 from receiver.ports import Snapshot
 from receiver.reconciler.reconcile import close_interrupted
 from tests.support.flow import MODEL, Flow
@@ -45,6 +47,16 @@ def notified(flow: Flow) -> list[str]:
     """What people were told, oldest first."""
     rows = flow.database.connection().execute("SELECT body FROM outbox WHERE channel = 'notify' ORDER BY id")
     return [json.loads(row["body"])["title"] for row in rows]
+
+
+def held(flow: Flow, version: int) -> Quarantine:
+    """A quarantine of the pinned version in staging, as the slot is pinned now."""
+    seen = observe_head(flow.services)
+    environment, pin = seen.pin(STAGING)
+    assert environment is not None
+    assert pin is not None
+    terms = terms_of(environment, pin)
+    return Quarantine(STAGING, version, seen.snapshot.commit, "", needs_human=False, since=time.time(), terms=terms)
 
 
 def last_reason(flow: Flow, slot: Slot) -> str:
@@ -135,15 +147,83 @@ def test_a_change_of_what_is_recorded_starts_the_same_version_anew(settled: Flow
     assert recorded == {STAGING: '{"sample":0.5}', PRODUCTION: ""}
 
 
-def test_what_failed_is_not_tried_again_at_the_same_commit_but_at_the_next(settled: Flow) -> None:
+def test_what_failed_is_not_tried_again_until_the_pin_is_changed(settled: Flow) -> None:
     settled.prober.slow_watch.add(2)
     settled.pin(staging=2, production=1)
     settled.run()
     before = len(settled.journal.recent())
+    settled.prober.slow_watch.clear()
+    settled.source.commit({**settled.files(2, 1), "environments/notes.txt": b"another file"})
     settled.run("timer")
     assert len(settled.journal.recent()) == before
-    settled.prober.slow_watch.clear()
-    settled.source.commit({**settled.files(2, 1), "environments/notes.txt": b"again"})
+    settled.pin(staging=1, production=1)
+    settled.run()
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert settled.serving()["staging"] == 2
+
+
+def test_what_was_taken_out_of_staging_has_to_prove_itself_there_anew_before_production(settled: Flow) -> None:
+    settled.pin(staging=2, production=1)
+    settled.run()
+    settled.journal.quarantine(replace(held(settled, 2), reason="complaints from sales", manual=True))
+    settled.run()
+    assert settled.serving()["staging"] == 1
+    settled.pin(staging=1, production=2)
+    settled.run()
+    assert outcomes(settled, PRODUCTION)[-1] is Outcome.REFUSED
+    assert "complaints from sales" in last_reason(settled, PRODUCTION)
+    settled.pin(staging=2, production=2)
+    settled.run()
+    settled.run()
+    assert settled.serving() == {"staging": 2, "production": 2}
+
+
+def test_a_frozen_slot_takes_nothing_new_and_is_healed_and_rolled_back(settled: Flow) -> None:
+    settled.journal.freeze(Freeze("staging", None, "the quarter ends", 1.0))
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert (settled.serving()["staging"], last_reason(settled, STAGING)) == (1, "the quarter ends")
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == STAGING))
+    settled.run()
+    assert settled.serving()["staging"] == 1
+    assert settled.journal.unfreeze("staging", None)
+    settled.run()
+    assert settled.serving()["staging"] == 2
+
+
+def test_a_server_that_died_comes_back_before_what_is_newly_pinned_is_proven(settled: Flow) -> None:
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == STAGING))
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert settled.serving()["staging"] == 1
+    settled.run()
+    assert settled.serving()["staging"] == 2
+
+
+def test_where_the_old_version_cannot_be_restored_the_pinned_one_may_be_the_way_out(settled: Flow) -> None:
+    settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == STAGING))
+    settled.target.broken = frozenset({1})
+    settled.pin(staging=2, production=1)
+    settled.run()
+    settled.run()
+    assert settled.serving()["staging"] == 2
+
+
+@pytest.mark.parametrize("error", [Rejected("403"), Retryable("503"), OSError(28, "No space left on device")])
+def test_what_is_not_the_versions_fault_condemns_no_version_and_goes_on_by_itself(
+    settled: Flow, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuses(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(settled.registry, "set_alias", refuses)
+        settled.pin(staging=2, production=1)
+        settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.INTERRUPTED
+    assert settled.serving()["staging"] == 1
+    assert settled.journal.quarantined() == []
     settled.run()
     assert settled.serving()["staging"] == 2
 
@@ -212,9 +292,12 @@ def test_a_new_port_that_is_taken_puts_everything_back_where_it_was(settled: Flo
     settled.source.commit(moved)
     for cause in ("push", "timer"):
         settled.run(cause)
-        assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
+        assert outcomes(settled, STAGING)[-1] is Outcome.INTERRUPTED
         assert settled.serving()["staging"] == 1
         assert (settled.aliases()["staging"], settled.stages()) == (1, {1: "Production", 2: "Archived"})
+    settled.target.foreign_ports.clear()
+    settled.run("timer")
+    assert settled.target.public_version(9000) == 2
 
 
 def test_what_fails_on_a_new_port_gives_way_to_the_warm_server_on_the_old_one(settled: Flow) -> None:
@@ -443,8 +526,8 @@ def test_what_cannot_be_healed_is_reported_once_though_its_log_tails_differ_and_
     settled.target.die(next(s for s in settled.target.observe() if s.spec.slot == PRODUCTION))
     attempts = itertools.count(1)
 
-    def broken(spec: ServerSpec) -> Server:
-        raise Rejected(f"{spec.slot} ended while it was starting.\nprocess {next(attempts)}: out of memory")
+    def broken(spec: ServerSpec, _: object) -> Server:
+        raise VersionFailed(f"{spec.slot} ended while it was starting.\nprocess {next(attempts)}: out of memory")
 
     with monkeypatch.context() as patched:
         patched.setattr(settled.target, "start", broken)

@@ -78,7 +78,7 @@ def test_a_port_of_another_program_is_named_and_the_old_port_keeps_serving(stack
     try:
         with occupied(stack.port):
             deployment = stack.promote(2)
-        assert deployment.state is Outcome.ROLLED_BACK  # to the port that it had
+        assert deployment.state is Outcome.INTERRUPTED  # and the port that it had serves on
         assert f"port {stack.port} on 127.0.0.1 is taken" in deployment.reason
         assert "models.churn-model.port in environments/staging.yaml" in deployment.reason
     finally:
@@ -100,7 +100,7 @@ def test_a_missing_image_is_named_before_the_registry_changes(tmp_path: Path) ->
         stack = Stack(docker, place)
         stack.offer(1)
         deployment = stack.promote(1)
-        assert deployment.state is Outcome.ROLLED_BACK
+        assert deployment.state is Outcome.INTERRUPTED
         assert "pinrail-serving:neverbuilt is not on this machine: make it with `pinrail build`" in deployment.reason
         assert stack.registry.writes == []
         assert stack.all_containers() == []

@@ -6,6 +6,7 @@ import pytest
 
 from receiver.adapters.docker import Docker
 from receiver.core.state import Role
+from receiver.ports import never
 from receiver.targets.compose import containers as containers_module
 from receiver.targets.compose import target as compose
 from receiver.targets.compose.containers import ContainerDiscovery, ServerContainer
@@ -23,5 +24,5 @@ def test_a_server_that_is_busy_for_a_moment_while_it_is_observed_has_its_time(
     answers = iter([False, True])
     monkeypatch.setattr(containers_module, "is_healthy", lambda *_: next(answers))
     target = ComposeTarget(Docker(), Place("test", tmp_path, "127.0.0.1", "image"), start_seconds=5)
-    server = target._healthy(container)
+    server = target._healthy(container, never)
     assert (server.id, server.role) == ("v1-abcd", Role.CANDIDATE)

@@ -1,0 +1,462 @@
+"""The controller: decides in turns what each slot needs, and has it done on a thread per slot.
+
+A turn asks the servers, and no one else: git and the registry are asked by threads of their own, whose newest answers
+it works from. So healing, rollback and deployment of a slot wait for no other slot, nor for anything outside.
+
+What if it dies halfway? Deployments that were running are closed as interrupted at the next start, and the first turn
+plans from the world as it is then. The same is done where its memory failed it: a state file that is locked or full.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from receiver.core.backoff import Backoff
+from receiver.core.deployment import (
+    CRASH_WINDOW_SECONDS,
+    Cause,
+    Outcome,
+    Trigger,
+    is_degraded,
+    restarts,
+)
+from receiver.core.errors import Interrupted, InvalidPins, PinrailError, Retryable
+from receiver.core.plan import ActionKind, Purpose
+from receiver.core.policy import Hold
+from receiver.core.quarantine import terms_of
+from receiver.core.state import Role, Slot
+from receiver.notifications.announce import recovery
+from receiver.notifications.heads import publish_head
+from receiver.planning.assess import Assessment, assess
+from receiver.planning.observe import Observation, read_desired, wanted
+from receiver.planning.status import Activity, StatusBoard
+from receiver.reconciler.background import BackgroundTask
+from receiver.reconciler.fetcher import Head
+from receiver.reconciler.interruptible import Interrupt, interruptible
+from receiver.reconciler.reconcile import (
+    Circumstances,
+    SlotResult,
+    carry_out,
+    close_interrupted,
+    note_hold,
+    owner_of_port,
+    reconcile_slot,
+    release_changed,
+)
+from receiver.reconciler.registry_view import RegistryWatch
+from receiver.services import Services
+
+log = logging.getLogger(__name__)
+
+DIED = "the receiver ended, or lost its state file, before this deployment ended"
+STOPPED = "the receiver was stopped"
+TURN_SECONDS = 2.0  # how often the servers are asked; most changes wake a turn at once
+CHECK_SECONDS = 0.1  # how long a hold that another process records may stay unseen
+START_OVER_SECONDS = 5.0  # how long to leave a state file alone that could not be read or written
+STOP_SECONDS = 3.0
+MAX_NEW = 32  # so many slots are deployed to at once; who restores or rolls back is not counted
+HOLDS_PER_TURN = 200
+BACKOFF = Backoff(first=1.0, longest=60.0)
+AGAIN = Backoff(first=60.0, longest=600.0)  # for what an operator has to mend, where each attempt starts a server
+CRASH_BACKOFF = Backoff(first=1.0, longest=60.0)
+
+
+@dataclass
+class _Task:
+    """What is being done in a slot, on a thread of its own."""
+
+    slot: Slot
+    purpose: Purpose
+    version: int | None
+    terms: str  # of the pin that it works for
+    began: float  # seconds since the epoch
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    thread: threading.Thread | None = None
+    result: SlotResult | None = None  # None: it did not come that far
+    ended: bool = False
+
+    @property
+    def restores(self) -> bool:
+        """It brings back what was verified before."""
+        return self.purpose in (Purpose.RESTORE, Purpose.ROLL_BACK)
+
+
+@dataclass
+class _SlotState:
+    """What the controller remembers of a slot between turns; all of it may be lost."""
+
+    task: _Task | None = None
+    attempts: int = 0  # in a row that came to nothing
+    not_before: float = 0.0  # monotonic
+    noted: tuple[str, int | None, Hold] | None = None
+    live_at: float | None = None  # when its live server was last seen, seconds since the epoch
+    degraded: bool = False
+    waits: str = ""  # what a deployment that could begin waits for
+
+
+class Controller:
+    """Owns every decision about what is done when. ``parallel`` servers start at once, and as many are restored."""
+
+    def __init__(
+        self,
+        services: Services,
+        status_board: StatusBoard,
+        *,
+        parallel: int,
+        poll_seconds: float,
+        after: Sequence[BackgroundTask] = (),
+    ) -> None:
+        self._services = services
+        self._registry = RegistryWatch(services.registry, poll_seconds, self.wake)
+        self._status_board = status_board
+        self._after = after
+        self._starts = {restoring: threading.BoundedSemaphore(parallel) for restoring in (False, True)}
+        self._slots: dict[Slot, _SlotState] = {}
+        self._written_at: dict[str, float] = {}  # when a task last wrote to the registry, by model; monotonic
+        self._head: Head | None = None
+        self._publishing = threading.Lock()
+        self._ask_again = False  # a head was published since the last turn
+        self._holds: object = None
+        self._problem = ""
+        self._drift: frozenset[str] = frozenset()
+        self._woken = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
+
+    def start(self) -> None:
+        """Begin with the pins that were valid last: what serves is kept alive before git has answered."""
+        self._registry.start()
+        self._thread.start()
+
+    def end(self) -> None:
+        """Have everything give way; returns at once."""
+        self._stop.set()
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End it and wait, for a few seconds at most: whatever is left behind, the next start finds."""
+        self.end()
+        self._thread.join(STOP_SECONDS + 1.0)
+        self._registry.stop()
+
+    def wake(self) -> None:
+        """Take a turn now."""
+        self._woken.set()
+
+    def publish(self, head: Head) -> None:
+        """See :meth:`receiver.reconciler.fetcher.Heads.publish`."""
+        with self._publishing:
+            self._head = head
+        self._ask_again = True
+        self._registry.wake()
+        self._woken.set()
+
+    def keep(self, problem: str) -> None:
+        """See :meth:`receiver.reconciler.fetcher.Heads.keep`."""
+        with self._publishing:
+            if self._head is not None:
+                self._head = replace(self._head, problem=problem)
+        self._woken.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._begin_with(self._last_valid())
+                while not self._stop.is_set():
+                    self._turn()
+                    self._wait()
+            except Retryable as error:
+                log.error("starting over in %g s: %s", START_OVER_SECONDS, error)  # noqa: TRY400 - it says it all
+            except Exception:
+                log.exception("starting over in %g s: a bug, or a state file that cannot be read", START_OVER_SECONDS)
+            self._stop.wait(START_OVER_SECONDS)
+        tasks = list(self._tasks())
+        for task in tasks:
+            task.interrupt.request(STOPPED)
+        deadline = time.monotonic() + STOP_SECONDS
+        for task in tasks:
+            if task.thread is not None:
+                task.thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _begin_with(self, head: Head | None) -> None:
+        with self._publishing:
+            if self._head is None:  # else it was fetched meanwhile
+                self._head = head
+
+    def _last_valid(self) -> Head | None:
+        snapshot = self._services.journal.remembered_pins()
+        if snapshot is None:
+            return None
+        with contextlib.suppress(InvalidPins):  # another Pinrail found them valid
+            desired = read_desired(self._services, snapshot)
+            return Head(snapshot, desired, "startup", "the branch has not been fetched yet")
+        return None
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + TURN_SECONDS
+        while not self._woken.wait(CHECK_SECONDS):
+            if time.monotonic() > deadline or self._services.journal.holds_version() != self._holds:
+                break
+        self._woken.clear()
+
+    def _turn(self) -> None:
+        """Look at the servers once, and begin what can be begun."""
+        self._holds = self._services.journal.holds_version()
+        for state in self._slots.values():
+            if state.task is not None and state.task.ended:
+                self._conclude(state, state.task)
+        for left in close_interrupted(self._services, DIED, [task.slot for task in self._tasks()]):
+            log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
+        head = self._head
+        if head is None:
+            return
+        if self._ask_again:
+            self._ask_again = False
+            for state in self._slots.values():
+                state.not_before = 0.0
+        seen = self._observe(head)
+        if seen is None:
+            return
+        self._registry.want(wanted(seen))
+        assessments = {slot: self._assess(seen, slot) for slot in seen.slots()}
+        self._decide(head, seen, assessments)
+        self._publish(head, seen, assessments)
+
+    def _observe(self, head: Head) -> Observation | None:
+        journal, answer = self._services.journal, self._registry.answer
+        try:
+            servers = self._services.target.observe()
+        except PinrailError as error:
+            if str(error) != self._problem:
+                log.warning("the servers cannot be observed: %s", error)
+            self._problem = str(error)
+            self._status_board.lose(self._problem)
+            return None
+        self._problem = ""
+        seen = Observation(
+            head.snapshot,
+            head.desired,
+            servers,
+            answer.about(self._written_at),
+            answer.down,
+            journal.verified(),
+            journal.quarantined(),
+            journal.frozen(),
+            {task.slot: task.version for task in self._tasks()},
+        )
+        if not head.problem and seen.quarantined:
+            release_changed(self._services, seen)
+            seen = replace(seen, quarantined=journal.quarantined())
+            self._holds = journal.holds_version()
+        now = time.time()
+        for server in servers:
+            if server.role is Role.LIVE:
+                self._slots.setdefault(server.spec.slot, _SlotState()).live_at = now
+        return seen
+
+    def _assess(self, seen: Observation, slot: Slot) -> Assessment:
+        """One slot's trouble stays in its slot."""
+        try:
+            return assess(self._services, seen, slot)
+        except Retryable:
+            raise
+        except Exception as error:
+            log.exception("a bug: %s could not be assessed", slot)
+            _, pin = seen.pin(slot)
+            pinned, said = pin.version if pin else None, f"a bug in Pinrail: {type(error).__name__}: {error}"
+            return Assessment(slot, pinned, seen.verified.get(slot), None, (), retry=said)
+
+    def _decide(self, head: Head, seen: Observation, assessments: Mapping[Slot, Assessment]) -> None:
+        """Interrupt what has become wrong, and begin what is due: who restores comes first."""
+        self._report_drift(assessments.values())
+        notes, new = HOLDS_PER_TURN, sum(not task.restores for task in self._tasks())
+        for assessment in sorted(assessments.values(), key=lambda a: not a.restores):
+            slot = assessment.slot
+            state = self._slots.setdefault(slot, _SlotState())
+            if state.task is not None:
+                reason = _why_interrupt(head, seen, state.task)
+                if reason:
+                    state.task.interrupt.request(reason)
+                continue
+            state.waits = self._waits_for(head, seen, assessment, assessments)
+            if state.waits:
+                continue
+            if notes and assessment.hold is not None and not assessment.unfetched:
+                notes -= self._note(seen, assessment, assessment.hold, state)
+            due = not assessment.in_sync or assessment.unfetched is not None
+            if not due or time.monotonic() < state.not_before or self._pauses(assessment):
+                continue
+            if assessment.restores or new < MAX_NEW:
+                new += not assessment.restores
+                self._begin(head, seen, assessment, state)
+        if not notes:
+            self._woken.set()
+
+    def _waits_for(
+        self, head: Head, seen: Observation, assessment: Assessment, assessments: Mapping[Slot, Assessment]
+    ) -> str:
+        """What a deployment, or the record of a hold, waits for without anybody having to do anything."""
+        if assessment.restores and assessment.retry and not seen.registry_down:
+            return assessment.retry  # the answer is on its way: what was pinned and switched to may stay
+        if assessment.restores:
+            heals = self._services.heal or not assessment.drift
+            return "" if heals else "PINRAIL_HEAL is off"
+        if head.problem:
+            return head.problem
+        owner = owner_of_port(seen, assessment)
+        if owner is not None:
+            return f"{owner} has its port still"
+        environment, _ = seen.pin(assessment.slot)
+        before = Slot(environment.after, assessment.slot.model) if environment and environment.after else None
+        first = assessments.get(before) if before is not None else None
+        if first is None or first.pinned != assessment.pinned:
+            return ""
+        pending = first.unfetched is not None or (first.goal is not None and not first.in_sync and not first.drift)
+        return f"{first.slot} comes first" if pending or self._is_busy(first.slot) else ""
+
+    def _note(self, seen: Observation, assessment: Assessment, hold: Hold, state: _SlotState) -> int:
+        """Record a hold, once; returns how many entries were written."""
+        noted = seen.snapshot.commit, assessment.pinned, hold
+        if state.noted == noted:
+            return 0
+        written = note_hold(self._services, seen, assessment)
+        state.noted = noted
+        return int(written is not None)
+
+    def _pauses(self, assessment: Assessment) -> bool:
+        """A server that ends again and again is started after a growing pause."""
+        if not assessment.drift or not any(action.kind is ActionKind.START for action in assessment.actions):
+            return False
+        earlier = restarts(self._services.journal.history(assessment.slot), time.time() - CRASH_WINDOW_SECONDS)
+        ended = earlier[0].ended_at if earlier else None
+        return ended is not None and time.time() < ended + CRASH_BACKOFF.after(len(earlier))
+
+    def _begin(self, head: Head, seen: Observation, assessment: Assessment, state: _SlotState) -> None:
+        environment, pin = seen.pin(assessment.slot)
+        goal = assessment.goal if not assessment.in_sync else None
+        task = _Task(
+            assessment.slot,
+            goal.purpose if goal is not None else Purpose.PROMOTE,
+            goal.spec.version if goal is not None and goal.spec is not None else assessment.pinned,
+            terms_of(environment, pin) if environment is not None and pin is not None else "",
+            time.time(),
+        )
+        task.thread = threading.Thread(
+            target=self._work, args=(task, head, seen, assessment, state.live_at), name=f"{task.slot}", daemon=True
+        )
+        state.task = task
+        task.thread.start()
+
+    def _work(
+        self, task: _Task, head: Head, seen: Observation, assessment: Assessment, live_at: float | None
+    ) -> None:
+        services = interruptible(self._services, task.interrupt, self._starts[task.restores])
+        verified_at = assessment.verified.at if assessment.verified else None
+        cause = "rollback" if task.purpose is Purpose.ROLL_BACK else head.cause
+        around = Circumstances(
+            Cause(Trigger.REQUEST, cause),
+            task.interrupt.check,
+            lambda: self._claimed(task.slot),
+            live_at if live_at is not None else verified_at,
+        )
+        try:
+            if task.restores:
+                task.result = carry_out(services, seen, assessment, around)
+            else:
+                views = services.registry.observe({task.slot.model: wanted(seen)[task.slot.model]})
+                now = replace(seen, registry=views, registry_down=None)
+                task.result = reconcile_slot(services, now, task.slot, around)
+        except (PinrailError, OSError) as error:
+            if not isinstance(error, Interrupted):
+                log.warning("%s: %s", task.slot, error)
+        except Exception:
+            log.exception("%s: a bug", task.slot)
+        finally:
+            task.ended = True
+            self._woken.set()
+
+    def _conclude(self, state: _SlotState, task: _Task) -> None:
+        """Take up what a task came to, and decide when to try again."""
+        state.task = None
+        state.degraded = is_degraded(self._services.journal.history(task.slot), time.time())
+        self._written_at[task.slot.model] = time.monotonic()
+        self._registry.wake()
+        for other in self._after:
+            other.wake()
+        result = task.result
+        failed = result is None or result.outcome in (Outcome.INTERRUPTED, Outcome.NEEDS_HUMAN)
+        retry = result.assessment.retry if result is not None else None
+        if task.interrupt.requested or not (failed or retry):
+            state.attempts = 0
+            if result is not None and result.outcome is None and not task.restores:
+                state.not_before = time.monotonic() + AGAIN.first  # nothing new was found out
+            return
+        state.attempts += 1
+        backoff = AGAIN if result is not None and result.undone else BACKOFF
+        state.not_before = time.monotonic() + backoff.after(state.attempts)
+
+    def _publish(self, head: Head, seen: Observation, assessments: Mapping[Slot, Assessment]) -> None:
+        """Show what is so, and publish the commit status of environments where nothing is under way."""
+        for slot, state in self._slots.items():
+            if state.degraded and not is_degraded(self._services.journal.history(slot), time.time()):
+                state.degraded = False
+                verified = seen.verified.get(slot)
+                self._services.outbox.put(recovery(slot, verified.version if verified else None))
+        if not head.problem:
+            unsettled = {a.slot.environment for a in assessments.values() if self._is_unsettled(seen, a)}
+            publish_head(self._services, seen, assessments.values(), unsettled)
+        activities = {
+            slot: Activity(state.task.purpose, state.task.version, state.task.began)
+            if state.task is not None
+            else Activity(None, None, None, state.waits, degraded=state.degraded)
+            for slot, state in self._slots.items()
+        }
+        self._status_board.update(seen, assessments, activities)
+
+    def _report_drift(self, assessments: Iterable[Assessment]) -> None:
+        if self._services.heal:
+            return
+        drift = frozenset(f"{a.slot}: {action}" for a in assessments if a.drift for action in a.actions)
+        for line in sorted(drift - self._drift):
+            log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
+        self._drift = drift
+
+    def _tasks(self) -> list[_Task]:
+        return [state.task for state in list(self._slots.values()) if state.task is not None]
+
+    def _claimed(self, slot: Slot) -> Collection[int]:
+        others = [task for task in self._tasks() if task.slot.model == slot.model and task.slot != slot]
+        return [task.version for task in others if task.version is not None]
+
+    def _is_unsettled(self, seen: Observation, assessment: Assessment) -> bool:
+        """A deployment is under way or about to begin, and says itself how the pin stands."""
+        begins = not assessment.in_sync and not assessment.drift and owner_of_port(seen, assessment) is None
+        return self._is_busy(assessment.slot) or assessment.unfetched is not None or begins
+
+    def _is_busy(self, slot: Slot) -> bool:
+        state = self._slots.get(slot)
+        return state is not None and state.task is not None
+
+
+def _why_interrupt(head: Head, seen: Observation, task: _Task) -> str:
+    """Why a task has to give way, or nothing."""
+    slot = task.slot
+    environment, pin = seen.pin(slot)
+    if environment is not None and pin is not None:
+        taken = next((q for q in seen.held(slot) if q.manual and q.version == task.version), None)
+        if taken is not None and taken.since > task.began:
+            return f"v{task.version} was taken out: {taken.reason}"
+    frozen = next((freeze for freeze in seen.frozen if freeze.covers(slot) and freeze.since > task.began), None)
+    if frozen is not None and not task.restores:
+        return f"{slot} is held: {frozen.reason}"
+    terms = terms_of(environment, pin) if environment is not None and pin is not None else ""
+    if head.problem or terms == task.terms:
+        return ""
+    live = any(s.role is Role.LIVE and (s.spec.slot, s.spec.version) == (slot, task.version) for s in seen.servers)
+    if task.restores and not live:
+        return ""  # nobody answers yet, so this comes first
+    pinned = f"pins v{pin.version}" if pin is not None else "removes the pin"
+    return f"{seen.snapshot.commit[:12]} {pinned}"
