@@ -16,9 +16,11 @@ from ml.evaluation import guard
 from ml.evaluation.candidate import Candidate, find_candidate
 from ml.evidence import CheckOutcome, Verdict
 from ml.hidden import hide_memory
+from ml.own_rows import LABEL, own_rows
 from ml.registry import client as tracking
 
 if TYPE_CHECKING:
+    from ml.datasets.evaluation_set import ReadRows
     from ml.environment.file import Environment
     from ml.evaluation.gate import Judgement
 
@@ -33,7 +35,7 @@ class EvaluationRequest:
     environment: str
     environments_dir: Path
     accuracy: float | None = None  # instead of that in the environment files
-    data: Path | None = None  # None: the committed customers
+    data: Path | None = None  # None: ``evaluation/<model>.csv``, or the committed customers where that is not there
     label: str | None = None  # the column of ``data`` with the true answers; None: customers, held-out part
     snapshots: Path | None = None  # what ml.snapshot wrote, in place of ``data``
     report: Path | None = None  # where to put the reports, besides the registry
@@ -47,7 +49,6 @@ def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
 
     MlError: no such environment, version or data, or no registry.
     """
-    from ml.datasets.evaluation_set import customers, own_file, snapshots
     from ml.evaluation.gate import read_environments, run_gate
     from ml.registry import versions as registry
 
@@ -55,14 +56,9 @@ def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
     if request.environment not in environments:
         known = ", ".join(sorted(environments)) or "none"
         raise MlError(f"{request.environments_dir} has no environment {request.environment}; it has {known}")
-    if request.snapshots:
-        rows = snapshots(request.snapshots)
-    elif request.data and request.label:
-        rows = own_file(request.data, request.label)
-    else:
-        rows = customers(request.data)
-    client = tracking.client()
     model = tracking.model_name(request.candidate.model)
+    rows = _rows(request, model)
+    client = tracking.client()
     number = request.candidate.version or registry.find_version(client, model, request.candidate.run_id or "")
     # A gate for other models need not suit this one; before the model is pinned anywhere, any gate may be its gate.
     pinning = {name for name, environment in environments.items() if model in environment.models} or {*environments}
@@ -77,6 +73,19 @@ def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
         for one in judged:  # last: evidence without a report would be half a result
             registry.write_evidence(client, one.evidence)
     return next(one.evidence.verdicts for one in judged if one.evidence.environment == request.environment)
+
+
+def _rows(request: EvaluationRequest, model: str) -> "ReadRows":
+    """The rows that were named; else those of this model in the directory for them; else the committed customers."""
+    from ml.datasets.evaluation_set import customers, own_file, snapshots
+
+    if request.snapshots:
+        return snapshots(request.snapshots)
+    if request.data and request.label:
+        return own_file(request.data, request.label)
+    if request.data is None and own_rows(model).is_file():
+        return own_file(own_rows(model), LABEL)
+    return customers(request.data)
 
 
 def _report(client: Any, judgement: "Judgement") -> dict[str, str]:
@@ -124,7 +133,13 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
     parser.add_argument("--accuracy", type=_share, metavar="MIN", help="require this accuracy instead of the file's")
     parser.add_argument("--model", metavar="NAME", help="with --version: evaluate this one instead of reading stdin")
     parser.add_argument("--version", type=int, metavar="N")
-    parser.add_argument("--data", type=Path, metavar="CSV", help="hold rows out of these customers, or see --label")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="CSV",
+        help="hold rows out of these customers, or see --label; default: evaluation/<model>.csv with its answers in"
+        " label, where it is there, else the customers that Pinrail comes with",
+    )
     parser.add_argument("--label", metavar="COLUMN", help="--data is rows of any kind; this holds the true answers")
     parser.add_argument("--snapshots", type=Path, metavar="DIR", help="evaluate on what ml.snapshot wrote there")
     parser.add_argument("--report", type=Path, metavar="DIR", help="also write the reports, JSON and HTML, here")

@@ -11,17 +11,29 @@ from ml import snapshot
 from ml.datasets import telco
 from ml.datasets.dataset import Dataset, arrange, split
 from ml.errors import DataError
+from ml.own_rows import LABEL, own_rows
 from serving.model.model_dir import ModelDir
 
 # The evaluation rows that fit a model's signature.
 ReadRows = Callable[[ModelDir], Dataset]
 
+KNOWN = frozenset(telco.COLUMNS.features)
 PANDAS_TYPES = {"boolean": "bool", "double": "float64", "float": "float64", "string": "str"}
 
 
 def customers(path: Path | None) -> ReadRows:
     """Hold out the same quarter of the customers as training does; of the committed data if no file is named."""
-    return lambda _: split(telco.load(path or telco.PATH))[1]
+
+    def read(model: ModelDir) -> Dataset:
+        lacking = [column.name for column in model.columns if column.required and column.name not in KNOWN]
+        if lacking:
+            raise DataError(
+                f"no rows were named, and the customers that Pinrail comes with have no {', '.join(lacking)}: put "
+                f"rows with answers in `{LABEL}` into {own_rows('<model>')}, or name them with --data and --label"
+            )
+        return split(telco.load(path or telco.PATH))[1]
+
+    return read
 
 
 def snapshots(directory: Path) -> ReadRows:

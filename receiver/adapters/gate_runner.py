@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ml.own_rows import LABEL
 from receiver.adapters import shell
 from receiver.core.errors import Rejected
 from receiver.core.state import Slot
 from serving.lifecycle import launch
 
 GATE_SECONDS = 900.0
-LABEL = "label"  # the column of the true answers
 SHOWN_LINES = 5
 
 

@@ -28,7 +28,7 @@ from tests.support.ports import free_port
 from tests.support.receiver_program import serving_version
 from tests.support.waiting import eventually
 
-MODEL = "disease-progress"
+MODEL = "own-disease"  # of these tests alone: the registry is shared
 SECRET = "correct horse battery staple"
 
 

@@ -2,13 +2,18 @@ import io
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
+from ml.datasets import telco
 from ml.environment.file import parse_environment
 from ml.evaluate import main
 from ml.evidence import gate_digest
 from ml.registry import client as tracking
+from ml.registry.versions import register
 from ml.train import TrainResult
+from tests.support.mlflow_server import register_version
 from tests.support.recorded_evidence import recorded_evidence
 
 ENVIRONMENT = """\
@@ -199,3 +204,30 @@ def test_without_its_report_no_evidence_is_recorded(
     assert main([*asked, "--report", str(tmp_path / "taken")]) == 1
     assert f"--report {tmp_path / 'taken'}: can't write the report there" in capfd.readouterr().err
     assert recorded_evidence(tracking.client(), trained.model, int(trained.model_version), "alone") is None
+
+
+def test_rows_of_ones_own_are_found_by_the_models_name(
+    trained: TrainResult, environments: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = register(tracking.client(), "evaluate-own-rows", trained.run_id, {})
+    (tmp_path / "evaluation").mkdir()
+    rows = pd.read_csv(telco.PATH).head(40).rename(columns={"churn": "label"})
+    rows["label"] = rows["label"].map({"No": 0, "Yes": 1})  # as the model answers
+    rows.to_csv(tmp_path / "evaluation/evaluate-own-rows.csv", index=False)
+    main(["--model", "evaluate-own-rows", "--version", str(version), "--environments-dir", str(environments)])
+    assert "accuracy=" in capsys.readouterr().out
+    found = recorded_evidence(tracking.client(), "evaluate-own-rows", version, "staging")
+    assert found is not None
+    assert found.rows == 40
+
+
+def test_a_model_that_the_customers_do_not_suit_is_asked_for_rows_of_its_own(
+    environments: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = json.dumps([{"name": "bmi", "type": "double"}, {"name": "tenure", "type": "long"}])
+    described = yaml.safe_dump({"signature": {"inputs": inputs}, "flavors": {}})
+    register_version(tracking.client(), "evaluate-own", {"MLmodel": described})
+    assert main(["--model", "evaluate-own", "--version", "1", "--environments-dir", str(environments)]) == 1
+    said = capsys.readouterr().err
+    assert "the customers that Pinrail comes with have no bmi: put rows with answers in `label` into" in said
+    assert "evaluation/<model>.csv" in said

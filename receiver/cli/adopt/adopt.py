@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.model_kind import Kind, ModelKind, kind_of
-from receiver.cli.adopt.rows import DIRECTORY, write_rows
+from ml.own_rows import own_rows
+from receiver.cli.adopt.rows import write_rows
 from receiver.cli.commands.check import read_files
 from receiver.cli.progress import progress
 from receiver.core.edit import NewPin, add_pin
@@ -64,7 +65,7 @@ def adopt_model(settings: Settings, asked: Adoption, directory: Path = Path()) -
         port = asked.port or _free_port(desired, settings)
         edited = add_pin(files[path], NewPin(asked.model, version, port, GATES[kind.kind]), path)
         read_pins({**files, path: edited}, own_ports=settings.own_ports)
-        rows = directory / DIRECTORY / f"{asked.model}.csv"
+        rows = directory / own_rows(asked.model)
         written = kind.kind is not Kind.NONE and write_rows(rows, fetched)
     except ServingError as error:
         raise Rejected(f"{asked.model} v{version} cannot be served: {error}") from error
@@ -99,7 +100,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _said(asked: Adoption, pin: NewPin, kind: ModelKind, *, written: bool) -> list[str]:
-    path, rows = path_of(asked.environment), DIRECTORY / f"{pin.model}.csv"
+    path, rows = path_of(asked.environment), own_rows(pin.model)
     what = "for which no check is known" if kind.kind is Kind.NONE else f"as a {kind.kind}"
     lines = [f"{path}: pins {pin.model} v{pin.version} on port {pin.port}, {what}: {kind.because}"]
     if kind.kind is Kind.NONE:
@@ -116,6 +117,6 @@ def _said(asked: Adoption, pin: NewPin, kind: ModelKind, *, written: bool) -> li
     gate = f" --environment {asked.environment}" if asked.environment != "staging" else ""
     return [
         *lines,
-        f"next: python -m ml.evaluate --model {pin.model} --version {pin.version}{gate} --data {rows} --label label",
+        f"next: python -m ml.evaluate --model {pin.model} --version {pin.version}{gate}",
         f"then: commit {path} and merge it",
     ]

@@ -4,11 +4,9 @@ import csv
 import os
 from pathlib import Path
 
-from receiver.adapters.gate_runner import LABEL
+from ml.own_rows import LABEL
 from receiver.core.errors import Rejected
 from serving.model.model_dir import input_example, read
-
-DIRECTORY = Path("evaluation")
 
 
 def write_rows(path: Path, model: Path) -> bool:
