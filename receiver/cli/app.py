@@ -100,12 +100,14 @@ def up(
         Literal["ngrok", "none"] | None,
         typer.Option(help="How GitHub reaches the receiver; default: ngrok where NGROK_AUTHTOKEN is set."),
     ] = None,
+    with_mlflow: Annotated[
+        bool, typer.Option("--with-mlflow", help="Start a local MLflow too, for a first try; it keeps its data.")
+    ] = False,
 ) -> None:
     """Start the receiver: webhooks, worker, dashboard."""
-    from receiver.daemon.run import run
-    from receiver.settings import load_settings
+    from receiver.cli.commands.up import start
 
-    run(load_settings("pinrail_repo_url", "pinrail_webhook_secret"), tunnel)
+    start(tunnel, with_mlflow=with_mlflow)
 
 
 @app.command()

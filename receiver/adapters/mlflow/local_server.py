@@ -1,4 +1,4 @@
-"""A local MLflow server with SQLite, for the demo and for tests: up in half the time of ``mlflow server``.
+"""A local MLflow server with SQLite, for a first try, the demo and tests: up in half the time of ``mlflow server``.
 
 ``mlflow server`` imports MLflow twice, in a parent and in the server that it starts, and leaves the server behind
 when the parent is killed. This starts the same application in one process, with the settings that the parent
@@ -86,14 +86,14 @@ def _wait_until_up(pid: int, url: str, log: Path) -> None:
         if status is not None:
             tail = log.read_text(errors="replace")[-LOG_TAIL:]
             raise Rejected(f"MLflow ended at once with status {status}; the end of {log}:\n{tail}")
-        if _answers(url):
+        if answers(url):
             return
         time.sleep(0.05)
     raise Retryable(f"MLflow did not answer at {url} within {START_SECONDS:g} s; its log is {log}")
 
 
-def _answers(url: str) -> bool:
-    """Its database is there, so that the first user does not pay for making the tables; or it wants a password."""
+def answers(url: str) -> bool:
+    """MLflow answers at a URL of this machine, and its database is there; or it wants a password."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback, whatever proxy is set
     try:
         with opener.open(f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0", timeout=10):
