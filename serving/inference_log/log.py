@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from serving.http.quiet import RepeatLimit
 from serving.inference_log.entry import Entry, pieces, record
+from serving.inference_log.rate import RateLimit
 from serving.inference_log.redaction import Redaction
 from serving.inference_log.segment import SUFFIX, Header, encode, joined
 from serving.inference_log.settings import PROBER, LogSettings
@@ -41,7 +42,7 @@ class LogLimits:
 
     buffer_bytes: int = 16 << 20
     waiting_bytes: int = 64 << 20  # of all segments in the directory that nobody has collected
-    rows_per_second: int = 5_000
+    requests_per_second: int = 1_000  # of up to INLINE_ROWS rows; a longer one counts as several
 
 
 _Deferred = tuple[float, Entry]  # when, and what
@@ -69,8 +70,7 @@ class InferenceLog:
         self._buffer: deque[bytes | _Deferred] = deque()
         self._added = 0  # bytes, by the event loop
         self._removed = 0  # bytes, by the thread
-        self._allowance = float(self._limits.rows_per_second)  # negative after a request with more rows
-        self._refilled = time.time()
+        self._rate = RateLimit(self._limits.requests_per_second, time.time())
         self._name = secrets.token_hex(6)
         self._segments = 0
         self._idle = False
@@ -87,7 +87,7 @@ class InferenceLog:
         now, count = time.time(), 1 if entry.rows is None else len(entry.rows)
         if self._added - self._removed > self._limits.buffer_bytes:
             self.metrics.dropped["buffer"] += 1
-        elif not self._is_allowed(now, count):
+        elif not self._rate.allows(1 + count // INLINE_ROWS, now):
             self.metrics.dropped["rate"] += 1
         elif count > INLINE_ROWS:
             self._put((now, entry), DEFERRED_WEIGHT * entry.size)
@@ -104,15 +104,6 @@ class InferenceLog:
         self._stop.set()
         self._wake.set()
         self._thread.join(CLOSE_SECONDS)
-
-    def _is_allowed(self, now: float, rows: int) -> bool:
-        most = self._limits.rows_per_second
-        self._allowance = min(most, self._allowance + max(0.0, now - self._refilled) * most)
-        self._refilled = now
-        if self._allowance < 1:
-            return False
-        self._allowance -= rows
-        return True
 
     def _put(self, item: bytes | _Deferred, weight: int) -> None:
         self._added += weight

@@ -29,6 +29,12 @@ def _profile(options: argparse.Namespace) -> str:
     return profile_section.render(profile_section.measure(2 if options.quick else 8))
 
 
+def _log(options: argparse.Namespace) -> str:
+    from tests.bench import log_section
+
+    return log_section.render(log_section.measure(2 if options.quick else 20))
+
+
 def _swap(options: argparse.Namespace) -> str:
     from tests.bench import swap_section
 
@@ -50,6 +56,7 @@ def _waiting(options: argparse.Namespace) -> str:
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
     "serving": _serving,
     "profile": _profile,
+    "log": _log,
     "swap": _swap,
     "reconcile": _reconcile,
     "waiting": _waiting,

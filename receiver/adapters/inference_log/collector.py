@@ -37,7 +37,7 @@ MEGABYTE = 1_000_000
 MOST_SERVERS = 1_000  # whose losses are remembered
 DAY_SECONDS = 86_400
 REASONS = {
-    "rate": "came faster than 5,000 rows per second",
+    "rate": "beyond 1,000 per second",
     "buffer": "while the disk was too slow",
     "disk": "while the disk was full or the directory gone",
     "uncollected": "while no receiver collected",

@@ -163,7 +163,7 @@ def test_a_sample_of_none_records_none_and_the_receivers_own_questions_are_not_r
 
 
 def test_what_comes_too_fast_is_dropped_and_counted(open_log: Open, classifier: Path, tmp_path: Path) -> None:
-    log = open_log(LogLimits(rows_per_second=5))
+    log = open_log(LogLimits(requests_per_second=5))
     app = serve(classifier, log)
     for _ in range(50):
         assert post(app, "/predict", GOOD).status == 200
@@ -252,7 +252,7 @@ def test_segments_that_nobody_collects_end_the_recording(open_log: Open, classif
 def test_what_was_lost_is_among_the_metrics_and_in_the_next_segment(
     open_log: Open, classifier: Path, tmp_path: Path
 ) -> None:
-    log = open_log(LogLimits(rows_per_second=1))
+    log = open_log(LogLimits(requests_per_second=1))
     app = serve(classifier, log)
     for _ in range(3):
         post(app, "/predict", GOOD)

@@ -291,6 +291,6 @@ def test_what_model_servers_could_not_record_is_said_once(place: Place, caplog: 
         write_segment(place.source, [record()], dropped={"rate": count, "disk": 0})
         collector.run(threading.Event())
     assert [message for message in caplog.messages if "missing" in message] == [
-        "staging/churn: requests are missing in the inference log: 3 came faster than 5,000 rows per second",
-        "staging/churn: requests are missing in the inference log: 2 came faster than 5,000 rows per second",
+        "staging/churn: requests are missing in the inference log: 3 beyond 1,000 per second",
+        "staging/churn: requests are missing in the inference log: 2 beyond 1,000 per second",
     ]
