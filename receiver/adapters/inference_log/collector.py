@@ -6,6 +6,7 @@ Parquet, and begun anew after a crash.
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -34,6 +35,7 @@ LARGEST_SEGMENT = 64 << 20  # bytes
 WAITING_BYTES = 128 << 20  # more than this no model server leaves, unless it means harm
 LEFTOVER_SECONDS = 600.0
 MEGABYTE = 1_000_000
+REPORT_SECONDS = 600.0
 MOST_SERVERS = 1_000  # whose losses are remembered
 DAY_SECONDS = 86_400
 REASONS = {
@@ -55,6 +57,8 @@ class LogCollector:
         self._directories = directories
         self._policies = policies
         self._lost: dict[tuple[str, str], int] = {}  # by model server's name in its segments, and by reason
+        self._unreported: dict[Slot, Counter[str]] = defaultdict(Counter)
+        self._reported_at: dict[Slot, float] = {}  # monotonic
 
     def run(self, stop: threading.Event) -> None:
         """Collect what there is; ends early at the event."""
@@ -81,8 +85,8 @@ class LogCollector:
             shutil.rmtree(claim)
 
     def _report_lost(self, slot: Slot, segments: Mapping[Path, Segment]) -> None:
-        """Say what model servers could not record since it was said last."""
-        lost: Counter[str] = Counter()
+        """Say what model servers could not record since it was said last, a few times an hour."""
+        lost = self._unreported[slot]
         for path, (header, _) in segments.items():
             server = path.name.split("-")[1] if "-" in path.name else ""
             for reason in REASONS:
@@ -91,9 +95,11 @@ class LogCollector:
                 self._lost[server, reason] = max(count, self._lost.get((server, reason), 0))
         if len(self._lost) > MOST_SERVERS * len(REASONS):  # names that somebody made up
             self._lost.clear()
-        if lost.total():
+        if lost.total() and time.monotonic() - self._reported_at.get(slot, -math.inf) > REPORT_SECONDS:
+            self._reported_at[slot] = time.monotonic()
             named = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in (+lost).items())
             log.warning("%s: requests are missing in the inference log: %s", slot, named)
+            lost.clear()
 
 
 def _tidy(source: Path) -> int:

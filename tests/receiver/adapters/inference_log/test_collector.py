@@ -285,11 +285,14 @@ def test_a_part_that_cannot_be_read_is_left_alone_and_a_new_one_begins(place: Pl
     assert place.read(place.parts()[1])["_request_id"].to_pylist() == ["two"]
 
 
-def test_what_model_servers_could_not_record_is_said_once(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    collector = LogCollector(place.directories, dict)
-    for count in (3, 3, 5):
+def test_what_model_servers_could_not_record_is_said_once_and_again_after_a_while(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = LogCollector(place.directories, dict)
+    for count in (3, 3, 4, 5):
+        monkeypatch.setattr(collector, "REPORT_SECONDS", -1 if count == 5 else 600)
         write_segment(place.source, [record()], dropped={"rate": count, "disk": 0})
-        collector.run(threading.Event())
+        found.run(threading.Event())
     assert [message for message in caplog.messages if "missing" in message] == [
         "staging/churn: requests are missing in the inference log: 3 beyond 1,000 per second",
         "staging/churn: requests are missing in the inference log: 2 beyond 1,000 per second",
