@@ -4,7 +4,7 @@ A feature keeps its name there; Pinrail's own columns begin with an underscore, 
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ class RequestLog:
         since = datetime.now(UTC) - timedelta(days=days)
         wanted = (pc.field("_status") == ANSWERED) & (pc.field("_time") >= since)
         found = [part for part, day in parts(self.directory) if day >= since.date()]
-        for part in sorted(found, key=_modified, reverse=True):
+        for part in last_first(found):
             with contextlib.suppress(FileNotFoundError):  # it became too old meanwhile
                 yield pq.read_table(part, partitioning=None, filters=wanted)
 
@@ -69,10 +69,15 @@ def days(directory: Path) -> Iterator[tuple[Path, date]]:
             yield path, date.fromisoformat(path.name.removeprefix(DAY))
 
 
-def _modified(part: Path) -> float:
-    with contextlib.suppress(FileNotFoundError):
-        return part.stat().st_mtime
-    return 0.0
+def last_first(found: Iterable[Path]) -> Sequence[Path]:
+    """The parts that were added to last, first. Those that became too old meanwhile are last."""
+
+    def modified(part: Path) -> float:
+        with contextlib.suppress(FileNotFoundError):
+            return part.stat().st_mtime
+        return 0.0
+
+    return sorted(found, key=modified, reverse=True)
 
 
 def as_sent(value: Any) -> Any:

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ml.request_log import PROBABILITIES
+from ml.request_log import PROBABILITIES, last_first
 from ml.request_log import parts as parts_of
+from receiver.adapters.inference_log.table import OWN
 from receiver.core.errors import Rejected
 
 FORMATS = (".parquet", ".csv")
@@ -32,9 +33,7 @@ class RequestFilter:
 def newest(directory: Path, wanted: RequestFilter, limit: int) -> Sequence[Mapping[str, Any]]:
     """The last rows, newest first, each by the names of its columns."""
     found: list[Mapping[str, Any]] = []
-    for part in sorted(
-        (part for part, _ in parts_of(directory)), key=lambda path: path.stat().st_mtime, reverse=True
-    ):
+    for part in last_first(part for part, _ in parts_of(directory)):
         table = _read(part, wanted)
         found += table.sort_by([("_time", "descending")]).slice(0, limit).to_pylist()
         if len(found) >= limit:
@@ -71,7 +70,10 @@ def _read(part: Path, wanted: RequestFilter) -> pa.Table:
     condition = None
     for each in conditions:
         condition = each if condition is None else condition & each
-    return pq.read_table(part, partitioning=None, filters=condition)
+    try:
+        return pq.read_table(part, partitioning=None, filters=condition)
+    except FileNotFoundError:  # it became too old meanwhile
+        return OWN.empty_table()
 
 
 def _common(schemas: Sequence[pa.Schema]) -> pa.Schema:
