@@ -52,3 +52,22 @@ def test_every_import_is_declared_in_the_packages_extra(package: str) -> None:
         and not {normal(found) for found in distributions.get(name, [name])} & known
     }
     assert not undeclared
+
+
+def locked(file: str) -> dict[str, set[str]]:
+    """Package -> the versions that a lock allows; several where they depend on the platform."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(
+        r"^([\w.-]+)(?:\[[\w,-]+\])?==([^\s;]+)", (ROOT / file).read_text(), re.MULTILINE
+    ):
+        found.setdefault(normal(name), set()).add(version)
+    return found
+
+
+def test_the_docs_are_built_with_the_versions_that_the_code_has() -> None:
+    """`make docs` installs into the venv of the code, which makes the reference."""
+    code, docs = locked("requirements/dev.txt"), locked("requirements/docs.txt")
+    assert "mkdocs-material" in docs
+    assert "mkdocs-material" not in code
+    differing = {name: (docs[name], code[name]) for name in docs.keys() & code if not docs[name] & code[name]}
+    assert not differing, "run `make lock`"
