@@ -1,6 +1,7 @@
 """The one place that builds real I/O: from settings to :class:`Services`."""
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -59,12 +60,19 @@ def migrate_state(settings: Settings) -> None:
     migrate(_state_file(settings))
 
 
-def build(settings: Settings, database: Database) -> Services:
-    """Everything that the flow depends on. Several processes may look at one state directory; one may act."""
+def build(settings: Settings, database: Database, stop: threading.Event | None = None) -> Services:
+    """Everything that the flow depends on. Several processes may look at one state directory; one may act.
+
+    ``stop`` ends what hangs outside.
+    """
     state, redact = settings.pinrail_state_dir, Redactor(settings.secrets)
     return Services(
         source=GitSource(
-            settings.pinrail_repo_url or "", settings.pinrail_branch, state / MIRROR, token=_token(settings)
+            settings.pinrail_repo_url or "",
+            settings.pinrail_branch,
+            state / MIRROR,
+            token=_token(settings),
+            stop=stop,
         ),
         registry=build_registry(settings),
         target=build_target(settings),

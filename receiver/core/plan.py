@@ -55,6 +55,7 @@ class Purpose(StrEnum):
     """Why a slot is to be what a goal says."""
 
     PROMOTE = "promote"  # a version that was not verified in this slot before
+    CHANGE = "change"  # the verified version, with another port or other settings beside its pin
     EMPTY = "empty"  # the pin was removed
     RESTORE = "restore"  # what was verified, where registry or servers have drifted from it
     ROLL_BACK = "roll back"  # what was verified, in place of a pinned version that is in quarantine

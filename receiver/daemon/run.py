@@ -6,6 +6,7 @@ A signal has deployments give way. Model servers keep running; the next receiver
 import gc
 import logging
 import sys
+import threading
 from contextlib import ExitStack
 from functools import partial
 from typing import Literal
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 # How long one thread may keep the interpreter: webhooks are to be answered at once while the worker computes.
 SWITCH_SECONDS = 0.001
+STOP_SECONDS = 4.5  # after a signal; whatever hangs for longer is left behind, and found at the next start
 
 
 def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> None:
@@ -66,13 +68,15 @@ def run(settings: Settings, tunnel: Literal["ngrok", "none"] | None = None) -> N
         shutdown.wait()
         log.info("stopping: deployments give way, and go on at the next start; model servers keep running")
         shutdown.end_at_the_next()
+        shutdown.end_after(STOP_SECONDS)
 
 
 def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: bool) -> None:
     """Start everything; ``cleanup`` stops it in reverse, so that nothing is taken in that nobody would keep."""
     migrate_state(settings)
     database = open_database(settings)
-    services = build(settings, database)
+    stop = threading.Event()
+    services = build(settings, database, stop)
     remember_target(settings)
     ingress = Ingress(settings, tunnel=tunnel, report=partial(log_startup_summary, settings, services.source))
     queue = Queue(database, redact)
@@ -108,7 +112,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
     log.info("webhooks: http://127.0.0.1:%d%s", public.port, PATH)
     ingress.start()
     cleanup.callback(ingress.stop)
-    for end in (*(task.end for task in background_tasks), fetcher.end, controller.end):
+    for end in (stop.set, *(task.end for task in background_tasks), fetcher.end, controller.end):
         cleanup.callback(end)  # all at once, before any of them is waited for
 
 

@@ -34,6 +34,18 @@ class ShutdownSignal:
         """From now on another SIGINT or SIGTERM ends the process at once, as a crash would."""
         threading.Thread(target=self._end, name="second signal", daemon=True).start()
 
+    @staticmethod
+    def end_after(seconds: float) -> None:
+        """End the process then, with status 0, if it has not ended by itself: it was asked to, and may not hang."""
+
+        def end() -> None:
+            log.warning("something does not end within %g s: the next start finds what it left", seconds)
+            os._exit(0)
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+
     def _end(self) -> None:
         while self._reader.recv(1)[0] == signal.SIGHUP:  # a terminal that is closed, perhaps after the first Ctrl-C
             pass

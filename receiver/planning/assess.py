@@ -64,14 +64,31 @@ def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
     held = next((q for q in seen.held(slot) if q.needs_human or q.version == pin.version), None)
     if held is not None:
         return _held(services, seen, in_sync, held)
-    if (verified is not None and verified.version == pin.version) or _is_down(services, seen, slot, to_keep):
-        return _with_plan(seen, in_sync)
     frozen = _frozen(seen, slot)
+    if verified is not None and verified.version == pin.version:
+        found = _same_version(seen, in_sync, frozen)
+    else:  # what is pinned beside another version is for that one
+        as_it_runs = replace(in_sync, goal=_as_it_runs(seen, to_keep))
+        found = _other_version(services, seen, as_it_runs, frozen)
+    return _with_plan(seen, found)
+
+
+def _same_version(seen: Observation, in_sync: Assessment, frozen: Hold | None) -> Assessment:
+    change = _change(seen, in_sync.goal)
+    if change is not None and frozen is not None:
+        return replace(in_sync, goal=_as_it_runs(seen, in_sync.goal), hold=frozen)
+    return replace(in_sync, goal=change or in_sync.goal)
+
+
+def _other_version(services: Services, seen: Observation, in_sync: Assessment, frozen: Hold | None) -> Assessment:
+    environment, pin = seen.pin(in_sync.slot)
+    if environment is None or pin is None or _is_down(services, seen, in_sync.slot, in_sync.goal):
+        return in_sync
     if frozen is not None:
-        return _with_plan(seen, replace(in_sync, hold=frozen))
+        return replace(in_sync, hold=frozen)
     if seen.registry_down is not None:
-        return _with_plan(seen, replace(in_sync, retry=seen.registry_down))
-    return _with_plan(seen, _new_version(services, seen, in_sync, environment, pin))
+        return replace(in_sync, retry=seen.registry_down)
+    return _new_version(services, seen, in_sync, environment, pin)
 
 
 def _removed(seen: Observation, slot: Slot) -> Assessment:
@@ -217,6 +234,30 @@ def _version_to_keep(
     others = (s for s in seen.servers if s.spec.slot == slot and s.spec.version != pin.version)
     serving = next((s for s in others if s.role is not Role.CANDIDATE), None)
     return Goal(slot, serving.spec, Purpose.RESTORE) if serving else None
+
+
+def _live_like(seen: Observation, goal: Goal | None) -> ServerSpec | None:
+    """The spec of the slot's live server, where it serves what the goal wants, perhaps with other settings."""
+    wanted = goal.spec if goal is not None else None
+    live = (s.spec for s in seen.servers if s.role is Role.LIVE and wanted is not None and s.spec.slot == wanted.slot)
+    return next((s for s in live if wanted and (s.version, s.digest) == (wanted.version, wanted.digest)), None)
+
+
+def _change(seen: Observation, to_keep: Goal | None) -> Goal | None:
+    """The verified version serves, and its port or its settings were changed beside the pin."""
+    live = _live_like(seen, to_keep)
+    if live is None or to_keep is None or to_keep.spec is None:
+        return None
+    same = (live.port, live.egress, live.log) == (to_keep.spec.port, to_keep.spec.egress, to_keep.spec.log)
+    return None if same else replace(to_keep, purpose=Purpose.CHANGE)
+
+
+def _as_it_runs(seen: Observation, to_keep: Goal | None) -> Goal | None:
+    """The goal with the port and the settings that its server has now."""
+    live = _live_like(seen, to_keep)
+    if live is None or to_keep is None or to_keep.spec is None:
+        return to_keep
+    return replace(to_keep, spec=replace(to_keep.spec, port=live.port, egress=live.egress, log=live.log))
 
 
 def _is_down(services: Services, seen: Observation, slot: Slot, to_keep: Goal | None) -> bool:

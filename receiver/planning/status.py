@@ -66,6 +66,7 @@ class Activity:
 IDLE = Activity()
 _BUSY = {
     Purpose.PROMOTE: ("deploying", "v{version} is being deployed since {since}"),
+    Purpose.CHANGE: ("deploying", "v{version} gets the settings beside its pin since {since}"),
     Purpose.EMPTY: ("deploying", "it is being taken away since {since}"),
     Purpose.RESTORE: ("healing", "v{version} is being restored since {since}"),
     Purpose.ROLL_BACK: ("rolling back", "v{version} is being rolled back to since {since}"),

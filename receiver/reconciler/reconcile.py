@@ -30,7 +30,7 @@ from receiver.core.errors import (
     VersionFailed,
 )
 from receiver.core.messages import Message, RevertNeeded
-from receiver.core.plan import ActionKind, Purpose
+from receiver.core.plan import ActionKind, Goal, Purpose, plan
 from receiver.core.policy import HoldState
 from receiver.core.quarantine import Quarantine, terms_of
 from receiver.core.state import Role, Slot
@@ -148,7 +148,7 @@ def carry_out(services: Services, seen: Observation, assessment: Assessment, aro
 def owner_of_port(seen: Observation, assessment: Assessment) -> Slot | None:
     """The slot that still has the port of a promotion: its pin was removed or moved in the same commit."""
     goal = assessment.goal
-    spec = goal.spec if goal and goal.purpose is Purpose.PROMOTE else None
+    spec = goal.spec if goal and goal.purpose in (Purpose.PROMOTE, Purpose.CHANGE) else None
     others = (s.spec for s in seen.servers if s.role is not Role.CANDIDATE and s.spec.slot != assessment.slot)
     return next((other.slot for other in others if spec is not None and other.port == spec.port), None)
 
@@ -257,6 +257,8 @@ def _carry_out(run: Run, seen: Observation, assessment: Assessment) -> tuple[Out
             return Outcome.REFUSED, str(error)  # nothing was started or written; what is there now is judged anew
         if not isinstance(error, PinrailError):
             log.exception("deployment %d: a bug, rolling back", run.deployment)
+        if goal.purpose is Purpose.CHANGE:
+            return _undo_change(run, seen, goal, error)
         if goal.purpose is not Purpose.PROMOTE:  # nothing better to go back to: the next turn tries again
             return Outcome.NEEDS_HUMAN, _said(error)
         return _roll_back(run, seen, assessment, error)
@@ -289,6 +291,23 @@ def _roll_back(run: Run, seen: Observation, assessment: Assessment, error: Excep
         return Outcome.NEEDS_HUMAN, both
     run.undone = not condemned
     return (Outcome.ROLLED_BACK if condemned else Outcome.INTERRUPTED), reason
+
+
+def _undo_change(run: Run, seen: Observation, goal: Goal, error: Exception) -> tuple[Outcome, str]:
+    """Back to the server that had the traffic, with the settings that it has. The version is not to blame."""
+    slot, reason = goal.slot, _said(error)
+    before = next(s.spec for s in seen.servers if s.role is Role.LIVE and s.spec.slot == slot)
+    back = Goal(slot, before, Purpose.ROLL_BACK)
+    try:
+        run.apply(back, plan(back, refresh(run.services, seen).world(slot)))
+    except _GIVES_WAY as stopped:
+        return Outcome.INTERRUPTED, f"{reason}\nthe way back goes on by itself: {stopped}"
+    except Exception as second:
+        if not isinstance(second, PinrailError):
+            log.exception("deployment %d: a bug on the way back", run.deployment)
+        return Outcome.NEEDS_HUMAN, f"{reason}\nthe way back failed too: {second}"
+    run.undone = True
+    return Outcome.INTERRUPTED, reason
 
 
 def _return_to_verified(run: Run, seen: Observation, failed: Quarantine) -> None:

@@ -5,6 +5,7 @@ it, the last one fetched (marked stale), or an error; never "the environment fil
 """
 
 import shutil
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from receiver.adapters.git.command import NETWORK_SECONDS, Git, GitFailed, parse
 from receiver.adapters.git.files import contains, fetch, read_files
 from receiver.adapters.git.merge import merged_files
 from receiver.adapters.git.turn import turn
+from receiver.adapters.time_limit import time_limit
 from receiver.core.backoff import Backoff
 from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.ports import Snapshot
 
 CLONE_SECONDS = 600.0
+SNAPSHOT_SECONDS = 2 * CLONE_SECONDS  # for all of it; each git program has a limit of its own
 # What a killed git leaves: locks that stop the next one, and packs as large as what was fetched. The folders of loose
 # objects, which may be thousands, have none.
 LEFT = (
@@ -31,15 +34,25 @@ LEFT = (
 class GitSource:
     """:class:`receiver.ports.Source` over git. Several processes may share the mirror; they take turns.
 
-    ``url`` and ``branch`` come from the settings, never from a payload; ``token`` is for an https remote.
+    ``url`` and ``branch`` come from the settings, never from a payload; ``token`` is for an https remote. ``stop``
+    ends the git programs of a fetch that hangs, so that none outlives the receiver.
     """
 
-    def __init__(self, url: str, branch: str, mirror_path: Path, *, token: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        branch: str,
+        mirror_path: Path,
+        *,
+        token: str | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._remote = parse_remote(url, token)
         self._branch = branch
         self._ref = f"refs/heads/{branch}"
         self._refspec = f"+{self._ref}:{self._ref}"
         self._mirror = mirror_path
+        self._stop = stop
         self._failures = 0  # of fetches in a row
         self._check_branch()
 
@@ -49,7 +62,7 @@ class GitSource:
         Rejected: the branch is gone. InvalidPins: a file is no regular file of at most 64 KiB.
         Retryable: the remote cannot be reached and nothing was ever fetched.
         """
-        with turn(self._mirror) as descriptor:
+        with time_limit(SNAPSHOT_SECONDS, self._stop), turn(self._mirror) as descriptor:
             git = Git(self._mirror, self._remote, (descriptor,))
             before = self._head(git)
             stale = self._bring_up_to_date(git, before)

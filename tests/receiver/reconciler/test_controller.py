@@ -76,7 +76,7 @@ def outcomes(flow: Flow, slot: Slot) -> list[Outcome]:
 
 
 def healed(flow: Flow) -> list[Deployment]:
-    return [d for d in flow.journal.history(STAGING) if d.draft.cause == DRIFT]
+    return [d for d in flow.journal.history(STAGING) if d.draft.cause == DRIFT and d.state.terminal]
 
 
 def notified(flow: Flow) -> list[str]:
@@ -114,7 +114,7 @@ def test_a_rollback_ends_the_watch_at_once(flow: Flow, watched: Running) -> None
     eventually(lambda: outcomes(flow, STAGING)[-1] is Outcome.LIVE)
     last = flow.journal.history(STAGING)[-1]
     assert (str(last.draft.cause), last.reason) == ("rollback", "wrong answers")
-    assert watched.states()["staging"] == "rolled-back"
+    eventually(lambda: watched.states()["staging"] == "rolled-back")
 
 
 def test_a_hold_ends_the_watch_and_nothing_new_comes_until_it_is_over(flow: Flow, watched: Running) -> None:

@@ -300,6 +300,61 @@ def test_a_new_port_that_is_taken_puts_everything_back_where_it_was(settled: Flo
     assert settled.target.public_version(9000) == 2
 
 
+def moved(flow: Flow, port: int) -> str:
+    """Merge a commit that gives staging's pin another port."""
+    now = {path: raw.replace(b"port: 8000", b"port: %d" % port) for path, raw in flow.files(1, 1).items()}
+    return flow.source.commit(now)
+
+
+def test_another_port_is_a_deployment_and_no_drift(tmp_path: Path) -> None:
+    flow = Flow(tmp_path, heal=False)
+    flow.register(1)
+    flow.pin(staging=1)
+    flow.run()
+    flow.source.commit({p: raw.replace(b"port: 8000", b"port: 9000") for p, raw in flow.files(1, None).items()})
+    flow.run()
+    assert (flow.target.public_version(9000), flow.target.public_version(8000)) == (1, None)
+    last = flow.journal.history(STAGING)[-1]
+    assert (last.state, str(last.draft.cause)) == (Outcome.LIVE, "push")
+
+
+def test_another_port_that_is_taken_leaves_everything_where_it_was_and_is_tried_again(settled: Flow) -> None:
+    settled.target.foreign_ports.add(9000)
+    moved(settled, 9000)
+    settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.INTERRUPTED
+    assert (settled.serving()["staging"], settled.journal.quarantined()) == (1, [])
+    assert [s.spec.port for s in settled.target.observe() if s.spec.slot == STAGING] == [8000]
+    settled.target.foreign_ports.clear()
+    settled.run("timer")
+    assert settled.target.public_version(9000) == 1
+
+
+def test_a_version_that_does_not_come_up_on_its_new_port_is_not_condemned(settled: Flow) -> None:
+    settled.prober.slow_watch.add(1)
+    moved(settled, 9000)
+    settled.run()
+    assert (settled.serving()["staging"], settled.journal.quarantined()) == (1, [])
+
+
+def test_a_refused_version_moves_nothing_to_the_port_that_is_pinned_beside_it(settled: Flow) -> None:
+    settled.registry.models[MODEL][2].evidence.clear()
+    settled.source.commit({p: raw.replace(b"port: 8000", b"port: 9000") for p, raw in settled.files(2, 1).items()})
+    settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.REFUSED
+    assert settled.serving()["staging"] == 1
+
+
+def test_a_frozen_slot_keeps_its_port(settled: Flow) -> None:
+    settled.journal.freeze(Freeze("staging", MODEL, "an audit", 1.0))
+    moved(settled, 9000)
+    settled.run()
+    assert (settled.serving()["staging"], last_reason(settled, STAGING)) == (1, "an audit")
+    settled.journal.unfreeze("staging", MODEL)
+    settled.run()
+    assert settled.target.public_version(9000) == 1
+
+
 def test_what_fails_on_a_new_port_gives_way_to_the_warm_server_on_the_old_one(settled: Flow) -> None:
     settled.prober.slow_watch.add(2)
     settled.source.commit({p: raw.replace(b"port: 8000", b"port: 9000") for p, raw in settled.files(2, 1).items()})
