@@ -14,10 +14,10 @@ from ml.env_file import TRAINING, export_env_file
 from ml.errors import INTERRUPTED, MlError
 from ml.evaluation import guard
 from ml.evaluation.candidate import Candidate, find_candidate
-from ml.evidence import CheckOutcome, Verdict
 from ml.hidden import hide_memory
 from ml.own_rows import LABEL, own_rows
 from ml.registry import client as tracking
+from ml.report.summary import Evaluation, summary
 
 if TYPE_CHECKING:
     from ml.datasets.evaluation_set import ReadRows
@@ -42,8 +42,8 @@ class EvaluationRequest:
     requests: Path | None = None  # the receiver's inference logs
 
 
-def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
-    """Measure the version once, record evidence, and return the chosen environment's verdicts.
+def evaluate(request: EvaluationRequest) -> Evaluation:
+    """Measure the version once, record evidence, and return the verdicts of each environment.
 
     Evidence is for every environment that pins the model, or for all if none does, and for the chosen one.
 
@@ -72,7 +72,9 @@ def evaluate(request: EvaluationRequest) -> Sequence[Verdict]:
                 _write(request.report, files)
         for one in judged:  # last: evidence without a report would be half a result
             registry.write_evidence(client, one.evidence)
-    return next(one.evidence.verdicts for one in judged if one.evidence.environment == request.environment)
+    verdicts = {one.evidence.environment: one.evidence.verdicts for one in judged}
+    pinned = {name: pins.models[model].version for name, pins in environments.items() if model in pins.models}
+    return Evaluation(model, number, verdicts, pinned)
 
 
 def _rows(request: EvaluationRequest, model: str) -> "ReadRows":
@@ -198,21 +200,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tracking.configure()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # MLflow prints to stdout
-            verdicts = evaluate(request)
+            evaluation = evaluate(request)
     except MlError as error:
         sys.stderr.write(f"evaluation failed: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("evaluation interrupted\n")
         return INTERRUPTED
+    for verdict in evaluation.verdicts[request.environment]:
+        sys.stdout.write(f"{verdict}\n")
+    sys.stdout.flush()
     if request.accuracy is not None:
         sys.stderr.write(
             f"accuracy={request.accuracy:g} was used instead of the environment files: where a file asks for"
             " another, this evidence does not satisfy its gate\n"
         )
-    for verdict in verdicts:
-        sys.stdout.write(f"{verdict}\n")
-    return 0 if all(v.outcome is CheckOutcome.PASS for v in verdicts) else 1
+    else:
+        sys.stderr.writelines(f"{line}\n" for line in summary(evaluation, request.environment, tracking.address()))
+    return 0 if evaluation.passed(request.environment) else 1
 
 
 if __name__ == "__main__":

@@ -76,10 +76,11 @@ def registry_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException, OSError) as error:
-        raise RegistryError(explain(str(error), _address())) from error
+        raise RegistryError(explain(str(error), address())) from error
 
 
-def _address() -> str:
+def address() -> str:
+    """Return MLflow's address, without credentials."""
     import mlflow
 
     return without_credentials(mlflow.get_tracking_uri())

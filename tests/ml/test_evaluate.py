@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -55,6 +56,30 @@ def test_a_version_that_reaches_the_gate_passes_and_nothing_else_is_on_stdout(
     pipe(monkeypatch, line_of(trained))
     assert main([]) == 0
     assert capfd.readouterr().out == f"PASS: accuracy={trained.accuracy:.4g} >= 0.8\n"
+
+
+def test_what_else_was_judged_where_the_report_is_and_what_comes_next_is_said_beside_the_verdicts(
+    trained: TrainResult, environments: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, version = trained.model, trained.model_version
+    staging = environments / "staging.yaml"
+    asked = ["--model", model, "--version", version]
+    assert main(asked) == 0
+    said = capfd.readouterr().err.splitlines()
+    failed, report, following = said[-3:]
+    assert re.fullmatch(r"production: FAIL: f1=0\.\d+ < 0\.99", failed)
+    assert report == f"report: {tracking.address()}/#/models/{model}/versions/{version}"
+    assert following == f"next: `pinrail adopt staging {model} --version {version}` pins it there"
+    for pinned, expected in (
+        (int(version) + 1, f"next: `pinrail promote staging {model} --version {version}`"),
+        (int(version), f"next: staging pins {model} v{version} already, so the receiver deploys it"),
+    ):
+        text = ENVIRONMENT.format(name="staging", stage="Staging", gate="{accuracy: {min: 0.8}}")
+        staging.write_text(text.replace("models: {}", f"models: {{{model}: {{version: {pinned}, port: 8000}}}}"))
+        assert main(asked) == 0
+        assert capfd.readouterr().err.splitlines()[-1] == expected
+    assert main([*asked, "--environment", "production"]) == 1
+    assert "stays registered and goes nowhere" in capfd.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.usefixtures("environments")

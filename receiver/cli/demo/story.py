@@ -152,10 +152,11 @@ def _train(demo: DemoEnvironment, narrator: Narrator, regularisation: float) -> 
         for name, content in demo.environment_files().items():
             environments.mkdir(exist_ok=True)
             (demo.root / name).write_bytes(content)
-        verdicts = evaluate(
+        evaluation = evaluate(
             EvaluationRequest(Candidate(MODEL, int(result.model_version), result.run_id), "staging", environments)
         )
     narrator.say(f"trained and registered {MODEL} [bold]v{result.model_version}[/], accuracy {result.accuracy:.4f}")
+    verdicts = evaluation.verdicts["staging"]
     failed = [verdict for verdict in verdicts if verdict.outcome is not CheckOutcome.PASS]
     shown = failed or [verdict for verdict in verdicts if verdict.name in SHOWN]
     narrator.say(f"  gate: {len(verdicts) - len(failed)} of {len(verdicts)} pass: {'; '.join(map(str, shown))}")
