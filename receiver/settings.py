@@ -40,6 +40,7 @@ SHARED_HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104 - where model
 ALLOWED = {  # by pydantic's names of what can be wrong
     "bool_parsing": "true or false",
     "float_parsing": "a number",
+    "finite_number": "a finite number",
     "int_parsing": "a whole number",
     "literal_error": "{expected}",
     "greater_than": "more than {gt}",
@@ -111,13 +112,13 @@ class Settings(BaseSettings):
     pinrail_log_requests: bool = False
     """On compose: log every request at the front doors (`docker logs`), not only those that failed."""
 
-    pinrail_poll_seconds: Annotated[float, Field(gt=0)] = 60
+    pinrail_poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60
     """How often to poll branch, registry and servers."""
 
-    pinrail_download_seconds: Annotated[float, Field(gt=0)] = 120
+    pinrail_download_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120
     """How long one download of a version may take; the next try goes on from the files that are complete."""
 
-    pinrail_stabilise_seconds: Annotated[float, Field(ge=0)] = 10
+    pinrail_stabilise_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
     """How long a new version is watched under traffic, with the old one warm, before it counts as verified."""
 
     pinrail_parallel: Annotated[int | None, Field(ge=1)] = None

@@ -23,6 +23,8 @@ def test_a_missing_setting_is_asked_for_with_the_file_that_was_read(tmp_path: Pa
     [
         ("PINRAIL_POLL_SECONDS", "soon", "a number"),
         ("PINRAIL_POLL_SECONDS", "0", "more than 0.0"),
+        ("PINRAIL_POLL_SECONDS", "inf", "a finite number"),
+        ("PINRAIL_DOWNLOAD_SECONDS", "nan", "a finite number"),
         ("PINRAIL_STABILISE_SECONDS", "-1", "0.0 or more"),
         ("PINRAIL_ADMIN_PORT", "99999", "65535 or less"),
         ("PINRAIL_ADMIN_PORT", "x", "a whole number"),
