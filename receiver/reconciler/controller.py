@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from receiver.core.backoff import Backoff
 from receiver.core.deployment import (
@@ -35,10 +35,9 @@ from receiver.planning.observe import Observation, read_desired, wanted
 from receiver.planning.status import Activity, StatusBoard
 from receiver.reconciler.background import BackgroundTask
 from receiver.reconciler.fetcher import Head
-from receiver.reconciler.interruptible import Interrupt, interruptible
+from receiver.reconciler.interruptible import interruptible
 from receiver.reconciler.reconcile import (
     Circumstances,
-    SlotResult,
     carry_out,
     close_interrupted,
     note_hold,
@@ -47,6 +46,7 @@ from receiver.reconciler.reconcile import (
     release_changed,
 )
 from receiver.reconciler.registry_view import RegistryWatch
+from receiver.reconciler.slot_task import SlotState, SlotTask, why_interrupt
 from receiver.services import Services
 
 log = logging.getLogger(__name__)
@@ -62,39 +62,6 @@ HOLDS_PER_TURN = 200
 BACKOFF = Backoff(first=1.0, longest=60.0)
 AGAIN = Backoff(first=60.0, longest=600.0)  # for what an operator has to mend, where each attempt starts a server
 CRASH_BACKOFF = Backoff(first=1.0, longest=60.0)
-
-
-@dataclass
-class _Task:
-    """What is being done in a slot, on a thread of its own."""
-
-    slot: Slot
-    purpose: Purpose
-    version: int | None
-    terms: str  # of the pin that it works for
-    began: float  # seconds since the epoch
-    interrupt: Interrupt = field(default_factory=Interrupt)
-    thread: threading.Thread | None = None
-    result: SlotResult | None = None  # None: it did not come that far
-    ended: bool = False
-
-    @property
-    def restores(self) -> bool:
-        """It brings back what was verified before."""
-        return self.purpose in (Purpose.RESTORE, Purpose.ROLL_BACK)
-
-
-@dataclass
-class _SlotState:
-    """What the controller remembers of a slot between turns; all of it may be lost."""
-
-    task: _Task | None = None
-    attempts: int = 0  # in a row that came to nothing
-    not_before: float = 0.0  # monotonic
-    noted: tuple[str, int | None, Hold] | None = None
-    live_at: float | None = None  # when its live server was last seen, seconds since the epoch
-    degraded: bool = False
-    waits: str = ""  # what a deployment that could begin waits for
 
 
 class Controller:
@@ -114,7 +81,7 @@ class Controller:
         self._status_board = status_board
         self._after = after
         self._starts = {restoring: threading.BoundedSemaphore(parallel) for restoring in (False, True)}
-        self._slots: dict[Slot, _SlotState] = {}
+        self._slots: dict[Slot, SlotState] = {}
         self._written_at: dict[str, float] = {}  # when a task last wrote to the registry, by model; monotonic
         self._head: Head | None = None
         self._publishing = threading.Lock()
@@ -254,7 +221,7 @@ class Controller:
         now = time.time()
         for server in servers:
             if server.role is Role.LIVE:
-                self._slots.setdefault(server.spec.slot, _SlotState()).live_at = now
+                self._slots.setdefault(server.spec.slot, SlotState()).live_at = now
         return seen
 
     def _assess(self, seen: Observation, slot: Slot) -> Assessment:
@@ -275,9 +242,9 @@ class Controller:
         notes, new = HOLDS_PER_TURN, sum(not task.restores for task in self._tasks())
         for assessment in sorted(assessments.values(), key=lambda a: not a.restores):
             slot = assessment.slot
-            state = self._slots.setdefault(slot, _SlotState())
+            state = self._slots.setdefault(slot, SlotState())
             if state.task is not None:
-                reason = _why_interrupt(head, seen, state.task)
+                reason = why_interrupt(head, seen, state.task)
                 if reason:
                     state.task.interrupt.request(reason)
                 continue
@@ -317,7 +284,7 @@ class Controller:
         pending = first.unfetched is not None or (first.goal is not None and not first.in_sync and not first.drift)
         return f"{first.slot} comes first" if pending or self._is_busy(first.slot) else ""
 
-    def _note(self, seen: Observation, assessment: Assessment, hold: Hold, state: _SlotState) -> int:
+    def _note(self, seen: Observation, assessment: Assessment, hold: Hold, state: SlotState) -> int:
         """Record a hold, once; returns how many entries were written."""
         noted = seen.snapshot.commit, assessment.pinned, hold
         if state.noted == noted:
@@ -334,10 +301,10 @@ class Controller:
         ended = earlier[0].ended_at if earlier else None
         return ended is not None and time.time() < ended + CRASH_BACKOFF.after(len(earlier))
 
-    def _begin(self, head: Head, seen: Observation, assessment: Assessment, state: _SlotState) -> None:
+    def _begin(self, head: Head, seen: Observation, assessment: Assessment, state: SlotState) -> None:
         environment, pin = seen.pin(assessment.slot)
         goal = assessment.goal if not assessment.in_sync else None
-        task = _Task(
+        task = SlotTask(
             assessment.slot,
             goal.purpose if goal is not None else Purpose.PROMOTE,
             goal.spec.version if goal is not None and goal.spec is not None else assessment.pinned,
@@ -351,7 +318,7 @@ class Controller:
         task.thread.start()
 
     def _work(
-        self, task: _Task, head: Head, seen: Observation, assessment: Assessment, live_at: float | None
+        self, task: SlotTask, head: Head, seen: Observation, assessment: Assessment, live_at: float | None
     ) -> None:
         services = interruptible(self._services, task.interrupt, self._starts[task.restores])
         verified_at = assessment.verified.at if assessment.verified else None
@@ -378,7 +345,7 @@ class Controller:
             task.ended = True
             self._woken.set()
 
-    def _conclude(self, state: _SlotState, task: _Task) -> None:
+    def _conclude(self, state: SlotState, task: SlotTask) -> None:
         """Take up what a task came to, and decide when to try again."""
         state.task = None
         state.degraded = is_degraded(self._services.journal.history(task.slot), time.time())
@@ -424,7 +391,7 @@ class Controller:
             log.warning("drift, left alone because PINRAIL_HEAL is off: %s", line)
         self._drift = drift
 
-    def _tasks(self) -> list[_Task]:
+    def _tasks(self) -> list[SlotTask]:
         return [state.task for state in list(self._slots.values()) if state.task is not None]
 
     def _claimed(self, slot: Slot) -> Collection[int]:
@@ -439,24 +406,3 @@ class Controller:
     def _is_busy(self, slot: Slot) -> bool:
         state = self._slots.get(slot)
         return state is not None and state.task is not None
-
-
-def _why_interrupt(head: Head, seen: Observation, task: _Task) -> str:
-    """Why a task has to give way, or nothing."""
-    slot = task.slot
-    environment, pin = seen.pin(slot)
-    if environment is not None and pin is not None:
-        taken = next((q for q in seen.held(slot) if q.manual and q.version == task.version), None)
-        if taken is not None and taken.since > task.began:
-            return f"v{task.version} was taken out: {taken.reason}"
-    frozen = next((freeze for freeze in seen.frozen if freeze.covers(slot) and freeze.since > task.began), None)
-    if frozen is not None and not task.restores:
-        return f"{slot} is held: {frozen.reason}"
-    terms = terms_of(environment, pin) if environment is not None and pin is not None else ""
-    if head.problem or terms == task.terms:
-        return ""
-    live = any(s.role is Role.LIVE and (s.spec.slot, s.spec.version) == (slot, task.version) for s in seen.servers)
-    if task.restores and not live:
-        return ""  # nobody answers yet, so this comes first
-    pinned = f"pins v{pin.version}" if pin is not None else "removes the pin"
-    return f"{seen.snapshot.commit[:12]} {pinned}"

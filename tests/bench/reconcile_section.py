@@ -13,7 +13,7 @@ from receiver.adapters.mlflow.local_server import running_mlflow
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.state import Role, Server, ServerSpec, Slot
-from receiver.reconciler.reconcile import reconcile
+from receiver.reconciler.one_pass import reconcile
 from receiver.services import Services
 from serving.model.loader import Cache
 from tests.bench.figures import at_most, goals, number, table

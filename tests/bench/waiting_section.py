@@ -13,7 +13,7 @@ from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.core.deployment import Outcome
 from receiver.planning.observe import observe_head
 from receiver.planning.status import status_report
-from receiver.reconciler.reconcile import reconcile
+from receiver.reconciler.one_pass import reconcile
 from receiver.services import Services
 from serving.model.digest import digest_tree
 from serving.model.loader import Cache

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from receiver.adapters.docker import Docker
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected
-from receiver.reconciler.reconcile import Report, reconcile
+from receiver.reconciler.one_pass import Report, reconcile
 from receiver.services import Services
 from receiver.settings import Settings
 from receiver.targets.compose.build import build_image

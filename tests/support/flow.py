@@ -11,7 +11,7 @@ from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.core.errors import VersionFailed
 from receiver.core.state import Server
 from receiver.ports import Stop, never
-from receiver.reconciler.reconcile import Report, reconcile
+from receiver.reconciler.one_pass import Report, reconcile
 from receiver.services import Services
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_source import FakeSource

@@ -20,7 +20,7 @@ from receiver.core.redact import Redactor
 from receiver.planning.assess import assess
 from receiver.planning.observe import observe_head
 from receiver.planning.status import StatusBoard, status_report
-from receiver.reconciler.reconcile import reconcile
+from receiver.reconciler.one_pass import reconcile
 from receiver.services import Services
 from serving.model.loader import Cache
 from tests.contracts.registry import FILES, new_name
