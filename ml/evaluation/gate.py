@@ -15,7 +15,7 @@ from ml.environment.file import Environment, is_yaml, parse_environment, wrong_s
 from ml.environment.gate_schema import POSITIVE, checks_of
 from ml.errors import MlError
 from ml.evaluation.measure import describe, load_champion, measure
-from ml.evaluation.server_process import Artifacts, serving
+from ml.evaluation.server_process import Artifacts, Limits, serving, usual_limits
 from ml.evaluation.twin import compare
 from ml.evidence import Evidence, Verdict, gate_digest
 from ml.gates import CHECKS, input_example
@@ -77,11 +77,13 @@ def run_gate(
     gates = [environment.gate_for(model) for environment in environments]
     artifacts = Artifacts(model, number, fetched.digest, scratch)
     described = describe(artifacts, fetched.path, rows)
-    with serving(artifacts) as server:
+    pins = [environment.models[model] for environment in environments if model in environment.models]
+    limits = usual_limits(network=any(pin.egress for pin in pins))
+    with serving(artifacts, limits) as server:
         subject = measure(server, described, costs=any(COSTS & gate.keys() for gate in gates))
-        champions = functools.cache(lambda live: _champion(cache, model, live, subject))
+        champions = functools.cache(lambda live: _champion(cache, model, live, subject, limits))
         unasked = [*input_example.check(described.example, server.predict_records)]
-        unasked += compare(server, artifacts, subject)
+        unasked += compare(server, artifacts, subject, limits)
         judged = []
         for environment, gate in zip(environments, gates, strict=True):
             live = registry.find_alias(client, model, environment.alias)
@@ -125,11 +127,11 @@ def _fetch(cache: Cache, model: str, number: int) -> CachedModel:
         raise MlError(str(error)) from error
 
 
-def _champion(cache: Cache, model: str, live: int, subject: Subject) -> Champion:
+def _champion(cache: Cache, model: str, live: int, subject: Subject, limits: Limits) -> Champion:
     """Return the version that is live, with its answers or the reason why it has none."""
     try:
         fetched = _fetch(cache, model, live)
     except MlError as error:  # a live version with lost artifacts must not block its successor
         name = f"{model} v{live}"
         return Champion(name, (), "", None, incomparable(name, subject.name, str(error)))
-    return load_champion(Artifacts(model, live, fetched.digest, cache.root), fetched.path, subject)
+    return load_champion(Artifacts(model, live, fetched.digest, cache.root), fetched.path, subject, limits)

@@ -1,8 +1,10 @@
 """Run a program of somebody else's within limits, and end it whole: with all that it has started.
 
-``python -m ml.evaluation.guard MEGABYTES SECONDS PROGRAM ...`` ends when its standard input does, which it also does
-when the process that started it is killed. On Linux, what the program leaves behind becomes a child of this process,
-however it was started, and ends with it; elsewhere only the program's own process group does.
+``python -m ml.evaluation.guard MEGABYTES SECONDS READABLE WRITABLE NETWORK PROGRAM ...``
+
+It ends when its standard input does, which it also does when the process that started it is killed. On Linux, what
+the program leaves behind becomes a child of this process, however it was started, and ends with it; elsewhere only
+the program's own process group does.
 """
 
 import contextlib
@@ -17,7 +19,10 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from ml.evaluation.sandbox import restrict
+
 PR_SET_CHILD_SUBREAPER = 36
+NETWORK, NO_NETWORK = "network", "no-network"
 TICK_SECONDS = 0.1
 END_SECONDS = 10.0  # for what was killed to be gone
 MOST_PROCESSES = max(200, 4 * (os.cpu_count() or 1))
@@ -117,11 +122,17 @@ def _watch(process: "subprocess.Popen[bytes]", megabytes: float, seconds: float)
 
 def main(arguments: Sequence[str]) -> int:
     """Run the program; returns its exit status, or why it was ended."""
-    megabytes, seconds, *command = arguments
+    megabytes, seconds, readable, writable, network, *command = arguments
     adopt_orphans()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        # There is one thread here, so that this is safe.
+        preexec_fn=lambda: restrict([Path(readable)], [Path(writable)], network=network == NETWORK),  # noqa: PLW1509
+    )
     try:
         return _watch(process, float(megabytes), float(seconds))
     finally:

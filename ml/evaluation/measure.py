@@ -11,7 +11,7 @@ from ml.datasets.dataset import Dataset
 from ml.datasets.evaluation_set import ReadRows
 from ml.errors import MlError
 from ml.evaluation.records import to_records
-from ml.evaluation.server_process import Artifacts, VersionServer, serving
+from ml.evaluation.server_process import Artifacts, Limits, VersionServer, serving
 from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Record, Subject
 from ml.reference import Reference
@@ -67,13 +67,13 @@ def measure(server: VersionServer, described: Described, *, costs: bool) -> Subj
     )
 
 
-def load_champion(artifacts: Artifacts, path: Path, subject: Subject) -> Champion:
+def load_champion(artifacts: Artifacts, path: Path, subject: Subject, limits: Limits) -> Champion:
     """Ask the live version about the same rows. If it can't answer them, the reason is recorded."""
     name, columns, outputs = artifacts.name, tuple[Column, ...](), ""
     try:
         columns, outputs = tuple(model_dir.read(path).columns), model_dir.describe_outputs(path)
         _require_values(columns, subject.data.features)
-        with serving(artifacts) as server:
+        with serving(artifacts, limits) as server:
             answers = server.predict_records(to_records(subject.data.features, columns))
             return Champion(name, columns, outputs, answers, version=artifacts.version)
     except (ServingError, MlError) as error:

@@ -67,6 +67,7 @@ class Limits:
 
     seconds: float
     megabytes: float
+    network: bool = False  # may open connections
 
 
 class VersionServer:
@@ -168,6 +169,11 @@ class VersionServer:
         return printable(self._printed.last().decode(errors="replace").strip()[-SHOWN:]) or "it said nothing"
 
 
+def usual_limits(*, network: bool = False) -> Limits:
+    """Return what any version may take on this machine now."""
+    return Limits(WHOLE_SECONDS, max(LEAST_MB, MEMORY_SHARE * _available_mb()), network)
+
+
 @contextlib.contextmanager
 def serving(
     artifacts: Artifacts, limits: Limits | None = None, runtime: str | None = None
@@ -176,7 +182,7 @@ def serving(
 
     ``runtime``: None is what production uses, see ``serving.model.predictor.load_predictor``.
     """
-    limits = limits or Limits(WHOLE_SECONDS, max(LEAST_MB, MEMORY_SHARE * _available_mb()))
+    limits = limits or usual_limits()
     with tempfile.TemporaryDirectory(prefix="pinrail-gate-") as directory:
         control = Path(directory) / "control"
         identity = {
@@ -190,10 +196,12 @@ def serving(
         process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", guard.__name__, str(limits.megabytes), str(limits.seconds)),
+                *(str(artifacts.cache.absolute()), directory),
+                guard.NETWORK if limits.network else guard.NO_NETWORK,
                 *(*launch.COMMAND, *launch.options(identity, artifacts.cache.absolute(), control)),
             ],
             # As production's servers, but without the registry's credentials: a model is somebody else's code.
-            env=launch.environment(os.environ, registry=False),
+            env={**launch.environment(os.environ, registry=False), "TMPDIR": directory},
             cwd=directory,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

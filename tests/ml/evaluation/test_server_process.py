@@ -61,6 +61,7 @@ def test_the_gates_server_has_the_flags_and_variables_of_productions_but_no_cred
             (pid,) = guard.descendants(server.guard_pid)
             measured_environment, measured = environment_of(pid), arguments_of(pid)
 
+    assert measured_environment.pop("TMPDIR") != live_environment.pop("TMPDIR", None)
     assert measured_environment == without_registry(live_environment)
     assert {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}.items() <= measured_environment.items()
     assert not {"PYTHONPATH", "PYTHONHASHSEED", "GITHUB_TOKEN"} & live_environment.keys()
