@@ -80,7 +80,10 @@ class LogCollector:
             if claim is None:
                 return
             segments = _read_all(claim)
-            _convert(claim, segments.values(), parts, policy.keep_days)
+            try:
+                _convert(claim, segments.values(), parts, policy.keep_days)
+            except pa.ArrowException:  # it must not stop all that come after it
+                log.exception("%s: the records of some seconds are lost", slot)
             self._report_lost(slot, segments)
             shutil.rmtree(claim)
 

@@ -270,6 +270,23 @@ def test_a_full_disk_is_said_and_costs_nothing_once_there_is_room(
     assert place.ids() == ["one"]
 
 
+def test_a_claim_that_cannot_be_written_as_parquet_stops_none_that_come_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.write(b"one")
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.Parts, "append", refuse)
+        place.collect()
+    assert "staging/churn: the records of some seconds are lost" in caplog.text
+    place.write(b"two")
+    place.collect()
+    assert place.ids() == ["two"]
+
+
+def refuse(*_: object) -> None:
+    raise pa.ArrowInvalid("no")
+
+
 def full(_fd: int) -> None:
     raise OSError(28, "No space left on device")
 

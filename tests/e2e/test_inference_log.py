@@ -1,0 +1,50 @@
+"""From ``log:`` in an environment file to ``pinrail requests``, with a real receiver and a real model."""
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.model.model_dir import input_example
+from tests.support.models import Versions
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+
+
+def test_what_callers_ask_can_be_listed_and_a_change_of_the_log_fails_no_request(
+    tmp_path: Path, versions: Versions
+) -> None:
+    with World(tmp_path, versions, stabilise_seconds=0.2) as world, world.program():
+        world.commit(versions.good)
+        world.push()
+        eventually(lambda: world.verified() == versions.good and world.idle(), 60)
+        example = input_example(next((world.state / "cache").glob("[0-9a-f]*")))[0]
+        said = world.command("requests", "staging", world.model)
+        assert said.returncode == 1
+        assert "add `log: {}` to environments/staging.yaml" in said.stderr
+        text = world.origin.text("main", "environments/staging.yaml")
+        column = next(iter(example))
+        world.origin.commit({"environments/staging.yaml": f"{text}\nlog: {{caller: X-Caller, drop: [{column}]}}\n"})
+        world.push()
+
+        def recorded() -> list[dict[str, Any]]:
+            ask(world.port, example)
+            done = world.command("requests", "staging", world.model, "--caller", "shop", "--json")
+            return json.loads(done.stdout) if done.returncode == 0 else []
+
+        eventually(recorded, 60)
+        first = recorded()[-1]
+        assert (first["version"], first["status"]) == (versions.good, 200)
+        assert first["inputs"].keys() == example.keys() - {column}
+        assert [deployment.state for deployment in world.deployments()] == ["live", "live"]
+
+
+def ask(port: int, example: dict[str, Any]) -> None:
+    headers = {"Content-Type": "application/json", "X-Caller": "shop"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", json.dumps(example).encode(), headers)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        assert answer.status == 200
