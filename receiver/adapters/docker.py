@@ -20,6 +20,9 @@ ENGINE_GONE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 
+# The default address pools end at some 30 networks, whoever made them.
+POOLS_EMPTY = re.compile(r"non-overlapping IPv4 address pool|predefined address pools", re.IGNORECASE)
+
 
 class RefusedByDockerError(Rejected):
     """The engine is there and says no; the text is what it said."""
@@ -92,4 +95,9 @@ def _understood(output: shell.Output, asked: str) -> str:
     said = "\n".join(line for line in output.stderr.strip().splitlines() if line.strip())[-2000:]
     if ENGINE_GONE.search(said):
         raise Retryable(f"no docker engine answers (`docker {asked}`): {said}")
+    if POOLS_EMPTY.search(said):
+        raise Retryable(
+            f"docker has no subnet left for another network (`docker {asked}`): remove unused ones (`docker network "
+            f"prune`), or give it smaller pools, as docs/compose.md describes ({said})"
+        )
     raise RefusedByDockerError(said or f"`docker {asked}` ended with status {output.status}")
