@@ -48,8 +48,9 @@ def test_commands_wait_for_the_receiver_to_migrate_and_then_show_the_whole_histo
         return command_line.run(["history", "--json"], environment, tmp_path)
 
     refused = history()
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "Only the receiver migrates the file: restart `pinrail up`" in refused.stderr
+    assert refused.returncode == 1
+    error = json.loads(refused.stdout)["error"]
+    assert "Only the receiver migrates the file: restart `pinrail up`" in error["message"]
     log = tmp_path / "receiver.log"
     process = command_line.start(["up", "--tunnel", "none"], environment, tmp_path, log)
     try:
