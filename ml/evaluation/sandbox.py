@@ -85,6 +85,7 @@ def restrict(readable: Sequence[Path], writable: Sequence[Path], *, network: boo
 def python_paths() -> list[Path]:
     """Return where this Python and its packages are; of a checkout, no more than what a model server can import."""
     paths = [Path(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path) if path]
+    paths += [path for path in Path(sys.prefix).iterdir() if path.is_symlink()]  # a venv made of links
     elsewhere = [path for path in paths if path.name in PACKAGES or path.resolve() not in SERVING.parents]
     return [SERVING, *(path for path in ML.iterdir() if path.name != DATA), *elsewhere]
 

@@ -58,14 +58,17 @@ class StateCollector(Collector):
         versions = GaugeMetricFamily(
             "pinrail_version", "The version in each source of truth; 0: none.", labels=(*slot, "source")
         )
+        states = GaugeMetricFamily("pinrail_state", "1 for the state that a slot is in.", labels=(*slot, "state"))
         in_sync = GaugeMetricFamily("pinrail_in_sync", "1 if pin, registry and server agree.", labels=slot)
         for row in view.environments:
             names = (row.environment, row.model)
             sources = {"pin": row.pinned, "registry": row.alias_version, "server": row.serving_version}
             for source, version in sources.items():
                 versions.add_metric((*names, source), version or 0)
+            states.add_metric((*names, row.state), 1)
             in_sync.add_metric(names, float(row.state == "in sync" and view.problem is None))
         yield versions
+        yield states
         yield in_sync
         yield GaugeMetricFamily(
             "pinrail_truth_known", "1 if registry and servers could be observed.", float(view.problem is None)

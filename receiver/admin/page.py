@@ -53,7 +53,8 @@ def render(queries: AdminQueries, shown: int) -> str:
     return _TEMPLATES.get_template("dashboard.html").render(
         problem=view.problem,
         environments=view.environments,
-        summary=summary(view.environments, view.problem),
+        stale=view.stale,
+        summary=summary(view.environments, view.problem, view.stale),
         deployments=queries.deployments(shown).deployments,
         deliveries=queries.deliveries(shown).deliveries,
         quarantined=queries.quarantined(),
@@ -61,8 +62,8 @@ def render(queries: AdminQueries, shown: int) -> str:
     )
 
 
-def summary(rows: Sequence[SlotStatus], problem: str | None) -> tuple[str, str]:
-    """The overall state as (tone, phrase): the worst slot decides."""
+def summary(rows: Sequence[SlotStatus], problem: str | None, stale: str | None = None) -> tuple[str, str]:
+    """The overall state as (tone, phrase): the worst slot decides; old pins are not called in sync."""
     states = [row.state for row in rows]
     if "needs-human" in states:
         return "alarm", "needs a human"
@@ -71,6 +72,8 @@ def summary(rows: Sequence[SlotStatus], problem: str | None) -> tuple[str, str]:
     if not states:
         return "neutral", "nothing is pinned yet"
     off = [state for state in states if state != "in sync"]
+    if not off and stale:
+        return "warn", "the pins at the branch head are not in use"
     if not off:
         return "good", "everything is in sync"
     tones = [TONES.get(state, "neutral") for state in off]

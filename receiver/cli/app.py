@@ -157,11 +157,16 @@ def plan(*, json: Json = False) -> None:
 
 
 @app.command()
-def status(*, json: Json = False) -> None:
+def status(
+    *,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 unless everything is in sync.")] = False,
+    json: Json = False,
+) -> None:
     """Compare pin, registry and server of every model."""
     from receiver.cli.commands.status import show_status
 
-    show_status(as_json=json)
+    if not show_status(as_json=json) and exit_code:
+        raise typer.Exit(1)
 
 
 @app.command()

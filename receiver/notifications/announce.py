@@ -36,9 +36,11 @@ def headline(draft: Draft, outcome: Outcome) -> str:
     )
 
 
-def outcome_messages(services: Services, entry: Deployment, goal: Goal | None) -> Sequence[Message]:
+def outcome_messages(
+    services: Services, entry: Deployment, goal: Goal | None, *, with_status: bool = True
+) -> Sequence[Message]:
     """What people and GitHub learn of a deployment that ended, or that policy held; ``entry`` is its record."""
-    return [announcement(entry), *progress_messages(services, entry, goal)]
+    return [announcement(entry), *progress_messages(services, entry, goal, with_status=with_status)]
 
 
 def interruption_messages(services: Services, left: Deployment, reason: str) -> Sequence[Message]:

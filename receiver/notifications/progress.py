@@ -27,13 +27,16 @@ _DEPLOYMENTS: dict[Outcome, DeploymentState] = {
 }
 
 
-def progress_messages(services: Services, entry: Deployment, goal: Goal | None) -> Sequence[Message]:
+def progress_messages(
+    services: Services, entry: Deployment, goal: Goal | None, *, with_status: bool = True
+) -> Sequence[Message]:
     """The messages about one deployment, as its record ``entry`` will be written.
 
-    ``goal`` is what was deployed, None where nothing was. A bug in here changes no outcome.
+    ``goal`` is what was deployed, None where nothing was. Without the commit's status, a later entry has that. A bug
+    in here changes no outcome.
     """
     try:
-        return [*_statuses(services, entry), *_deployments(services, entry, goal)]
+        return [*(_statuses(services, entry) if with_status else ()), *_deployments(services, entry, goal)]
     except Exception:
         log.exception("a bug: the progress of %s could not be described for GitHub", entry.draft.slot)
         return ()

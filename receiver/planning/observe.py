@@ -46,11 +46,12 @@ class Observation:
 
     def held(self, slot: Slot) -> list[Quarantine]:
         """What holds in a slot, as it is pinned now; newest first."""
+        entries = [entry for entry in self.quarantined if entry.slot == slot]
         environment, pin = self.pin(slot)
-        if environment is None or pin is None:
+        if not entries or environment is None or pin is None:
             return []
         terms = terms_of(environment, pin)
-        return [q for q in self.quarantined if q.slot == slot and q.holds(pin.version, terms)]
+        return [entry for entry in entries if entry.holds(pin.version, terms)]
 
     def lifted(self, slot: Slot) -> list[Quarantine]:
         """What is in quarantine in a slot, and holds nothing as it is pinned here."""

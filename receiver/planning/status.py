@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from receiver.core.deployment import DRIFT, Deployment, is_degraded
 from receiver.core.errors import Retryable
@@ -81,10 +81,15 @@ class StatusBoard:
         self._problem = ""
 
     def update(
-        self, seen: Observation, assessments: Mapping[Slot, Assessment], activities: Mapping[Slot, Activity]
+        self,
+        seen: Observation,
+        assessments: Mapping[Slot, Assessment],
+        activities: Mapping[Slot, Activity],
+        stale: str = "",
     ) -> None:
-        """Show one turn of the controller."""
-        self._report = _report(seen, assessments, activities)
+        """Show one turn of the controller. ``stale``: why these are not the pins at the branch head."""
+        report = _report(seen, assessments, activities)
+        self._report = replace(report, stale=stale or report.stale)
         self._problem = ""
 
     def lose(self, problem: str) -> None:

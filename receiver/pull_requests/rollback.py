@@ -57,8 +57,10 @@ def plan_rollback(services: Services, slot: Slot, to: int | None, *, now: bool =
         passed_over |= {spec.version for spec in live if spec.slot == slot}  # it may not be verified yet
     last = last_verified(services.journal.history(slot), passed_over)
     if last is None or last.version is None:
-        named = ", ".join(f"v{version}" for version in sorted(v for v in passed_over if v is not None))
-        raise Rejected(f"no version of {slot} but {named} was ever verified here: name one with --to")
+        proven = {d.draft.to_version for d in services.journal.history(slot) if d.state is Outcome.LIVE}
+        named = ", ".join(f"v{version}" for version in sorted(v for v in proven if v is not None))
+        but = f" but {named}" if named else ""
+        raise Rejected(f"no version of {slot}{but} was ever verified here: name one with --to")
     return RollbackPlan(slot, pin.version, last.version, terms, snapshot)
 
 

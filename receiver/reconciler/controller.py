@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from receiver.core.backoff import Backoff
 from receiver.core.deployment import (
@@ -25,7 +26,6 @@ from receiver.core.deployment import (
 )
 from receiver.core.errors import Interrupted, InvalidPins, PinrailError, Retryable
 from receiver.core.plan import ActionKind, Purpose
-from receiver.core.policy import Hold
 from receiver.core.quarantine import terms_of
 from receiver.core.state import Role, Slot
 from receiver.notifications.announce import recovery
@@ -40,6 +40,7 @@ from receiver.reconciler.reconcile import (
     Circumstances,
     carry_out,
     close_interrupted,
+    is_unrecorded,
     note_hold,
     owner_of_port,
     reconcile_slot,
@@ -58,7 +59,7 @@ CHECK_SECONDS = 0.1  # how long a hold that another process records may stay uns
 START_OVER_SECONDS = 5.0  # how long to leave a state file alone that could not be read or written
 STOP_SECONDS = 3.0
 MAX_NEW = 32  # so many slots are deployed to at once; who restores or rolls back is not counted
-HOLDS_PER_TURN = 200
+HOLDS_PER_TURN = 200  # servers are looked at in between
 BACKOFF = Backoff(first=1.0, longest=60.0)
 AGAIN = Backoff(first=60.0, longest=600.0)  # for what an operator has to mend, where each attempt starts a server
 CRASH_BACKOFF = Backoff(first=1.0, longest=60.0)
@@ -239,7 +240,8 @@ class Controller:
     def _decide(self, head: Head, seen: Observation, assessments: Mapping[Slot, Assessment]) -> None:
         """Interrupt what has become wrong, and begin what is due: who restores comes first."""
         self._report_drift(assessments.values())
-        notes, new = HOLDS_PER_TURN, sum(not task.restores for task in self._tasks())
+        held: list[Assessment] = []
+        new = sum(not task.restores for task in self._tasks())
         for assessment in sorted(assessments.values(), key=lambda a: not a.restores):
             slot = assessment.slot
             state = self._slots.setdefault(slot, SlotState())
@@ -248,19 +250,20 @@ class Controller:
                 if reason:
                     state.task.interrupt.request(reason)
                 continue
-            state.waits = self._waits_for(head, seen, assessment, assessments)
+            due = not assessment.in_sync or assessment.unfetched is not None
+            state.waits = ""
+            if due or assessment.hold is not None:
+                state.waits = self._waits_for(head, seen, assessment, assessments)
             if state.waits:
                 continue
-            if notes and assessment.hold is not None and not assessment.unfetched:
-                notes -= self._note(seen, assessment, assessment.hold, state)
-            due = not assessment.in_sync or assessment.unfetched is not None
+            if assessment.hold is not None and not assessment.unfetched:
+                held.append(assessment)
             if not due or time.monotonic() < state.not_before or self._pauses(assessment):
                 continue
             if assessment.restores or new < MAX_NEW:
                 new += not assessment.restores
                 self._begin(head, seen, assessment, state)
-        if not notes:
-            self._woken.set()
+        self._note(seen, held)
 
     def _waits_for(
         self, head: Head, seen: Observation, assessment: Assessment, assessments: Mapping[Slot, Assessment]
@@ -284,14 +287,24 @@ class Controller:
         pending = first.unfetched is not None or (first.goal is not None and not first.in_sync and not first.drift)
         return f"{first.slot} comes first" if pending or self._is_busy(first.slot) else ""
 
-    def _note(self, seen: Observation, assessment: Assessment, hold: Hold, state: SlotState) -> int:
-        """Record a hold, once; returns how many entries were written."""
-        noted = seen.snapshot.commit, assessment.pinned, hold
-        if state.noted == noted:
-            return 0
-        written = note_hold(self._services, seen, assessment)
-        state.noted = noted
-        return int(written is not None)
+    def _note(self, seen: Observation, held: Sequence[Assessment]) -> None:
+        """Record holds, each once; of one environment the last has the commit's status, for all of them."""
+        commit = seen.snapshot.commit
+        unknown = [a for a in held if self._slots[a.slot].noted != (commit, a.pinned, a.hold)]
+        unnoted = sorted(
+            (a for a in unknown if is_unrecorded(self._services, seen, a)), key=lambda assessment: assessment.slot
+        )
+        new = {assessment.slot for assessment in unnoted}
+        for assessment in unknown:
+            if assessment.slot not in new:
+                self._slots[assessment.slot].noted = commit, assessment.pinned, assessment.hold
+        for nth, (assessment, following) in enumerate(zip_longest(unnoted, unnoted[1:])):
+            if nth == HOLDS_PER_TURN:
+                self._woken.set()
+                return
+            more = following is not None and following.slot.environment == assessment.slot.environment
+            note_hold(self._services, seen, assessment, with_status=not more)
+            self._slots[assessment.slot].noted = commit, assessment.pinned, assessment.hold
 
     def _pauses(self, assessment: Assessment) -> bool:
         """A server that ends again and again is started after a growing pause."""
@@ -381,7 +394,7 @@ class Controller:
             else Activity(None, None, None, state.waits, degraded=state.degraded)
             for slot, state in self._slots.items()
         }
-        self._status_board.update(seen, assessments, activities)
+        self._status_board.update(seen, assessments, activities, head.problem)
 
     def _report_drift(self, assessments: Iterable[Assessment]) -> None:
         if self._services.heal:

@@ -198,18 +198,34 @@ def _start_messages(
     return progress_messages(services, begun, assessment.goal)
 
 
-def note_hold(services: Services, seen: Observation, assessment: Assessment) -> int | None:
-    """Record a refusal or a wait, once per reason; None: there is none, or it is recorded already."""
+def note_hold(
+    services: Services, seen: Observation, assessment: Assessment, *, with_status: bool = True
+) -> int | None:
+    """Record a refusal or a wait, once per reason; None: there is none, or it is recorded already.
+
+    ``with_status`` False: another hold of the environment is recorded next, and the commit's status with it.
+    """
     hold = assessment.hold
-    if hold is None or hold.state not in (HoldState.REFUSED, HoldState.WAITING, HoldState.HELD):
+    if hold is None or not is_unrecorded(services, seen, assessment):  # what there would be to send is not even made
         return None
-    draft = _draft(seen, assessment, Cause(Trigger.POLICY), to_version=assessment.pinned)
-    if services.journal.is_recorded(draft, hold):  # what there would be to send is not even made
-        return None
+    draft = _hold_draft(seen, assessment)
     now = time.time()
     entry = Deployment(UNNUMBERED, draft, hold.state.outcome, hold.reason, now, now)
     with services.journal.composing():
-        return services.journal.hold(draft, hold, outcome_messages(services, entry, None))
+        messages = outcome_messages(services, entry, None, with_status=with_status)
+        return services.journal.hold(draft, hold, messages)
+
+
+def is_unrecorded(services: Services, seen: Observation, assessment: Assessment) -> bool:
+    """Policy refuses the pin or lets it wait, and the journal's last entry about the pin does not say so."""
+    hold = assessment.hold
+    if hold is None or hold.state not in (HoldState.REFUSED, HoldState.WAITING, HoldState.HELD):
+        return False
+    return not services.journal.is_recorded(_hold_draft(seen, assessment), hold)
+
+
+def _hold_draft(seen: Observation, assessment: Assessment) -> Draft:
+    return _draft(seen, assessment, Cause(Trigger.POLICY), to_version=assessment.pinned)
 
 
 def _draft(

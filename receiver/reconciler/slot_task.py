@@ -40,7 +40,7 @@ class SlotState:
     task: SlotTask | None = None
     attempts: int = 0  # in a row that came to nothing
     not_before: float = 0.0  # monotonic
-    noted: tuple[str, int | None, Hold] | None = None
+    noted: tuple[str, int | None, Hold | None] | None = None
     live_at: float | None = None  # when its live server was last seen, seconds since the epoch
     degraded: bool = False
     waits: str = ""  # what a deployment that could begin waits for

@@ -86,7 +86,9 @@ def test_plan_has_the_metrics_of_both_versions_and_says_the_same_in_a_table(worl
 
 
 def test_status_as_a_table_has_the_same_versions(world: World, versions: Versions) -> None:
-    header, row = world.command("status").stdout.splitlines()
+    done = world.command("status", "--exit-code")
+    assert done.returncode == 0, done.stdout
+    header, row = done.stdout.splitlines()
     assert header.split()[:4] == ["environment", "model", "pin", "alias"]
     version = f"v{versions.better}"
     assert row.split()[:8] == ["staging", world.model, version, version, version, version, "in", "sync"]

@@ -143,3 +143,7 @@ def test_pins_that_are_not_valid_are_named_in_the_log_and_nothing_moves(world: W
         eventually(lambda: "environments/staging.yaml:2" in log.read_text(), 30)
         assert [s.id for s in world.servers()] == [s.id for s in servers]
         assert world.health()["version"] == versions.good
+        shown = world.command("status", "--exit-code")
+        assert shown.returncode == 1
+        assert "these are not the pins at the branch head: environments/staging.yaml:1" in shown.stdout
+        assert f"v{versions.good}" in shown.stdout

@@ -2,34 +2,55 @@
 
 import sys
 import time
+from dataclasses import replace
 
 from receiver.adapters.sqlite.state_lock import holder
 from receiver.admin.views import EnvironmentsView, environments_view
 from receiver.cli.output import answer
 from receiver.cli.tables import first_line, table, version
+from receiver.core.errors import Rejected, Retryable
 from receiver.core.redact import Redactor
 from receiver.core.times import ago
-from receiver.planning.observe import observe_head
+from receiver.planning.observe import Observation, observe_at, observe_head
 from receiver.planning.status import activities_now, status_report
+from receiver.services import Services
 from receiver.settings import load_settings
 from receiver.wiring import build, open_database
 
 
-def show_status(*, as_json: bool) -> None:
-    """Print pin, registry and server of every slot. PinrailError: they cannot be observed."""
+def show_status(*, as_json: bool) -> bool:
+    """Print pin, registry and server of every slot; returns whether everything is in sync with the branch head.
+
+    PinrailError: they cannot be observed.
+    """
     settings = load_settings("pinrail_repo_url")
     services = build(settings, open_database(settings))
     runs = holder(settings.pinrail_state_dir) is not None
-    report = status_report(services, observe_head(services), activities_now(services) if runs else None)
-    view = environments_view(report, Redactor(settings.secrets))
+    activities = activities_now(services) if runs else None
+    seen, stale = _observed(services)
+    report = status_report(services, seen, activities)
+    view = environments_view(replace(report, stale=stale or report.stale), Redactor(settings.secrets))
     if not runs:
         sys.stderr.write(f"no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it\n")
     answer(view, _text, json_wanted=as_json)
+    return runs and view.stale is None and all(row.state == "in sync" for row in view.environments)
+
+
+def _observed(services: Services) -> tuple[Observation, str]:
+    """What is so for the pins at the branch head or, where those cannot be used, for the last valid ones; and why."""
+    try:
+        return observe_head(services), ""
+    except (Rejected, Retryable) as error:
+        last_valid = services.journal.remembered_pins()
+        if last_valid is None:
+            raise
+        return observe_at(services, last_valid), str(error)
 
 
 def _text(view: EnvironmentsView) -> str:
     now = time.time()
-    return table(
+    stale = f"these are not the pins at the branch head: {view.stale}\n" if view.stale else ""
+    return stale + table(
         ("environment", "model", "pin", "alias", "stage", "server", "state", "verified", "reason"),
         [
             (

@@ -44,12 +44,13 @@ class Admin:
     database: Database
     rows: list[SlotStatus] = field(default_factory=list)
     error: Exception | None = None
+    stale: str | None = None
     client: httpx.Client = field(default_factory=httpx.Client)
 
     def ask(self) -> StatusReport:
         if self.error is not None:
             raise self.error
-        return StatusReport(COMMIT, None, self.rows)
+        return StatusReport(COMMIT, self.stale, self.rows)
 
     def get(self, path: str) -> httpx.Response:
         return self.client.get(path)
@@ -179,6 +180,15 @@ def test_the_three_way_truth_is_shown_and_announced(admin: Admin) -> None:
 def test_the_title_says_how_things_stand_the_worst_first(admin: Admin, states: list[str], phrase: str) -> None:
     admin.rows = [status(state) for state in states]
     assert f"<title>{phrase} · Pinrail</title>" in admin.page()
+
+
+def test_nothing_is_called_in_sync_while_the_pins_at_the_branch_head_are_not_in_use(admin: Admin) -> None:
+    admin.rows = [status()]
+    admin.stale = "environments/staging.yaml:2: models.churn.version: found 010 of https://me:hunter2@host"
+    page = admin.page()
+    assert "<title>the pins at the branch head are not in use · Pinrail</title>" in page
+    assert "environments/staging.yaml:2" in page
+    assert "hunter2" not in page
 
 
 def test_when_the_world_cannot_be_asked_the_last_answer_is_shown_with_the_reason(admin: Admin) -> None:
