@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from receiver.adapters.prober import HttpProber
-from receiver.core.errors import Rejected
+from receiver.core.errors import Rejected, Retryable, VersionFailed
 from receiver.core.state import Server
 from receiver.targets.process.target import ProcessTarget
 from tests.contracts.target import spec
@@ -185,3 +185,16 @@ def test_a_slow_drip_does_not_outlast_the_deadline() -> None:
         assert time.monotonic() - began < 6
         stop.set()
         thread.join()
+
+
+def test_a_public_port_that_is_silent_is_not_the_versions_fault_while_its_server_answers(
+    target: ProcessTarget, artifacts: Path
+) -> None:
+    server, prober = live(target, 1), HttpProber()
+    prober.prove(server, artifacts)
+    elsewhere = replace(server, spec=replace(server.spec, port=free_port()))
+    with pytest.raises(Retryable, match="the server itself answers"):
+        prober.watch(elsewhere, 5)
+    unreachable = replace(elsewhere, url=f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(VersionFailed, match="no answer"):
+        prober.watch(unreachable, 5)

@@ -8,7 +8,9 @@ import pytest
 
 from receiver.adapters.git.command import parse_remote
 from receiver.core.pins import read_pins
+from receiver.core.state import Slot
 from receiver.pull_requests.promotion import Author, PinChange, push_promotion_branch
+from receiver.pull_requests.rollback import hold_newer, plan_rollback
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
 from tests.support.github_server import Fault
@@ -102,6 +104,19 @@ def test_what_is_not_green_is_not_merged(review: Review) -> None:
     number = propose(review, PinChange(MODEL, 4, "staging"))
     review.run_plans()
     assert review.status(number)[0] == "failure"
+    assert merges(review) == 0
+
+
+def test_a_hold_that_a_person_made_is_ended_by_no_automatic_merge_and_the_plan_names_it(review: Review) -> None:
+    review.merge(automatic(review, 2, 1))
+    services = review.flow.services
+    hold_newer(services, plan_rollback(services, Slot("staging", MODEL), None, now=True), "sales complains")
+    review.flow.run("rollback")
+    number = propose(review, PinChange(MODEL, 3, "staging"))
+    review.run_plans()
+    assert review.status(number)[0] == "success"
+    assert "the merge ends the hold of v2" in review.comment(number)
+    assert "sales complains" in review.comment(number)
     assert merges(review) == 0
 
 

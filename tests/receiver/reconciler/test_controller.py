@@ -10,7 +10,7 @@ import pytest
 
 from receiver.core.backoff import Backoff
 from receiver.core.deployment import DRIFT, Deployment, Outcome
-from receiver.core.errors import Rejected
+from receiver.core.errors import Rejected, VersionFailed
 from receiver.core.quarantine import Freeze
 from receiver.core.state import Role, Server, Slot
 from receiver.ports import Snapshot, Stop, never
@@ -30,11 +30,14 @@ class WatchingProber(FakeProber):
         self.long: set[int] = set()
         self.over = threading.Event()
         self.began: list[int] = []
+        self.gone: set[str] = set()  # servers that do not answer any more
 
     def watch(self, server: Server, seconds: float, stop: Stop = never) -> None:
         self.began.append(server.spec.version)
         while server.spec.version in self.long and not self.over.wait(0.005):
             stop()
+            if server.id in self.gone:
+                raise VersionFailed("no answer")
         super().watch(server, seconds, stop)
 
 
@@ -127,9 +130,9 @@ def test_a_hold_ends_the_watch_and_nothing_new_comes_until_it_is_over(flow: Flow
 
 
 def test_a_server_that_dies_under_watch_fails(flow: Flow, watched: Running, prober: WatchingProber) -> None:
-    flow.target.die(live(flow, STAGING))
-    prober.slow_watch.add(2)
-    prober.long.clear()
+    server = live(flow, STAGING)
+    flow.target.die(server)
+    prober.gone.add(server.id)
     eventually(lambda: outcomes(flow, STAGING)[-1] is Outcome.ROLLED_BACK)
     assert flow.serving()["staging"] == 1
 
