@@ -1,4 +1,4 @@
-"""What is done after the worker has looked, on a thread of its own: it delays no deployment and fails none."""
+"""What is done after a fetch or a deployment, on a thread of its own: it delays no deployment and fails none."""
 
 import logging
 import math
@@ -26,7 +26,7 @@ class BackgroundTask:
         self._woken = threading.Event()
         self._stop = threading.Event()
         self._ended_at = math.inf  # monotonic
-        self._last_error = ""  # logged once, not at every reconciliation
+        self._last_error = ""  # logged once, not each time
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:

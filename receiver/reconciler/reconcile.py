@@ -22,6 +22,7 @@ from receiver.core.deployment import (
 from receiver.core.errors import (
     ArtifactsChanged,
     PinrailError,
+    Rejected,
 )
 from receiver.core.messages import Message
 from receiver.core.plan import ActionKind, Purpose
@@ -29,9 +30,9 @@ from receiver.core.policy import HoldState
 from receiver.core.state import Role, Slot
 from receiver.notifications.announce import crash_loop, interruption_messages, outcome_messages
 from receiver.notifications.progress import progress_messages
-from receiver.planning.assess import Assessment
+from receiver.planning.assess import Assessment, assess
 from receiver.planning.fetch import fetch_and_assess
-from receiver.planning.observe import Observation
+from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Stop, never
 from receiver.reconciler.apply import Run
 from receiver.reconciler.rolling_back import GIVES_WAY, roll_back, said, undo_change
@@ -91,6 +92,17 @@ def release_changed(services: Services, seen: Observation) -> None:
     for slot in {entry.slot for entry in seen.quarantined}:
         for entry in seen.lifted(slot):
             services.journal.release(entry)
+
+
+def roll_back_alone(services: Services, slot: Slot) -> SlotResult:
+    """Roll one slot back where no receiver runs, by the last valid pins. Rejected: there are none yet."""
+    last_valid = services.journal.remembered_pins()
+    if last_valid is None:
+        raise Rejected("no receiver has looked at the branch yet: `pinrail up` starts it")
+    for left in close_interrupted(services, "no receiver was running"):
+        log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
+    seen = observe_at(services, last_valid)
+    return carry_out(services, seen, assess(services, seen, slot), Circumstances(Cause(Trigger.REQUEST, "rollback")))
 
 
 def deploy(services: Services, seen: Observation, assessment: Assessment, around: Circumstances) -> SlotResult:

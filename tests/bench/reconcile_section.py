@@ -13,12 +13,12 @@ from receiver.adapters.mlflow.local_server import running_mlflow
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.state import Role, Server, ServerSpec, Slot
-from receiver.reconciler.one_pass import reconcile
 from receiver.services import Services
 from serving.model.loader import Cache
 from tests.bench.figures import at_most, goals, number, table
 from tests.bench.wrk import BenchError
 from tests.support.flow import Flow
+from tests.support.one_pass import reconcile
 
 STAGES = {"staging": "Staging", "production": "Production"}
 POLICY = {"staging": "{}", "production": "{after: staging, soak: 0s}"}

@@ -13,13 +13,13 @@ from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.core.deployment import Outcome
 from receiver.planning.observe import observe_head
 from receiver.planning.status import status_report
-from receiver.reconciler.one_pass import reconcile
 from receiver.services import Services
 from serving.model.digest import digest_tree
 from serving.model.loader import Cache
 from tests.bench.figures import at_most, goals, number, table
 from tests.bench.wrk import BenchError
 from tests.support.flow import Flow
+from tests.support.one_pass import reconcile
 from tests.support.registry_views import resolve
 
 SIZES = {"a few bytes": 64, "2 GB": 2 << 30}

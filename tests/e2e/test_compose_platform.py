@@ -17,7 +17,6 @@ from mlflow import MlflowClient
 from receiver.adapters.docker import Docker
 from receiver.core.deployment import Outcome
 from receiver.core.errors import Rejected
-from receiver.reconciler.one_pass import Report, reconcile
 from receiver.services import Services
 from receiver.settings import Settings
 from receiver.targets.compose.build import build_image
@@ -25,6 +24,7 @@ from receiver.targets.compose.project import COMPOSE, FRONT_IMAGE
 from receiver.wiring import build, open_database
 from tests.support.docker_engine import required_docker, sweep
 from tests.support.git_repos import Origin
+from tests.support.one_pass import Report, reconcile
 from tests.support.platform_stack import Platform, running_platform
 from tests.support.ports import free_port
 from tests.support.trained import train_into

@@ -11,11 +11,11 @@ from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.core.errors import VersionFailed
 from receiver.core.state import Server
 from receiver.ports import Stop, never
-from receiver.reconciler.one_pass import Report, reconcile
 from receiver.services import Services
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_source import FakeSource
 from tests.support.fake_target import FakeTarget
+from tests.support.one_pass import Report, reconcile
 from tests.support.registry_views import view_of
 
 MODEL = "churn-model"

@@ -10,10 +10,10 @@ from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.sqlite.queue import Queue
 from receiver.core.state import Slot
 from receiver.pull_requests.open_pull_request import Upstream
-from receiver.reconciler.one_pass import Report, reconcile
 from tests.support.flow import MODEL, Flow
 from tests.support.git_repos import Origin
 from tests.support.github_server import TOKEN, FakeGitHub
+from tests.support.one_pass import Report, reconcile
 
 STAGING, PRODUCTION = Slot("staging", MODEL), Slot("production", MODEL)
 SIGNED = """\

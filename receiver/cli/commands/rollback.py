@@ -16,7 +16,7 @@ from receiver.pull_requests.rollback import (
     propose_later,
     propose_rollback,
 )
-from receiver.reconciler.one_pass import roll_back_alone
+from receiver.reconciler.reconcile import roll_back_alone
 from receiver.services import Services
 from receiver.settings import Settings, load_settings
 from receiver.wiring import build, build_upstream, open_database

@@ -20,13 +20,13 @@ from receiver.core.redact import Redactor
 from receiver.planning.assess import assess
 from receiver.planning.observe import observe_head
 from receiver.planning.status import StatusBoard, status_report
-from receiver.reconciler.one_pass import reconcile
 from receiver.services import Services
 from serving.model.loader import Cache
 from tests.contracts.registry import FILES, new_name
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.flow import Flow
 from tests.support.mlflow_server import register_version
+from tests.support.one_pass import reconcile
 from tests.support.opened_files import opened_below
 
 STAGING = """\

@@ -1,28 +1,22 @@
-"""One pass over the slots, one after another: for where no controller runs."""
+"""One pass over the slots, one after another, for tests that are about one slot's flow and not about their order."""
 
-import logging
 import math
 from dataclasses import dataclass, field, replace
 
 from receiver.core.deployment import Cause, Outcome, Trigger
-from receiver.core.errors import InvalidPins, PinrailError, Rejected
-from receiver.core.state import Slot
+from receiver.core.errors import InvalidPins, PinrailError
 from receiver.notifications.heads import publish_head, publish_invalid
 from receiver.planning.assess import Assessment, assess
 from receiver.planning.fetch import fetch_and_assess
 from receiver.planning.observe import Observation, observe_at, observe_head, refresh
 from receiver.reconciler.reconcile import (
     Circumstances,
-    SlotResult,
     carry_out,
-    close_interrupted,
     deploy,
     owner_of_port,
     release_changed,
 )
 from receiver.services import Services
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -94,14 +88,3 @@ def _keep_running(services: Services, cause: str) -> None:
         if assessment.actions and known and (services.heal or not assessment.drift):
             deploy(services, seen, assessment, Circumstances(Cause(Trigger.REQUEST, cause)))
             seen = refresh(services, seen)
-
-
-def roll_back_alone(services: Services, slot: Slot) -> SlotResult:
-    """Roll one slot back where no receiver runs, by the last valid pins. Rejected: there are none yet."""
-    last_valid = services.journal.remembered_pins()
-    if last_valid is None:
-        raise Rejected("no receiver has looked at the branch yet: `pinrail up` starts it")
-    for left in close_interrupted(services, "no receiver was running"):
-        log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
-    seen = observe_at(services, last_valid)
-    return carry_out(services, seen, assess(services, seen, slot), Circumstances(Cause(Trigger.REQUEST, "rollback")))
