@@ -323,10 +323,10 @@ class Job:
 
 
 class Jobs(Protocol):
-    """Requested reconciliations: at most one waits and at most one runs. Retryable: they cannot be written."""
+    """Requested fetches: at most one waits and at most one runs. Retryable: they cannot be written."""
 
     def enqueue(self, cause: str) -> int:
-        """Request a reconciliation; returns the id of the job that will do it."""
+        """Request a fetch; returns the id of the job that will do it."""
         ...
 
     def claim(self) -> Job | None:

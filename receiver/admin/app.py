@@ -24,7 +24,7 @@ from receiver.planning.status import StatusReport
 
 STATIC = Path(__file__).parent / "static"
 SHOWN = 20  # rows of each table on the page
-OVERDUE_SECONDS = 60.0  # a job due for so long and not started means that the worker is dead or stuck
+OVERDUE_SECONDS = 60.0  # a job due for so long and not started means that the fetcher is dead or stuck
 
 # The browser loads nothing from elsewhere and runs no inline script, even if foreign text got into a page as markup.
 HEADERS = {

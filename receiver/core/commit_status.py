@@ -23,7 +23,7 @@ _SENTENCES = {
     Outcome.LIVE: "{what} is live",
     Outcome.RUNNING: "{what} is being deployed",
     Outcome.WAITING: "{what} waits: {why}",
-    Outcome.INTERRUPTED: "{what} was interrupted, the next look takes over: {why}",
+    Outcome.INTERRUPTED: "{what} was interrupted, and goes on by itself: {why}",
     Outcome.REFUSED: "{what} was refused: {why}",
     Outcome.ROLLED_BACK: "{what} was rolled back: {why}",
     Outcome.NEEDS_HUMAN: "{what} NEEDS A HUMAN: {why}",

@@ -50,7 +50,7 @@ class Outcome(StrEnum):
     ROLLED_BACK = "rolled-back"  # did not hold; the last verified state is back
     REFUSED = "refused"  # policy said no before the first write
     WAITING = "waiting"  # policy says not yet
-    INTERRUPTED = "interrupted"  # the receiver or the outside went away; the next look takes over
+    INTERRUPTED = "interrupted"  # it gave way, or the outside was not ready; it goes on by itself
     NEEDS_HUMAN = "needs-human"  # neither new nor old could be reached; held
 
     @property

@@ -44,7 +44,7 @@ from serving.http.bounded import allow_open_files
 
 log = logging.getLogger(__name__)
 
-# How long one thread may keep the interpreter: webhooks are to be answered at once while the worker computes.
+# How long one thread may keep the interpreter: webhooks are to be answered at once while the controller computes.
 SWITCH_SECONDS = 0.001
 STOP_SECONDS = 4.5  # after a signal; whatever hangs for longer is left behind, and found at the next start
 

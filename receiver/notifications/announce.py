@@ -16,7 +16,7 @@ _HEADLINES = {
     Outcome.ROLLED_BACK: "{model} {to} was rolled back in {environment}; {was} is back",
     Outcome.REFUSED: "{model} {to} was refused for {environment}; {was} stays",
     Outcome.WAITING: "{model} {to} waits for {environment}; {was} stays until then",
-    Outcome.INTERRUPTED: "{model} {to} in {environment} was interrupted; the next look takes over",
+    Outcome.INTERRUPTED: "{model} {to} in {environment} was interrupted, and goes on by itself",
     Outcome.NEEDS_HUMAN: "{model} in {environment} NEEDS A HUMAN: neither {to} nor {was} could be reached",
 }
 

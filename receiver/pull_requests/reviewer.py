@@ -203,7 +203,7 @@ class Reviewer:
 
 
 def _pins(base: Snapshot) -> Desired | None:
-    """The pins now; None if the files are not valid, which the worker has reported already."""
+    """The pins now; None if the files are not valid, which the fetcher has reported already."""
     try:
         return read_pins(base.files)
     except PinrailError:

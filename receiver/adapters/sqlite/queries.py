@@ -80,7 +80,7 @@ class StateQueries:
         return next(iter(self._jobs("ended_at IS NOT NULL ORDER BY ended_at DESC, id DESC LIMIT 1")), None)
 
     def overdue_seconds(self) -> float:
-        """How long a job has been due with no other running; 0 while the worker keeps up."""
+        """How long a job has been due with no other running; 0 while the fetcher keeps up."""
         jobs = self.current_jobs()
         if not jobs or any(job.state == "leased" for job in jobs):
             return 0.0

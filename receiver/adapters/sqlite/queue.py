@@ -32,7 +32,7 @@ class Queue:
         self._woken = threading.Event()
 
     def enqueue(self, cause: str) -> int:
-        """Request a reconciliation; returns the id of the job that will do it."""
+        """Request a fetch; returns the id of the job that will do it."""
         with self._database.transaction() as db:
             job = self.join(db, cause)
         self.wake()
