@@ -143,7 +143,18 @@ class Target(Protocol):
         ...
 
     def switch(self, server: Server) -> None:
-        """Give the slot's traffic to this server without failing a request; who had it becomes STANDBY."""
+        """Give the slot's traffic to this server without failing a request; who had it becomes STANDBY.
+
+        Rejected: its port is another slot's, or another program's.
+        """
+        ...
+
+    def exchange(self, servers: Sequence[Server]) -> None:
+        """Give each of these servers, one per slot, its slot's traffic in one step, though its port is another's.
+
+        No port is closed for longer than a switch takes, and at no moment do two slots answer on one. Rejected:
+        somebody's port cannot be had, or somebody has ended; nobody has moved. Cut short, it can be done again.
+        """
         ...
 
     def retire(self, server: Server) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ml.environment.file import Environment, Pin
 from receiver.core.deployment import Deployment, Outcome, Verified, last_verified
 from receiver.core.errors import Rejected
-from receiver.core.plan import Action, Goal, Purpose, plan
+from receiver.core.plan import Action, ActionKind, Goal, Purpose, plan
 from receiver.core.policy import Hold, HoldState, PromotionRequest, decide
 from receiver.core.quarantine import Quarantine
 from receiver.core.state import RegisteredVersion, Role, ServerSpec, Slot
@@ -74,10 +74,15 @@ def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
 
 
 def _same_version(seen: Observation, in_sync: Assessment, frozen: Hold | None) -> Assessment:
-    change = _change(seen, in_sync.goal)
-    if change is not None and frozen is not None:
-        return replace(in_sync, goal=_as_it_runs(seen, in_sync.goal), hold=frozen)
-    return replace(in_sync, goal=change or in_sync.goal)
+    """What is pinned serves, unless it is down; its port or its settings may have been changed beside the pin."""
+    spec, live = in_sync.goal.spec if in_sync.goal else None, _like(seen, in_sync.goal, Role.LIVE)
+    if in_sync.goal is None or spec is None:
+        return in_sync
+    if live is not None and (live.port, live.egress, live.log) == (spec.port, spec.egress, spec.log):
+        return in_sync
+    if live is not None and frozen is None:
+        return replace(in_sync, goal=replace(in_sync.goal, purpose=Purpose.CHANGE))
+    return replace(in_sync, goal=_as_it_runs(seen, in_sync.goal), hold=None if live is None else frozen)
 
 
 def _other_version(services: Services, seen: Observation, in_sync: Assessment, frozen: Hold | None) -> Assessment:
@@ -236,28 +241,32 @@ def _version_to_keep(
     return Goal(slot, serving.spec, Purpose.RESTORE) if serving else None
 
 
-def _live_like(seen: Observation, goal: Goal | None) -> ServerSpec | None:
-    """The spec of the slot's live server, where it serves what the goal wants, perhaps with other settings."""
+def _like(seen: Observation, goal: Goal | None, role: Role) -> ServerSpec | None:
+    """The spec of a server of the slot that serves what the goal wants, perhaps with other settings."""
     wanted = goal.spec if goal is not None else None
-    live = (s.spec for s in seen.servers if s.role is Role.LIVE and wanted is not None and s.spec.slot == wanted.slot)
-    return next((s for s in live if wanted and (s.version, s.digest) == (wanted.version, wanted.digest)), None)
-
-
-def _change(seen: Observation, to_keep: Goal | None) -> Goal | None:
-    """The verified version serves, and its port or its settings were changed beside the pin."""
-    live = _live_like(seen, to_keep)
-    if live is None or to_keep is None or to_keep.spec is None:
+    if wanted is None:
         return None
-    same = (live.port, live.egress, live.log) == (to_keep.spec.port, to_keep.spec.egress, to_keep.spec.log)
-    return None if same else replace(to_keep, purpose=Purpose.CHANGE)
+    same = wanted.slot, wanted.version, wanted.digest
+    found = (s.spec for s in seen.servers if s.role is role)
+    return next((spec for spec in found if (spec.slot, spec.version, spec.digest) == same), None)
+
+
+def _has_moved_in(seen: Observation, slot: Slot, port: int) -> bool:
+    """Another slot has this port now."""
+    return any(s.role is Role.LIVE and s.spec.port == port and s.spec.slot != slot for s in seen.servers)
 
 
 def _as_it_runs(seen: Observation, to_keep: Goal | None) -> Goal | None:
-    """The goal with the port and the settings that its server has now."""
-    live = _live_like(seen, to_keep)
-    if live is None or to_keep is None or to_keep.spec is None:
+    """The goal with the port and the settings that its server has now; where it is down, that who stands by has."""
+    if to_keep is None or to_keep.spec is None:
         return to_keep
-    return replace(to_keep, spec=replace(to_keep.spec, port=live.port, egress=live.egress, log=live.log))
+    slot, like = to_keep.slot, _like(seen, to_keep, Role.LIVE)
+    if like is None and not any(s.spec.slot == slot and s.role is Role.LIVE for s in seen.servers):
+        like = _like(seen, to_keep, Role.STANDBY)
+        like = None if like is None or _has_moved_in(seen, slot, like.port) else like
+    if like is None:
+        return to_keep
+    return replace(to_keep, spec=replace(to_keep.spec, port=like.port, egress=like.egress, log=like.log))
 
 
 def _is_down(services: Services, seen: Observation, slot: Slot, to_keep: Goal | None) -> bool:
@@ -276,13 +285,22 @@ def _rolling_back_to(seen: Observation, to_keep: Goal) -> Goal:
     spec = to_keep.spec
     for server in seen.servers:
         same = spec is not None and replace(spec, port=server.spec.port, revision=server.spec.revision) == server.spec
-        if same and server.role is not Role.CANDIDATE:
+        left = server.role is Role.CANDIDATE or _has_moved_in(seen, to_keep.slot, server.spec.port)
+        if same and not left:
             spec = server.spec
             break
     return replace(to_keep, spec=spec, purpose=Purpose.ROLL_BACK)
 
 
 def _with_plan(seen: Observation, assessment: Assessment) -> Assessment:
-    if assessment.goal is None:
+    goal = assessment.goal
+    if goal is None:
         return assessment
-    return replace(assessment, actions=plan(assessment.goal, seen.world(assessment.slot)))
+    actions = plan(goal, seen.world(assessment.slot))
+    return replace(assessment, actions=[_with_port(seen, goal, action) for action in actions])
+
+
+def _with_port(seen: Observation, goal: Goal, action: Action) -> Action:
+    if action.kind is not ActionKind.SWITCH or goal.spec is None:
+        return action
+    return replace(action, after=f"{action.after}{seen.words_of_port(goal.slot, goal.spec.port)}")

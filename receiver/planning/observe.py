@@ -12,7 +12,7 @@ from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.core.pins import Desired, read_pins
 from receiver.core.plan import EnvironmentSlot, World
 from receiver.core.quarantine import Freeze, Quarantine, terms_of
-from receiver.core.state import RegistryView, Server, Slot
+from receiver.core.state import RegistryView, Role, Server, Slot
 from receiver.ports import Snapshot
 from receiver.services import Services
 
@@ -57,6 +57,17 @@ class Observation:
         """What is in quarantine in a slot, and holds nothing as it is pinned here."""
         held = self.held(slot)
         return [q for q in self.quarantined if q.slot == slot and q not in held]
+
+    def words_of_port(self, slot: Slot, port: int) -> str:
+        """What a plan says where another slot has the port that this one is to have; else nothing."""
+        owner = next((s.spec.slot for s in self.servers if s.role is Role.LIVE and s.spec.port == port), slot)
+        if owner == slot:
+            return ""
+        own = {s.spec.port for s in self.servers if s.role is Role.LIVE and s.spec.slot == slot}
+        _, pin = self.pin(owner)
+        if pin is not None and pin.port in own:
+            return f", exchanges ports with {owner}"
+        return f", takes port {port} from {owner}, which " + (f"goes to {pin.port}" if pin else "leaves it")
 
     def world(self, slot: Slot) -> World:
         """What the planner needs to know about one slot."""

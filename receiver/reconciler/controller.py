@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 
 from receiver.core.backoff import Backoff
 from receiver.core.deployment import (
@@ -34,20 +33,21 @@ from receiver.planning.assess import Assessment, assess
 from receiver.planning.observe import Observation, read_desired, wanted
 from receiver.planning.status import Activity, StatusBoard
 from receiver.reconciler.background import BackgroundTask
+from receiver.reconciler.exchange import Exchange, taking_part
 from receiver.reconciler.fetcher import Head
+from receiver.reconciler.hold_notes import note_holds
 from receiver.reconciler.interruptible import interruptible
 from receiver.reconciler.reconcile import (
     Circumstances,
     carry_out,
     close_interrupted,
-    is_unrecorded,
-    note_hold,
     owner_of_port,
     reconcile_slot,
     release_changed,
 )
 from receiver.reconciler.registry_view import RegistryWatch
 from receiver.reconciler.slot_task import SlotState, SlotTask, why_interrupt
+from receiver.reconciler.turn_order import Turn, is_due, joint_moves
 from receiver.services import Services
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,6 @@ CHECK_SECONDS = 0.1  # how long a hold that another process records may stay uns
 START_OVER_SECONDS = 5.0  # how long to leave a state file alone that could not be read or written
 STOP_SECONDS = 3.0
 MAX_NEW = 32  # so many slots are deployed to at once; who restores or rolls back is not counted
-HOLDS_PER_TURN = 200  # servers are looked at in between
 BACKOFF = Backoff(first=1.0, longest=60.0)
 AGAIN = Backoff(first=60.0, longest=600.0)  # for what an operator has to mend, where each attempt starts a server
 CRASH_BACKOFF = Backoff(first=1.0, longest=60.0)
@@ -190,7 +189,11 @@ class Controller:
             return
         self._registry.want(wanted(seen))
         assessments = {slot: self._assess(seen, slot) for slot in seen.slots()}
-        self._decide(head, seen, assessments)
+        self._report_drift(assessments.values())
+        joint = joint_moves(seen, assessments)
+        turn = Turn(head, seen, assessments, joint, self._services.heal, self._is_busy)
+        self._interrupt(turn)
+        self._decide(turn)
         self._publish(head, seen, assessments)
 
     def _observe(self, head: Head) -> Observation | None:
@@ -237,74 +240,50 @@ class Controller:
             pinned, said = pin.version if pin else None, f"a bug in Pinrail: {type(error).__name__}: {error}"
             return Assessment(slot, pinned, seen.verified.get(slot), None, (), retry=said)
 
-    def _decide(self, head: Head, seen: Observation, assessments: Mapping[Slot, Assessment]) -> None:
-        """Interrupt what has become wrong, and begin what is due: who restores comes first."""
-        self._report_drift(assessments.values())
+    def _interrupt(self, turn: Turn) -> None:
+        """Have what has become wrong give way."""
+        for task in self._tasks():
+            reason = why_interrupt(turn.head, turn.seen, task)
+            if reason:
+                task.interrupt.request(reason)
+
+    def _decide(self, turn: Turn) -> None:
+        """Begin what is due, and record what is held back."""
         held: list[Assessment] = []
+        together: dict[frozenset[Slot], list[Assessment]] = {}
         new = sum(not task.restores for task in self._tasks())
-        for assessment in sorted(assessments.values(), key=lambda a: not a.restores):
+        for assessment in turn.in_order():
             slot = assessment.slot
             state = self._slots.setdefault(slot, SlotState())
             if state.task is not None:
-                reason = why_interrupt(head, seen, state.task)
-                if reason:
-                    state.task.interrupt.request(reason)
                 continue
-            due = not assessment.in_sync or assessment.unfetched is not None
-            state.waits = ""
-            if due or assessment.hold is not None:
-                state.waits = self._waits_for(head, seen, assessment, assessments)
+            state.waits = turn.waits_for(assessment)
             if state.waits:
                 continue
             if assessment.hold is not None and not assessment.unfetched:
                 held.append(assessment)
-            if not due or time.monotonic() < state.not_before or self._pauses(assessment):
+            if not is_due(assessment) or time.monotonic() < state.not_before or self._pauses(assessment):
                 continue
-            if assessment.restores or new < MAX_NEW:
+            if slot in turn.joint:
+                together.setdefault(turn.joint[slot], []).append(assessment)
+            elif assessment.restores or new < MAX_NEW:
                 new += not assessment.restores
-                self._begin(head, seen, assessment, state)
-        self._note(seen, held)
+                self._begin(turn, assessment)
+        for group, ready in together.items():
+            self._begin_together(turn, group, ready)
+        if not note_holds(self._services, turn.seen, held, self._slots):
+            self._woken.set()
 
-    def _waits_for(
-        self, head: Head, seen: Observation, assessment: Assessment, assessments: Mapping[Slot, Assessment]
-    ) -> str:
-        """What a deployment, or the record of a hold, waits for without anybody having to do anything."""
-        if assessment.restores and assessment.retry and not seen.registry_down:
-            return assessment.retry  # the answer is on its way: what was pinned and switched to may stay
-        if assessment.restores:
-            heals = self._services.heal or not assessment.drift
-            return "" if heals else "PINRAIL_HEAL is off"
-        if head.problem:
-            return head.problem
-        owner = owner_of_port(seen, assessment)
-        if owner is not None:
-            return f"{owner} has its port still"
-        environment, _ = seen.pin(assessment.slot)
-        before = Slot(environment.after, assessment.slot.model) if environment and environment.after else None
-        first = assessments.get(before) if before is not None else None
-        if first is None or first.pinned != assessment.pinned:
-            return ""
-        pending = first.unfetched is not None or (first.goal is not None and not first.in_sync and not first.drift)
-        return f"{first.slot} comes first" if pending or self._is_busy(first.slot) else ""
-
-    def _note(self, seen: Observation, held: Sequence[Assessment]) -> None:
-        """Record holds, each once; of one environment the last has the commit's status, for all of them."""
-        commit = seen.snapshot.commit
-        unknown = [a for a in held if self._slots[a.slot].noted != (commit, a.pinned, a.hold)]
-        unnoted = sorted(
-            (a for a in unknown if is_unrecorded(self._services, seen, a)), key=lambda assessment: assessment.slot
-        )
-        new = {assessment.slot for assessment in unnoted}
-        for assessment in unknown:
-            if assessment.slot not in new:
-                self._slots[assessment.slot].noted = commit, assessment.pinned, assessment.hold
-        for nth, (assessment, following) in enumerate(zip_longest(unnoted, unnoted[1:])):
-            if nth == HOLDS_PER_TURN:
-                self._woken.set()
-                return
-            more = following is not None and following.slot.environment == assessment.slot.environment
-            note_hold(self._services, seen, assessment, with_status=not more)
-            self._slots[assessment.slot].noted = commit, assessment.pinned, assessment.hold
+    def _begin_together(self, turn: Turn, group: frozenset[Slot], ready: Sequence[Assessment]) -> None:
+        """Begin what changes ports in one step; nobody of it before all can."""
+        missing = sorted(group - {assessment.slot for assessment in ready})
+        ports = {a.slot: a.goal.spec.port for a in ready if a.goal is not None and a.goal.spec is not None}
+        exchange = Exchange(self._services.target, ports)
+        for assessment in ready:
+            if missing:
+                self._slots[assessment.slot].waits = f"{missing[0]} has to change its port in the same step"
+            else:
+                self._begin(turn, assessment, exchange)
 
     def _pauses(self, assessment: Assessment) -> bool:
         """A server that ends again and again is started after a growing pause."""
@@ -314,33 +293,37 @@ class Controller:
         ended = earlier[0].ended_at if earlier else None
         return ended is not None and time.time() < ended + CRASH_BACKOFF.after(len(earlier))
 
-    def _begin(self, head: Head, seen: Observation, assessment: Assessment, state: SlotState) -> None:
-        environment, pin = seen.pin(assessment.slot)
+    def _begin(self, turn: Turn, assessment: Assessment, exchange: Exchange | None = None) -> None:
+        environment, pin = turn.seen.pin(assessment.slot)
         goal = assessment.goal if not assessment.in_sync else None
+        state = self._slots[assessment.slot]
         task = SlotTask(
             assessment.slot,
             goal.purpose if goal is not None else Purpose.PROMOTE,
             goal.spec.version if goal is not None and goal.spec is not None else assessment.pinned,
             terms_of(environment, pin) if environment is not None and pin is not None else "",
             time.time(),
+            exchange,
         )
         task.thread = threading.Thread(
-            target=self._work, args=(task, head, seen, assessment, state.live_at), name=f"{task.slot}", daemon=True
+            target=self._work, args=(task, turn, assessment, state.live_at), name=f"{task.slot}", daemon=True
         )
         state.task = task
         task.thread.start()
 
-    def _work(
-        self, task: SlotTask, head: Head, seen: Observation, assessment: Assessment, live_at: float | None
-    ) -> None:
+    def _work(self, task: SlotTask, turn: Turn, assessment: Assessment, live_at: float | None) -> None:
+        seen = turn.seen
         services = interruptible(self._services, task.interrupt, self._starts[task.restores])
+        if task.exchange is not None:
+            services = taking_part(services, task.exchange, task.slot, task.interrupt.check)
         verified_at = assessment.verified.at if assessment.verified else None
-        cause = "rollback" if task.purpose is Purpose.ROLL_BACK else head.cause
+        cause = "rollback" if task.purpose is Purpose.ROLL_BACK else turn.head.cause
         around = Circumstances(
             Cause(Trigger.REQUEST, cause),
             task.interrupt.check,
             lambda: self._claimed(task.slot),
             live_at if live_at is not None else verified_at,
+            exchanges=task.exchange is not None,
         )
         try:
             if task.restores:
@@ -355,6 +338,8 @@ class Controller:
         except Exception:
             log.exception("%s: a bug", task.slot)
         finally:
+            if task.exchange is not None:
+                task.exchange.leave(task.slot, None)
             task.ended = True
             self._woken.set()
 
@@ -371,7 +356,8 @@ class Controller:
         retry = result.assessment.retry if result is not None else None
         if task.interrupt.requested or not (failed or retry):
             state.attempts = 0
-            if result is not None and result.outcome is None and not task.restores:
+            idle = result is not None and result.outcome is None and not result.assessment.actions
+            if idle and not task.restores:
                 state.not_before = time.monotonic() + AGAIN.first  # nothing new was found out
             return
         state.attempts += 1

@@ -51,6 +51,7 @@ class Circumstances:
     stop: Stop = never  # raises Interrupted where the deployment is to give way
     claimed: Callable[[], Collection[int]] = tuple  # versions that other slots are deployed with at this moment
     down_since: float | None = None  # when the slot's live server was last seen, if it is gone
+    exchanges: bool = False  # its port is another slot's, and both move in one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,14 @@ class SlotResult:
 
 
 def reconcile_slot(services: Services, seen: Observation, slot: Slot, around: Circumstances) -> SlotResult:
-    """Fetch what has to be judged, decide, and do it. ``seen`` has what the registry says about the slot's model."""
-    return carry_out(services, seen, fetch_and_assess(services, seen, slot), around)
+    """Fetch what has to be judged, decide, and do it. ``seen`` has what the registry says about the slot's model.
+
+    Nothing is done where it turns out that the port is another slot's: whether that moves too, the next turn sees.
+    """
+    assessment = fetch_and_assess(services, seen, slot)
+    if not around.exchanges and assessment.actions and owner_of_port(seen, assessment) is not None:
+        return SlotResult(assessment)
+    return carry_out(services, seen, assessment, around)
 
 
 def carry_out(services: Services, seen: Observation, assessment: Assessment, around: Circumstances) -> SlotResult:
@@ -80,11 +87,19 @@ def carry_out(services: Services, seen: Observation, assessment: Assessment, aro
 
 
 def owner_of_port(seen: Observation, assessment: Assessment) -> Slot | None:
-    """The slot that still has the port of a promotion: its pin was removed or moved in the same commit."""
+    """The slot that still has the port of what is to be switched to: its pin was removed or moved, or is held.
+
+    What has left the port and stands by keeps a new version waiting, because it may have to come back.
+    """
     goal = assessment.goal
-    spec = goal.spec if goal and goal.purpose in (Purpose.PROMOTE, Purpose.CHANGE) else None
-    others = (s.spec for s in seen.servers if s.role is not Role.CANDIDATE and s.spec.slot != assessment.slot)
-    return next((other.slot for other in others if spec is not None and other.port == spec.port), None)
+    spec = goal.spec if goal else None
+    if goal is None or spec is None:
+        return None
+    roles = (Role.LIVE,) if goal.verified else (Role.LIVE, Role.STANDBY)
+    owners = [s for s in seen.servers if s.spec.port == spec.port and s.role in roles]
+    if any(s.spec.slot == assessment.slot and s.role is Role.LIVE for s in owners):
+        return None
+    return next((s.spec.slot for s in owners if s.spec.slot != assessment.slot), None)
 
 
 def release_changed(services: Services, seen: Observation) -> None:

@@ -54,8 +54,11 @@ def undo_change(run: Run, seen: Observation, goal: Goal, error: Exception) -> tu
     slot, reason = goal.slot, said(error)
     before = next(s.spec for s in seen.servers if s.role is Role.LIVE and s.spec.slot == slot)
     back = Goal(slot, before, Purpose.ROLL_BACK)
+    now = refresh(run.services, seen)
+    if any(s.role is Role.LIVE and s.spec.port == before.port and s.spec.slot != slot for s in now.servers):
+        return Outcome.INTERRUPTED, reason  # ports were exchanged: the next turn restores it on its new one
     try:
-        run.apply(back, plan(back, refresh(run.services, seen).world(slot)))
+        run.apply(back, plan(back, now.world(slot)))
     except GIVES_WAY as stopped:
         return Outcome.INTERRUPTED, f"{reason}\nthe way back goes on by itself: {stopped}"
     except Exception as second:

@@ -8,6 +8,7 @@ from receiver.core.policy import Hold
 from receiver.core.quarantine import terms_of
 from receiver.core.state import Role, Slot
 from receiver.planning.observe import Observation
+from receiver.reconciler.exchange import Exchange
 from receiver.reconciler.fetcher import Head
 from receiver.reconciler.interruptible import Interrupt
 from receiver.reconciler.reconcile import SlotResult
@@ -22,6 +23,7 @@ class SlotTask:
     version: int | None
     terms: str  # of the pin that it works for
     began: float  # seconds since the epoch
+    exchange: Exchange | None = None  # its port is another slot's, and both move in one step
     interrupt: Interrupt = field(default_factory=Interrupt)
     thread: threading.Thread | None = None
     result: SlotResult | None = None  # None: it did not come that far

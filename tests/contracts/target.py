@@ -152,6 +152,49 @@ class TargetContract:
         assert (rig.public_version(here), rig.public_version(there)) == (2, 1)
         assert {s.id: s.role for s in rig.target.observe()}[theirs.id] is Role.LIVE
 
+    def test_two_slots_exchange_their_ports_and_the_old_servers_stand_by(self, rig: Rig) -> None:
+        here, there = free_port(), free_port()
+        old = [rig.target.start(spec(1, here)), rig.target.start(spec(2, there, PRODUCTION))]
+        for server in old:
+            rig.target.switch(server)
+        new = [rig.target.start(spec(3, there)), rig.target.start(spec(2, here, PRODUCTION))]
+        with pytest.raises(Rejected, match=f"port {there}"):
+            rig.target.switch(new[0])
+        rig.target.exchange(new)
+        rig.target.exchange(new)  # done twice, it comes to the same
+        assert (rig.public_version(here), rig.public_version(there)) == (2, 3)
+        roles = {s.id: s.role for s in rig.target.observe()}
+        assert [roles[server.id] for server in new] == [Role.LIVE, Role.LIVE]
+        assert Role.LIVE not in [roles[server.id] for server in old]
+        with pytest.raises(Rejected, match=f"port {here}"):
+            rig.target.switch(old[0])
+        for server in old:
+            rig.target.retire(server)
+        assert (rig.public_version(here), rig.public_version(there)) == (2, 3)
+
+    def test_a_chain_of_slots_moves_on_by_one_port(self, rig: Rig) -> None:
+        ports = [free_port() for _ in range(3)]
+        old = [rig.target.start(spec(1, ports[0])), rig.target.start(spec(2, ports[1], PRODUCTION))]
+        for server in old:
+            rig.target.switch(server)
+        rig.target.exchange([rig.target.start(spec(1, ports[1])), rig.target.start(spec(2, ports[2], PRODUCTION))])
+        for server in old:
+            rig.target.retire(server)
+        assert [rig.public_version(port) for port in ports] == [None, 1, 2]
+
+    def test_where_one_port_cannot_be_had_nobody_moves(self, rig: Rig) -> None:
+        here, there, taken = free_port(), free_port(), free_port()
+        for server in (rig.target.start(spec(1, here)), rig.target.start(spec(2, there, PRODUCTION))):
+            rig.target.switch(server)
+        new = [rig.target.start(spec(1, there)), rig.target.start(spec(2, taken, PRODUCTION))]
+        with rig.occupy(taken), pytest.raises(Rejected, match=f"port {taken}"):
+            rig.target.exchange(new)
+        assert (rig.public_version(here), rig.public_version(there)) == (1, 2)
+        rig.kill(new[0])
+        with pytest.raises(Rejected, match="does not answer"):
+            rig.target.exchange(new)
+        assert (rig.public_version(here), rig.public_version(there)) == (1, 2)
+
     def test_a_dead_server_has_a_log_tail(self, rig: Rig) -> None:
         server = rig.target.start(spec(1, free_port()))
         rig.kill(server)

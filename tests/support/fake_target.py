@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from receiver.core.errors import Rejected, VersionFailed
-from receiver.core.state import Role, Server, ServerSpec
+from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.ports import Stop, never
 
 
@@ -34,9 +34,24 @@ class FakeTarget:
     def switch(self, server: Server) -> None:
         if server.id not in self.servers:
             raise VersionFailed(f"{server.spec.slot} v{server.spec.version} cannot have traffic: it does not answer.")
-        others = [s.spec for s in self.observe() if s.role is not Role.CANDIDATE and s.spec.slot != server.spec.slot]
+        self._require_port(server, [server.spec.slot])
+        self._give_traffic(server)
+
+    def exchange(self, servers: Sequence[Server]) -> None:
+        moving = [server.spec.slot for server in servers]
+        for server in servers:
+            if server.id not in self.servers:
+                raise Rejected(f"{server.spec.slot} v{server.spec.version} cannot have traffic: it does not answer.")
+            self._require_port(server, moving)
+        for server in servers:
+            self._give_traffic(server)
+
+    def _require_port(self, server: Server, moving: Sequence[Slot]) -> None:
+        others = [s.spec for s in self.observe() if s.role is Role.LIVE and s.spec.slot not in moving]
         if server.spec.port in {*self.foreign_ports, *(other.port for other in others)}:
             raise Rejected(f"{server.spec.slot}: port {server.spec.port} is taken")
+
+    def _give_traffic(self, server: Server) -> None:
         for other in self.observe():
             if other.spec.slot == server.spec.slot and other.role is Role.LIVE:
                 self.servers[other.id] = replace(other, role=Role.STANDBY)
@@ -47,6 +62,10 @@ class FakeTarget:
 
     def log_tail(self, server: Server) -> str:
         return f"{server.id} said nothing"
+
+    def drain(self, server: Server) -> None:
+        """The server stops to accept, and nobody follows."""
+        self.servers[server.id] = replace(self.servers[server.id], role=Role.STANDBY)
 
     def die(self, server: Server) -> None:
         """The server ends by itself."""

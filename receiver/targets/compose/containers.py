@@ -29,6 +29,7 @@ COLUMNS = (
     f'{{{{.Label "{names.MADE_OF}"}}}}',
 )
 FRONT_DIFFERS = "its front door has another image, address, configuration or limits than it should"
+FRONT_TOO_MANY = "it has a front door on another port too"
 ENDED = frozenset({"created", "exited", "dead"})
 
 
@@ -129,7 +130,9 @@ def _described(server: ServerContainer, said: Iterable[tuple[FrontContainer, Bac
     ours = [(front, pair) for front, pair in said if front.project == server.project]
     for front, pair in ours:
         if front.port == server.spec.port and pair.live == server.address:
-            return server.server(Role.LIVE, "" if front.made_of == made_of else FRONT_DIFFERS)
+            differs = "" if front.made_of == made_of else FRONT_DIFFERS
+            left_over = any(other.port != front.port for other, _ in ours)  # where an exchange of ports was cut short
+            return server.server(Role.LIVE, FRONT_TOO_MANY if left_over else differs)
     stands_by = any(server.address in pair.addresses for _, pair in ours)
     return server.server(Role.STANDBY if stands_by else Role.CANDIDATE)
 

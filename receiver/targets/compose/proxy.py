@@ -64,6 +64,10 @@ class FrontDoors:
         self._require_free(spec)
         self._created(spec, backends, wanted_make(self.docker, self.place))
 
+    def open_beside(self, spec: ServerSpec, backends: BackendPair) -> None:
+        """Have one more front door on a port that another slot's holds. Rejected: it does not open."""
+        self._created(spec, backends, wanted_make(self.docker, self.place))
+
     def renew(self, front: FrontContainer, spec: ServerSpec, backends: BackendPair) -> None:
         """Replace a front door by one that is made as it should be. No request is dropped.
 

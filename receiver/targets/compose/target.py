@@ -19,6 +19,7 @@ from receiver.ports import Stop, never
 from receiver.targets.compose import containers as discovery
 from receiver.targets.compose.backends import BackendPair
 from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
+from receiver.targets.compose.exchange import exchange_ports
 from receiver.targets.compose.front import made_of
 from receiver.targets.compose.image import require_image, require_packages
 from receiver.targets.compose.log_tail import log_tail
@@ -75,8 +76,8 @@ class ComposeTarget:
         VersionFailed: the server has ended. Rejected: its port is another program's. Traffic is where it was.
         """
         slot = self._slot(server.spec)
-        container = slot.server(server.id)
-        if container is None or not container.running or not is_healthy(container.url):
+        container = self._answering(server, slot)
+        if container is None:
             words = log_tail(self._docker, server.id)
             raise VersionFailed(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
         said = {f.id: discovery.backends_of(self.place, f) for f in slot.fronts if f.running}
@@ -98,10 +99,23 @@ class ComposeTarget:
         for front in slot.fronts:  # replaced some time ago
             if front.port == container.spec.port and not front.running:
                 self._fronts.remove(front)
-        # Now it is somebody's server: it comes back by itself after a crash or a restart of the engine. Not earlier:
-        # one that dies while it gets the traffic must not come back before the watch, which would miss that.
-        self._docker.run("update", "--restart", "unless-stopped", container.id)
-        self._demote([other for other in slot.servers if other.id != container.id])
+        self._settle(container, slot)
+
+    def exchange(self, servers: Sequence[Server]) -> None:
+        """See :meth:`receiver.ports.Target.exchange`.
+
+        VersionFailed is for one server, so it is not raised here.
+        """
+        found = discovery.discover(self._docker, self.place.owner)
+        moving = {server.spec.slot: self._answering(server, found) for server in servers}
+        gone = next((server for server in servers if moving[server.spec.slot] is None), None)
+        if gone is not None:
+            words = log_tail(self._docker, gone.id)
+            raise Rejected(f"{_name(gone.spec)} cannot have traffic: it does not answer.\n{words}")
+        containers = [container for container in moving.values() if container is not None]
+        exchange_ports(self._fronts, found, containers)
+        for container in containers:
+            self._settle(container, found.of(container.spec.slot))
 
     def retire(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.retire`."""
@@ -120,6 +134,19 @@ class ComposeTarget:
     def log_tail(self, server: Server) -> str:
         """See :meth:`receiver.ports.Target.log_tail`."""
         return log_tail(self._docker, server.id)
+
+    def _answering(self, server: Server, found: ContainerDiscovery) -> ServerContainer | None:
+        container = found.server(server.id)
+        answers = container is not None and container.running and is_healthy(container.url)
+        return container if answers else None
+
+    def _settle(self, container: ServerContainer, slot: ContainerDiscovery) -> None:
+        """Now it is somebody's server: it comes back by itself after a crash or a restart of the engine.
+
+        Not earlier: one that dies while it gets the traffic must not come back before the watch, which would miss it.
+        """
+        self._docker.run("update", "--restart", "unless-stopped", container.id)
+        self._demote([other for other in slot.servers if other.id != container.id])
 
     def _described(self, found: ContainerDiscovery) -> list[Server]:
         return discovery.describe(self.place, found, made_of(self.place))

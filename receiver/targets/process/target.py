@@ -5,9 +5,7 @@ them over their control sockets; nothing about them is remembered here. The othe
 ``serving/lifecycle/handover.py``.
 """
 
-import errno
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,17 +20,15 @@ from receiver.targets.process.discovery import (
     POLL_SECONDS,
     STATUS_SECONDS,
     ServerDiscovery,
-    Status,
     with_one_live_each,
 )
+from receiver.targets.process.public_ports import PublicPorts
 from receiver.targets.process.records import ServerRecord, ServerRecords
 from receiver.targets.readiness import wait_until_healthy
 from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
 
-DRAIN_SECONDS = 15.0  # more than a server waits for its requests in flight
 RETIRE_SECONDS = 1.0  # how long to watch it go; who lingers over the last connections goes by itself
-BACKLOG = 2048
 
 
 class ProcessTarget:
@@ -47,12 +43,12 @@ class ProcessTarget:
         start_seconds: float = 60.0,
     ) -> None:
         self.state = state.absolute()
-        self.host = host
         self.start_seconds = start_seconds
         self._command = tuple(command)
         self._environment = launch.environment(os.environ, registry=False)  # the receiver has fetched by then
         self._records = ServerRecords(self.state)
         self._discovery = ServerDiscovery(self._records)
+        self._ports = PublicPorts(self._discovery, host)
         self._seen: dict[str, ServerRecord] = {}
 
     def observe(self) -> Sequence[Server]:
@@ -80,11 +76,22 @@ class ProcessTarget:
         if record is None or status is None:
             words = self.log_tail(server)
             raise VersionFailed(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
-        others = [r for r in self._records.all() if r.spec.slot == record.spec.slot and r.id != record.id]
         if status.role is not Role.LIVE or status.port != record.spec.port:
-            self._take(status, others)
-        for other in others:
-            self._drain(other, record)
+            self._ports.take(status)
+        for other in self._records.all():
+            if other.spec.slot == record.spec.slot and other.id != record.id:
+                self._ports.drain(other, record)
+
+    def exchange(self, servers: Sequence[Server]) -> None:
+        """See :meth:`receiver.ports.Target.exchange`."""
+        records = [record for server in servers if (record := self._records.get(server.id)) is not None]
+        statuses = self._discovery.ask_all(records)
+        answering = {status.record.id for status in statuses if status.ready}
+        gone = next((server for server in servers if server.id not in answering), None)
+        if gone is not None:
+            words = self.log_tail(gone)
+            raise Rejected(f"{_name(gone.spec)} cannot have traffic: it does not answer.\n{words}")
+        self._ports.exchange(statuses)
 
     def retire(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.retire`. It lingers over idle connections that nobody took."""
@@ -134,63 +141,6 @@ class ProcessTarget:
         late = f"was not healthy {self.start_seconds:g} s after its start"
         self._discovery.kill(record, f"it {late}")
         raise VersionFailed(f"{_name(record.spec)} {late}, and was killed.\n{words}")
-
-    def _take(self, status: Status, others: Sequence[ServerRecord]) -> None:
-        """Let a server accept on its public port, whose listening socket somebody else may hold."""
-        record = status.record
-        listening = None if status.port == record.spec.port else self._listening(record.spec, others)
-        try:
-            fds = [] if listening is None else [listening.fileno()]
-            ask(record.control, {"do": "take"}, fds=fds, timeout=DRAIN_SECONDS)
-        except (OSError, ControlError) as error:
-            alive = self._records.alive(record)
-            blame = Rejected if alive else VersionFailed
-            words = describe(record, alive=alive)
-            raise blame(f"{_name(record.spec)} could not take its port: {error}.\n{words}") from error
-        finally:
-            if listening is not None:
-                listening.close()
-
-    def _listening(self, spec: ServerSpec, others: Sequence[ServerRecord]) -> socket.socket:
-        """The listening socket of a slot's port: from who holds it, or new. Rejected: it cannot be had."""
-        for status in self._discovery.ask_all(others):
-            if status.port == spec.port:
-                try:
-                    return socket.socket(fileno=ask(status.record.control, {"do": "give"})[1][0])
-                except (OSError, ControlError):
-                    continue  # it ended this moment
-        try:
-            return self._bind(spec)
-        except Rejected:
-            silent = [r for r in others if r.spec.port == spec.port and self._records.alive(r)]
-            if not silent:
-                raise
-        for record in silent:
-            self._discovery.kill(record, f"it keeps port {spec.port} and does not answer")
-        return self._bind(spec)
-
-    def _bind(self, spec: ServerSpec) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        try:
-            return socket.create_server((self.host, spec.port), family=family, backlog=BACKLOG)
-        except OSError as error:
-            place = f"port {spec.port} on {self.host}"
-            change = f"choose another models.{spec.slot.model}.port in environments/{spec.slot.environment}.yaml"
-            if error.errno != errno.EADDRINUSE:
-                raise Rejected(f"{spec.slot}: {place} cannot be bound ({error.strerror}): {change}.") from error
-            ours = next((s for s in self._discovery.ask_all(self._records.all()) if s.port == spec.port), None)
-            who = f"the model server {ours.record.id}" if ours else "a program that Pinrail did not start"
-            raise Rejected(f"{spec.slot}: {place} is taken by {who}: stop that, or {change}.") from error
-
-    def _drain(self, record: ServerRecord, successor: ServerRecord) -> None:
-        """Let a server stop accepting. One that does not answer holds up its clients and the port: it is killed."""
-        status = self._discovery.ask(record)
-        if status is not None and status.role is not Role.LIVE:
-            return
-        try:
-            ask(record.control, {"do": "stand-by", "to": str(successor.control)}, timeout=DRAIN_SECONDS)
-        except (OSError, ControlError) as error:
-            self._discovery.kill(record, f"it does not accept the command to drain: {error!r}")
 
 
 def _options(spec: ServerSpec, cache: Path, control: Path, recorded: Path | None) -> list[str]:

@@ -236,7 +236,7 @@ def test_a_switch_that_was_cut_short_shows_the_old_server_live_and_can_be_done_a
     port = free_port()
     old, new = target.start(spec(1, port)), target.start(spec(2, port))
     target.switch(old)
-    target._take(target._discovery.ask(target._records.get(new.id)), [target._records.get(old.id)])
+    target._ports.take(target._discovery.ask(target._records.get(new.id)))
     assert {s.id: s.role for s in target.observe()} == {old.id: Role.LIVE, new.id: Role.CANDIDATE}
     target.switch(new)
     assert {s.id: s.role for s in target.observe()} == {old.id: Role.STANDBY, new.id: Role.LIVE}
@@ -247,7 +247,7 @@ def test_a_switch_that_was_cut_short_can_be_given_up(target: ProcessTarget) -> N
     port = free_port()
     old, new = target.start(spec(1, port)), target.start(spec(2, port))
     target.switch(old)
-    target._take(target._discovery.ask(target._records.get(new.id)), [target._records.get(old.id)])
+    target._ports.take(target._discovery.ask(target._records.get(new.id)))
     target.retire(new)
     assert {asked_version(port) for _ in range(20)} == {1}
 

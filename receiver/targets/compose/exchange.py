@@ -1,0 +1,69 @@
+"""Ports that pass from one slot's front door to another's, in one step for several slots.
+
+Front doors may share a port. So the new ones are opened first, which takes seconds, and send their port's traffic
+where it goes now. What changes it is an order to each, which takes milliseconds.
+"""
+
+from collections.abc import Sequence
+
+from receiver.core.errors import Rejected
+from receiver.targets.compose import containers as discovery
+from receiver.targets.compose.backends import BackendPair
+from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
+from receiver.targets.compose.proxy import FrontDoors
+
+
+def exchange_ports(doors: FrontDoors, found: ContainerDiscovery, moving: Sequence[ServerContainer]) -> None:
+    """Give each of these servers, one per slot, its public port. Rejected: nobody has moved."""
+    ports = {container.spec.slot: container.spec.port for container in moving}
+    answering = {f.id: pair for f in found.fronts if f.running and (pair := discovery.backends_of(doors.place, f))}
+    fronts = [front for front in found.fronts if front.id in answering]
+    stays = next((front for front in fronts if front.port in ports.values() and front.slot not in ports), None)
+    if stays is not None:
+        raise Rejected(
+            f"port {stays.port} on {doors.place.host} is taken by {stays.slot}: wait until that has moved."
+        )
+    opened: list[ServerContainer] = []
+    try:
+        for container in moving:
+            here = [front for front in fronts if front.port == container.spec.port]
+            if all(front.slot != container.spec.slot for front in here):
+                opened.append(container)
+                _open(doors, container, answering[here[0].id] if here else None)
+        _change_over(doors, moving)
+    except Rejected:
+        for front in _fronts(doors, opened):
+            doors.remove(front)
+        for front in fronts:
+            doors.switch_backends(front, answering[front.id])
+        raise
+    for front in found.fronts:
+        if ports.get(front.slot, front.port) != front.port:
+            doors.close(front)
+
+
+def _open(doors: FrontDoors, container: ServerContainer, now: BackendPair | None) -> None:
+    if now is None:
+        doors.open(container.spec, BackendPair((container.address, container.address), "one"))
+    else:
+        doors.open_beside(container.spec, BackendPair((now.live, now.live), "one"))
+
+
+def _change_over(doors: FrontDoors, moving: Sequence[ServerContainer]) -> None:
+    """Who had a slot's traffic steps in for its new server, and nobody else's server does."""
+    found = discovery.discover(doors.docker, doors.place.owner)
+    answering = [(f, pair) for f in found.fronts if f.running and (pair := discovery.backends_of(doors.place, f))]
+    for container in moving:
+        own = {server.address for server in found.of(container.spec.slot).servers if server.running}
+        had = [pair.live for front, pair in answering if front.slot == container.spec.slot and pair.live in own]
+        standby = next((address for address in had if address != container.address), container.address)
+        for front, now in answering:
+            if front.port == container.spec.port:
+                backends = now if now.live == container.address else now.switched_to(container.address)
+                doors.switch_backends(front, backends.with_standby(standby))
+
+
+def _fronts(doors: FrontDoors, opened: Sequence[ServerContainer]) -> list[FrontContainer]:
+    wanted = {(container.spec.slot, container.spec.port) for container in opened}
+    found = discovery.discover(doors.docker, doors.place.owner)
+    return [front for front in found.fronts if (front.slot, front.port) in wanted]

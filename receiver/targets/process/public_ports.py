@@ -1,0 +1,161 @@
+"""Which model server accepts on which public port: listening sockets pass from one server to the next, never closed.
+
+A server that stops accepting keeps its listening socket: until somebody accepts again, clients wait in the backlog.
+"""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from receiver.core.errors import Rejected, VersionFailed
+from receiver.core.state import Role, ServerSpec
+from receiver.targets.log_tail import describe
+from receiver.targets.process.discovery import STATUS_SECONDS, ServerDiscovery, Status, wait_until
+from receiver.targets.process.records import ServerRecord
+from serving.lifecycle.control import ControlError, ask
+
+DRAIN_SECONDS = 15.0  # more than a server waits for its requests in flight
+BACKLOG = 2048
+
+
+class PublicPorts:
+    """Has servers accept on public ports, and stop."""
+
+    def __init__(self, discovery: ServerDiscovery, host: str) -> None:
+        self._discovery = discovery
+        self._records = discovery.records
+        self._host = host
+
+    def take(self, status: Status) -> None:
+        """Let a server accept on its public port. Rejected: somebody else has it. VersionFailed: the server ended."""
+        record = status.record
+        with contextlib.ExitStack() as opened:
+            listening = self._listening(status, self._holders([record], [record.spec.slot]))
+            fds = [] if listening is None else [opened.enter_context(listening).fileno()]
+            try:
+                ask(record.control, {"do": "take"}, fds=fds, timeout=DRAIN_SECONDS)
+            except (OSError, ControlError) as error:
+                alive = self._records.alive(record)
+                blame = Rejected if alive else VersionFailed
+                words = describe(record, alive=alive)
+                raise blame(f"{_name(record.spec)} could not take its port: {error}.\n{words}") from error
+
+    def drain(self, record: ServerRecord, successor: ServerRecord) -> None:
+        """Let a server stop accepting. One that does not answer holds up its clients and the port: it is killed."""
+        status = self._discovery.ask(record)
+        if status is None or status.role is Role.LIVE:
+            self._order_drain(record, successor)
+
+    def exchange(self, moving: Sequence[Status]) -> None:
+        """Let each of these servers, one per slot, accept on its port, and the slots' others stop.
+
+        All sockets are there before anybody stops; and all have stopped before anybody takes another's port: for a
+        moment clients wait, and nobody gets an answer of the slot that has just left. Rejected: nobody has moved.
+        """
+        records = [status.record for status in moving]
+        slots = [record.spec.slot for record in records]
+        statuses = self._discovery.ask_all(self._records.all())
+        old = [s for s in statuses if s.record.spec.slot in slots and s.record not in records and s.role is Role.LIVE]
+        with contextlib.ExitStack() as opened, ThreadPoolExecutor(max(1, len(old))) as pool:
+            holders = self._holders(records, slots, statuses)
+            fds = [
+                [] if (found := self._listening(status, holders)) is None else [opened.enter_context(found).fileno()]
+                for status in moving
+            ]
+            leaving = [pool.submit(self._order_drain, status.record) for status in old]
+            for status in old:
+                wait_until(lambda s=status: not self._accepts(s.record), STATUS_SECONDS)  # type: ignore[misc]
+            try:
+                for record, passed in zip(records, fds, strict=True):
+                    ask(record.control, {"do": "take"}, fds=passed, timeout=DRAIN_SECONDS)
+            except (OSError, ControlError) as error:
+                self._undo(records, old)
+                raise Rejected(f"{_name(record.spec)} could not take its port: {error}.") from error
+            for future in leaving:
+                future.result()
+            taken = {record.spec.port: record for record in records}
+            own = {record.spec.slot: record for record in records}
+            for status in old:  # who was connected there is connected to who has the port now
+                successor = taken.get(status.port or 0, own[status.record.spec.slot])
+                pool.submit(self._order_drain, status.record, successor)
+
+    def _undo(self, records: Sequence[ServerRecord], old: Sequence[Status]) -> None:
+        for record in records:
+            with contextlib.suppress(OSError, ControlError):
+                ask(record.control, {"do": "stand-by"}, timeout=DRAIN_SECONDS)
+        for status in old:
+            with contextlib.suppress(OSError, ControlError):
+                ask(status.record.control, {"do": "take"}, timeout=DRAIN_SECONDS)
+
+    def _accepts(self, record: ServerRecord) -> bool:
+        status = self._discovery.ask(record)
+        return status is not None and status.role is Role.LIVE
+
+    def _order_drain(self, record: ServerRecord, successor: ServerRecord | None = None) -> None:
+        to = {"to": str(successor.control)} if successor is not None else {}
+        try:
+            ask(record.control, {"do": "stand-by", **to}, timeout=DRAIN_SECONDS)
+        except (OSError, ControlError) as error:
+            self._discovery.kill(record, f"it does not accept the command to drain: {error!r}")
+
+    def _holders(
+        self, records: Sequence[ServerRecord], slots: Sequence[object], statuses: Sequence[Status] | None = None
+    ) -> Mapping[int, Status]:
+        """Who holds the sockets of the servers' ports. Rejected: another slot than these accepts on one."""
+        found: dict[int, Status] = {}
+        wanted = {record.spec.port: record for record in records}
+        for status in statuses if statuses is not None else self._discovery.ask_all(self._records.all()):
+            record = wanted.get(status.port or 0)
+            if record is None or status.port is None:
+                continue
+            if status.role is Role.LIVE and status.record.spec.slot not in slots:
+                raise Rejected(self._taken(record.spec, f"the model server {status.record.id}"))
+            if status.port not in found or status.role is Role.LIVE:
+                found[status.port] = status
+        return found
+
+    def _listening(self, status: Status, holders: Mapping[int, Status]) -> socket.socket | None:
+        """The listening socket of a server's port: from who holds it, or new; None: the server holds it itself.
+
+        Rejected: it cannot be had.
+        """
+        spec = status.record.spec
+        if status.port == spec.port:
+            return None
+        holder = holders.get(spec.port)
+        if holder is not None:
+            with contextlib.suppress(OSError, ControlError):  # it ended this moment
+                return socket.socket(fileno=ask(holder.record.control, {"do": "give"})[1][0])
+        try:
+            return self._bind(spec)
+        except Rejected:
+            same = [r for r in self._records.all() if (r.spec.slot, r.spec.port) == (spec.slot, spec.port)]
+            silent = [r for r in same if r.id != status.record.id and self._records.alive(r)]
+            if not silent:
+                raise
+        for record in silent:
+            self._discovery.kill(record, f"it keeps port {spec.port} and does not answer")
+        return self._bind(spec)
+
+    def _bind(self, spec: ServerSpec) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            return socket.create_server((self._host, spec.port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Rejected(self._taken(spec, "a program that Pinrail did not start")) from error
+            found = f"port {spec.port} on {self._host} cannot be bound ({error.strerror})"
+            raise Rejected(f"{spec.slot}: {found}: {_other_port(spec)}.") from error
+
+    def _taken(self, spec: ServerSpec, who: str) -> str:
+        return f"{spec.slot}: port {spec.port} on {self._host} is taken by {who}: stop that, or {_other_port(spec)}."
+
+
+def _other_port(spec: ServerSpec) -> str:
+    return f"choose another models.{spec.slot.model}.port in environments/{spec.slot.environment}.yaml"
+
+
+def _name(spec: ServerSpec) -> str:
+    return f"{spec.slot} v{spec.version}"
