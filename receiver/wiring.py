@@ -18,6 +18,7 @@ from receiver.adapters.github.sender import GitHubSender
 from receiver.adapters.github.statuses import Statuses
 from receiver.adapters.inference_log.collection import LogCollection
 from receiver.adapters.inference_log.directories import LogDirectories
+from receiver.adapters.inference_log.live_checks import LiveChecks
 from receiver.adapters.log_rotation import LogRotation
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.adapters.prober import HttpProber
@@ -185,6 +186,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
         BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy),
         BackgroundTask("logs", LogRotation(state / "logs").run),
         BackgroundTask("inference logs", LogCollection(state, services.journal).run),
+        BackgroundTask("live versions", LiveChecks(state).run),
         BackgroundTask("mirrors", MirrorCompaction([state / MIRROR, state / PROPOSALS]).run),
     ]
     if client is None:

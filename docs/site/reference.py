@@ -195,7 +195,10 @@ def metrics() -> str:
 
     with tempfile.TemporaryDirectory() as scratch:
         empty: Any = SimpleNamespace(
-            quarantined=list, environments=lambda: SimpleNamespace(environments=(), problem=None)
+            quarantined=list,
+            environments=lambda: SimpleNamespace(environments=(), problem=None),
+            realised=list,
+            label_counts=dict,
         )
         database = Database(Path(scratch) / "empty.db")
         receiver = _metric_table(StateCollector(StateQueries(database), empty).collect())

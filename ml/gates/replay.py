@@ -19,13 +19,14 @@ from ml.gates.answers import Answers, Array
 from ml.gates.contract import ELSEWHERE, Schema, as_recorded, recorded_columns
 from ml.gates.robustness import MOVED
 from ml.gates.subject import Champion, Record, Subject
+from ml.intervals import Z, wilson
 from ml.request_log import PREDICTION, PROBABILITIES, RequestLog
 from serving.model.model_dir import Column
 
 DAYS = 365
 LEAST_ROWS = 300
 SMALLEST_SLICE = 30
-Z, Z_OF_SLICES = 1.96, 3.0  # 95 %; slices are many, and one of them is far off by chance
+Z_OF_SLICES = 3.0  # slices are many, and one of them is far off by chance
 SHOWN = 5
 
 
@@ -110,17 +111,9 @@ def compare(before: Answers, after: Answers) -> tuple[Array, Array, float]:
     return flipped, flipped.astype(float), math.nan
 
 
-def interval(flips: int, rows: int, z: float = Z) -> tuple[float, float]:
-    """Return Wilson's interval of a share."""
-    share, spread = flips / rows, z * z / rows
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / rows + spread / (4 * rows))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def _overall(limits: ReplayLimits, champion: Champion, flipped: Array, says: str) -> Verdict:
     flips, rows, most = int(flipped.sum()), len(flipped), limits.flips.max
-    low, high = interval(flips, rows)
+    low, high = wilson(flips, rows)
     share = flips / rows
     reason = (
         f"{flips:,} of the last {rows:,} answers of {champion.name} would change: {share:.2%},"
@@ -148,10 +141,10 @@ def _slices(limits: ReplayLimits, rows: Sequence[RecordedRow], flipped: Array) -
         reason = f"no slice has {SMALLEST_SLICE} rows"
         return _verdict(limits, CheckOutcome.INCONCLUSIVE, math.nan, reason, "replay.slices")
     worst = max(
-        large, key=lambda name: (interval(sum(large[name]), len(large[name]), Z_OF_SLICES)[0], sum(large[name]))
+        large, key=lambda name: (wilson(sum(large[name]), len(large[name]), Z_OF_SLICES)[0], sum(large[name]))
     )
     flips, count = sum(large[worst]), len(large[worst])
-    surely = interval(flips, count, Z_OF_SLICES)[0] > limits.flips.max
+    surely = wilson(flips, count, Z_OF_SLICES)[0] > limits.flips.max
     reason = f"worst slice {worst[0]}={worst[1]}: {flips:,} of {count:,} answers would change"
     outcome = CheckOutcome.FAIL if surely else CheckOutcome.PASS
     return _verdict(limits, outcome, flips / count, reason, "replay.slices")

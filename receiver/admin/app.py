@@ -13,7 +13,6 @@ from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import StateQueries
 from receiver.admin.metrics import Exposition, StateCollector
 from receiver.admin.page import render
@@ -61,7 +60,7 @@ def admin_config(
 def admin_app(database: Database, report: Callable[[], StatusReport], redact: Redactor) -> FastAPI:
     """The app. ``report`` returns what the controller saw last; it raises PinrailError where that was nothing."""
     records = StateQueries(database)
-    queries = AdminQueries(SqliteJournal(database), records, report, redact)
+    queries = AdminQueries(database, report, redact)
     metrics = Exposition(StateCollector(records, queries))
     app = FastAPI(title="Pinrail", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)

@@ -37,6 +37,7 @@ class StateCollector(Collector):
         )
         yield from self._queue()
         yield from self._environments()
+        yield from self._labels()
 
     def _queue(self) -> Iterable[Metric]:
         jobs = GaugeMetricFamily("pinrail_jobs", "Jobs of the queue, by state.", labels=("state",))
@@ -73,6 +74,27 @@ class StateCollector(Collector):
         yield GaugeMetricFamily(
             "pinrail_truth_known", "1 if registry and servers could be observed.", float(view.problem is None)
         )
+
+    def _labels(self) -> Iterable[Metric]:
+        version = ("environment", "model", "version", "metric")
+        families = {
+            "value": GaugeMetricFamily("pinrail_realised", "A version's metric by labels.", labels=version),
+            "low": GaugeMetricFamily("pinrail_realised_low", "The lower end of its 95 % interval.", labels=version),
+            "high": GaugeMetricFamily("pinrail_realised_high", "The upper end of it.", labels=version),
+            "labels": GaugeMetricFamily("pinrail_realised_labels", "How many labels it is of.", labels=version),
+        }
+        for found in self._queries.realised():
+            names = (found.environment, found.model, str(found.version), found.metric)
+            for field, family in families.items():
+                value = getattr(found, field)
+                if value is not None:
+                    family.add_metric(names, value)
+        yield from families.values()
+        counts = GaugeMetricFamily("pinrail_labels", "Labels that are kept.", labels=("model", "state"))
+        for model, found_counts in self._queries.label_counts().items():
+            counts.add_metric((model, "joined"), found_counts.joined)
+            counts.add_metric((model, "unknown"), found_counts.unknown)
+        yield counts
 
 
 class Exposition:

@@ -3,13 +3,17 @@
 Text that may come from outside passes through the redactor.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from ml.live.label_store import Counts, LabelStore, Realised
+from receiver.adapters.inference_log.directories import LogDirectories
+from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import DeliveryRow, JobRow, StateQueries
 from receiver.admin.views import (
     DeliveriesView,
+    DeploymentFilter,
     DeploymentsView,
     EnvironmentsView,
     deployment_views,
@@ -24,9 +28,9 @@ from receiver.planning.status import StatusReport
 class AdminQueries:
     """The admin listener's queries. Thread-safe."""
 
-    def __init__(
-        self, journal: SqliteJournal, records: StateQueries, report: Callable[[], StatusReport], redact: Redactor
-    ) -> None:
+    def __init__(self, database: Database, report: Callable[[], StatusReport], redact: Redactor) -> None:
+        journal, records = SqliteJournal(database), StateQueries(database)
+        self._labels = LabelStore(LogDirectories(database.path.parent).root)
         self._journal = journal
         self._records = records
         self._report = report
@@ -38,12 +42,21 @@ class AdminQueries:
         try:
             self._last = self._report()
         except PinrailError as error:
-            return environments_view(self._last, self._redact, str(error))
-        return environments_view(self._last, self._redact)
+            return environments_view(self._last, self._redact, self.realised(), str(error))
+        return environments_view(self._last, self._redact, self.realised())
 
     def deployments(self, limit: int, environment: str | None = None, model: str | None = None) -> DeploymentsView:
         """The last deployments, newest first."""
-        return DeploymentsView(deployment_views(self._journal, self._redact, limit, environment, model))
+        wanted = DeploymentFilter(limit, environment, model)
+        return DeploymentsView(deployment_views(self._journal, self._redact, self.realised(), wanted))
+
+    def realised(self) -> Sequence[Realised]:
+        """How good each version's answers were, by the labels that came later."""
+        return self._labels.realised()
+
+    def label_counts(self) -> Mapping[str, Counts]:
+        """How many labels each model has."""
+        return self._labels.counts()
 
     def deliveries(self, limit: int, job: int | None = None) -> DeliveriesView:
         """The last deliveries, newest first; with ``job``, those that joined it."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from ml.live.label_store import Realised
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import DeliveryRow
 from receiver.core.deployment import Deployment, Outcome, Step
@@ -17,6 +18,15 @@ from receiver.core.plan import ActionKind
 from receiver.core.redact import Redactor
 from receiver.core.times import iso
 from receiver.planning.status import SlotStatus, StatusReport
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFilter:
+    """Which deployments are wanted; None: of all environments, or models."""
+
+    limit: int
+    environment: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,8 @@ class DeploymentView:
     steps: Sequence[StepView]
     repeats: int
     """How often it was tried again since, and ended in the same way."""
+    realised: Sequence[Realised]
+    """How good the answers of the deployed version were there, by the labels that came later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,8 @@ class EnvironmentsView:
     environments: Sequence[SlotStatus]
     status: Sequence[SlotStatus]
     """The same as ``environments``, whose earlier name this is."""
+    realised: Sequence[Realised]
+    """How good the answers of the versions that serve were, by the labels that came later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +112,38 @@ def as_json(view: Any) -> Any:
     return to_jsonable_python(view, inf_nan_mode="null")
 
 
-def environments_view(report: StatusReport, redact: Redactor, problem: str | None = None) -> EnvironmentsView:
-    """What is published of a look at the world."""
+def environments_view(
+    report: StatusReport, redact: Redactor, realised: Sequence[Realised], problem: str | None = None
+) -> EnvironmentsView:
+    """What is published of a look at the world. ``realised``: what is known of all versions."""
     rows = [replace(row, reason=redact.lines(row.reason)) for row in report.slots]
     stale = None if report.stale is None else redact.line(report.stale)
+    serving = {(row.environment, row.model, row.serving_version) for row in rows}
     return EnvironmentsView(
-        report.commit, stale, None if problem is None else redact.line(problem), environments=rows, status=rows
+        report.commit,
+        stale,
+        None if problem is None else redact.line(problem),
+        environments=rows,
+        status=rows,
+        realised=[each for each in realised if (each.environment, each.model, each.version) in serving],
     )
 
 
 def deployment_views(
-    journal: SqliteJournal, redact: Redactor, limit: int, environment: str | None = None, model: str | None = None
+    journal: SqliteJournal, redact: Redactor, realised: Sequence[Realised], wanted: DeploymentFilter
 ) -> list[DeploymentView]:
-    """The last deployments, newest first, without secrets."""
+    """The last deployments, newest first, without secrets. ``realised``: what is known of all versions."""
     return [
-        _deployment(found, journal.steps(found.id), redact) for found in journal.recent(limit, environment, model)
+        _deployment(found, journal.steps(found.id), redact, realised)
+        for found in journal.recent(wanted.limit, wanted.environment, wanted.model)
     ]
 
 
-def _deployment(deployment: Deployment, steps: Sequence[Step], redact: Redactor) -> DeploymentView:
+def _deployment(
+    deployment: Deployment, steps: Sequence[Step], redact: Redactor, realised: Sequence[Realised]
+) -> DeploymentView:
     draft = deployment.draft
+    deployed = (draft.slot.environment, draft.slot.model, draft.to_version)
     return DeploymentView(
         id=deployment.id,
         environment=draft.slot.environment,
@@ -134,6 +160,7 @@ def _deployment(deployment: Deployment, steps: Sequence[Step], redact: Redactor)
         seconds=_seconds(deployment.started_at, deployment.ended_at),
         steps=[_step(step, redact) for step in steps],
         repeats=deployment.repeats,
+        realised=[each for each in realised if (each.environment, each.model, each.version) == deployed],
     )
 
 

@@ -219,6 +219,30 @@ def requests(
 
 
 @app.command()
+def labels(
+    model: Model,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A .csv or .parquet file; without one, nothing is added.")
+    ] = None,
+    *,
+    id_: Annotated[str | None, typer.Option("--id", help="The column of request ids; default: request_id.")] = None,
+    row: Annotated[
+        str | None, typer.Option(help="The column of rows within requests; default: row, if it is there, else 0.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="The column of what was true; default: label.")] = None,
+    json: Json = False,
+) -> None:
+    """Take in what turned out to be true, and show realised metrics.
+
+    Labels belong to answers in the inference log by X-Request-ID.
+    """
+    from receiver.adapters.inference_log.label_file import LabelColumns
+    from receiver.cli.commands.labels import labels as take_labels
+
+    take_labels(model, file, LabelColumns(id_, row, label), as_json=json)
+
+
+@app.command()
 def logs(
     environment: Environment,
     model: Model,

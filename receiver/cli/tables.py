@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, zip_longest
 from typing import Any
 
+from ml.live.label_store import Realised
 from receiver.core.redact import plain_lines
 
 GAP = "  "
@@ -64,3 +65,14 @@ def change(old: int | None, new: int | None) -> str:
 def first_line(text: str) -> str:
     """The first line; ``--json`` has the rest."""
     return text.partition("\n")[0]
+
+
+def realised_text(found: Sequence[Realised]) -> str | None:
+    """The realised metrics of a version in a few words; None where no label is known."""
+    return "; ".join(_realised(each) for each in found) or None
+
+
+def _realised(found: Realised) -> str:
+    if found.value is None:
+        return found.problem
+    return f"{found.metric} {found.value:.4g} ({found.low:.4g} to {found.high:.4g}, {found.labels:,} labels)"

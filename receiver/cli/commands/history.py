@@ -4,10 +4,12 @@ import sys
 from collections.abc import Sequence
 
 from ml.environment.file import did_you_mean
+from ml.live.label_store import LabelStore
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.journal import SqliteJournal
-from receiver.admin.views import DeploymentView, deployment_views
+from receiver.admin.views import DeploymentFilter, DeploymentView, deployment_views
 from receiver.cli.output import answer
-from receiver.cli.tables import change, first_line, table
+from receiver.cli.tables import change, first_line, realised_text, table
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.core.times import local
@@ -19,7 +21,8 @@ def show_history(environment: str | None, model: str | None, *, limit: int, as_j
     """Print the last deployments, newest first."""
     settings = load_settings()
     journal, redact = SqliteJournal(open_database(settings)), Redactor(settings.secrets)
-    views = deployment_views(journal, redact, limit, environment, model)
+    realised = LabelStore(LogDirectories(settings.pinrail_state_dir).root).realised()
+    views = deployment_views(journal, redact, realised, DeploymentFilter(limit, environment, model))
     empty = "" if views else f"nothing to show: {unknown_slot(journal, environment, model) or _known(journal)}"
     answer(views, lambda found: _text(found, empty), json_wanted=as_json)
 
@@ -47,7 +50,19 @@ def _slots(journal: SqliteJournal) -> Sequence[Slot]:
 
 def _text(deployments: Sequence[DeploymentView], empty: str) -> str:
     return table(
-        ("#", "started", "environment", "model", "from -> to", "outcome", "seconds", "cause", "commit", "reason"),
+        (
+            "#",
+            "started",
+            "environment",
+            "model",
+            "from -> to",
+            "outcome",
+            "seconds",
+            "cause",
+            "commit",
+            "realised",
+            "reason",
+        ),
         [
             (
                 deployment.id,
@@ -59,6 +74,7 @@ def _text(deployments: Sequence[DeploymentView], empty: str) -> str:
                 deployment.seconds,
                 deployment.cause,
                 deployment.commit[:7],
+                realised_text(deployment.realised),
                 first_line(deployment.reason or _override(deployment)),
             )
             for deployment in deployments

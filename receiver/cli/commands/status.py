@@ -4,10 +4,12 @@ import sys
 import time
 from dataclasses import replace
 
+from ml.live.label_store import LabelStore
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.state_lock import holder
 from receiver.admin.views import EnvironmentsView, environments_view
 from receiver.cli.output import answer
-from receiver.cli.tables import first_line, table, version
+from receiver.cli.tables import first_line, realised_text, table, version
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.redact import Redactor
 from receiver.core.times import ago
@@ -29,7 +31,8 @@ def show_status(*, as_json: bool) -> bool:
     activities = activities_now(services) if runs else None
     seen, stale = _observed(services)
     report = status_report(services, seen, activities)
-    view = environments_view(replace(report, stale=stale or report.stale), Redactor(settings.secrets))
+    realised = LabelStore(LogDirectories(settings.pinrail_state_dir).root).realised()
+    view = environments_view(replace(report, stale=stale or report.stale), Redactor(settings.secrets), realised)
     if not runs:
         sys.stderr.write(f"no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it\n")
     answer(view, _text, json_wanted=as_json)
@@ -51,7 +54,7 @@ def _text(view: EnvironmentsView) -> str:
     now = time.time()
     stale = f"these are not the pins at the branch head: {view.stale}\n" if view.stale else ""
     return stale + table(
-        ("environment", "model", "pin", "alias", "stage", "server", "state", "verified", "reason"),
+        ("environment", "model", "pin", "alias", "stage", "server", "state", "verified", "realised", "reason"),
         [
             (
                 row.environment,
@@ -62,6 +65,7 @@ def _text(view: EnvironmentsView) -> str:
                 version(row.serving_version),
                 row.state,
                 None if row.since is None else ago(row.since, now),
+                realised_text([r for r in view.realised if (r.environment, r.model) == (row.environment, row.model)]),
                 first_line(row.reason),
             )
             for row in view.environments

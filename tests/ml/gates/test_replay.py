@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ml.environment.gate_schema import AtMostShare, ReplayLimits
 from ml.evidence import CheckOutcome, Verdict
-from ml.gates.replay import check, interval
+from ml.gates.replay import check
 from ml.gates.subject import Champion, Record, Subject
+from ml.intervals import wilson
 from ml.request_log import RequestLog
 from serving.inference_log.segment import Record as LoggedRequest
 from serving.model.model_dir import Column
@@ -146,10 +147,10 @@ def test_without_a_live_version_nothing_changes_and_without_a_log_it_cannot_tell
 @given(st.integers(1, 2000), st.floats(0, 1))
 def test_the_interval_holds_the_share_and_narrows(rows: int, share: float) -> None:
     flips = round(share * rows)
-    low, high = interval(flips, rows)
+    low, high = wilson(flips, rows)
     assert 0 <= low <= flips / rows + 1e-12
     assert flips / rows - 1e-12 <= high <= 1
-    more = interval(flips * 4, rows * 4)
+    more = wilson(flips * 4, rows * 4)
     assert more[1] - more[0] <= high - low
 
 
@@ -157,5 +158,5 @@ def test_the_interval_holds_the_true_share_about_as_often_as_it_says() -> None:
     random = np.random.default_rng(3)
     for share in (0.02, 0.2):
         counts = random.binomial(500, share, 2000)
-        hits = [low <= share <= high for low, high in (interval(int(count), 500) for count in counts)]
+        hits = [low <= share <= high for low, high in (wilson(int(count), 500) for count in counts)]
         assert 0.93 <= np.mean(hits) <= 0.97

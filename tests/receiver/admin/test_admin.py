@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from ml.live.label_store import LabelStore, Realised
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.deliveries import Inbox
 from receiver.adapters.sqlite.journal import SqliteJournal
@@ -214,6 +216,22 @@ def test_a_deployment_is_shown_with_its_steps_its_reason_and_what_was_not_writte
     assert (running["outcome"], running["seconds"], running["steps"][1]["result"]) == ("running", None, None)
     assert (ended["id"], ended["commit"], ended["from_version"], ended["to_version"]) == (1, COMMIT, 5, 6)
     assert [step["result"] for step in ended["steps"]] == ["done", "Rejected: 500"]
+
+
+def test_what_labels_say_of_a_version_stands_beside_it_and_in_the_metrics(admin: Admin) -> None:
+    store = LabelStore(LogDirectories(admin.database.path.parent).root)
+    problem = "2 labels cannot be compared with the answers, such as 'x'"
+    of = {"environment": "production", "model": "churn-model", "metric": "accuracy", "problem": problem}
+    figures = {"value": 0.75, "low": 0.7, "high": 0.8, "labels": 400, "unfit": 2}
+    store.publish("churn-model", [Realised(**of, **figures, version=version) for version in (5, 6)])
+    admin.rows = [status()]
+    admin.deploy(Outcome.LIVE)
+    expected = [{**of, **figures, "version": 6}]
+    assert admin.json("/api/environments")["realised"] == expected
+    assert admin.json("/api/deployments")["deployments"][0]["realised"] == expected
+    labels = '{environment="production",metric="accuracy",model="churn-model",version="5"}'
+    assert f"pinrail_realised{labels} 0.75" in admin.get("/metrics").text
+    assert f"pinrail_realised_labels{labels} 400.0" in admin.get("/metrics").text
 
 
 def test_deployments_can_be_narrowed_down(admin: Admin) -> None:

@@ -135,10 +135,13 @@ def test_it_is_woken_after_every_job(tmp_path: Path, *, valid: bool) -> None:
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"github_token": None}, ["housekeeping", "logs", "inference logs", "mirrors"]),
-        ({}, ["housekeeping", "logs", "inference logs", "mirrors", "plans", "candidates"]),
-        ({"pinrail_candidates": False}, ["housekeeping", "logs", "inference logs", "mirrors", "plans"]),
-        ({"pinrail_repo_url": "nowhere"}, ["housekeeping", "logs", "inference logs", "mirrors"]),
+        ({"github_token": None}, ["housekeeping", "logs", "inference logs", "live versions", "mirrors"]),
+        ({}, ["housekeeping", "logs", "inference logs", "live versions", "mirrors", "plans", "candidates"]),
+        (
+            {"pinrail_candidates": False},
+            ["housekeeping", "logs", "inference logs", "live versions", "mirrors", "plans"],
+        ),
+        ({"pinrail_repo_url": "nowhere"}, ["housekeeping", "logs", "inference logs", "live versions", "mirrors"]),
     ],
 )
 def test_without_a_token_or_a_repository_there_are_none_for_github(

@@ -1,0 +1,67 @@
+"""Joining labels to the recorded answers, by request id and row."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml.live.label_store import LabelStore, RecordedAnswer
+from ml.live.realised import measure
+from ml.request_log import ANSWERED, PREDICTION, PROBABILITIES, parts, slot_directory
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CLOCK_SECONDS = 60.0  # a part may appear this long after its time of change
+COLUMNS = ["_request_id", "_row", "_version", "_time", PREDICTION, PROBABILITIES]
+
+
+def update(store: LabelStore, logs: Path, model: str) -> None:
+    """Join what can be joined, and measure the versions of a model anew. ``logs``: the directory of all logs."""
+    began = time.time()
+    new, unknown = store.pending(model)
+    if new or unknown:
+        found = _answers(logs, model, (new, unknown), store.joined_at(model) - CLOCK_SECONDS)
+        store.join(model, found, new, began)
+    store.trim(model)
+    store.publish(model, measure(model, store.labelled(model)))
+
+
+def _answers(
+    logs: Path, model: str, wanted: tuple[Sequence[str], Sequence[str]], joined_at: float
+) -> Iterator[RecordedAnswer]:
+    """The answers to requests with these ids: to new ones from the whole log, to others from what is new in it."""
+    import pyarrow as pa
+
+    new, both = (pa.array(ids, pa.string()) for ids in (wanted[0], [*wanted[0], *wanted[1]]))
+    for directory in sorted(logs.glob("environment=*")):
+        environment = directory.name.partition("=")[2]
+        for part, _ in parts(slot_directory(logs, environment, model)):
+            with contextlib.suppress(FileNotFoundError):  # it became too old meanwhile
+                ids = both if part.stat().st_mtime >= joined_at else new
+                if len(ids):
+                    yield from _in_part(part, environment, ids)
+
+
+def _in_part(part: Path, environment: str, ids: "pa.Array") -> Iterator[RecordedAnswer]:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    there = (pc.field("_status") == ANSWERED) & pc.field("_request_id").isin(ids)
+    for row in pq.read_table(part, columns=COLUMNS, partitioning=None, filters=there).to_pylist():
+        if row[PREDICTION] is not None:
+            yield RecordedAnswer(
+                row["_request_id"],
+                row["_row"],
+                environment,
+                row["_version"],
+                row["_time"].timestamp(),
+                json.dumps(_plain(row[PREDICTION])),
+                row[PROBABILITIES] is not None,
+            )
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and value != value else value  # noqa: PLR0124 - JSON has no NaN

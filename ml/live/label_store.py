@@ -1,0 +1,314 @@
+"""Labels, the recorded answers that they are about, and what follows from both: one SQLite file beside the logs.
+
+It is apart from the receiver's state file: a million labels must not keep a deployment waiting.
+"""
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ml.errors import MlError
+
+log = logging.getLogger(__name__)
+
+FILE = "labels.db"
+KEEP_UNKNOWN_SECONDS = 30 * 86_400.0  # labels may come before the answer was collected, and for other machines
+MOST_LABELS = 500_000  # per model; the oldest go
+BATCH = 5_000  # rows per transaction
+BUSY_SECONDS = 30.0
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS labels (
+  model TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL,
+  label TEXT NOT NULL, given_at REAL NOT NULL,
+  joined INTEGER NOT NULL DEFAULT 0,  -- 0: not held against the log yet, 1: no answer found so far, 2: found
+  PRIMARY KEY (model, request_id, row)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS labels_by_state ON labels(joined, model);
+CREATE INDEX IF NOT EXISTS labels_by_age ON labels(model, given_at);
+CREATE TABLE IF NOT EXISTS answers (
+  model TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL,
+  environment TEXT NOT NULL, version INTEGER NOT NULL, answered_at REAL NOT NULL,
+  answer TEXT NOT NULL,               -- JSON
+  scored INTEGER NOT NULL,            -- with probabilities
+  PRIMARY KEY (model, request_id, row, environment, version)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS joins (model TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS received (model TEXT PRIMARY KEY, replaced INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS realised (
+  environment TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, metric TEXT NOT NULL,
+  value REAL, low REAL, high REAL, labels INTEGER NOT NULL, unfit INTEGER NOT NULL, problem TEXT NOT NULL,
+  PRIMARY KEY (environment, model, version, metric)
+) STRICT, WITHOUT ROWID;
+"""
+NEW, UNKNOWN, JOINED = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a row of a request really was."""
+
+    request_id: str
+    row: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAnswer:
+    """What a version answered to a row."""
+
+    request_id: str
+    row: int
+    environment: str
+    version: int
+    answered_at: float
+    answer: str  # JSON
+    scored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of the labels that were handed in together."""
+
+    new: int = 0
+    same: int = 0
+    replaced: int = 0
+
+    def __add__(self, other: "Received") -> "Received":
+        return Received(self.new + other.new, self.same + other.same, self.replaced + other.replaced)
+
+
+@dataclass(frozen=True, slots=True)
+class Realised:
+    """A metric of one version by the labels of what it answered in one environment. Published as it is."""
+
+    environment: str
+    model: str
+    version: int
+    metric: str
+    """accuracy, or of a regression mae and rmse."""
+    value: float | None
+    """null: no label fits the answers."""
+    low: float | None
+    """The lower end of its 95 % interval."""
+    high: float | None
+    labels: int
+    """How many labels it is of."""
+    unfit: int
+    """Labels that cannot be compared with the answers."""
+    problem: str
+    """Why some cannot; else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The labels of one model."""
+
+    model: str
+    joined: int
+    """Labels whose answer is known."""
+    unknown: int
+    """Labels whose answer was not found in any inference log so far."""
+    replaced: int
+    """How often a label was replaced by another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Which labels have no answer."""
+
+    new: bool
+    unknown: bool
+
+
+class LabelsUnusable(MlError):  # noqa: N818 - it names what is wrong
+    """The file with the labels is damaged, locked, or on a full disk."""
+
+
+class LabelStore:
+    """The labels beside the logs in ``root``. Several processes may read and write."""
+
+    def __init__(self, root: Path) -> None:
+        self.file = root / FILE
+
+    def add(self, model: str, labels: Iterable[Label]) -> Received:
+        """Keep labels. One that is there already is nothing new; a different one for the same row replaces it."""
+        total, left = Received(), iter(labels)
+        while batch := list(islice(left, BATCH)):
+            with self._writing() as db:
+                total += _add(db, model, batch)
+        return total
+
+    def pending(self, model: str) -> tuple[Sequence[str], Sequence[str]]:
+        """The request ids of new labels, and of those whose answer was not found so far."""
+        query = "SELECT DISTINCT request_id FROM labels WHERE model = ? AND joined = ?"
+        new, unknown = ([row[0] for row in self._all(query, model, state)] for state in (NEW, UNKNOWN))
+        return new, unknown
+
+    def waiting(self) -> Waiting:
+        """Whether any model has new labels, or such whose answer was not found so far."""
+        found = self._all(
+            "SELECT EXISTS (SELECT 1 FROM labels WHERE joined = 0), EXISTS (SELECT 1 FROM labels WHERE joined = 1)"
+        )
+        return Waiting(*map(bool, found[0])) if found else Waiting(new=False, unknown=False)
+
+    def joined_at(self, model: str) -> float:
+        """When the labels were last held against the log; 0: never."""
+        found = self._all("SELECT at FROM joins WHERE model = ?", model)
+        return float(found[0][0]) if found else 0.0
+
+    def join(self, model: str, answers: Iterable[RecordedAnswer], new: Sequence[str], at: float) -> None:
+        """Keep the answers that labels are about; labels of the requests ``new`` without one are unknown so far.
+
+        ``at``: when that began.
+        """
+        left = iter(answers)
+        while batch := list(islice(left, BATCH)):
+            with self._writing() as db:
+                db.executemany(
+                    "INSERT OR REPLACE INTO answers SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
+                    " WHERE EXISTS (SELECT 1 FROM labels WHERE model = ?1 AND request_id = ?2 AND row = ?3)",
+                    [(model, *astuple(answer)) for answer in batch],
+                )
+                db.executemany(
+                    "UPDATE labels SET joined = 2 WHERE model = ? AND request_id = ? AND row = ?",
+                    [(model, answer.request_id, answer.row) for answer in batch],
+                )
+        with self._writing() as db:
+            db.executemany(
+                "UPDATE labels SET joined = 1 WHERE model = ? AND request_id = ? AND joined = 0",
+                [(model, request_id) for request_id in new],
+            )
+            db.execute("INSERT OR REPLACE INTO joins VALUES (?, ?)", (model, at))
+
+    def trim(self, model: str, most: int = MOST_LABELS) -> None:
+        """Remove what was unknown for too long, and of too many labels the oldest, with their answers."""
+        with self._writing() as db:
+            db.execute(
+                "DELETE FROM labels WHERE model = ? AND joined = 1 AND given_at < ?",
+                (model, time.time() - KEEP_UNKNOWN_SECONDS),
+            )
+            too_many = db.execute("SELECT count(*) - ? FROM labels WHERE model = ?", (most, model)).fetchone()[0]
+            if too_many > 0:
+                oldest = "SELECT request_id, row FROM labels WHERE model = ? ORDER BY given_at LIMIT ?"
+                gone = [(model, *row) for row in db.execute(oldest, (model, too_many)).fetchall()]
+                for table in ("labels", "answers"):
+                    db.executemany(
+                        f"DELETE FROM {table} WHERE model = ? AND request_id = ? AND row = ?",  # noqa: S608 - ours
+                        gone,
+                    )
+
+    def labelled(self, model: str) -> Iterator[tuple[str, int, bool, Any, str]]:
+        """Environment, version, whether it came with probabilities, answer and label of each labelled answer.
+
+        In the order of environments and versions, and within them of the labels.
+        """
+        rows = self._all(
+            "SELECT environment, version, scored, answer, label FROM answers JOIN labels"
+            " USING (model, request_id, row) WHERE model = ?"
+            " ORDER BY environment, version, given_at, request_id, row",
+            model,
+        )
+        for environment, version, scored, answer, label in rows:
+            yield environment, version, bool(scored), json.loads(answer), label
+
+    def publish(self, model: str, found: Sequence[Realised]) -> None:
+        """Record realised metrics in place of those of the same versions. Those without labels left stay."""
+        with self._writing() as db:
+            versions = {(each.environment, model, each.version) for each in found}
+            db.executemany("DELETE FROM realised WHERE environment = ? AND model = ? AND version = ?", versions)
+            db.executemany(
+                "INSERT INTO realised VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [astuple(each) for each in found],
+            )
+
+    def realised(self, model: str | None = None) -> Sequence[Realised]:
+        """The realised metrics, of one model or of all; newest version first."""
+        rows = self._shown(
+            "SELECT environment, model, version, metric, value, low, high, labels, unfit, problem FROM realised"
+            " WHERE ?1 IS NULL OR model = ?1 ORDER BY environment, model, version DESC, metric",
+            model,
+        )
+        return [Realised(*row) for row in rows]
+
+    def counts(self) -> Mapping[str, Counts]:
+        """How many labels each model has."""
+        rows = self._shown(
+            "SELECT model, sum(joined = 2), sum(joined <> 2), coalesce(max(replaced), 0)"
+            " FROM labels LEFT JOIN received USING (model) GROUP BY model"
+        )
+        return {row[0]: Counts(*row) for row in rows}
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        if not self.file.exists():
+            return []
+        with self._errors(), closing(_connect(self.file)) as db:
+            return db.execute(query, values).fetchall()
+
+    def _shown(self, query: str, *values: Any) -> list[Any]:
+        """As ``_all``; a damaged file must not take the rest of a status with it."""
+        try:
+            return self._all(query, *values)
+        except LabelsUnusable as error:
+            log.warning("%s", error)
+            return []
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LabelsUnusable(f"{self.file}: the labels cannot be read or written: {error}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._errors(), closing(_connect(self.file)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    fresh = not file.exists()
+    if fresh:
+        file.touch(mode=0o600)
+    db = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'realised'").fetchone():
+        db.execute("PRAGMA journal_mode=WAL")
+        db.executescript(SCHEMA)
+    return db
+
+
+def _add(db: sqlite3.Connection, model: str, batch: Sequence[Label]) -> Received:
+    now, seen = time.time(), Received()
+    for label in batch:
+        key = (model, label.request_id, label.row)
+        known = db.execute("SELECT label FROM labels WHERE model = ? AND request_id = ? AND row = ?", key).fetchone()
+        if known is None:
+            db.execute("INSERT INTO labels VALUES (?, ?, ?, ?, ?, 0)", (*key, label.label, now))
+            seen += Received(new=1)
+        elif known[0] == label.label:
+            seen += Received(same=1)
+        else:
+            db.execute(
+                "UPDATE labels SET label = ? WHERE model = ? AND request_id = ? AND row = ?", (label.label, *key)
+            )
+            seen += Received(replaced=1)
+    db.execute(
+        "INSERT INTO received VALUES (?1, ?2) ON CONFLICT (model) DO UPDATE SET replaced = replaced + ?2",
+        (model, seen.replaced),
+    )
+    return seen
