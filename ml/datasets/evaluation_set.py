@@ -18,7 +18,7 @@ from serving.model.model_dir import ModelDir
 ReadRows = Callable[[ModelDir], Dataset]
 
 KNOWN = frozenset(telco.COLUMNS.features)
-PANDAS_TYPES = {"boolean": "bool", "double": "float64", "float": "float64", "string": "str"}
+PANDAS_TYPES = {"double": "float64", "float": "float64", "string": "str"}
 
 
 def customers(path: Path | None) -> ReadRows:
@@ -79,8 +79,11 @@ def _read(path: Path, label: str, model: ModelDir) -> Dataset:
 
 
 def _pandas_type(kind: str, required: bool) -> str:
+    # pandas' own integers and booleans can be missing
     if kind in {"integer", "long"}:
-        return "int64" if required else "Int64"  # pandas' own integer can be missing
+        return "int64" if required else "Int64"
+    if kind == "boolean":
+        return "bool" if required else "boolean"
     return PANDAS_TYPES.get(kind, "str")
 
 

@@ -23,6 +23,7 @@ from tests.serving.conftest import serve
 from tests.support.asgi import Answer, asking
 from tests.support.examples import examples
 from tests.support.generated_models import SHAPES, Spec, save, specs
+from tests.support.mlflow_answers import MlflowAnswers
 
 JSON = "application/json"
 MODELS = int(os.environ.get("GENERATED_MODELS") or examples(100))
@@ -83,35 +84,11 @@ def check(spec: Spec) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "model"
         save(spec, directory)
-        app, reference = serve(directory), Reference(directory)
+        app, reference = serve(directory), MlflowAnswers(directory)
         asyncio.run(_compare(spec, app, reference))
 
 
-class Reference:
-    """What ``mlflow models serve`` runs for a request, without its socket."""
-
-    def __init__(self, directory: Path) -> None:
-        from mlflow.pyfunc import load_model
-
-        self.model = load_model(str(directory))
-        self.schema = self.model.metadata.get_input_schema()
-
-    def ask(self, body: bytes, kind: str) -> Any:
-        """Its predictions; None where it has no answer, or none that is JSON."""
-        from mlflow.pyfunc.scoring_server import invocations
-
-        try:
-            said = invocations(body, kind, self.model, self.schema)
-            return json.loads(said.response, parse_constant=_refuse)["predictions"] if said.status == 200 else None
-        except Exception:  # noqa: BLE001 - whatever it raises, MLflow's server would have no answer
-            return None
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(name)
-
-
-async def _compare(spec: Spec, app: ModelServer, reference: Reference) -> None:
+async def _compare(spec: Spec, app: ModelServer, reference: MlflowAnswers) -> None:
     alone = [await _invocations(app, spec, "dataframe_records", [row]) for row in spec.rows]
     for row, said in zip(spec.rows, alone, strict=True):
         for kind in ("dataframe_records", "dataframe_split", "inputs", "instances", "csv"):
@@ -120,7 +97,7 @@ async def _compare(spec: Spec, app: ModelServer, reference: Reference) -> None:
     await _in_company(spec, app, alone)
 
 
-async def _as_mlflow(spec: Spec, app: ModelServer, reference: Reference, kind: str, row: Row) -> None:
+async def _as_mlflow(spec: Spec, app: ModelServer, reference: MlflowAnswers, kind: str, row: Row) -> None:
     body, media = _body(spec, kind, [row])
     expected = reference.ask(body, media)
     if expected is None:

@@ -180,9 +180,9 @@ def _pyfunc(spec: Spec, directory: Path) -> None:
     )
 
 
-def _training(spec: Spec) -> pd.DataFrame:
-    random = np.random.default_rng(len(spec.columns))
-    count = TRAINING_ROWS
+def table_of(columns: Sequence[tuple[str, str, bool]], count: int, seed: int) -> pd.DataFrame:
+    """Rows of any types, without missing values."""
+    random = np.random.default_rng(seed)
     made = {
         "boolean": lambda: random.random(count) > 0.5,
         "integer": lambda: random.integers(-3, 4, count).astype(np.int32),
@@ -192,13 +192,13 @@ def _training(spec: Spec) -> pd.DataFrame:
         "string": lambda: random.choice(["a", "b", "Köln"], count),
         "datetime": lambda: pd.Timestamp(2024, 1, 1) + pd.to_timedelta(random.integers(0, 400, count), "D"),
     }
-    return pd.DataFrame({name: made[kind]() for name, kind, _ in spec.columns})
+    return pd.DataFrame({name: made[kind]() for name, kind, _ in columns})
 
 
-def _sklearn(spec: Spec, directory: Path) -> None:
+def fitted(spec: Spec, seed: int = 3) -> Pipeline:
+    """A pipeline of scikit-learn; another seed gives another model for the same columns and labels."""
     name, labels = spec.detail.split("/")
-    table = _training(spec)
-    random = np.random.default_rng(3)
+    random = np.random.default_rng(seed)
     if name in REGRESSORS:
         target: Any = random.normal(size=TRAINING_ROWS)
     elif name == "two questions":
@@ -208,14 +208,23 @@ def _sklearn(spec: Spec, directory: Path) -> None:
     model = Pipeline(
         [("text", AsText()), ("code", OneHotEncoder(handle_unknown="ignore")), ("answer", ESTIMATORS[name]())]
     )
-    model.fit(table, target)
+    return model.fit(table_of(spec.columns, TRAINING_ROWS, len(spec.columns)), target)
+
+
+def save_pipeline(spec: Spec, model: Pipeline, directory: Path, answer: str = "predict") -> None:
+    """Save it; ``answer`` names the method whose answers MLflow's server gives."""
     mlflow.sklearn.save_model(
         model,
         str(directory),
         signature=_signature(spec),
         serialization_format="cloudpickle",
         pip_requirements=REQUIREMENTS,
+        pyfunc_predict_fn=answer,
     )
+
+
+def _sklearn(spec: Spec, directory: Path) -> None:
+    save_pipeline(spec, fitted(spec), directory)
 
 
 def _numeric(spec: Spec, estimator: Any) -> tuple[Any, ModelSignature]:
