@@ -8,7 +8,7 @@ What happens when a pull request that bumps a pin is merged:
 3. ``reconciler/controller.py`` takes a turn: it asks the servers (``targets/``) and has what the registry said last
    (``reconciler/registry_view.py``). ``planning/assess.py`` sets the goal of each slot: policy allows, refuses or
    defers the pin (``core/policy.py``), and the difference becomes a plan (``core/plan.py``). Each slot that has
-   something to do gets a thread; one slot waits for no other.
+   something to do gets a thread; one waits for another only where policy or a port asks for it.
 4. ``reconciler/reconcile.py`` is the flow of one slot. ``planning/fetch.py`` downloads a version that is new, and
    ``reconciler/apply.py`` carries the plan out, one journaled action after another: start a candidate, prove it,
    set stage and alias, switch traffic, watch, retire the old server.

@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     """On compose: log every request at the front doors (`docker logs`), not only those that failed."""
 
     pinrail_poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60
-    """How often to poll branch, registry and servers."""
+    """How often to poll branch and registry; the servers are asked every two seconds."""
 
     pinrail_download_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120
     """How long one download of a version may take; the next try goes on from the files that are complete."""
@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     """How long a new version is watched under traffic, with the old one warm, before it counts as verified."""
 
     pinrail_parallel: Annotated[int | None, Field(ge=1)] = None
-    """How many model servers may start at once; default: two per processor, and as many as fit in the memory."""
+    """How many new model servers may start at once, and as many that are restored; default: two per processor."""
 
     pinrail_heal: bool = True
     """Correct drift (a moved alias, a dead server); ``false`` only reports it."""

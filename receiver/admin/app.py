@@ -109,12 +109,12 @@ def readiness(records: StateQueries, queries: AdminQueries) -> dict[str, str]:
         has_run = records.last_job() is not None
     except sqlite3.Error as error:
         return {"state": f"the state file cannot be read: {error}"}
-    worker = "ok" if has_run else "has not looked at the branch yet"
+    fetcher = "ok" if has_run else "has not fetched the branch yet"
     if overdue > OVERDUE_SECONDS:
-        worker = f"a job has been due for {overdue:.0f} s and is not started"
+        fetcher = f"a job has been due for {overdue:.0f} s and is not started"
     view = queries.environments()
     unknown = next((row.reason for row in view.environments if row.state == "unknown"), None)
-    return {"state": "ok", "worker": worker, "world": view.problem or unknown or "ok"}
+    return {"state": "ok", "fetcher": fetcher, "servers": view.problem or unknown or "ok"}
 
 
 async def _guarded(request: Request, call_next: RequestResponseEndpoint) -> Response:

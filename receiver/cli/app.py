@@ -104,7 +104,7 @@ def up(
         bool, typer.Option("--with-mlflow", help="Start a local MLflow too, for a first try; it keeps its data.")
     ] = False,
 ) -> None:
-    """Start the receiver: webhooks, worker, dashboard."""
+    """Start the receiver: webhooks, deployments, dashboard."""
     from receiver.cli.commands.up import start
 
     start(tunnel, with_mlflow=with_mlflow)
@@ -359,7 +359,7 @@ def retry(
     environment: OnlyEnvironment = None,
     model: OnlyModel = None,
 ) -> None:
-    """Lift the quarantine of what failed, and reconcile again."""
+    """Lift the quarantine of what failed, and try them again."""
     from receiver.cli.commands.retry import lift_quarantine
 
     typer.echo(lift_quarantine(environment, model))

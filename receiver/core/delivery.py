@@ -7,7 +7,7 @@ from enum import StrEnum
 class DeliveryKind(StrEnum):
     """What a verified delivery means for us."""
 
-    ACCEPTED = "accepted"  # a reason to look at the branch and the world
+    ACCEPTED = "accepted"  # a reason to fetch the branch
     IGNORED = "ignored"  # recorded, and nothing follows from it
     MALFORMED = "malformed"  # signed, but not what its sender's documentation describes
 

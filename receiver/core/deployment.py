@@ -16,7 +16,7 @@ CRASH_LOOP = 3  # a server that was started anew so often within the window is d
 class Trigger(StrEnum):
     """Why a deployment was made."""
 
-    REQUEST = "request"  # somebody or something asked for a reconciliation
+    REQUEST = "request"  # a push, the timer, a person or a start asked for it
     DRIFT = "drift"  # what was verified before is restored
     POLICY = "policy"  # nothing was deployed: policy holds the pin
 
@@ -141,6 +141,11 @@ def restarts(history: Sequence[Deployment], after: float) -> list[Deployment]:
         if deployment.draft.down_since is not None:
             found.append(deployment)
     return found
+
+
+def hindrance(history: Sequence[Deployment]) -> str:
+    """Why the last attempt in a slot was interrupted; empty where it was not. ``history``: oldest first."""
+    return history[-1].reason if history and history[-1].state is Outcome.INTERRUPTED else ""
 
 
 def is_degraded(history: Sequence[Deployment], now: float) -> bool:

@@ -1,8 +1,8 @@
 """The difference between what is wanted and what is, as an ordered list of actions. Pure.
 
 One planner serves promotion, restoration, removal and rollback: they differ only in the goal. A goal that was
-verified before gets its traffic first and the registry after; a new version gets traffic last. An empty plan means
-in sync.
+verified before gets its traffic first and the registry after; a new version gets traffic last. With an empty
+plan there is nothing to do.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -46,9 +46,8 @@ class EnvironmentSlot:
     environment: str
     alias: str
     stage: str | None
-    pinned_version: int | None = (
-        None  # the version that belongs here, for the environments that are not being planned
-    )
+    # Verified there or, without such a version, its alias's; for the environments that are not being planned.
+    deployed_version: int | None = None
 
 
 class Purpose(StrEnum):
@@ -91,7 +90,7 @@ class World:
 
 
 def plan(goal: Goal, world: World) -> tuple[Action, ...]:
-    """Order the actions that turn ``world`` into ``goal``. Empty: in sync."""
+    """Order the actions that turn ``world`` into ``goal``. Empty: nothing to do."""
     fit = fitting(goal, world.servers)
     live = next((s for s in world.servers if s.role is Role.LIVE), None)
     switching = goal.spec is not None and (fit is None or fit.role is not Role.LIVE)
@@ -135,9 +134,9 @@ def registry_actions(goal: Goal, world: World) -> Sequence[Action]:
     own_version = goal.spec.version if goal.spec else None
     for environment_slot in world.environments:
         own = environment_slot.environment == goal.slot.environment
-        pinned_version = own_version if own else environment_slot.pinned_version
-        if pinned_version is not None and environment_slot.stage is not None:
-            stage_by_version[pinned_version] = environment_slot.stage
+        deployed_version = own_version if own else environment_slot.deployed_version
+        if deployed_version is not None and environment_slot.stage is not None:
+            stage_by_version[deployed_version] = environment_slot.stage
     ours = {environment_slot.stage for environment_slot in world.environments if environment_slot.stage is not None}
     raised = [
         Action(ActionKind.STAGE, f"v{version}", view.stages.get(version), stage)

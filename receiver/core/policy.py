@@ -1,4 +1,6 @@
-"""May this pin be deployed now? Asked before the first write, answered from plain facts. Pure.
+"""May this pin be deployed now, as far as gate and soak go? Asked before the first write, from plain facts. Pure.
+
+``planning/assess.py`` asks about quarantines and holds before, and about the registry.
 
 Each rule is a function that answers None (no objection) or a :class:`Hold`; :func:`decide` asks them in order and
 the first objection stands. The rules do not apply to what is already verified live: healing needs no permission.

@@ -1,7 +1,7 @@
 """Fetching what has to be judged: the one step before a decision that downloads artifacts, and so takes its time.
 
-Whoever only looks calls :func:`receiver.planning.assess.assess`, which never gets here. The reconciler, and who
-proposes or previews a change, need a digest and evidence to decide on.
+Plans and statuses call :func:`receiver.planning.assess.assess`, which never gets here. A slot's deployment, and what
+plans or proposes pull requests, need a digest and evidence to decide on.
 """
 
 from collections.abc import Mapping

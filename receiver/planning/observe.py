@@ -73,14 +73,14 @@ class Observation:
         """What the planner needs to know about one slot."""
         view = self.registry.get(slot.model)
         environments = [
-            EnvironmentSlot(e.name, e.alias, e.stage, self._pinned_version(Slot(e.name, slot.model), e.alias, view))
+            EnvironmentSlot(e.name, e.alias, e.stage, self._deployed_version(Slot(e.name, slot.model), e.alias, view))
             for e in self.desired.environments
         ]
         claimed = [version for other, version in self.claimed.items() if other.model == slot.model and other != slot]
         own = [server for server in self.servers if server.spec.slot == slot]
         return World(own, view, environments, [version for version in claimed if version is not None])
 
-    def _pinned_version(self, slot: Slot, alias: str, view: RegistryView | None) -> int | None:
+    def _deployed_version(self, slot: Slot, alias: str, view: RegistryView | None) -> int | None:
         """The verified version; without one, the alias's. Anybody may move an alias, so it comes second."""
         verified = self.verified.get(slot)
         if verified is not None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from receiver.core.deployment import DRIFT, Deployment, is_degraded
+from receiver.core.deployment import DRIFT, Deployment, hindrance, is_degraded
 from receiver.core.errors import Retryable
 from receiver.core.plan import Purpose
 from receiver.core.state import Role, Slot
@@ -45,7 +45,7 @@ class SlotStatus:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """Every slot at one look; ``commit`` None: there was none yet. ``stale``: why it is not the branch head."""
+    """Every slot at one moment; ``commit`` None: there was none yet. ``stale``: why it is not the branch head."""
 
     commit: str | None = None
     stale: str | None = None
@@ -61,6 +61,7 @@ class Activity:
     began: float | None = None  # seconds since the epoch
     waits: str = ""  # what a deployment that could begin waits for
     degraded: bool = False  # its server ends again and again
+    hindrance: str = ""  # why the last attempt was interrupted
 
 
 IDLE = Activity()
@@ -111,10 +112,13 @@ def status_report(
 
 
 def activities_now(services: Services) -> dict[Slot, Activity]:
-    """What a receiver that runs is doing, and which servers end again and again, as far as the journal says it."""
+    """What a receiver that runs is doing, what ended its last attempts, and which servers end again and again.
+
+    As far as the journal says it.
+    """
     found = {}
     for slot, history in _histories(services).items():
-        found[slot] = Activity(degraded=is_degraded(history, time.time()))
+        found[slot] = Activity(degraded=is_degraded(history, time.time()), hindrance=hindrance(history))
     for running in services.journal.running():
         draft = running.draft
         purpose = Purpose.RESTORE if draft.cause == DRIFT else Purpose.PROMOTE
@@ -157,6 +161,9 @@ def reason_of(seen: Observation, assessment: Assessment, activity: Activity = ID
         if activity.degraded
         else "",
         activity.waits,
+        assessment.actions
+        and activity.hindrance
+        and f"the last attempt was interrupted, and it is tried again: {activity.hindrance}",
         assessment.override and f"override, gate and soak are waived: {assessment.override}",
         missing if _unregistered(seen, assessment) else "",
         "; ".join(str(action) for action in assessment.actions) if assessment.drift else "",

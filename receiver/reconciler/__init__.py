@@ -1,4 +1,4 @@
-"""The flow: observe, assess, apply, verify, roll back.
+"""The controller, the fetcher, the registry's thread, and the flow of one slot.
 
-It knows core, ports and planning; no SQLite and no GitHub.
+They know core, ports, planning and notifications; no SQLite and no GitHub.
 """

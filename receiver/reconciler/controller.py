@@ -20,6 +20,7 @@ from receiver.core.deployment import (
     Cause,
     Outcome,
     Trigger,
+    hindrance,
     is_degraded,
     restarts,
 )
@@ -58,7 +59,7 @@ TURN_SECONDS = 2.0  # how often the servers are asked; most changes wake a turn 
 CHECK_SECONDS = 0.1  # how long a hold that another process records may stay unseen
 START_OVER_SECONDS = 5.0  # how long to leave a state file alone that could not be read or written
 STOP_SECONDS = 3.0
-MAX_NEW = 32  # so many slots are deployed to at once; who restores or rolls back is not counted
+MAX_NEW = 32  # at most so many new deployments run; what restores or rolls back is not counted
 BACKOFF = Backoff(first=1.0, longest=60.0)
 AGAIN = Backoff(first=60.0, longest=600.0)  # for what an operator has to mend, where each attempt starts a server
 CRASH_BACKOFF = Backoff(first=1.0, longest=60.0)
@@ -346,7 +347,8 @@ class Controller:
     def _conclude(self, state: SlotState, task: SlotTask) -> None:
         """Take up what a task came to, and decide when to try again."""
         state.task = None
-        state.degraded = is_degraded(self._services.journal.history(task.slot), time.time())
+        history = self._services.journal.history(task.slot)
+        state.degraded, state.hindrance = is_degraded(history, time.time()), hindrance(history)
         self._written_at[task.slot.model] = time.monotonic()
         self._registry.wake()
         for other in self._after:
@@ -377,7 +379,7 @@ class Controller:
         activities = {
             slot: Activity(state.task.purpose, state.task.version, state.task.began)
             if state.task is not None
-            else Activity(None, None, None, state.waits, degraded=state.degraded)
+            else Activity(waits=state.waits, degraded=state.degraded, hindrance=state.hindrance)
             for slot, state in self._slots.items()
         }
         self._status_board.update(seen, assessments, activities, head.problem)

@@ -10,7 +10,7 @@ from receiver.reconciler.reconcile import is_unrecorded, note_hold
 from receiver.reconciler.slot_task import SlotState
 from receiver.services import Services
 
-HOLDS_PER_TURN = 200  # servers are looked at in between
+HOLDS_PER_TURN = 200  # recorded before the servers are asked again
 
 
 def note_holds(

@@ -113,7 +113,7 @@ def roll_back_alone(services: Services, slot: Slot) -> SlotResult:
     """Roll one slot back where no receiver runs, by the last valid pins. Rejected: there are none yet."""
     last_valid = services.journal.remembered_pins()
     if last_valid is None:
-        raise Rejected("no receiver has looked at the branch yet: `pinrail up` starts it")
+        raise Rejected("no receiver has fetched the branch yet: `pinrail up` starts it")
     for left in close_interrupted(services, "no receiver was running"):
         log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
     seen = observe_at(services, last_valid)

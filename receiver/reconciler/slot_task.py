@@ -45,6 +45,7 @@ class SlotState:
     noted: tuple[str, int | None, Hold | None] | None = None
     live_at: float | None = None  # when its live server was last seen, seconds since the epoch
     degraded: bool = False
+    hindrance: str = ""  # why the last attempt was interrupted
     waits: str = ""  # what a deployment that could begin waits for
 
 

@@ -25,6 +25,10 @@ class Running:
         """The state of each environment's slot, as the dashboard shows it."""
         return {row.environment: row.state for row in self.status_board.report().slots}
 
+    def reasons(self) -> dict[str, str]:
+        """Why each environment's slot is not in sync."""
+        return {row.environment: row.reason for row in self.status_board.report().slots}
+
 
 @contextmanager
 def running(

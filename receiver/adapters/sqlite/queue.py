@@ -1,6 +1,6 @@
 """The job queue in SQLite: at most one job waits and at most one runs.
 
-Every job is the same: reconcile with the branch head. A job that waits therefore serves every request that arrives
+Every job is the same: fetch the branch head. A job that waits therefore serves every request that arrives
 meanwhile; a request that arrives while a job runs gets a new job.
 """
 

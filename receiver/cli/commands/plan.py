@@ -10,7 +10,7 @@ from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor
 from receiver.planning.assess import Assessment, assess
 from receiver.planning.observe import Observation, observe_head
-from receiver.planning.status import reason_of, state_of
+from receiver.planning.status import IDLE, Activity, activities_now, reason_of, state_of
 from receiver.services import Services
 from receiver.settings import load_settings
 from receiver.wiring import build, open_database
@@ -58,11 +58,14 @@ def show_plan(*, as_json: bool) -> None:
 def plan_view(services: Services) -> PlanView:
     """Observe the branch head, the registry and the servers, and plan every slot."""
     seen = observe_head(services)
-    slots = [_slot_plan(services, seen, assess(services, seen, slot)) for slot in seen.slots()]
+    activities = activities_now(services)
+    slots = [
+        _slot_plan(services, seen, assess(services, seen, slot), activities.get(slot, IDLE)) for slot in seen.slots()
+    ]
     return PlanView(seen.snapshot.commit, seen.snapshot.stale, slots)
 
 
-def _slot_plan(services: Services, seen: Observation, assessment: Assessment) -> SlotPlanView:
+def _slot_plan(services: Services, seen: Observation, assessment: Assessment, activity: Activity) -> SlotPlanView:
     old = assessment.verified.version if assessment.verified else None
     metrics = {version: _measured(services, assessment.slot.model, version) for version in {old, assessment.pinned}}
     return SlotPlanView(
@@ -71,7 +74,7 @@ def _slot_plan(services: Services, seen: Observation, assessment: Assessment) ->
         old=old,
         new=assessment.pinned,
         verdict=state_of(seen, assessment),
-        reason=reason_of(seen, assessment),
+        reason=reason_of(seen, assessment, Activity(hindrance=activity.hindrance)),
         actions=[str(action) for action in assessment.actions],
         metrics_old=metrics[old],
         metrics_new=metrics[assessment.pinned],

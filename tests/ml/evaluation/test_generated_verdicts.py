@@ -54,7 +54,7 @@ EXACT = 1e-6  # what 32-bit arithmetic makes of other numbers of rows at once
 
 
 @dataclass(frozen=True)
-class Case:
+class VersionComparison:
     """Two versions of a model, and rows with their true answers."""
 
     spec: Spec
@@ -68,7 +68,7 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn) -> VersionComparison:
     kinds = draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4))
     columns = tuple((f"c{n}", kind, draw(st.booleans())) for n, kind in enumerate(kinds))
     estimator, kind = (
@@ -90,7 +90,9 @@ def cases(draw: st.DrawFn) -> Case:
     else:
         some = draw(st.lists(st.sampled_from(LABELS[kind]), min_size=2, max_size=3, unique=True))
         labels = [*some, *(some[n] for n in random.integers(0, len(some), count - len(some)))]
-    return Case(Spec(columns, "sklearn", f"{estimator}/{kind}", rows), (0, draw(st.integers(0, 2))), rows, labels)
+    return VersionComparison(
+        Spec(columns, "sklearn", f"{estimator}/{kind}", rows), (0, draw(st.integers(0, 2))), rows, labels
+    )
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -110,13 +112,13 @@ def _pickled_whole() -> Iterator[None]:
 )
 @given(case=cases())
 @pytest.mark.timeout(0)
-def test_every_number_of_the_gate_is_scikit_learns(case: Case) -> None:
+def test_every_number_of_the_gate_is_scikit_learns(case: VersionComparison) -> None:
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of scikit-learn, about classes that are not there
         check(case, Path(scratch))
 
 
-def check(case: Case, scratch: Path) -> None:
+def check(case: VersionComparison, scratch: Path) -> None:
     """Judge the first version, with the second as champion."""
     versions = [Version(case, number, scratch) for number in (0, 1)]
     if any(version.fails for version in versions):
@@ -156,7 +158,7 @@ def _near(value: float, expected: float) -> bool:
 class Version:
     """A fitted pipeline, saved, and what MLflow's server answers to each row alone."""
 
-    def __init__(self, case: Case, number: int, scratch: Path) -> None:
+    def __init__(self, case: VersionComparison, number: int, scratch: Path) -> None:
         model, directory = fitted(case.spec, case.seeds[number]), scratch / f"model {number}"
         self.case = case
         self.classes = [] if case.is_regression else model.classes_.tolist()
@@ -214,7 +216,7 @@ def _answers(directory: Path, rows: Sequence[dict[str, Any]]) -> list[Any]:
     return said
 
 
-def _csv(case: Case) -> str:
+def _csv(case: VersionComparison) -> str:
     """The rows as a person would export them: nothing for what is missing."""
     sink = io.StringIO()
     writer = csv.writer(sink)

@@ -143,7 +143,7 @@ def test_a_registry_that_cannot_be_asked_is_not_shown_as_empty_and_nothing_is_re
     assert "<strong>?</strong>" in page
     assert "nothing</strong>" not in page
     answer = admin.get("/readyz")
-    assert (answer.status_code, answer.json()["world"]) == (503, "MLflow cannot be reached")
+    assert (answer.status_code, answer.json()["servers"]) == (503, "MLflow cannot be reached")
 
 
 def test_the_three_way_truth_is_shown_and_announced(admin: Admin) -> None:
@@ -309,10 +309,10 @@ def test_nothing_can_be_changed_here(admin: Admin) -> None:
             assert admin.client.request(method, path).status_code == 405
 
 
-def test_it_is_ready_once_the_worker_has_looked(admin: Admin) -> None:
+def test_it_is_ready_once_the_branch_was_fetched(admin: Admin) -> None:
     response = admin.get("/readyz")
     assert response.status_code == 503
-    assert "has not looked" in response.json()["worker"]
+    assert "has not fetched" in response.json()["fetcher"]
     queue = Queue(admin.database)
     queue.enqueue("startup")
     job = queue.claim()
@@ -320,7 +320,7 @@ def test_it_is_ready_once_the_worker_has_looked(admin: Admin) -> None:
     queue.done(job)
     assert admin.get("/readyz").status_code == 200
     admin.error = Rejected("no servers")
-    assert admin.json("/readyz")["world"] == "no servers"
+    assert admin.json("/readyz")["servers"] == "no servers"
 
 
 def test_it_is_not_ready_when_nobody_works(admin: Admin) -> None:
@@ -328,7 +328,7 @@ def test_it_is_not_ready_when_nobody_works(admin: Admin) -> None:
     queue.enqueue("push")
     with admin.database.transaction() as db:
         db.execute("UPDATE jobs SET not_before = ?", (time.time() - 3600,))
-    assert "is not started" in admin.json("/readyz")["worker"]
+    assert "is not started" in admin.json("/readyz")["fetcher"]
     assert admin.metric("pinrail_job_overdue_seconds") == pytest.approx(3600, abs=60)
     assert queue.claim() is not None
     assert admin.metric("pinrail_job_overdue_seconds") == 0

@@ -27,7 +27,7 @@ def seen(
     servers: Sequence[Server], view: RegistryView | None, environments: Sequence[EnvironmentSlot] = ENVIRONMENTS
 ) -> World:
     """A world in which every environment holds what its alias says."""
-    held = [replace(r, pinned_version=view.aliases.get(r.alias) if view else None) for r in environments]
+    held = [replace(r, deployed_version=view.aliases.get(r.alias) if view else None) for r in environments]
     return World(servers, view, held)
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from receiver.cli.commands.plan import plan_view
 from receiver.core.backoff import Backoff
 from receiver.core.deployment import DRIFT, Deployment, Outcome
 from receiver.core.errors import Rejected, VersionFailed
 from receiver.core.quarantine import Freeze
-from receiver.core.state import Role, Server, Slot
+from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.ports import Snapshot, Stop, never
 from receiver.pull_requests.rollback import hold_newer, plan_rollback
+from receiver.reconciler import controller
 from tests.support.flow import MODEL, FakeProber, Flow
 from tests.support.running_controller import Running, running
 from tests.support.waiting import eventually
@@ -135,6 +137,27 @@ def test_a_server_that_dies_under_watch_fails(flow: Flow, watched: Running, prob
     prober.gone.add(server.id)
     eventually(lambda: outcomes(flow, STAGING)[-1] is Outcome.ROLLED_BACK)
     assert flow.serving()["staging"] == 1
+
+
+def test_what_interrupts_a_deployment_is_shown_until_it_goes_on(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, full = flow.target.start, threading.Event()
+    full.set()
+
+    def starts(spec: ServerSpec, stop: Stop = never) -> Server:
+        if full.is_set():
+            raise Rejected("no space left on the device: free some")
+        return start(spec, stop)
+
+    monkeypatch.setattr(flow.target, "start", starts)
+    monkeypatch.setattr(controller, "AGAIN", Backoff(first=0.2, longest=0.2))
+    said = "the last attempt was interrupted, and it is tried again: no space left on the device: free some"
+    flow.pin(staging=2, production=1)
+    with running(flow) as work:
+        eventually(lambda: work.reasons()["staging"] == said)
+        assert {row.environment: row.reason for row in plan_view(flow.services).plan}["staging"] == said
+        full.clear()
+        eventually(lambda: flow.journal.verified()[STAGING].version == 2)
+        eventually(lambda: work.reasons() == {"staging": "", "production": ""})
 
 
 def test_git_that_hangs_holds_up_neither_healing_nor_a_rollback(
