@@ -191,6 +191,10 @@ class Outbox(Protocol):
         """Store messages; committed when this returns."""
         ...
 
+    def put_once(self, key: str, *messages: Message) -> bool:
+        """Store messages unless some were stored under this key before; whether they are new."""
+        ...
+
 
 class Journal(Protocol):
     """The record of what was done to each slot. Methods that write have committed when they return.

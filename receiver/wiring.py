@@ -18,7 +18,7 @@ from receiver.adapters.github.sender import GitHubSender
 from receiver.adapters.github.statuses import Statuses
 from receiver.adapters.inference_log.collection import LogCollection
 from receiver.adapters.inference_log.directories import LogDirectories
-from receiver.adapters.inference_log.live_checks import LiveChecks
+from receiver.adapters.inference_log.live_checks import LiveChecks, LiveServices
 from receiver.adapters.log_rotation import LogRotation
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.adapters.prober import HttpProber
@@ -182,11 +182,12 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
     They use a git mirror of their own: deployments do not wait for it.
     """
     client, state, branch = build_github(settings), settings.pinrail_state_dir, settings.pinrail_branch
+    live = LiveServices(services.journal, services.registry, services.outbox, proposes=client is not None)
     found = [
         BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy),
         BackgroundTask("logs", LogRotation(state / "logs").run),
         BackgroundTask("inference logs", LogCollection(state, services.journal).run),
-        BackgroundTask("live versions", LiveChecks(state).run),
+        BackgroundTask("live versions", LiveChecks(state, live).run),
         BackgroundTask("mirrors", MirrorCompaction([state / MIRROR, state / PROPOSALS]).run),
     ]
     if client is None:

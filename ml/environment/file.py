@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ml.environment.log_schema import LogFields
-from ml.environment.schema import SHAPE, EnvironmentFile, fields_at, schema_text
+from ml.environment.schema import SHAPE, EnvironmentFile, LiveFields, fields_at, schema_text
 from ml.environment.strict_yaml import Document, Path, Problem, read_yaml, show, show_key
 from ml.errors import MlError
 from serving.inference_log.settings import LogSettings
@@ -39,6 +39,15 @@ class LogPolicy:
     keep_days: int = 30
     max_mb: int = 2048
     enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LivePolicy:
+    """What labels must say of a version that serves, and what follows if they do not."""
+
+    accuracy: float
+    labels: int = 100  # not decided before so many
+    reverts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,7 @@ class Environment:
     models: Mapping[str, Pin]
     auto_merge: bool = False  # promotions here are merged when their checks pass
     log: LogPolicy | None = None
+    live: LivePolicy | None = None
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)  # for messages
 
     def gate_for(self, model: str) -> Mapping[str, Any]:
@@ -105,7 +115,7 @@ def parse_environment(raw: bytes, file: str) -> Environment:
         explained = [_explain(details, document) for details in error.errors(include_url=False)]
         fresh = [p for p in explained if not any(p.path[: len(path)] == path for path in broken)]
         raise EnvironmentInvalid(file, [*document.problems, *fresh]) from None
-    problems = [*document.problems, *_soak_without_after(found, document)]
+    problems = [*document.problems, *_soak_without_after(found, document), *_live_without_log(found, document)]
     if problems:
         raise EnvironmentInvalid(file, problems)
     return _build(found, {path: span.line for path, span in document.spans.items()})
@@ -150,6 +160,7 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
         models=pins,
         auto_merge=policy.get("auto") == "merge",
         log=_log(found["log"]) if "log" in found else None,
+        live=_live(policy["live"]) if "live" in policy else None,
         lines=lines,
     )
 
@@ -169,6 +180,13 @@ def _log(found: LogFields) -> LogPolicy:
     )
 
 
+def _live(found: LiveFields) -> LivePolicy:
+    accuracy = found["accuracy"]
+    return LivePolicy(
+        accuracy["min"], accuracy.get("labels", LivePolicy(0.0).labels), found.get("on_fail") == "revert"
+    )
+
+
 def _seconds(duration: str) -> float:
     match = DURATION.fullmatch(duration)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
@@ -180,6 +198,13 @@ def _soak_without_after(found: EnvironmentFile, document: Document) -> Iterator[
     if "soak" in policy and "after" not in policy:
         path = ("policy", "soak")
         yield Problem(document.line(path), path, "soak without after", "both", "name the environment to soak in")
+
+
+def _live_without_log(found: EnvironmentFile, document: Document) -> Iterator[Problem]:
+    logs = [found.get("log"), *(pin.get("log") for pin in found["models"].values())]
+    if "live" in found.get("policy", {}) and not any(log is not None and log.get("enabled", True) for log in logs):
+        path = ("policy", "live")
+        yield Problem(document.line(path), path, "live without a log", "both", "add `log: {}`: labels need answers")
 
 
 def _explain(error: ErrorDetails, document: Document) -> Problem:
@@ -234,6 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 __all__ = [
     "Environment",
     "EnvironmentInvalid",
+    "LivePolicy",
     "LogPolicy",
     "Override",
     "Pin",

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
-from ml.environment.gate_schema import ONLY_THESE, Gate, says
+from ml.environment.gate_schema import ONLY_THESE, Gate, Share, says
 from ml.environment.log_schema import LogFields
 
 MAX_INTEGER = 2**63 - 1  # what SQLite and MLflow keep
@@ -89,15 +89,45 @@ class RegistryFields(TypedDict):
     alias: Annotated[Alias, Field(description="The registry alias that points at it; one per environment.")]
 
 
+OnFail = Annotated[
+    Literal["notify", "revert"],
+    says("notify or revert", "`notify`: people decide; `revert`: Pinrail opens the pull request for the way back"),
+]
+Labels = Annotated[
+    int,
+    Field(strict=True, ge=1, le=500_000),
+    says("a whole number from 1 to 500000, like 200", "write how many labels there have to be before it is decided"),
+]
+
+
+@with_config(ONLY_THESE)
+class LiveAccuracyFields(TypedDict):
+    """The accuracy that a version must have by its labels."""
+
+    min: Annotated[Share, Field(description="The least share of right answers.")]
+    labels: NotRequired[Annotated[Labels, Field(description="Not decided before so many. Default: 100.")]]
+
+
+@with_config(ONLY_THESE)
+class LiveFields(TypedDict):
+    """What labels must say of a version that serves here. Needs `log`."""
+
+    accuracy: LiveAccuracyFields
+    on_fail: NotRequired[
+        Annotated[OnFail, Field(description="What happens when it is surely missed, once. Default: notify.")]
+    ]
+
+
 @with_config(ConfigDict(extra="forbid", json_schema_extra={"dependentRequired": {"soak": ["after"]}}))
 class PolicyFields(TypedDict, total=False):
-    """What must have happened before a version may come here."""
+    """What must have happened before a version may come here, and what must be so while it is here."""
 
     after: Annotated[Name, Field(description="The environment in which it must have been live and verified.")]
     soak: Annotated[Duration, Field(description="For how long, like 30m or 1h30m. Default: any time at all.")]
     auto: Annotated[
         Auto, Field(description="merge: promotions here are merged when their checks pass. Default: people merge.")
     ]
+    live: LiveFields
 
 
 @with_config(ONLY_THESE)

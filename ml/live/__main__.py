@@ -1,18 +1,23 @@
-"""``python -m ml.live LOGS``: join waiting labels to the inference logs in a directory, and measure the versions.
+"""``python -m ml.live LOGS``: join waiting labels to the inference logs in a directory, and judge the live versions.
 
-The receiver runs it as a program of its own, which gives its memory back.
+The receiver runs it as a program of its own, which gives its memory back. Standard input: a JSON list of what
+``policy.live`` asks for, each ``{"environment", "model", "version", "least", "labels"}``.
 """
 
 import argparse
+import json
+import sys
 from pathlib import Path
 
+from ml.live.decide import Asked, decide
 from ml.live.join import update
 from ml.live.label_store import LabelStore
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m ml.live", description="Join labels and measure live versions.")
+    parser = argparse.ArgumentParser(prog="python -m ml.live", description="Join labels and judge live versions.")
     parser.add_argument("logs", type=Path, help="the directory of all logs; the labels are beside it")
     logs = parser.parse_args().logs
     store = LabelStore(logs.parent)
     for model in store.counts():
         update(store, logs, model)
+    decide(store, [Asked(**asked) for asked in json.load(sys.stdin)])

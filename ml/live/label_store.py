@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 FILE = "labels.db"
 KEEP_UNKNOWN_SECONDS = 30 * 86_400.0  # labels may come before the answer was collected, and for other machines
 MOST_LABELS = 500_000  # per model; the oldest go
+REALISED_COLUMNS = 10  # of Realised, that stand in its table
 BATCH = 5_000  # rows per transaction
 BUSY_SECONDS = 30.0
 
@@ -42,6 +43,15 @@ CREATE TABLE IF NOT EXISTS answers (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS joins (model TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS received (model TEXT PRIMARY KEY, replaced INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS decisions (  -- what labels say of a version against a limit; final ones stay
+  environment TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, metric TEXT NOT NULL,
+  least REAL NOT NULL, outcome TEXT NOT NULL, more INTEGER, says TEXT NOT NULL,
+  PRIMARY KEY (environment, model, version, metric)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gates (      -- what the gate measured of the same version
+  environment TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, metric TEXT NOT NULL, value REAL,
+  PRIMARY KEY (environment, model, version, metric)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS realised (
   environment TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, metric TEXT NOT NULL,
   value REAL, low REAL, high REAL, labels INTEGER NOT NULL, unfit INTEGER NOT NULL, problem TEXT NOT NULL,
@@ -105,6 +115,28 @@ class Realised:
     """Labels that cannot be compared with the answers."""
     problem: str
     """Why some cannot; else empty."""
+    gate: float | None = None
+    """What the gate measured, if it is known."""
+    least: float | None = None
+    """What `policy.live` asks for; null: nothing."""
+    outcome: str | None = None
+    """PASS, FAIL or INCONCLUSIVE: whether labels say that it is so, at any time; of `policy.live`."""
+    more: int | None = None
+    """Where it is INCONCLUSIVE, about how many more labels decide it; null: more than can be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What labels say of a version against the limit of ``policy.live``."""
+
+    environment: str
+    model: str
+    version: int
+    metric: str
+    least: float
+    outcome: str
+    more: int | None
+    says: str  # the figures at that time, for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +258,45 @@ class LabelStore:
             db.executemany("DELETE FROM realised WHERE environment = ? AND model = ? AND version = ?", versions)
             db.executemany(
                 "INSERT INTO realised VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [astuple(each) for each in found],
+                [astuple(each)[:REALISED_COLUMNS] for each in found],
             )
+
+    def decide(self, decision: Decision) -> None:
+        """Record a decision. A version is decided once, for each limit."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " least = excluded.least, outcome = excluded.outcome, more = excluded.more, says = excluded.says"
+                " WHERE outcome = 'INCONCLUSIVE' OR least <> excluded.least",
+                astuple(decision),
+            )
+
+    def decisions(self) -> Sequence[Decision]:
+        """What was decided, and what is open still."""
+        return [Decision(*row) for row in self._all("SELECT * FROM decisions ORDER BY 1, 2, 3")]
+
+    def note_gate(self, slot: tuple[str, str], version: int, metrics: Mapping[str, float | None]) -> None:
+        """Record what the gate measured of a version; None: it did not."""
+        with self._writing() as db:
+            rows = [(*slot, version, name, value) for name, value in metrics.items()]
+            db.executemany("INSERT OR REPLACE INTO gates VALUES (?, ?, ?, ?, ?)", rows)
+
+    def without_gate(self) -> Sequence[tuple[str, str, int, Sequence[str]]]:
+        """Environment, model, version and metrics of what has labels, where the gate's figures are not recorded."""
+        rows = self._all(
+            "SELECT environment, model, version, group_concat(metric) FROM realised"
+            " LEFT JOIN gates USING (environment, model, version, metric)"
+            " WHERE gates.environment IS NULL GROUP BY 1, 2, 3"
+        )
+        return [(*row[:3], row[3].split(",")) for row in rows]
 
     def realised(self, model: str | None = None) -> Sequence[Realised]:
         """The realised metrics, of one model or of all; newest version first."""
         rows = self._shown(
-            "SELECT environment, model, version, metric, value, low, high, labels, unfit, problem FROM realised"
+            "SELECT environment, model, version, metric, realised.value, low, high, labels, unfit, problem,"
+            " gates.value, least, outcome, more FROM realised"
+            " LEFT JOIN gates USING (environment, model, version, metric)"
+            " LEFT JOIN decisions USING (environment, model, version, metric)"
             " WHERE ?1 IS NULL OR model = ?1 ORDER BY environment, model, version DESC, metric",
             model,
         )

@@ -9,9 +9,11 @@ No shell is involved, whatever the name says, and nothing from a webhook or a re
 import os
 import selectors
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -76,21 +78,22 @@ def run(
     """
     timeout, stop = at_most(timeout), stop or stop_event()
     try:
-        process = subprocess.Popen(
-            list(argv),
-            env=dict(environment),
-            cwd=directory,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=tuple(keep),
-        )
+        with _as_file(stdin) as file:
+            process = subprocess.Popen(
+                list(argv),
+                env=dict(environment),
+                cwd=directory,
+                stdin=file,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=tuple(keep),
+            )
     except OSError as error:
         raise Rejected(_cannot_start(argv, error)) from error
     with process:
         try:
-            stdout, stderr = _communicate(process, stdin, timeout, stop)
+            stdout, stderr = _communicate(process, timeout, stop)
         except BaseException as error:
             _kill_group(process.pid)
             if isinstance(error, subprocess.TimeoutExpired):
@@ -99,15 +102,27 @@ def run(
     return Output(process.returncode, stdout, stderr.decode(errors="replace"))
 
 
+@contextmanager
+def _as_file(stdin: bytes) -> Iterator[IO[bytes] | int]:
+    """Open what a program reads: from a pipe, ``communicate`` could not go on after a pause."""
+    if not stdin:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(stdin)
+        file.seek(0)
+        yield file
+
+
 def _communicate(
-    process: "subprocess.Popen[bytes]", stdin: bytes, timeout: float, stop: threading.Event | None
+    process: "subprocess.Popen[bytes]", timeout: float, stop: threading.Event | None
 ) -> tuple[bytes, bytes]:
     if stop is None:
-        return process.communicate(stdin, timeout)
+        return process.communicate(timeout=timeout)
     deadline = time.monotonic() + timeout
     while True:
         try:
-            return process.communicate(stdin, STOP_SECONDS)
+            return process.communicate(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
             if stop.is_set():
                 raise Retryable("the program was ended because the receiver stops") from None

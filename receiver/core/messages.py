@@ -67,7 +67,10 @@ class DeploymentUpdate:
 
 @dataclass(frozen=True, slots=True)
 class RevertNeeded:
-    """A pinned version failed, and an earlier one serves again: the pin has to be reverted."""
+    """A pinned version failed, and the pin has to be reverted.
+
+    An earlier one serves again, unless it failed ``by_labels``: then it serves until the revert is merged.
+    """
 
     channel: ClassVar[str] = GITHUB
     kind: ClassVar[str | None] = "revert"
@@ -77,6 +80,7 @@ class RevertNeeded:
     failed: int
     back_to: int
     reason: str  # with the last log lines of the model server
+    by_labels: bool = False
 
 
 Message = Announcement | CommitStatus | DeploymentUpdate | RevertNeeded

@@ -52,6 +52,19 @@ def promotion_body(comparison: VersionComparison) -> str:
     )
 
 
+def labels_body(comparison: VersionComparison, reason: str) -> str:
+    """The body of a rollback pull request for a version that its labels have found out."""
+    return _page(
+        f"Merging this pins {_version(comparison)} in **{text(comparison.slot.environment)}** again, in place of"
+        f" v{comparison.old.version}, which serves until then.",
+        f"**Why**: {text(reason)}",
+        "Decided by a test that may be read after every label, and is wrong about at most 5 of 100 versions. It takes"
+        " the labels as they came: where only some answers get one, ask which.",
+        _notes(comparison.notes),
+        *_comparison(comparison),
+    )
+
+
 def rollback_body(comparison: VersionComparison, reason: str) -> str:
     """The body of a rollback pull request; ``reason`` may end with the last log lines of a model server."""
     summary, _, log_tail = reason.partition("\n")

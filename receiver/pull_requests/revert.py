@@ -17,7 +17,7 @@ from receiver.ports import Registry
 from receiver.pull_requests.comparison import compare
 from receiver.pull_requests.open_pull_request import Upstream, open_pull_request, push_change
 from receiver.pull_requests.promotion import Outdated, PinChange
-from receiver.pull_requests.promotion_body import rollback_body
+from receiver.pull_requests.promotion_body import labels_body, rollback_body
 
 log = logging.getLogger(__name__)
 
@@ -80,5 +80,6 @@ class Reverter:
             return
         slot = Slot(revert.environment, revert.model)
         comparison = self._upstream.redact.within(compare(self._registry, slot, revert.failed, revert.back_to))
-        body = _sealed(revert, promotion.commit, promotion.title, rollback_body(comparison, revert.reason))
+        text = labels_body if revert.by_labels else rollback_body
+        body = _sealed(revert, promotion.commit, promotion.title, text(comparison, revert.reason))
         open_pull_request(self._upstream.pulls, promotion, self._upstream.base, body, is_untouched)

@@ -1,54 +1,149 @@
-"""Checks of live versions beside deployments: labels are joined to the log as either arrives.
+"""Checks of live versions beside deployments: labels are joined to the log as either arrives, and judged.
 
 The work is done by ``python -m ml.live``, a program of its own: what it loads does not stay in the receiver.
 """
 
-import logging
+import json
 import os
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ml.live.label_store import LabelStore, LabelsUnusable
+from ml.environment.file import LivePolicy
+from ml.live.label_store import Decision, LabelStore, LabelsUnusable
 from receiver.adapters import shell
 from receiver.adapters.inference_log.directories import LogDirectories
-from receiver.core.errors import Retryable
+from receiver.core.deployment import last_verified
+from receiver.core.errors import Rejected, Retryable
+from receiver.core.messages import Announcement, Message, RevertNeeded
+from receiver.core.pins import Desired, read_pins
+from receiver.core.state import Slot
+from receiver.ports import Journal, Outbox, Registry
 from serving.lifecycle import launch
-
-log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 10.0
 UNKNOWN_SECONDS = 300.0  # how often labels without an answer are held against what is new in the log
 LONGEST_SECONDS = 900.0
+FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveServices:
+    """What the checks need of the outside. ``proposes``: pull requests can be opened."""
+
+    journal: Journal
+    registry: Registry
+    outbox: Outbox
+    proposes: bool
 
 
 class LiveChecks:
-    """Runs the program where there is something to do."""
+    """Runs the program where there is something to do, and publishes what it decides."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, services: LiveServices) -> None:
         self._directories = LogDirectories(state)
         self._store = LabelStore(self._directories.root)
+        self._services = services
         self._next = 0.0  # monotonic
+        self._asked: Sequence[Mapping[str, Any]] | None = None  # at the last run
 
     def run(self, stop: threading.Event) -> float:
-        """Join labels that wait. Returns when to see again, in seconds since the epoch. Retryable: it failed."""
-        try:
-            waiting = self._store.waiting()
-        except LabelsUnusable as error:
-            raise Retryable(str(error)) from error
-        if waiting.new or (waiting.unknown and time.monotonic() >= self._next):
-            self._next = time.monotonic() + UNKNOWN_SECONDS
-            self._measure(stop)
+        """Join and judge labels. Returns when to see again, in seconds since the epoch. Retryable: it failed."""
+        if self._store.file.exists():
+            try:
+                self._check(stop)
+            except LabelsUnusable as error:
+                raise Retryable(str(error)) from error
         return time.time() + CHECK_SECONDS
 
-    def _measure(self, stop: threading.Event) -> None:
+    def _check(self, stop: threading.Event) -> None:
+        waiting, pins = self._store.waiting(), self._pins()
+        asked = [
+            {"environment": slot.environment, "model": slot.model, "version": version}
+            | {"least": policy.accuracy, "labels": policy.labels}
+            for slot, version, policy in self._policies(pins)
+        ]
+        late = waiting.unknown and time.monotonic() >= self._next
+        if waiting.new or late or asked != self._asked:
+            self._next = time.monotonic() + UNKNOWN_SECONDS
+            self._measure(asked, stop)
+            self._asked = asked
+        for slot, version, policy in self._policies(pins):
+            for decision in self._store.decisions():
+                of = Slot(decision.environment, decision.model), decision.version, decision.least
+                if of == (slot, version, policy.accuracy) and decision.outcome == FAIL:
+                    self._publish(slot, decision, policy)
+        self._note_gates()
+
+    def _measure(self, asked: Sequence[Mapping[str, Any]], stop: threading.Event) -> None:
         done = shell.run(
             [sys.executable, "-P", "-m", "ml.live", str(self._directories.all_parquet)],
             environment=launch.environment(os.environ, registry=False),
             timeout=LONGEST_SECONDS,
+            stdin=json.dumps(asked).encode(),
             stop=stop,
         )
         if done.status != 0:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise Retryable(f"labels could not be joined to the inference log: {last}", UNKNOWN_SECONDS)
+
+    def _pins(self) -> Desired:
+        last = self._services.journal.remembered_pins()
+        try:
+            return read_pins(last.files) if last is not None else Desired(())
+        except Rejected:  # an earlier Pinrail's, which this one would not accept
+            return Desired(())
+
+    def _policies(self, pins: Desired) -> list[tuple[Slot, int, LivePolicy]]:
+        """What is asked of the pinned versions that serve."""
+        verified = self._services.journal.verified()
+        found = []
+        for environment in pins.environments:
+            for model, pin in environment.models.items():
+                slot = Slot(environment.name, model)
+                serves = slot in verified and verified[slot].version == pin.version
+                if environment.live is not None and serves:
+                    found.append((slot, pin.version, environment.live))
+        return found
+
+    def _publish(self, slot: Slot, decision: Decision, policy: LivePolicy) -> None:
+        """Say once that labels have found a version out, and ask for the revert where the policy does."""
+        back_to = self._back_to(slot, decision.version)
+        what, follows = f"{slot.model} v{decision.version} in {slot.environment}", ""
+        messages: list[Message] = []
+        if back_to is None:
+            follows = "No earlier version was verified there"
+        elif policy.reverts and self._services.proposes:
+            follows = f"A pull request for the way back to v{back_to} is opened"
+            reverted = decision.version, back_to, decision.says
+            messages.append(RevertNeeded(slot.environment, slot.model, *reverted, by_labels=True))
+        else:
+            follows = f"`pinrail rollback {slot.environment} {slot.model}` proposes the way back to v{back_to}"
+        notice = Announcement(f"{what} is worse than allowed, labels say", f"{decision.says}.\n{follows}.")
+        key = f"{slot} v{decision.version}: {decision.metric} is not {decision.least:g}, {policy.reverts}"
+        self._services.outbox.put_once(key, notice, *messages)
+
+    def _back_to(self, slot: Slot, version: int) -> int | None:
+        journal = self._services.journal
+        decisions = self._store.decisions()
+        worse = {d.version for d in decisions if (Slot(d.environment, d.model), d.outcome) == (slot, FAIL)}
+        held = {entry.version for entry in journal.quarantined() if entry.slot == slot}
+        found = last_verified(journal.history(slot), {version, *worse, *held})
+        return found.version if found is not None else None
+
+    def _note_gates(self) -> None:
+        """Put what the gate measured beside what labels say."""
+        for environment, model, version, metrics in self._store.without_gate():
+            evidence = None
+            try:
+                evidence = self._services.registry.evidence(model, version, environment)
+            except Retryable:
+                continue
+            except Rejected:
+                pass
+            measured = {v.name: v.value for v in evidence.verdicts} if evidence is not None else {}
+            self._store.note_gate((environment, model), version, {name: measured.get(name) for name in metrics})

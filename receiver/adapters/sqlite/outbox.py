@@ -25,6 +25,7 @@ GIVE_UP_SECONDS = 24 * 3600.0  # older messages mislead more than they help
 # Except where a message stays visible: a commit must not be pending for ever because a token had expired.
 LASTING = {GITHUB: 14 * 86_400.0}
 
+REMEMBERED_SECONDS = 365 * 86_400.0  # what was said once
 KEEP_SECONDS = 30 * 86_400.0  # delivered and given-up messages, for later inspection
 
 # Delivers one message. Rejected: it will never be taken. Any other exception: try again later.
@@ -78,6 +79,16 @@ class SqliteOutbox:
         """Store messages, without secrets; committed when this returns."""
         with self._database.transaction() as db:
             store(db, messages, self._redact)
+
+    def put_once(self, key: str, *messages: Message) -> bool:
+        """Store messages unless some were stored under this key in the last year; whether they are new."""
+        now = time.time()
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM published_once WHERE at < ?", (now - REMEMBERED_SECONDS,))
+            found = db.execute("INSERT OR IGNORE INTO published_once (key, at) VALUES (?, ?)", (key, now))
+            if found.rowcount:
+                store(db, messages, self._redact)
+            return bool(found.rowcount)
 
     def deliver_due(self, senders: Mapping[str, Sender]) -> int:
         """Deliver what is due, one message after another; returns how many went out. ``senders`` as in waiting()."""

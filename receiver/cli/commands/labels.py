@@ -11,7 +11,7 @@ from ml.live.label_store import Counts, Label, LabelStore, Realised
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.label_file import LabelColumns, LabelFile
 from receiver.cli.output import answer
-from receiver.cli.tables import table, version
+from receiver.cli.tables import asked_text, table, version
 from receiver.core.errors import Rejected
 from receiver.settings import load_settings
 
@@ -74,11 +74,13 @@ def _text(view: LabelsView) -> str:
             _number(each.value),
             "-" if each.low is None else f"{_number(each.low)} to {_number(each.high)}",
             each.labels,
+            _number(each.gate),
+            asked_text(each).removeprefix("; "),
             each.problem,
         )
         for each in view.realised
     ]
-    header = ("environment", "version", "metric", "value", "95 % interval", "labels", "problem")
+    header = ("environment", "version", "metric", "value", "95 % interval", "labels", "gate", "policy", "problem")
     return head + (table(header, rows) if rows else "")
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def test_a_program_s_output_and_status_come_back() -> None:
     code = "import sys; print(sys.stdin.read()); print('é', file=sys.stderr); sys.exit(3)"
     output = shell.run(python(code), environment={}, timeout=10, stdin=b"hello")
     assert (output.status, output.stdout, output.stderr) == (3, "hello\n", "é\n")
+
+
+def test_a_slow_program_that_may_be_stopped_gets_all_of_its_input() -> None:
+    code = "import sys, time; time.sleep(0.5); print(len(sys.stdin.read()))"
+    output = shell.run(python(code), environment={}, timeout=10, stdin=b"x" * 300_000, stop=threading.Event())
+    assert output.stdout == "300000\n"
 
 
 def test_only_the_given_environment_arrives(monkeypatch: pytest.MonkeyPatch) -> None:

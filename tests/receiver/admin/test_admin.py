@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ml.live.label_store import LabelStore, Realised
+from ml.live.label_store import Decision, LabelStore, Realised
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.deliveries import Inbox
@@ -226,7 +226,10 @@ def test_what_labels_say_of_a_version_stands_beside_it_and_in_the_metrics(admin:
     store.publish("churn-model", [Realised(**of, **figures, version=version) for version in (5, 6)])
     admin.rows = [status()]
     admin.deploy(Outcome.LIVE)
-    expected = [{**of, **figures, "version": 6}]
+    store.note_gate(("production", "churn-model"), 6, {"accuracy": 0.81})
+    store.decide(Decision("production", "churn-model", 6, "accuracy", 0.7, "INCONCLUSIVE", 40, "it may be"))
+    judged = {"gate": 0.81, "least": 0.7, "outcome": "INCONCLUSIVE", "more": 40}
+    expected = [{**of, **figures, **judged, "version": 6}]
     assert admin.json("/api/environments")["realised"] == expected
     assert admin.json("/api/deployments")["deployments"][0]["realised"] == expected
     labels = '{environment="production",metric="accuracy",model="churn-model",version="5"}'

@@ -9,6 +9,7 @@ import pytest
 from receiver.adapters.git.mirror import GitSource
 from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.github.statuses import Statuses
+from receiver.core.messages import RevertNeeded
 from receiver.core.redact import Redactor
 from receiver.ports import Snapshot
 from receiver.pull_requests.open_pull_request import open_pull_request
@@ -152,3 +153,24 @@ def test_a_persons_own_rollback_is_not_superseded_by_the_receivers(scenario: Rev
     scenario.run()
     scenario.deliver()
     assert scenario.github.pulls[own.number]["state"] == "open"
+
+
+def test_a_revert_for_what_labels_say_has_the_figures_and_says_that_the_version_still_serves(
+    scenario: Reverting,
+) -> None:
+    scenario.pin(3, 1)
+    scenario.run()
+    scenario.run_plans()
+    says = "150 of 300 labelled answers are right"
+    scenario.services.outbox.put(RevertNeeded("staging", MODEL, 3, 1, says, by_labels=True))
+    scenario.deliver()
+    (revert,) = (p for p in scenario.github.pulls.values() if p["state"] == "open")
+    assert revert["head"].startswith("rollback/")
+    for text in (says, "in place of v3, which serves until then", "may be read after every label"):
+        assert text in revert["body"]
+    assert "last log lines" not in revert["body"]
+    scenario.run_plans()
+    assert revert["state"] == "open"
+    scenario.pin(1, 1)
+    scenario.run_plans()
+    assert revert["state"] == "closed"

@@ -224,6 +224,7 @@ def test_no_secret_is_kept_in_a_message(database: Database) -> None:
         "failed": 2,
         "back_to": 1,
         "reason": "its last log lines:\n***",
+        "by_labels": False,
     }
 
 
@@ -236,3 +237,14 @@ def test_what_was_delivered_long_ago_is_forgotten(database: Database, clock: Clo
     outbox.deliver_due({"notify": sink})
     assert errors(database) == [""]
     assert sink.got == ["a", "b"]
+
+
+def test_what_is_said_once_is_stored_once_and_again_a_year_later(database: Database, clock: Clock) -> None:
+    outbox, sink = SqliteOutbox(database), Sink()
+    assert outbox.put_once("drift of a", Announcement("a", ""))
+    assert not outbox.put_once("drift of a", Announcement("a again", ""))
+    assert outbox.put_once("drift of b", Announcement("b", ""))
+    outbox.deliver_due({NOTIFY: sink})
+    assert sink.got == ["a", "b"]
+    clock.now += 366 * 86_400
+    assert outbox.put_once("drift of a", Announcement("a", ""))

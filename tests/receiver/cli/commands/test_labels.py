@@ -16,9 +16,10 @@ import pytest
 from ml.live.label_store import LabelStore
 from receiver.__main__ import main
 from receiver.adapters.inference_log.directories import LogDirectories
-from receiver.adapters.inference_log.live_checks import LiveChecks
+from receiver.adapters.inference_log.live_checks import LiveChecks, LiveServices
 from receiver.cli.schemas import schema
 from receiver.core.state import Slot
+from tests.support.flow import Flow
 from tests.support.request_logs import request_log
 from tests.support.segments import COLUMNS, record
 
@@ -107,7 +108,10 @@ def test_the_receiver_joins_labels_when_their_answers_are_collected(
     Path("early.csv").write_text("request_id,label\nr1,stay\nearly,stay\n")
     assert pinrail(monkeypatch, "labels", "churn-model", "early.csv") == 0
     request_log(state, [record(request_id=b"early", labels=["stay"])], COLUMNS, SLOT)
-    LiveChecks(state).run(threading.Event())
+    services = Flow(state).services
+    LiveChecks(state, LiveServices(services.journal, services.registry, services.outbox, proposes=False)).run(
+        threading.Event()
+    )
     store = LabelStore(LogDirectories(state).root)
     assert store.counts()["churn-model"].joined == 2
     assert [found.labels for found in store.realised()] == [2]

@@ -1,0 +1,133 @@
+"""Labels judge the version that serves: once, with the figures, and with a way back where the policy says so."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml.live.label_store import Label, LabelStore
+from receiver.adapters.inference_log.directories import LogDirectories
+from receiver.adapters.inference_log.live_checks import LiveChecks, LiveServices
+from receiver.core.errors import Retryable
+from receiver.core.state import Slot
+from tests.support.flow import MODEL, Flow
+from tests.support.request_logs import request_log
+from tests.support.segments import COLUMNS, record
+
+SLOT = Slot("staging", MODEL)
+
+
+class Live:
+    """Version 2 serves in staging, version 1 did before."""
+
+    def __init__(self, state: Path, on_fail: str, *, proposes: bool = True) -> None:
+        self.state, self.on_fail = state, on_fail
+        self.flow = Flow(state)
+        self.flow.register(1, 2)
+        self.least = 0.75
+        for version in (1, 2):
+            self.pin(version)
+        directories = LogDirectories(state)
+        directories.prepare(SLOT)
+        self.store = LabelStore(directories.root)
+        services = self.flow.services
+        self.checks = LiveChecks(
+            state, LiveServices(services.journal, services.registry, services.outbox, proposes=proposes)
+        )
+
+    def pin(self, version: int) -> None:
+        files = self.flow.files(version, None)
+        live = (
+            f"policy: {{live: {{accuracy: {{min: {self.least}, labels: 40}}, on_fail: {self.on_fail}}}}}\nlog: {{}}\n"
+        )
+        files["environments/staging.yaml"] += live.encode()
+        self.flow.source.commit(files)
+        self.flow.run()
+
+    def label(self, name: str, right: int, wrong: int, version: int = 2) -> None:
+        """Have a version answer so many requests, and label them."""
+        count = right + wrong
+        rows, table = [[30, "Köln"]] * count, [[0.5, 0.5]] * count
+        asked = record(request_id=name.encode(), rows=rows, labels=["stay"] * count, probabilities=table)
+        request_log(self.state, [asked], COLUMNS, SLOT, version=version)
+        labels = [Label(name, row, "stay" if row < right else "leave") for row in range(count)]
+        self.store.add(MODEL, labels)
+        self.checks.run(threading.Event())
+
+    def said(self) -> list[dict[str, Any]]:
+        rows = self.flow.database.connection().execute("SELECT body FROM outbox ORDER BY id").fetchall()
+        bodies = [json.loads(row[0]) for row in rows]
+        return [b for b in bodies if "labels" in b.get("title", "") or b.get("kind") == "revert"]
+
+
+@pytest.fixture
+def reverting(tmp_path: Path) -> Live:
+    return Live(tmp_path, "revert")
+
+
+def test_a_version_that_is_surely_worse_gets_one_revert_with_the_figures(reverting: Live) -> None:
+    reverting.label("a", 16, 14)
+    assert reverting.said() == []
+    (found,) = reverting.store.realised()
+    assert (found.outcome, found.gate, found.least) == ("INCONCLUSIVE", 0.81, 0.75)
+    assert found.more is not None
+    assert found.more >= 10
+    reverting.label("b", 30, 40)
+    notice, revert = reverting.said()
+    assert notice["title"] == f"{MODEL} v2 in staging is worse than allowed, labels say"
+    assert "46 of 100 labelled answers are right: accuracy 0.4600" in notice["text"]
+    assert "A pull request for the way back to v1 is opened." in notice["text"]
+    assert (revert["failed"], revert["back_to"], revert["by_labels"]) == (2, 1, True)
+    reverting.label("c", 400, 0)
+    assert len(reverting.said()) == 2
+    assert reverting.store.realised()[0].outcome == "FAIL", "a version is decided once"
+
+
+def test_a_version_that_is_good_enough_is_left_alone_and_decided(reverting: Live) -> None:
+    reverting.label("a", 95, 5)
+    reverting.label("b", 0, 400)
+    assert reverting.said() == []
+    assert reverting.store.realised()[0].outcome == "PASS"
+
+
+def test_another_limit_is_another_question(reverting: Live) -> None:
+    reverting.label("a", 95, 5)
+    reverting.least = 0.999
+    reverting.pin(2)
+    reverting.checks.run(threading.Event())
+    assert reverting.store.realised()[0].outcome == "FAIL"
+    assert len(reverting.said()) == 2
+
+
+def test_only_the_version_that_serves_is_judged(reverting: Live) -> None:
+    reverting.label("old", 0, 100, version=1)
+    assert reverting.said() == []
+    assert reverting.store.realised()[0].outcome is None
+
+
+def test_a_version_that_labels_have_found_out_is_nothing_to_go_back_to(reverting: Live) -> None:
+    reverting.label("a", 0, 100)
+    reverting.flow.register(3)
+    reverting.pin(3)
+    request_log(reverting.state, [record(request_id=b"z", labels=["stay"])], COLUMNS, SLOT, version=3)
+    reverting.label("b", 0, 100, version=3)
+    assert [body["back_to"] for body in reverting.said() if "back_to" in body] == [1, 1]
+
+
+@pytest.mark.parametrize(("on_fail", "proposes"), [("notify", True), ("revert", False)])
+def test_where_nothing_is_proposed_one_notification_says_how(tmp_path: Path, on_fail: str, proposes: bool) -> None:
+    live = Live(tmp_path, on_fail, proposes=proposes)
+    live.label("a", 0, 100)
+    live.label("b", 0, 100)
+    (notice,) = live.said()
+    assert f"`pinrail rollback staging {MODEL}` proposes the way back to v1." in notice["text"]
+
+
+def test_a_damaged_file_is_tried_again_later_and_stops_nothing(reverting: Live) -> None:
+    reverting.label("a", 1, 1)
+    for file in reverting.store.file.parent.glob("labels.db*"):
+        file.write_bytes(b"no database" * 100)
+    with pytest.raises(Retryable, match=r"labels\.db"):
+        reverting.checks.run(threading.Event())
