@@ -376,6 +376,9 @@ class Jobs(Protocol):
 class ArtifactCache(Protocol):
     """The versions on this machine."""
 
-    def prune(self, in_use: Collection[str], unused_seconds: float) -> int:
-        """Remove versions unused for that long, except the digests ``in_use``; returns how many were removed."""
+    def prune(self, in_use: Collection[str], unused_seconds: float, most_bytes: float) -> int:
+        """Remove versions unused for that long, except the digests ``in_use``, then what is over ``most_bytes``.
+
+        Returns how many were removed.
+        """
         ...

@@ -184,7 +184,9 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
     client, state, branch = build_github(settings), settings.pinrail_state_dir, settings.pinrail_branch
     live = LiveServices(services.journal, services.registry, services.outbox, proposes=client is not None)
     found = [
-        BackgroundTask("housekeeping", CacheCleanup(services, Cache(state / "cache")).tidy),
+        BackgroundTask(
+            "housekeeping", CacheCleanup(services, Cache(state / "cache"), settings.pinrail_cache_mb * 1e6).tidy
+        ),
         BackgroundTask("logs", LogRotation(state / "logs").run),
         BackgroundTask("inference logs", LogCollection(state, services.journal).run),
         BackgroundTask("live versions", LiveChecks(state, live).run),

@@ -21,13 +21,21 @@ _HEADLINES = {
 }
 
 
+_REMOVALS = {
+    Outcome.LIVE: "{model} was taken out of {environment} (was {was})",
+    Outcome.ROLLED_BACK: "{model} could not be taken out of {environment}; {was} is back",
+    Outcome.REFUSED: "{model} is not taken out of {environment}; {was} stays",
+    Outcome.WAITING: "{model} waits to be taken out of {environment}; {was} stays until then",
+    Outcome.INTERRUPTED: "taking {model} out of {environment} was interrupted, and goes on by itself",
+    Outcome.NEEDS_HUMAN: "{model} in {environment} NEEDS A HUMAN: {was} cannot be taken away",
+}
+
+
 def headline(draft: Draft, outcome: Outcome) -> str:
     """One line for a person: what happened where, and what is there now."""
-    said = _HEADLINES[outcome]
-    if outcome is Outcome.NEEDS_HUMAN and draft.to_version == draft.from_version:
+    said = (_HEADLINES if draft.to_version is not None else _REMOVALS)[outcome]
+    if outcome is Outcome.NEEDS_HUMAN and draft.to_version is not None and draft.to_version == draft.from_version:
         said = "{model} in {environment} NEEDS A HUMAN: {to} cannot be kept as it should be"
-    elif outcome is Outcome.NEEDS_HUMAN and draft.to_version is None:
-        said = "{model} in {environment} NEEDS A HUMAN: {was} cannot be taken away"
     return said.format(
         model=draft.slot.model,
         environment=draft.slot.environment,

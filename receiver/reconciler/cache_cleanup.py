@@ -9,16 +9,17 @@ from receiver.services import Services
 
 log = logging.getLogger(__name__)
 
-DAY = 86_400.0
+HOUR, DAY = 3600.0, 86_400.0
 UNUSED_DAYS = 30
 
 
 class CacheCleanup:
-    """Prunes the cache once a day. What runs or is verified stays, however old."""
+    """Prunes the cache every hour. What runs or is verified stays, however old and large."""
 
-    def __init__(self, services: Services, cache: ArtifactCache) -> None:
+    def __init__(self, services: Services, cache: ArtifactCache, most_bytes: float) -> None:
         self._services = services
         self._cache = cache
+        self._most_bytes = most_bytes
         self._next = 0.0  # monotonic
 
     def tidy(self, _stop: threading.Event) -> float:
@@ -27,7 +28,7 @@ class CacheCleanup:
             verified = self._services.journal.verified().values()
             in_use = {server.spec.digest for server in self._services.target.observe()}
             in_use |= {was.digest for was in verified if was.digest}
-            if gone := self._cache.prune(in_use, UNUSED_DAYS * DAY):
-                log.info("%d versions that nobody used for %d days are no longer kept here", gone, UNUSED_DAYS)
-            self._next = time.monotonic() + DAY
-        return time.time() + DAY
+            if gone := self._cache.prune(in_use, UNUSED_DAYS * DAY, self._most_bytes):
+                log.info("%d versions that were not used for long are no longer kept here", gone)
+            self._next = time.monotonic() + HOUR
+        return time.time() + HOUR

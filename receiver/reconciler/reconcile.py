@@ -28,7 +28,7 @@ from receiver.core.messages import Message
 from receiver.core.plan import ActionKind, Purpose
 from receiver.core.policy import HoldState
 from receiver.core.state import Role, Slot
-from receiver.notifications.announce import crash_loop, interruption_messages, outcome_messages
+from receiver.notifications.announce import crash_loop, headline, interruption_messages, outcome_messages
 from receiver.notifications.progress import progress_messages
 from receiver.planning.assess import Assessment, assess
 from receiver.planning.fetch import fetch_and_assess
@@ -142,7 +142,7 @@ def deploy(services: Services, seen: Observation, assessment: Assessment, around
             repeats = _loop_messages(services, ended) if repeated else None
             messages = outcome_messages(services, ended, assessment.goal) if repeats is None else repeats
             services.journal.close(deployment, outcome, reason, messages, counted_at)
-    log.info("deployment %d: %s v%s %s %s", deployment, assessment.slot, draft.to_version, outcome, reason)
+    log.info("deployment %d: %s: %s", deployment, headline(draft, outcome), reason)
     return SlotResult(assessment, deployment, outcome, reason, run.undone)
 
 
@@ -269,7 +269,7 @@ def _draft(
         slot=assessment.slot,
         from_version=verified.version if verified else None,
         to_version=to_version if to_version is not None else (spec.version if spec else None),
-        digest=spec.digest if spec else None,
+        digest=spec.digest if spec is not None and to_version in (None, spec.version) else None,
         revision=seen.snapshot.commit,
         cause=cause,
         override=assessment.override,

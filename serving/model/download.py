@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from serving.errors import RegistryUnavailableError
+from serving.model.digest import bytes_below
 
 T = TypeVar("T")
 
@@ -173,9 +174,5 @@ def _stop(thread: threading.Thread) -> None:
 
 
 def _so_far(place: Path, progress: Progress) -> str:
-    sizes = []
-    for path in place.rglob("*"):
-        with contextlib.suppress(OSError):  # renamed meanwhile
-            sizes.append(path.stat().st_size if path.is_file() else 0)
     total = "" if progress.bytes is None else f" of {progress.bytes / 1e6:.1f}"
-    return f"{sum(sizes) / 1e6:.1f}{total} MB"
+    return f"{bytes_below(place) / 1e6:.1f}{total} MB"

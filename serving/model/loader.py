@@ -8,6 +8,7 @@ unpickles or runs what it fetches, and MLflow is imported only to fetch.
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -21,13 +22,14 @@ from typing import Any
 from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError, ServingError
 from serving.model import download
 from serving.model.deadline import within
-from serving.model.digest import NOT_CONTENT, digest_tree
+from serving.model.digest import NOT_CONTENT, bytes_below, digest_tree
 from serving.model.download import Progress
 
 log = logging.getLogger(__name__)
 
 LITTLE_BYTES = 1 << 20
 ABANDONED_SECONDS = 86_400.0  # no download takes this long: its process was killed
+RECENT_SECONDS = 86_400.0  # what was used since may be about to be used again
 METRICS_SECONDS = 5.0  # metrics are only displayed, so do not wait long for them
 # The model names that pins may use. MLflow takes any name; a path must not.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -118,24 +120,42 @@ class Cache:
         """The version's artifacts with this digest: from the cache, or fetched. Raises what :meth:`fetch` does."""
         return self.find(digest) or self.fetch(model, version, digest).path
 
-    def prune(self, in_use: Collection[str], unused_seconds: float) -> int:
+    def prune(self, in_use: Collection[str], unused_seconds: float, most_bytes: float = math.inf) -> int:
         """Remove versions that were not used for ``unused_seconds``, except ``in_use``, and unfinished downloads.
 
+        Where the rest takes more than ``most_bytes``, what was not used today goes as well, longest unused first.
         Returns how many versions were removed. A removed version is downloaded again when it is needed.
         """
         now, gone = time.time(), 0
         keep = {digest.removeprefix("sha256:") for digest in in_use}
+        entries = []
         for path in self.root.iterdir() if self.root.is_dir() else ():
             entry = re.fullmatch("[0-9a-f]{64}", path.name) is not None
-            if path.name in keep or not (entry or path.name.startswith(TEMPORARY)):
+            if not (entry or path.name.startswith(TEMPORARY)):
                 continue
             with contextlib.suppress(FileNotFoundError):  # another process was faster
-                if now - path.stat().st_mtime > (unused_seconds if entry else ABANDONED_SECONDS):
-                    place = self._temporary()
-                    path.rename(place / "pruned")  # whole or not at all
-                    shutil.rmtree(place, ignore_errors=True)
-                    gone += entry
+                unused = now - path.stat().st_mtime
+                if path.name not in keep and unused > (unused_seconds if entry else ABANDONED_SECONDS):
+                    gone += self._remove(path) and entry
+                elif entry:
+                    entries.append((unused, path))
+        sizes = {path: bytes_below(path) for _, path in entries}
+        over = sum(sizes.values()) - most_bytes
+        for unused, path in sorted(entries, reverse=True):
+            if over > 0 and path.name not in keep and unused > RECENT_SECONDS and self._remove(path):
+                gone, over = gone + 1, over - sizes[path]
         return gone
+
+    def _remove(self, path: Path) -> bool:
+        """Remove an entry whole or not at all."""
+        place = self._temporary()
+        try:
+            path.rename(place / "pruned")
+        except FileNotFoundError:  # another process was faster
+            return False
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        return True
 
     def _keep(self, source: Path, digest: str) -> Path:
         path = self.path_of(digest)

@@ -16,6 +16,7 @@ from receiver.adapters.git.files import fetch
 from receiver.adapters.git.mirror import CLONE_SECONDS
 from receiver.adapters.git.turn import turn
 from receiver.core.errors import Retryable
+from serving.model.digest import bytes_below
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +51,6 @@ class MirrorCompaction:
             _copy_and_replace(mirror)
             freed = before - bytes_below(mirror / "objects")
             log.info("%s: removed %d MB that no branch needs any more", mirror, freed >> 20)
-
-
-def bytes_below(directory: Path) -> int:
-    """The size of all files below a directory; of those that are still there."""
-    total = 0
-    for path in directory.rglob("*"):
-        try:
-            total += path.lstat().st_size
-        except FileNotFoundError:
-            continue
-    return total
 
 
 def _git(directory: Path, origin: Path | None = None) -> Git:

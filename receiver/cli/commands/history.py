@@ -2,14 +2,17 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ml.environment.file import did_you_mean
 from ml.live.label_store import LabelStore
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.adapters.sqlite.state_lock import holder
 from receiver.admin.views import DeploymentFilter, DeploymentView, deployment_views
 from receiver.cli.output import answer
 from receiver.cli.tables import change, first_line, realised_text, table
+from receiver.core.deployment import Outcome
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.core.times import local
@@ -23,8 +26,16 @@ def show_history(environment: str | None, model: str | None, *, limit: int, as_j
     journal, redact = SqliteJournal(open_database(settings)), Redactor(settings.secrets)
     realised = LabelStore(LogDirectories(settings.pinrail_state_dir).root).realised()
     views = deployment_views(journal, redact, realised, DeploymentFilter(limit, environment, model))
+    if holder(settings.pinrail_state_dir) is None:
+        views = [_interrupted(view) if view.outcome == Outcome.RUNNING else view for view in views]
     empty = "" if views else f"nothing to show: {unknown_slot(journal, environment, model) or _known(journal)}"
     answer(views, lambda found: _text(found, empty), json_wanted=as_json)
+
+
+def _interrupted(view: DeploymentView) -> DeploymentView:
+    """What the next receiver will record."""
+    reason = "no receiver runs: it ended before this deployment did; `pinrail up` plans it anew"
+    return replace(view, outcome=Outcome.INTERRUPTED, reason=reason)
 
 
 def unknown_slot(journal: SqliteJournal, environment: str | None, model: str | None) -> str | None:

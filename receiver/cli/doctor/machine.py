@@ -12,7 +12,6 @@ from receiver.adapters import shell
 from receiver.adapters.docker import Docker
 from receiver.adapters.git.command import Git, Remote
 from receiver.adapters.git.commits import try_to_sign
-from receiver.adapters.git.compaction import bytes_below
 from receiver.adapters.git.signing import SigningKey
 from receiver.adapters.sqlite.state_lock import holder, make_private
 from receiver.cli.doctor.check import Check
@@ -22,6 +21,7 @@ from receiver.ports import Target
 from receiver.settings import Settings
 from receiver.targets.compose.build import image_name
 from receiver.wiring import MIRROR, PROPOSALS, REMEMBERED, open_database
+from serving.model.digest import bytes_below
 
 FREE_BYTES = 1 << 30  # a model or two, and the journal
 HTTP_SECONDS = 5.0

@@ -6,6 +6,8 @@ import json
 import os
 import platform
 import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,21 @@ def test_a_name_that_is_not_on_record_gets_the_one_that_is_meant(
     assert "no model 'churn' is on record: did you mean churn-model?" in capsys.readouterr().out
     assert pinrail(monkeypatch, "retry", "stagin") == 1
     assert "no environment 'stagin' is on record: did you mean staging?" in capsys.readouterr().err
+
+
+def test_a_deployment_whose_receiver_is_gone_is_not_shown_as_running(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: Path, journal: SqliteJournal
+) -> None:
+    journal.open(replace(journal.recent(1)[0].draft, to_version=3))
+    cases: list[tuple[AbstractContextManager[None], str]] = [
+        (nullcontext(), "interrupted"),
+        (exclusive(state), "running"),
+    ]
+    for holds, outcome in cases:
+        with holds:
+            assert pinrail(monkeypatch, "history", "--json") == 0
+        newest = json.loads(capsys.readouterr().out)[0]
+        assert (newest["to_version"], newest["outcome"]) == (3, outcome)
 
 
 def test_what_will_be_live_is_not_reported(

@@ -1,11 +1,12 @@
 """What runs or was verified stays in the cache however old it is; what nobody used for long goes."""
 
+import math
 import os
 import threading
 import time
 from pathlib import Path
 
-from receiver.reconciler.cache_cleanup import DAY, UNUSED_DAYS, CacheCleanup
+from receiver.reconciler.cache_cleanup import DAY, HOUR, UNUSED_DAYS, CacheCleanup
 from serving.model.digest import digest_tree
 from serving.model.loader import Cache
 from tests.support.flow import MODEL, Flow
@@ -21,7 +22,7 @@ def _entry(cache: Cache, source: Path) -> tuple[Path, str]:
     return place, digest
 
 
-def test_once_a_day_versions_go_that_neither_run_nor_were_verified(tmp_path: Path) -> None:
+def test_versions_go_that_neither_run_nor_were_verified(tmp_path: Path) -> None:
     settled = Flow(tmp_path)
     settled.register(1)
     settled.pin(staging=1, production=1)
@@ -33,10 +34,10 @@ def test_once_a_day_versions_go_that_neither_run_nor_were_verified(tmp_path: Pat
     live, digest = _entry(cache, settled.registry.models[MODEL][1].path)
     assert digest in {server.spec.digest for server in settled.target.observe()}
 
-    housekeeping = CacheCleanup(settled.services, cache)
+    housekeeping = CacheCleanup(settled.services, cache, math.inf)
     again = housekeeping.tidy(threading.Event())
     assert (unused.exists(), live.exists()) == (False, True)
-    assert again > time.time() + DAY / 2
+    assert again > time.time() + HOUR / 2
 
     unused.mkdir()
     os.utime(unused, (0, 0))

@@ -173,6 +173,8 @@ def test_what_was_taken_out_of_staging_has_to_prove_itself_there_anew_before_pro
     settled.run()
     assert outcomes(settled, PRODUCTION)[-1] is Outcome.REFUSED
     assert "complaints from sales" in last_reason(settled, PRODUCTION)
+    refused = settled.journal.history(PRODUCTION)[-1].draft
+    assert (refused.to_version, refused.digest) == (2, None), "the digest of v1 is not its"
     settled.pin(staging=2, production=2)
     settled.run()
     settled.run()
@@ -532,7 +534,7 @@ def test_a_removal_that_fails_is_not_reported_as_a_rollback_and_continues_at_the
     assert (settled.serving()["production"], outcomes(settled, PRODUCTION)[-1]) == (None, Outcome.LIVE)
     assert notified(settled)[-2:] == [
         "churn-model in production NEEDS A HUMAN: v1 cannot be taken away",
-        "churn-model nothing is live in production (was v1)",
+        "churn-model was taken out of production (was v1)",
     ]
 
 

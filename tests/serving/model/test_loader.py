@@ -226,6 +226,27 @@ def test_what_nobody_used_for_long_is_pruned_and_what_is_in_use_or_fresh_stays(c
     assert cache.obtain("loader-pruned", 2, old.digest) == old.path, "it is fetched again"
 
 
+def test_above_the_limit_what_was_unused_for_longest_goes_and_what_was_used_today_stays(
+    client: Any, cache: Cache
+) -> None:
+    name, note = "loader-limited", b"x" * 100_000
+    kept, oldest, old, today = (
+        cache.fetch(name, register_version(client, name, {**FILES, "note": note + who}))
+        for who in (b"kept", b"oldest", b"old", b"today")
+    )
+    for model, days in ((kept, 9), (oldest, 8), (old, 7)):
+        os.utime(model.path, (time.time() - days * 86_400,) * 2)
+
+    def there() -> list[bool]:
+        return [model.path.exists() for model in (kept, oldest, old, today)]
+
+    assert cache.prune({kept.digest}, 1e9, 1e9) == 0
+    assert cache.prune({kept.digest}, 1e9, 350_000) == 1
+    assert there() == [True, False, True, True]
+    assert cache.prune({kept.digest}, 1e9, 1) == 1
+    assert there() == [True, False, False, True]
+
+
 def test_a_file_cannot_pass_for_two_by_a_line_break_in_its_name(tmp_path: Path) -> None:
     two, one = tmp_path / "two", tmp_path / "one"
     for directory in (two, one):

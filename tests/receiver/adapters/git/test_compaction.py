@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from receiver.adapters.git import compaction
-from receiver.adapters.git.compaction import MirrorCompaction, bytes_below
+from receiver.adapters.git.compaction import MirrorCompaction
 from receiver.adapters.git.mirror import GitSource
 from receiver.cli.doctor import machine
 from receiver.settings import Settings
+from serving.model.digest import bytes_below
 from tests.support.git_repos import FILES, Origin, git
 
 MB = 1 << 20
