@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     pinrail_mlflow_webhook_secret: SecretStr | None = None
     """The secret set in MLflow's webhook, 16 characters or more; ``/webhooks/mlflow`` is 404 without."""
 
+    pinrail_labels_token: SecretStr | None = None
+    """What ``POST /api/labels`` wants as bearer token, 16 characters or more; it takes in nothing without."""
+
     pinrail_state_dir: Path = Path(".pinrail")
     """Where queue, journal, git mirror, artifact cache and logs live. One receiver per directory."""
 
@@ -184,7 +187,7 @@ class Settings(BaseSettings):
             _require_strong(part, "each side of the comma" if len(parts) > 1 else "the secret")
         return value
 
-    @field_validator("pinrail_mlflow_webhook_secret")
+    @field_validator("pinrail_mlflow_webhook_secret", "pinrail_labels_token")
     @classmethod
     def _one_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -245,6 +248,7 @@ class Settings(BaseSettings):
         """Everything that no log, answer or status may contain."""
         held = (
             self.pinrail_mlflow_webhook_secret,
+            self.pinrail_labels_token,
             self.github_token,
             self.ngrok_authtoken,
             *self.pinrail_notify_urls,

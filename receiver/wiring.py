@@ -27,11 +27,12 @@ from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.outbox import Sender, SqliteOutbox
 from receiver.adapters.sqlite.schema import migrate, state_errors
 from receiver.adapters.sqlite.state_lock import make_private
-from receiver.core.messages import GITHUB, RevertNeeded
+from receiver.core.messages import GITHUB, RealisedFigures, RevertNeeded
 from receiver.core.redact import Redactor
 from receiver.ports import Target
 from receiver.pull_requests.candidates import Candidates
 from receiver.pull_requests.open_pull_request import Upstream
+from receiver.pull_requests.realised_comment import RealisedCommenter
 from receiver.pull_requests.revert import Reverter
 from receiver.pull_requests.reviewer import GitHub, Reviewer
 from receiver.reconciler.background import BackgroundTask
@@ -172,7 +173,11 @@ def build_senders(settings: Settings, services: Services) -> dict[str, Sender]:
     if github is None:
         return {GITHUB: lambda _: None}
     reverter = Reverter(services.registry, build_upstream(settings))
-    handlers: dict[str, Handler] = {**GitHubSender(Statuses(github)).handlers(), str(RevertNeeded.kind): reverter}
+    handlers: dict[str, Handler] = {
+        **GitHubSender(Statuses(github)).handlers(),
+        str(RevertNeeded.kind): reverter,
+        str(RealisedFigures.kind): RealisedCommenter(Pulls(github), settings.pinrail_branch),
+    }
     return {GITHUB: Dispatcher(handlers, public_redactor(settings))}
 
 

@@ -22,6 +22,7 @@ FILE = "labels.db"
 KEEP_UNKNOWN_SECONDS = 30 * 86_400.0  # labels may come before the answer was collected, and for other machines
 MOST_LABELS = 500_000  # per model; the oldest go
 REALISED_COLUMNS = 10  # of Realised, that stand in its table
+LONGEST = 500  # characters of an id or a label
 BATCH = 5_000  # rows per transaction
 BUSY_SECONDS = 30.0
 
@@ -52,6 +53,10 @@ CREATE TABLE IF NOT EXISTS gates (      -- what the gate measured of the same ve
   environment TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, metric TEXT NOT NULL, value REAL,
   PRIMARY KEY (environment, model, version, metric)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS commented (  -- the figures published last on the version's pull request
+  environment TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, lines TEXT NOT NULL, at REAL NOT NULL,
+  PRIMARY KEY (environment, model, version)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS realised (
   environment TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, metric TEXT NOT NULL,
   value REAL, low REAL, high REAL, labels INTEGER NOT NULL, unfit INTEGER NOT NULL, problem TEXT NOT NULL,
@@ -68,6 +73,18 @@ class Label:
     request_id: str
     row: int
     label: str
+
+    @classmethod
+    def read(cls, request_id: Any, row: Any, label: Any) -> "Label":
+        """A label from plain values. ValueError: what was found, and what is allowed."""
+        if not isinstance(request_id, str) or not 0 < len(request_id) <= LONGEST:
+            found = repr(request_id)[:80]
+            raise ValueError(f"found the request id {found}, allowed a text of up to {LONGEST} characters")
+        if isinstance(label, bool):
+            label = "true" if label else "false"
+        if not isinstance(label, str | int | float) or len(str(label)) > LONGEST:
+            raise ValueError(f"found the label {repr(label)[:80]}, allowed a text, a number, true or false")
+        return cls(request_id, _row_number(row), str(label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +292,17 @@ class LabelStore:
         """What was decided, and what is open still."""
         return [Decision(*row) for row in self._all("SELECT * FROM decisions ORDER BY 1, 2, 3")]
 
+    def commented(self) -> Mapping[tuple[str, str, int], tuple[Sequence[str], float]]:
+        """The figures of each version that were published last, and when; seconds since the epoch."""
+        return {(*row[:3],): (json.loads(row[3]), row[4]) for row in self._all("SELECT * FROM commented")}
+
+    def note_comment(self, of: tuple[str, str, int], lines: Sequence[str]) -> None:
+        """Record the figures that are published of a version."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO commented VALUES (?, ?, ?, ?, ?)", (*of, json.dumps(lines), time.time())
+            )
+
     def note_gate(self, slot: tuple[str, str], version: int, metrics: Mapping[str, float | None]) -> None:
         """Record what the gate measured of a version; None: it did not."""
         with self._writing() as db:
@@ -345,12 +373,22 @@ class LabelStore:
                 raise
 
 
+def _row_number(row: Any) -> int:
+    try:
+        number = float(row)
+        if not number.is_integer() or not 0 <= number < 2**31:
+            raise ValueError  # noqa: TRY301 - the same message
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"found the row number {repr(row)[:80]}, allowed a whole number from 0") from error
+    return int(number)
+
+
 def _connect(file: Path) -> sqlite3.Connection:
     fresh = not file.exists()
     if fresh:
         file.touch(mode=0o600)
     db = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'realised'").fetchone():
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'commented'").fetchone():
         db.execute("PRAGMA journal_mode=WAL")
         db.executescript(SCHEMA)
     return db

@@ -1,4 +1,4 @@
-"""The admin listener's routes: dashboard, JSON API, health and metrics. All of them only read."""
+"""The admin listener's routes: dashboard, JSON API, health and metrics. All but that of labels only read."""
 
 import sqlite3
 from collections.abc import Callable
@@ -9,11 +9,14 @@ import uvicorn
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from pydantic import SecretStr
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.queries import StateQueries
+from receiver.admin.labels import add_label_route
 from receiver.admin.metrics import Exposition, StateCollector
 from receiver.admin.page import render
 from receiver.admin.queries import AdminQueries
@@ -40,11 +43,15 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 def admin_config(
-    database: Database, report: Callable[[], StatusReport], port: int, redact: Redactor | None = None
+    database: Database,
+    report: Callable[[], StatusReport],
+    port: int,
+    redact: Redactor | None = None,
+    labels_token: SecretStr | None = None,
 ) -> uvicorn.Config:
-    """The listener's configuration, on ``127.0.0.1`` only: it has no authentication."""
+    """The listener's configuration, on ``127.0.0.1`` only: whoever is on this machine may read."""
     return uvicorn.Config(
-        admin_app(database, report, redact or Redactor()),
+        admin_app(database, report, redact or Redactor(), labels_token),
         host="127.0.0.1",
         port=port,
         ws="none",
@@ -57,7 +64,12 @@ def admin_config(
     )
 
 
-def admin_app(database: Database, report: Callable[[], StatusReport], redact: Redactor) -> FastAPI:
+def admin_app(
+    database: Database,
+    report: Callable[[], StatusReport],
+    redact: Redactor,
+    labels_token: SecretStr | None = None,
+) -> FastAPI:
     """The app. ``report`` returns what the controller saw last; it raises PinrailError where that was nothing."""
     records = StateQueries(database)
     queries = AdminQueries(database, report, redact)
@@ -67,6 +79,7 @@ def admin_app(database: Database, report: Callable[[], StatusReport], redact: Re
     app.mount("/static", StaticFiles(directory=STATIC))
     app.middleware("http")(_guarded)
     app.add_exception_handler(sqlite3.Error, _unreadable)
+    add_label_route(app, LogDirectories(database.path.parent), labels_token)
 
     @app.get("/", response_class=HTMLResponse)
     def dashboard() -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, zip_longest
 from typing import Any
 
+from ml.live.figures import realised_line
 from ml.live.label_store import Realised
 from receiver.core.redact import plain_lines
 
@@ -69,20 +70,4 @@ def first_line(text: str) -> str:
 
 def realised_text(found: Sequence[Realised]) -> str | None:
     """The realised metrics of a version in a few words; None where no label is known."""
-    return "; ".join(_realised(each) for each in found) or None
-
-
-def _realised(found: Realised) -> str:
-    if found.value is None:
-        return found.problem
-    said = f"{found.low:.4g} to {found.high:.4g}, {found.labels:,} labels"
-    gate = "" if found.gate is None else f"; gate {found.gate:.4g}"
-    return f"{found.metric} {found.value:.4g} ({said}{gate}{asked_text(found)})"
-
-
-def asked_text(found: Realised) -> str:
-    """Whether the metric is what ``policy.live`` asks for; empty where that asks for nothing."""
-    if found.least is None:
-        return ""
-    more = "" if found.more is None else f", about {found.more:,} more labels decide it"
-    return f"; {found.outcome} for {found.least:g}{more if found.outcome == 'INCONCLUSIVE' else ''}"
+    return "; ".join(realised_line(each) for each in found) or None

@@ -4,7 +4,7 @@ A message says what happened, never how it is delivered. Each kind for GitHub ha
 (``build_senders`` in ``wiring.py``); notifications go to Apprise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -83,7 +83,20 @@ class RevertNeeded:
     by_labels: bool = False
 
 
-Message = Announcement | CommitStatus | DeploymentUpdate | RevertNeeded
+@dataclass(frozen=True, slots=True)
+class RealisedFigures:
+    """How good a version's answers were in an environment, by the labels that came so far."""
+
+    channel: ClassVar[str] = GITHUB
+    kind: ClassVar[str | None] = "realised"
+
+    environment: str
+    model: str
+    version: int
+    lines: Sequence[str]
+
+
+Message = Announcement | CommitStatus | DeploymentUpdate | RealisedFigures | RevertNeeded
 
 
 def subject_of(body: Mapping[str, Any]) -> str:
@@ -96,6 +109,8 @@ def subject_of(body: Mapping[str, Any]) -> str:
             return f"{context} of {commit}"
         case {"kind": DeploymentUpdate.kind, "of": {"environment": environment, "task": task}}:
             return f"{task} to {environment}"
+        case {"kind": RealisedFigures.kind, "environment": environment, "model": model, "version": version}:
+            return f"figures of {environment}/{model} v{version}"
         case {"kind": RevertNeeded.kind, "environment": environment, "model": model}:
             return f"revert of {environment}/{model}"
         case _:

@@ -94,9 +94,11 @@ class Pulls:
 
     def declined(self, branch: str, base: str) -> list[Pull]:
         """Those of a branch of this repository that were closed without a merge."""
-        path, head = PULLS + "{?state,head,base,per_page}", f"{self._client.owner}:{branch}"
-        found = [Pull.read(d) for d in self._client.pages(path, state="closed", head=head, base=base, per_page=100)]
-        return [pull for pull in found if not pull.merged and not pull.fork]
+        return [pull for pull in self._closed(branch, base) if not pull.merged]
+
+    def merged(self, branch: str, base: str) -> list[Pull]:
+        """Those of a branch of this repository that were merged."""
+        return [pull for pull in self._closed(branch, base) if pull.merged]
 
     def get(self, number: int) -> Pull:
         """One pull request. NotFound: there is none."""
@@ -144,6 +146,11 @@ class Pulls:
             comment = self._client.patch(COMMENT, {"body": text}, id=ours[0]["id"])
         url: str = comment["html_url"]
         return url
+
+    def _closed(self, branch: str, base: str) -> list[Pull]:
+        path, head = PULLS + "{?state,head,base,per_page}", f"{self._client.owner}:{branch}"
+        found = [Pull.read(d) for d in self._client.pages(path, state="closed", head=head, base=base, per_page=100)]
+        return [pull for pull in found if not pull.fork]
 
     def _is_ours(self, comment: dict[str, Any]) -> bool:
         """Whether the token's user wrote it: anybody may write our marker."""

@@ -13,8 +13,6 @@ from ml.environment.file import did_you_mean
 from ml.live.label_store import Label
 from receiver.core.errors import Rejected
 
-LONGEST = 500  # characters of an id or a label
-
 
 @dataclass(frozen=True, slots=True)
 class LabelColumns:
@@ -85,32 +83,9 @@ class LabelFile:
         if request_id is None or row is None or label is None or label != label:  # noqa: PLR0124 - not a number
             return None
         try:
-            return read_label(request_id, row, label)
+            return Label.read(request_id, row, label)
         except ValueError as error:
             raise Rejected(f"{self.file}: row {position}: {error}") from error
-
-
-def read_label(request_id: Any, row: Any, label: Any) -> Label:
-    """A label from plain values. ValueError: what was found, and what is allowed."""
-    if not isinstance(request_id, str) or not 0 < len(request_id) <= LONGEST:
-        raise ValueError(
-            f"found the request id {str(request_id)[:80]!r}, allowed a text of up to {LONGEST} characters"
-        )
-    if isinstance(label, bool):
-        label = "true" if label else "false"
-    if not isinstance(label, str | int | float) or len(str(label)) > LONGEST:
-        raise ValueError(f"found the label {str(label)[:80]!r}, allowed a text, a number, true or false")
-    return Label(request_id, _row_number(row), str(label))
-
-
-def _row_number(row: Any) -> int:
-    try:
-        number = float(row)
-        if not number.is_integer() or not 0 <= number < 2**31:
-            raise ValueError  # noqa: TRY301 - the same message
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"found the row number {str(row)[:80]!r}, allowed a whole number from 0") from error
-    return int(number)
 
 
 def _header(file: Path) -> Sequence[str]:

@@ -8,18 +8,20 @@ import os
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ml.environment.file import LivePolicy
-from ml.live.label_store import Decision, LabelStore, LabelsUnusable
+from ml.live.figures import realised_line
+from ml.live.label_store import Decision, LabelStore, LabelsUnusable, Realised
 from receiver.adapters import shell
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.core.deployment import last_verified
 from receiver.core.errors import Rejected, Retryable
-from receiver.core.messages import Announcement, Message, RevertNeeded
+from receiver.core.messages import Announcement, Message, RealisedFigures, RevertNeeded
 from receiver.core.pins import Desired, read_pins
 from receiver.core.state import Slot
 from receiver.ports import Journal, Outbox, Registry
@@ -28,6 +30,7 @@ from serving.lifecycle import launch
 CHECK_SECONDS = 10.0
 UNKNOWN_SECONDS = 300.0  # how often labels without an answer are held against what is new in the log
 LONGEST_SECONDS = 900.0
+COMMENT_SECONDS = 3600.0
 FAIL = "FAIL"
 
 
@@ -78,6 +81,8 @@ class LiveChecks:
                 if of == (slot, version, policy.accuracy) and decision.outcome == FAIL:
                     self._publish(slot, decision, policy)
         self._note_gates()
+        if self._services.proposes:
+            self._comment()
 
     def _measure(self, asked: Sequence[Mapping[str, Any]], stop: threading.Event) -> None:
         done = shell.run(
@@ -135,6 +140,19 @@ class LiveChecks:
         found = last_verified(journal.history(slot), {version, *worse, *held})
         return found.version if found is not None else None
 
+    def _comment(self) -> None:
+        """Have the figures of each version shown where it was promoted; small changes once an hour."""
+        found: dict[tuple[str, str, int], list[Realised]] = defaultdict(list)
+        for each in self._store.realised():
+            found[each.environment, each.model, each.version].append(each)
+        commented = self._store.commented()
+        for of, figures in found.items():
+            lines, (before, at) = [realised_line(each) for each in figures], commented.get(of, ([], 0.0))
+            is_due = abs(time.time() - at) > COMMENT_SECONDS or _outcomes(lines) != _outcomes(before)
+            if lines != before and is_due:
+                self._services.outbox.put(RealisedFigures(*of, lines))
+                self._store.note_comment(of, lines)
+
     def _note_gates(self) -> None:
         """Put what the gate measured beside what labels say."""
         for environment, model, version, metrics in self._store.without_gate():
@@ -147,3 +165,7 @@ class LiveChecks:
                 pass
             measured = {v.name: v.value for v in evidence.verdicts} if evidence is not None else {}
             self._store.note_gate((environment, model), version, {name: measured.get(name) for name in metrics})
+
+
+def _outcomes(lines: Sequence[str]) -> list[str]:
+    return [word for line in lines for word in ("PASS", "FAIL") if word in line]

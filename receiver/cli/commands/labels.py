@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.environment.file import did_you_mean
+from ml.live.figures import asked_text
 from ml.live.join import update
 from ml.live.label_store import Counts, Label, LabelStore, Realised
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.label_file import LabelColumns, LabelFile
 from receiver.cli.output import answer
-from receiver.cli.tables import asked_text, table, version
+from receiver.cli.tables import table, version
 from receiver.core.errors import Rejected
 from receiver.settings import load_settings
 

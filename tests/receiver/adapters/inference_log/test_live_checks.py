@@ -61,6 +61,11 @@ class Live:
         bodies = [json.loads(row[0]) for row in rows]
         return [b for b in bodies if "labels" in b.get("title", "") or b.get("kind") == "revert"]
 
+    def figures(self) -> list[dict[str, Any]]:
+        """What is to stand on pull requests."""
+        rows = self.flow.database.connection().execute("SELECT body FROM outbox ORDER BY id").fetchall()
+        return [body for row in rows if (body := json.loads(row[0])).get("kind") == "realised"]
+
 
 @pytest.fixture
 def reverting(tmp_path: Path) -> Live:
@@ -123,6 +128,19 @@ def test_where_nothing_is_proposed_one_notification_says_how(tmp_path: Path, on_
     live.label("b", 0, 100)
     (notice,) = live.said()
     assert f"`pinrail rollback staging {MODEL}` proposes the way back to v1." in notice["text"]
+
+
+def test_the_figures_of_each_version_go_to_its_pull_request_and_small_changes_wait(reverting: Live) -> None:
+    reverting.label("a", 16, 14)
+    reverting.label("b", 1, 0)
+    reverting.label("old", 3, 1, version=1)
+    (first, old) = reverting.figures()
+    assert first["version"] == 2
+    assert first["lines"][0].startswith("accuracy 0.5333")
+    assert "gate 0.81; INCONCLUSIVE for 0.75" in first["lines"][0]
+    assert (old["version"], old["model"]) == (1, MODEL)
+    reverting.label("c", 0, 100)
+    assert "FAIL for 0.75" in reverting.figures()[-1]["lines"][0]
 
 
 def test_a_damaged_file_is_tried_again_later_and_stops_nothing(reverting: Live) -> None:
