@@ -188,9 +188,9 @@ class World:
         found = self.client.search_model_versions(f"name = '{self.model}'")
         return {int(v.version): v.current_stage for v in found if v.current_stage != "None"}
 
-    def health(self) -> dict[str, Any]:
-        """What answers on the public port. OSError: nobody, or not well."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+    def health(self, port: int = 0) -> dict[str, Any]:
+        """What answers on the public port, or on another. OSError: nobody, or not well."""
+        with closing(http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=5)) as connection:
             connection.request("GET", "/health", headers={"Connection": "close"})
             answer = connection.getresponse()
             if answer.status != http.HTTPStatus.OK:
@@ -208,9 +208,10 @@ class World:
 
 
 class Watcher:
-    """Asks the public port who is there, over and over, until stopped."""
+    """Asks the public port, or another, who is there, over and over, until stopped."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, port: int = 0) -> None:
+        self.port = port
         self.versions: Counter[int] = Counter()
         self.failures: list[str] = []
         self._world = world
@@ -228,7 +229,7 @@ class Watcher:
     def _ask(self) -> None:
         while not self._stop.wait(0.02):
             try:
-                self.versions[self._world.health()["version"]] += 1
+                self.versions[self._world.health(self.port)["version"]] += 1
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
 
