@@ -1,6 +1,6 @@
 """kill -9 with two slots in flight: at every boundary of the one's journal, wherever the other's deployment stands.
 
-A part of them, unless PINRAIL_EVERY_CRASH is set.
+A part of them, unless EVERY_CRASH is set.
 """
 
 import os
@@ -26,7 +26,7 @@ BOUNDARIES: list[tuple[ActionKind | None, Moment]] = [
     (None, Moment.BEFORE_ACTING),
     (None, Moment.AFTER_RESULT),
 ]
-EVERY = bool(os.environ.get("PINRAIL_EVERY_CRASH"))
+EVERY = bool(os.environ.get("EVERY_CRASH"))
 # Where the one dies, and what the other was about to do.
 IN_FLIGHT = [*product(BOUNDARIES, ActionKind)] if EVERY else [*zip(BOUNDARIES[::3], cycle(ActionKind), strict=False)]
 EXCHANGED = BOUNDARIES if EVERY else BOUNDARIES[1::3]
