@@ -20,6 +20,7 @@ from serving.inference_log.settings import read_settings
 from serving.lifecycle.server import run_on_port, run_with_control_socket
 
 CAUSE_LENGTH = 500
+IDENTITY = ("model", "version", "digest", "environment", "stage", "revision", "log")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,9 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             fetch(options)
             return 0
         if options.control is not None:
-            identity = {
-                name: getattr(options, name) for name in ("model", "version", "digest", "environment", "stage")
-            }
+            identity = {name: getattr(options, name) for name in IDENTITY}
             run_with_control_socket(options.control, lambda: load(options, at_exit), identity)
         else:
             run_on_port(options.host, options.port, lambda: load(options, at_exit))

@@ -3,6 +3,8 @@
 The protocol, over a Unix stream socket that only its owner can open, one command per connection:
 
 - ``{"do": "status"}``: role, process id, private URL, health.
+- ``{"do": "hold"}``, with a descriptor: keep it open until the end, in place of the one held before. It carries the
+  lock of a record that the receiver has written anew.
 - ``{"do": "take"}``: accept on the public port. The first time, its listening socket comes along.
 - ``{"do": "stand-by", "to": PATH}``: stop accepting, hand open connections to the server whose control socket is
   at PATH, and reply when no request is in flight. The listening socket stays open: new clients wait in its backlog.
@@ -28,6 +30,7 @@ from typing import Any
 
 MAX_FDS = 200  # in one message; Linux allows 253
 MAX_LINE = 1 << 20
+CHECK_SECONDS = 0.5  # how often to see whether the socket is still there
 LONGEST_ADDRESS = 100  # bytes; Linux allows 107 in sun_path, macOS 103
 
 
@@ -101,15 +104,36 @@ def ask(
             got += more
             data += chunk
             if len(data) > MAX_LINE:
-                _close(got)
+                close(got)
                 raise ControlError("the reply is too long")
             if not chunk:
                 raise ConnectionResetError(f"the server at {path} ended before it replied to {request['do']}")
     body = _parse(data)
     if "error" in body:
-        _close(got)
+        close(got)
         raise ControlError(str(body["error"]))
     return body, got
+
+
+async def serve_at(path: Path, listening: socket.socket, handler: Handler) -> None:
+    """Answer commands at ``path`` until this task is cancelled.
+
+    Where the socket is removed with its directory, it is opened anew as soon as there is such a directory again: the
+    receiver's next state directory finds this server there.
+    """
+    while True:
+        answering = asyncio.create_task(serve(listening, handler))
+        try:
+            while path.exists():  # noqa: ASYNC110, ASYNC240 - a stat, now and then
+                await asyncio.sleep(CHECK_SECONDS)
+        finally:
+            answering.cancel()
+            listening.close()
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            with contextlib.suppress(OSError):
+                listening = listen(path)
+                break
 
 
 async def serve(listening: socket.socket, handler: Handler) -> None:
@@ -135,7 +159,7 @@ async def _answer(connection: socket.socket, handler: Handler) -> None:
             request, fds = await _receive(connection)
             reply = await handler(request, fds)
         except (ControlError, OSError, KeyError, TypeError, ValueError) as error:
-            _close(fds)
+            close(fds)
             reply = Reply({"error": f"{error}" if isinstance(error, ControlError) else repr(error)})
         # A few hundred bytes always fit into the buffer of a new socket.
         socket.send_fds(connection, [json.dumps(reply.body).encode() + b"\n"], reply.fds)
@@ -154,7 +178,7 @@ async def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]
     try:
         return _parse(data), fds
     except ControlError:
-        _close(fds)
+        close(fds)
         raise
 
 
@@ -178,6 +202,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     return body
 
 
-def _close(fds: Sequence[int]) -> None:
+def close(fds: Sequence[int]) -> None:
+    """Close descriptors."""
     for fd in fds:
         os.close(fd)

@@ -91,6 +91,7 @@ class _ControlledServer:
         self.listener = PublicListener(self.http.server)
         self.private = socket.create_server((PRIVATE_HOST, 0), backlog=BACKLOG)
         self.private_url = "http://{}:{}".format(*self.private.getsockname())
+        self.held: Sequence[int] = ()  # descriptors that are kept open for the receiver
 
     @property
     def ready(self) -> bool:
@@ -99,12 +100,11 @@ class _ControlledServer:
 
     async def run(self) -> None:
         listening = control.listen(self.path)
-        answering = asyncio.create_task(control.serve(listening, self.handle_command))
+        answering = asyncio.create_task(control.serve_at(self.path, listening, self.handle_command))
         try:
             await self.http.run([self.private])
         finally:
             answering.cancel()
-            listening.close()
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
 
@@ -113,6 +113,10 @@ class _ControlledServer:
         do, listener = command.get("do"), self.listener
         if do == "status":
             return Reply(self._status())
+        if do == "hold":
+            before, self.held = self.held, tuple(fds)
+            control.close(before)
+            return Reply({"ok": True})
         if do == "exit":
             return Reply({"role": "leaving"}, then=listener.shut_down)
         if not self.ready:
@@ -126,7 +130,9 @@ class _ControlledServer:
         elif do == "adopt":
             return Reply({"adopted": len(fds)}, then=listener.adopt(fds))
         else:
-            raise ControlError(f"unknown command {do!r}: known are status, take, stand-by, give, adopt and exit")
+            raise ControlError(
+                f"unknown command {do!r}: known are status, hold, take, stand-by, give, adopt and exit"
+            )
         return Reply({"role": listener.role})
 
     def _status(self) -> dict[str, Any]:

@@ -48,6 +48,21 @@ def test_a_model_server_that_is_killed_is_started_again_within_seconds(world: Wo
         assert world.health()["version"] == versions.good
 
 
+def test_servers_that_outlive_the_state_directory_are_adopted_and_the_next_promotion_is_made(
+    world: World, versions: Versions
+) -> None:
+    with world.program():
+        serve(world, versions.good)
+        before = server_pids(world)
+    world.lose_state()
+    with Watcher(world) as watcher, world.program():
+        eventually(lambda: world.verified() == versions.good and server_pids(world) == before, 60)
+        serve(world, versions.better)
+        eventually(lambda: [(s.spec.version, s.role) for s in world.servers()] == [(versions.better, Role.LIVE)], 30)
+    assert set(watcher.versions) == {versions.good, versions.better}
+    assert watcher.failures == []
+
+
 def test_asked_to_stop_in_a_deployment_it_stops_and_goes_on_at_the_next_start(
     world: World, versions: Versions
 ) -> None:

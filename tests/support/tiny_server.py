@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from serving.__main__ import IDENTITY
 from serving.http.asgi import JSON, respond
 from serving.http.callers import REQUEST_ID
 from serving.lifecycle.server import run_with_control_socket
@@ -103,7 +104,7 @@ def main(argv: list[str]) -> None:
             time.sleep(1)
         return App(options)
 
-    described = {name: options[name] for name in ("model", "digest")} | {"version": version}
+    described = {name: options.get(name) for name in IDENTITY} | {"version": version}
     run_with_control_socket(Path(options["control"]), load, described)
 
 

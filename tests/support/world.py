@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -59,10 +60,18 @@ class World:
             "MLFLOW_TRACKING_URI": versions.tracking_uri,
         }
         self.client = MlflowClient(versions.tracking_uri)
+        self._merges = 0
+        self._open_database()
+
+    def _open_database(self) -> None:
         self.database = Database(self.state / "pinrail.db")
         self.journal = SqliteJournal(self.database)
         self._queue = Queue(self.database)
-        self._merges = 0
+
+    def lose_state(self) -> None:
+        """Remove the whole state directory, while no receiver runs."""
+        shutil.rmtree(self.state)
+        self._open_database()
 
     def merge(self, version: int) -> str:
         """Pin a version and have it fetched; each merge is a new commit even where it pins the same."""

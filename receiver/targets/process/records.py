@@ -46,6 +46,25 @@ class ServerRecords:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._creating = threading.Lock()  # a slot's thread must not take another's new record for a leftover
 
+    def unrecorded(self) -> list[Path]:
+        """Control sockets without a record: of servers that have outlived an earlier state directory."""
+        recorded = {path.stem for path in self.directory.glob("*.jsonl")}
+        return [path for path in sorted(self.directory.glob("*.sock")) if path.stem not in recorded]
+
+    @contextlib.contextmanager
+    def recreate(self, control: Path, spec: ServerSpec) -> Iterator[tuple[ServerRecord, int]]:
+        """Write the record of a server that runs; yield it and its lock, for the server to hold.
+
+        OSError: another process does the same.
+        """
+        record = self._named(control.stem, spec, time.monotonic(), oom_kills())
+        with self._creating:
+            fd = self._write(record, record.path.with_suffix(".new"))
+        try:
+            yield record, fd
+        finally:
+            os.close(fd)
+
     @contextlib.contextmanager
     def create(self, spec: ServerSpec) -> Iterator[tuple[ServerRecord, int]]:
         """Write a record; yield it and its lock, a descriptor for the server to inherit."""

@@ -16,6 +16,7 @@ from receiver.core.errors import Rejected, VersionFailed
 from receiver.core.state import USEFULNESS, Role, Server, ServerSpec
 from receiver.ports import Stop, never
 from receiver.targets.log_tail import describe
+from receiver.targets.process.adoption import adopt_unrecorded
 from receiver.targets.process.discovery import (
     POLL_SECONDS,
     STATUS_SECONDS,
@@ -53,12 +54,14 @@ class ProcessTarget:
 
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
+        adopt_unrecorded(self._records)
         statuses = with_one_live_each(self._discovery.ask_all(self._records.all()))
         self._seen.update((status.record.id, status.record) for status in statuses)
         return [status.server() for status in statuses]
 
     def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
+        adopt_unrecorded(self._records)
         same = self._discovery.ask_all([record for record in self._records.all() if record.spec == spec])
         found = min(same, key=lambda status: USEFULNESS.index(status.role), default=None)
         return self._healthy(found.record if found else self._spawn(spec), stop)

@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from receiver.targets.process.records import ServerRecords
 from receiver.targets.process.target import ProcessTarget
 from tests.contracts.target import asked_version, spec
 from tests.support import doomed_receiver
+from tests.support.keepalive import load
 from tests.support.ports import free_port
 from tests.support.process_target import cleaned_up, is_running, pid_of, process_target
 from tests.support.waiting import eventually
@@ -88,6 +91,37 @@ def test_the_next_receiver_adopts_servers_with_their_port_and_their_connections(
         connection.request("GET", "/health")
         assert json.loads(connection.getresponse().read())["version"] == 5000
     assert "an earlier receiver started it" in target.log_tail(live)
+
+
+def test_servers_that_outlive_the_state_directory_are_adopted_without_a_failed_request(state: Path) -> None:
+    port, other = free_port(), free_port()
+    before = process_target(state)
+    live, waiting = before.start(spec(1, port)), before.start(spec(2, other))
+    before.switch(live)
+    pid, candidate = pid_of(state, live), pid_of(state, waiting)
+    shutil.rmtree(state)
+    target = process_target(state)
+    with load(port, 8) as seen:
+        eventually(lambda: [s.id for s in target.observe() if s.role is Role.LIVE] == [live.id])
+        found = next(server for server in target.observe() if server.role is Role.LIVE)
+        assert (found.spec, pid_of(state, found)) == (live.spec, pid)
+        assert target.start(spec(1, port)) == found
+        eventually(lambda: len(target.observe()) == 2)
+        target.retire(next(server for server in target.observe() if server.role is Role.CANDIDATE))
+        target.switch(target.start(spec(3, port)))
+        target.retire(found)
+        eventually(lambda: seen.answers[-1].version == 3)
+    assert seen.failures == []
+    eventually(lambda: not {pid, candidate} & running_below(state))
+    assert [server.spec.version for server in target.observe()] == [3]
+
+
+def test_a_socket_that_a_dead_server_left_without_a_record_is_removed(state: Path) -> None:
+    target = process_target(state)
+    server = target.start(spec(1, free_port()))
+    os.kill(pid_of(state, server), signal.SIGKILL)
+    (state / "servers" / f"{server.id}.jsonl").unlink()
+    eventually(lambda: target.observe() == [] and not list((state / "servers").iterdir()))
 
 
 def test_a_second_target_returns_the_server_that_the_first_started(state: Path) -> None:
