@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if options.control is not None:
             identity = {name: getattr(options, name) for name in IDENTITY}
+            identity["log"] = options.log.to_json() if options.log is not None else None
             run_with_control_socket(options.control, lambda: load(options, at_exit), identity)
         else:
             run_on_port(options.host, options.port, lambda: load(options, at_exit))

@@ -70,6 +70,8 @@ def test_a_server_records_what_clients_ask_and_not_what_the_prober_does(
     server = target.start(spec)
     prober.prove(server, artifacts)
     target.switch(server)
+    (state / "servers" / f"{server.id}.jsonl").unlink()
+    assert [found.spec for found in target.observe()] == [spec], "what it records is known after its record was lost"
     body = json.dumps(input_example(artifacts)[:1]).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{spec.port}/predict", body, {"Content-Type": "application/json", "User-Agent": "shop"}
