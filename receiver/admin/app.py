@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import uvicorn
 from fastapi import FastAPI, Query, Request, Response
@@ -16,22 +16,23 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.queries import StateQueries
+from receiver.admin.health import HealthGroup
 from receiver.admin.labels import add_label_route
 from receiver.admin.metrics import Exposition, StateCollector
-from receiver.admin.page import render
+from receiver.admin.overview import OverviewFilter
+from receiver.admin.page import render_deliveries, render_deployments, render_overview
 from receiver.admin.queries import AdminQueries
 from receiver.admin.views import as_json
 from receiver.core.redact import Redactor
 from receiver.planning.status import StatusReport
 
 STATIC = Path(__file__).parent / "static"
-SHOWN = 20  # rows of each table on the page
 OVERDUE_SECONDS = 60.0  # a job due for so long and not started means that the fetcher is dead or stuck
 
 # The browser loads nothing from elsewhere and runs no inline script, even if foreign text got into a page as markup.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
-    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    " img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -40,6 +41,7 @@ HEADERS = {
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Name = Annotated[str, Query(max_length=200)]
 
 
 def admin_config(
@@ -82,8 +84,16 @@ def admin_app(
     add_label_route(app, LogDirectories(database.path.parent), labels_token)
 
     @app.get("/", response_class=HTMLResponse)
-    def dashboard() -> str:
-        return render(queries, SHOWN)
+    def dashboard(q: Name = "", state: Literal["", "trouble", "busy", "healthy"] = "") -> str:
+        return render_overview(queries, OverviewFilter(q, HealthGroup(state) if state else None))
+
+    @app.get("/deployments", response_class=HTMLResponse)
+    def deployments_page(limit: Limit = 25, environment: Name = "", model: Name = "") -> str:
+        return render_deployments(queries, limit, environment or None, model or None)
+
+    @app.get("/deliveries", response_class=HTMLResponse)
+    def deliveries_page(limit: Limit = 50) -> str:
+        return render_deliveries(queries, limit)
 
     @app.get("/api/environments")
     def environments() -> JSONResponse:

@@ -1,14 +1,20 @@
-"""Renders the dashboard. Autoescaping is on, so foreign text never becomes markup."""
+"""Renders the pages. Autoescaping is on, so foreign text never becomes markup."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from receiver.admin.health import NEUTRAL, tone, worst
+from receiver.admin.overview import OverviewFilter
 from receiver.admin.queries import AdminQueries
-from receiver.core.times import ago
+from receiver.admin.views import EnvironmentsView
+from receiver.core.times import ago, iso
 from receiver.planning.status import SlotStatus
 
 _TEMPLATES = Environment(
@@ -17,49 +23,57 @@ _TEMPLATES = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    auto_reload=False,
 )
-
-# The colour of each state; others are neutral.
-TONES = {
-    "in sync": "good",
-    "live": "good",
-    "done": "good",
-    "accepted": "good",
-    "running": "busy",
-    "leased": "busy",
-    "promote": "busy",
-    "deploying": "busy",
-    "healing": "warn",
-    "rolling back": "warn",
-    "degraded": "warn",
-    "held": "warn",
-    "unfetched": "busy",
-    "drift": "warn",
-    "waiting": "warn",
-    "retry": "warn",
-    "unknown": "warn",
-    "interrupted": "warn",
-    "remove": "warn",
-    "refused": "bad",
-    "rolled-back": "bad",
-    "dead": "bad",
-    "needs-human": "alarm",
-}
+SHOWN = 10  # deployments on the overview
 
 
-def render(queries: AdminQueries, shown: int) -> str:
-    """The whole page, with at most ``shown`` rows per table."""
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What concerns every slot, above each page."""
+
+    tone: str
+    title: str
+    text: str
+
+
+def render_overview(queries: AdminQueries, wanted: OverviewFilter) -> str:
+    """Every slot, what is wrong, and the last deployments."""
     view = queries.environments()
-    return _TEMPLATES.get_template("dashboard.html").render(
-        problem=view.problem,
-        environments=view.environments,
-        stale=view.stale,
-        summary=summary(view.environments, view.problem, view.stale),
-        deployments=queries.deployments(shown).deployments,
-        deliveries=queries.deliveries(shown).deliveries,
+    found = queries.overview(view.environments, wanted)
+    return _render(
+        "overview.html",
+        queries,
+        view,
+        here="/",
+        wanted=wanted,
+        overview=found,
+        filters=[("all", found.total), *found.counts.items()],
+        link=_link,
         quarantined=queries.quarantined(),
-        jobs=queries.jobs(),
+        deployments=queries.deployments(SHOWN).deployments,
     )
+
+
+def render_deployments(queries: AdminQueries, limit: int, environment: str | None, model: str | None) -> str:
+    """The last deployments, perhaps of one environment or model."""
+    return _render(
+        "deployments.html",
+        queries,
+        queries.environments(),
+        here="/deployments",
+        limit=limit,
+        environment=environment,
+        model=model,
+        deployments=queries.deployments(limit, environment, model).deployments,
+    )
+
+
+def render_deliveries(queries: AdminQueries, limit: int) -> str:
+    """The last webhook deliveries."""
+    view = queries.environments()
+    deliveries = queries.deliveries(limit).deliveries
+    return _render("deliveries.html", queries, view, here="/deliveries", deliveries=deliveries)
 
 
 def summary(rows: Sequence[SlotStatus], problem: str | None, stale: str | None = None) -> tuple[str, str]:
@@ -70,22 +84,44 @@ def summary(rows: Sequence[SlotStatus], problem: str | None, stale: str | None =
     if problem:
         return "warn", "registry or servers cannot be observed"
     if not states:
-        return "neutral", "nothing is pinned yet"
+        return NEUTRAL, "nothing is pinned yet"
     off = [state for state in states if state != "in sync"]
     if not off and stale:
         return "warn", "the pins at the branch head are not in use"
     if not off:
         return "good", "everything is in sync"
-    tones = [TONES.get(state, "neutral") for state in off]
-    worst = next(tone for tone in ("bad", "warn", "busy", "neutral") if tone in tones)
-    return worst, f"{len(off)} of {len(states)} not in sync"
+    return tone(worst(off) or ""), f"{len(off)} of {len(states)} not in sync"
 
 
-def _ago(moment: str | float | None) -> str:
-    if moment is None:
-        return "never"
-    then = moment if isinstance(moment, float) else datetime.fromisoformat(moment).timestamp()
-    return ago(then, time.time())
+def _render(template: str, queries: AdminQueries, view: EnvironmentsView, **values: Any) -> str:
+    return _TEMPLATES.get_template(template).render(
+        summary=summary(view.environments, view.problem, view.stale), notices=list(_notices(queries, view)), **values
+    )
+
+
+def _notices(queries: AdminQueries, view: EnvironmentsView) -> Iterator[Notice]:
+    if view.stale:
+        yield Notice("warn", "These are not the pins at the branch head.", view.stale)
+    if view.problem:
+        text = f"{view.problem} This is the last observation."
+        yield Notice("warn", "Registry and servers cannot be observed.", text)
+    for job in queries.jobs():
+        if job.state == "dead":
+            text = f"(job {job.id}), and nothing was changed: {job.note}"
+            yield Notice("bad", "The last reconciliation failed", text)
+        elif job.state == "retry":
+            text = f"(job {job.id}, attempt {job.attempts}): {job.note}"
+            yield Notice("warn", "A retry is due soon", text)
+
+
+def _link(text: str, group: str) -> str:
+    values = {"q": text, "state": "" if group == "all" else group}
+    query = urlencode({name: value for name, value in values.items() if value})
+    return f"/?{query}" if query else "/"
+
+
+def _seconds(moment: str | float) -> float:
+    return datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
 
 
 def _took(seconds: float | None) -> str:
@@ -95,8 +131,9 @@ def _took(seconds: float | None) -> str:
 
 
 _TEMPLATES.filters |= {
-    "ago": _ago,
+    "ago": lambda moment: ago(_seconds(moment), time.time()),
+    "moment": lambda moment: iso(_seconds(moment)),
     "took": _took,
-    "tone": lambda state: TONES.get(state, "neutral"),
+    "tone": tone,
     "version": lambda version: "nothing" if version is None else f"v{version}",
 }

@@ -3,6 +3,7 @@
 Text that may come from outside passes through the redactor.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import DeliveryRow, JobRow, StateQueries
+from receiver.admin.overview import Cell, Overview, OverviewFilter, overview
+from receiver.admin.strip import DAY_SECONDS, DAYS, NOTHING, Strip, strip
 from receiver.admin.views import (
     DeliveriesView,
     DeploymentFilter,
@@ -19,10 +22,12 @@ from receiver.admin.views import (
     deployment_views,
     environments_view,
 )
+from receiver.core.deployment import Outcome
 from receiver.core.errors import PinrailError
 from receiver.core.quarantine import Quarantine
 from receiver.core.redact import Redactor
-from receiver.planning.status import StatusReport
+from receiver.core.state import Slot
+from receiver.planning.status import SlotStatus, StatusReport
 
 
 class AdminQueries:
@@ -36,6 +41,8 @@ class AdminQueries:
         self._report = report
         self._redact = redact
         self._last = StatusReport()
+        self._strips: Mapping[Slot, Strip] = {}
+        self._drawn: object = None
 
     def environments(self) -> EnvironmentsView:
         """The present status of every slot or, with ``problem``, the last one that could be observed."""
@@ -44,6 +51,18 @@ class AdminQueries:
         except PinrailError as error:
             return environments_view(self._last, self._redact, self.realised(), str(error))
         return environments_view(self._last, self._redact, self.realised())
+
+    def overview(self, rows: Sequence[SlotStatus], wanted: OverviewFilter) -> Overview:
+        """The table of all slots. It reads the journal alone."""
+        last, strips = self._records.last_entries(), self._month()
+
+        def cell(row: SlotStatus) -> Cell:
+            slot = Slot(row.environment, row.model)
+            entry = last.get(slot)
+            began = entry.at if entry is not None and entry.state is not Outcome.LIVE else None
+            return Cell(row, row.since if row.state == "in sync" else began, strips.get(slot, NOTHING))
+
+        return overview(rows, wanted, cell)
 
     def deployments(self, limit: int, environment: str | None = None, model: str | None = None) -> DeploymentsView:
         """The last deployments, newest first."""
@@ -72,6 +91,18 @@ class AdminQueries:
         last = self._records.last_job()
         failed = [last] if last is not None and last.state == "dead" else []
         return [replace(job, note=self._redact.line(job.note)) for job in [*current, *failed]]
+
+    def _month(self) -> Mapping[Slot, Strip]:
+        """Each slot's last days; drawn again when the journal has changed, and every minute."""
+        now = time.time()
+        drawn = (self._records.journal_version(), now // 60)
+        if drawn != self._drawn:
+            begin = now - DAYS * DAY_SECONDS
+            before, events = self._records.live_before(begin), self._records.events_since(begin)
+            slots = before.keys() | events.keys()
+            self._strips = {slot: strip(before.get(slot), events.get(slot, ()), now) for slot in slots}
+            self._drawn = drawn
+        return self._strips
 
     def _delivery(self, row: DeliveryRow) -> DeliveryRow:
         job_note = None if row.job_note is None else self._redact.line(row.job_note)

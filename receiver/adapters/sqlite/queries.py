@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from receiver.adapters.sqlite.database import Database
+from receiver.core.deployment import Outcome
+from receiver.core.state import Slot
 from receiver.core.times import iso
 
 
@@ -51,6 +53,16 @@ class Count:
 
     labels: Sequence[str]
     value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the journal, as far as a picture of many needs it."""
+
+    at: float  # when it began; seconds since the epoch
+    state: Outcome
+    version: int | None
+    cause: str
 
 
 class StateQueries:
@@ -102,6 +114,46 @@ class StateQueries:
             "SELECT environment, model, state, count(*) FROM deployments"
             " WHERE ended_at IS NOT NULL AND repeat_of IS NULL GROUP BY 1, 2, 3"
         )
+
+    def journal_version(self) -> object:
+        """Differs from what it was before if a deployment was begun or ended meanwhile."""
+        [row] = self._all(
+            "SELECT (SELECT max(id) FROM deployments), (SELECT count(*) FROM deployments WHERE state = ?)",
+            Outcome.RUNNING,
+        )
+        return tuple(row)
+
+    def events_since(self, since: float) -> dict[Slot, list[Event]]:
+        """What was done to each slot since a time, oldest first, repetitions aside."""
+        rows = self._all(
+            "SELECT environment, model, started_at, state, to_version, cause FROM deployments"
+            " WHERE repeat_of IS NULL AND started_at >= ? ORDER BY started_at",
+            since,
+        )
+        found: dict[Slot, list[Event]] = {}
+        slots: dict[tuple[str, str], Slot] = {}
+        for environment, model, started, state, version, cause in rows:
+            slot = slots.setdefault((environment, model), Slot(environment, model))
+            found.setdefault(slot, []).append(Event(started, Outcome(state), version, cause))
+        return found
+
+    def live_before(self, when: float) -> dict[Slot, int | None]:
+        """The version that was verified last in each slot before a time; None: proven empty."""
+        rows = self._all(
+            "SELECT environment, model, to_version, max(id) FROM deployments"
+            " WHERE state = ? AND started_at < ? GROUP BY environment, model",
+            Outcome.LIVE,
+            when,
+        )
+        return {Slot(environment, model): version for environment, model, version, _ in rows}
+
+    def last_entries(self) -> dict[Slot, Event]:
+        """The last entry of each slot, repetitions aside."""
+        rows = self._all(
+            "SELECT environment, model, started_at, state, to_version, cause FROM deployments WHERE id IN"
+            " (SELECT max(id) FROM deployments WHERE repeat_of IS NULL GROUP BY environment, model)"
+        )
+        return {Slot(row[0], row[1]): Event(row[2], Outcome(row[3]), row[4], row[5]) for row in rows}
 
     def unsent(self) -> int:
         """The number of messages not yet delivered or given up."""

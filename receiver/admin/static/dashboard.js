@@ -3,14 +3,17 @@
 
 const SECONDS = 5;
 
-// The slot or deployment with keyboard focus keeps it when the content is replaced.
+const FOCUSABLE = "summary, a, button, [tabindex]";
+
+// Where the keyboard focus is, so that it can stay there when the content is replaced.
 function focused() {
-  return document.activeElement.closest("#content [id]")?.id;
+  const place = document.activeElement.closest("#content [id]");
+  return place && [place.id, [...place.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement)];
 }
 
 async function refresh() {
   if (document.hidden || !getSelection().isCollapsed) return; // do not replace text that is being selected
-  const response = await fetch("/", { cache: "no-store" });
+  const response = await fetch(location.href, { cache: "no-store" });
   if (!response.ok) throw new Error(`status ${response.status}`);
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const details of document.querySelectorAll("details[id]")) {
@@ -19,7 +22,7 @@ async function refresh() {
   }
   const kept = focused();
   document.getElementById("content").replaceWith(fresh.getElementById("content"));
-  if (kept) document.getElementById(kept)?.querySelector("summary, a")?.focus({ preventScroll: true });
+  if (kept) document.getElementById(kept[0])?.querySelectorAll(FOCUSABLE)[kept[1]]?.focus({ preventScroll: true });
   const { textContent, className } = fresh.getElementById("summary");
   showSummary(textContent, className);
   document.title = fresh.title;

@@ -60,8 +60,8 @@ class Admin:
     def json(self, path: str) -> Any:
         return self.get(path).json()
 
-    def page(self) -> str:
-        response = self.get("/")
+    def page(self, path: str = "/") -> str:
+        response = self.get(path)
         assert response.status_code == 200
         return response.text
 
@@ -140,8 +140,8 @@ def test_before_anything_has_happened_every_page_answers(admin: Admin) -> None:
 def test_a_registry_that_cannot_be_asked_is_not_shown_as_empty_and_nothing_is_ready(admin: Admin) -> None:
     admin.rows = [status("unknown", "MLflow cannot be reached", alias_version=None, stage_version=None)]
     page = admin.page()
-    assert "<strong>?</strong>" in page
-    assert "nothing</strong>" not in page
+    assert "alias ?" in page
+    assert "alias nothing" not in page
     answer = admin.get("/readyz")
     assert (answer.status_code, answer.json()["servers"]) == (503, "MLflow cannot be reached")
 
@@ -274,8 +274,8 @@ def test_what_somebody_wrote_is_text_and_without_secrets_wherever_it_is_shown(ad
     admin.deploy(Outcome.REFUSED, EVIL, results=(EVIL,))
     admin.deliver("d-1", EVIL)
     SqliteJournal(admin.database).quarantine(Quarantine(SLOT, 6, COMMIT, EVIL, needs_human=False, since=0.0))
-    page = admin.page()
-    assert page.count(SHOWN) == 5
+    page = admin.page() + admin.page("/deployments") + admin.page("/deliveries")
+    assert page.count(SHOWN) == 7
     everything = page + "".join(admin.get(f"/api/{n}").text for n in ("environments", "deployments", "deliveries"))
     assert "<script>alert" not in page
     assert "hunter2" not in everything
@@ -288,7 +288,7 @@ def test_the_page_asks_nobody_else_for_anything(admin: Admin) -> None:
     response = admin.get("/")
     assert "default-src 'none'" in response.headers["content-security-policy"]
     sources = re.findall(r'(?:src|href)="([^"]+)"', response.text)
-    outside = [s for s in sources if not s.startswith(("/", "data:", "http://127.0.0.1:8001/"))]
+    outside = [s for s in sources if not s.startswith(("/", "#", "data:"))]
     assert outside == []
     for path in ("/static/dashboard.css", "/static/dashboard.js"):
         assert path in sources
@@ -308,7 +308,7 @@ def test_there_is_nothing_else_here(admin: Admin) -> None:
 
 def test_nothing_can_be_changed_here(admin: Admin) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
-        for path in ("/", "/api/environments", "/api/deployments", "/api/deliveries"):
+        for path in ("/", "/deployments", "/deliveries", "/api/environments", "/api/deployments", "/api/deliveries"):
             assert admin.client.request(method, path).status_code == 405
 
 
