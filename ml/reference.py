@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ml.errors import MlError
+
 PATH = Path("pinrail") / "reference.json"
 
 # Where MLflow puts a file of that name when it is handed to log_model as one of the extra_files.
@@ -63,6 +65,17 @@ class Reference:
             return cls(str(raw["digest"]), int(raw["rows"]), columns)
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a summary of training data: {error!r}") from error
+
+
+def read_reference(path: Path) -> Reference | None:
+    """Read what the version at ``path`` records of its training data. MlError: the record is unreadable."""
+    file = next((place for place in (path / PATH, path / EXTRA_FILE) if place.is_file()), None)
+    if file is None:
+        return None
+    try:
+        return Reference.from_json(file.read_text())
+    except ValueError as error:
+        raise MlError(f"{file.relative_to(path)} of the version: {error}") from error
 
 
 def describe(features: pd.DataFrame, digest: str) -> Reference:

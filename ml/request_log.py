@@ -34,7 +34,7 @@ class RequestLog:
 
     directory: Path
 
-    def answered(self, days: int) -> Iterator["pa.Table"]:
+    def answered(self, days: float) -> Iterator["pa.Table"]:
         """The rows of the last days that were answered, by part, the last part first."""
         import pyarrow.compute as pc
         import pyarrow.parquet as pq

@@ -18,6 +18,7 @@ from receiver.adapters.github.sender import GitHubSender
 from receiver.adapters.github.statuses import Statuses
 from receiver.adapters.inference_log.collection import LogCollection
 from receiver.adapters.inference_log.directories import LogDirectories
+from receiver.adapters.inference_log.drift_checks import DriftChecks
 from receiver.adapters.inference_log.live_checks import LiveChecks, LiveServices
 from receiver.adapters.log_rotation import LogRotation
 from receiver.adapters.mlflow.registry import MlflowRegistry
@@ -195,6 +196,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
         BackgroundTask("logs", LogRotation(state / "logs").run),
         BackgroundTask("inference logs", LogCollection(state, services.journal).run),
         BackgroundTask("live versions", LiveChecks(state, live).run),
+        BackgroundTask("drift", DriftChecks(state, services.journal, services.outbox).run),
         BackgroundTask("mirrors", MirrorCompaction([state / MIRROR, state / PROPOSALS]).run),
     ]
     if client is None:

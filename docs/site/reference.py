@@ -199,6 +199,7 @@ def metrics() -> str:
             environments=lambda: SimpleNamespace(environments=(), problem=None),
             realised=list,
             label_counts=dict,
+            figures=lambda: SimpleNamespace(drift=()),
         )
         database = Database(Path(scratch) / "empty.db")
         receiver = _metric_table(StateCollector(StateQueries(database), empty).collect())

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from ml import reference
 from ml.datasets.dataset import Dataset
 from ml.datasets.evaluation_set import ReadRows
 from ml.errors import MlError
@@ -14,7 +13,7 @@ from ml.evaluation.records import to_records
 from ml.evaluation.server_process import Artifacts, Limits, VersionServer, serving
 from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Record, Subject
-from ml.reference import Reference
+from ml.reference import Reference, read_reference
 from serving.errors import ServingError
 from serving.model import model_dir
 from serving.model.model_dir import Column, ModelDir
@@ -89,15 +88,3 @@ def _require_values(columns: Sequence[Column], features: pd.DataFrame) -> None:
     for name in required:
         if missing := int(features[name].isna().sum()):
             raise MlError(f"{missing:,} of these rows have no {name}, which its signature requires")
-
-
-def read_reference(path: Path) -> Reference | None:
-    """Read what the version records of its training data. MlError: the record is unreadable."""
-    places = (path / reference.PATH, path / reference.EXTRA_FILE)
-    file = next((place for place in places if place.is_file()), None)
-    if file is None:
-        return None
-    try:
-        return Reference.from_json(file.read_text())
-    except ValueError as error:
-        raise MlError(f"{file.relative_to(path)} of the version: {error}") from error

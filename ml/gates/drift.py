@@ -53,13 +53,14 @@ def columns(subject: Subject) -> list[Drift]:
         return []
     features = subject.data.features
     return [
-        Drift(name, *_distance(profile, features[name]))
+        Drift(name, *distance(profile, features[name]))
         for name, profile in subject.reference.columns.items()
         if name in features
     ]
 
 
-def _distance(profile: Profile, values: pd.Series) -> tuple[float, float | None]:
+def distance(profile: Profile, values: pd.Series) -> tuple[float, float | None]:
+    """Return PSI and, for numbers of many values, the KS distance of values from what trained the model."""
     missing = float(values.isna().mean())
     if not profile.quantiles:
         now, before = shares_of(values), profile.shares

@@ -38,6 +38,7 @@ class StateCollector(Collector):
         yield from self._queue()
         yield from self._environments()
         yield from self._labels()
+        yield from self._drift()
 
     def _queue(self) -> Iterable[Metric]:
         jobs = GaugeMetricFamily("pinrail_jobs", "Jobs of the queue, by state.", labels=("state",))
@@ -95,6 +96,27 @@ class StateCollector(Collector):
             counts.add_metric((model, "joined"), found_counts.joined)
             counts.add_metric((model, "unknown"), found_counts.unknown)
         yield counts
+
+    def _drift(self) -> Iterable[Metric]:
+        column, version = ("environment", "model", "version", "column"), ("environment", "model", "version")
+        psi = GaugeMetricFamily("pinrail_drift_psi", "PSI of the last day against training, worst.", labels=column)
+        ks = GaugeMetricFamily("pinrail_drift_ks", "KS of the last day against training.", labels=column)
+        missing = GaugeMetricFamily("pinrail_drift_missing", "Share of rows without a value.", labels=column)
+        rows = GaugeMetricFamily("pinrail_drift_rows", "Rows that were compared.", labels=version)
+        answers = GaugeMetricFamily(
+            "pinrail_prediction_share", "Share of each answer in the last day.", labels=(*version, "answer")
+        )
+        for found in self._queries.figures().drift:
+            of = (found.environment, found.model, str(found.version))
+            rows.add_metric(of, found.rows)
+            for each in found.columns:
+                psi.add_metric((*of, each.column), each.psi)
+                missing.add_metric((*of, each.column), each.missing)
+                if each.ks is not None:
+                    ks.add_metric((*of, each.column), each.ks)
+            for answer, share in found.predictions.items():
+                answers.add_metric((*of, answer), share)
+        yield from (psi, ks, missing, rows, answers)
 
 
 class Exposition:

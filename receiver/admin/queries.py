@@ -19,8 +19,10 @@ from receiver.admin.views import (
     DeploymentFilter,
     DeploymentsView,
     EnvironmentsView,
+    LiveFigures,
     deployment_views,
     environments_view,
+    live_figures,
 )
 from receiver.core.deployment import Outcome
 from receiver.core.errors import PinrailError
@@ -35,7 +37,8 @@ class AdminQueries:
 
     def __init__(self, database: Database, report: Callable[[], StatusReport], redact: Redactor) -> None:
         journal, records = SqliteJournal(database), StateQueries(database)
-        self._labels = LabelStore(LogDirectories(database.path.parent).root)
+        self._state = database.path.parent
+        self._labels = LabelStore(LogDirectories(self._state).root)
         self._journal = journal
         self._records = records
         self._report = report
@@ -49,8 +52,8 @@ class AdminQueries:
         try:
             self._last = self._report()
         except PinrailError as error:
-            return environments_view(self._last, self._redact, self.realised(), str(error))
-        return environments_view(self._last, self._redact, self.realised())
+            return environments_view(self._last, self._redact, self.figures(), str(error))
+        return environments_view(self._last, self._redact, self.figures())
 
     def overview(self, rows: Sequence[SlotStatus], wanted: OverviewFilter) -> Overview:
         """The table of all slots. It reads the journal alone."""
@@ -72,6 +75,10 @@ class AdminQueries:
     def realised(self) -> Sequence[Realised]:
         """How good each version's answers were, by the labels that came later."""
         return self._labels.realised()
+
+    def figures(self) -> LiveFigures:
+        """What is known of all versions that were live."""
+        return live_figures(self._state)
 
     def label_counts(self) -> Mapping[str, Counts]:
         """How many labels each model has."""

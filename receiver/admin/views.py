@@ -6,11 +6,15 @@ rely on the names: add fields, and rename or remove none.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from ml.live.label_store import Realised
+from ml.live import drift_report
+from ml.live.drift_report import SlotDrift
+from ml.live.label_store import LabelStore, Realised
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import DeliveryRow
 from receiver.core.deployment import Deployment, Outcome, Step
@@ -91,6 +95,8 @@ class EnvironmentsView:
     """The same as ``environments``, whose earlier name this is."""
     realised: Sequence[Realised]
     """How good the answers of the versions that serve were, by the labels that came later."""
+    drift: Sequence[SlotDrift]
+    """What the versions that serve were asked in the last day, against what trained them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +118,24 @@ def as_json(view: Any) -> Any:
     return to_jsonable_python(view, inf_nan_mode="null")
 
 
+@dataclass(frozen=True, slots=True)
+class LiveFigures:
+    """What is known of all versions that were live."""
+
+    realised: Sequence[Realised]
+    drift: Sequence[SlotDrift]
+
+
+def live_figures(state: Path) -> LiveFigures:
+    """What was found last; ``state`` is the state directory."""
+    root = LogDirectories(state).root
+    return LiveFigures(LabelStore(root).realised(), drift_report.read(root))
+
+
 def environments_view(
-    report: StatusReport, redact: Redactor, realised: Sequence[Realised], problem: str | None = None
+    report: StatusReport, redact: Redactor, figures: LiveFigures, problem: str | None = None
 ) -> EnvironmentsView:
-    """What is published of a look at the world. ``realised``: what is known of all versions."""
+    """What is published of a look at the world."""
     rows = [replace(row, reason=redact.lines(row.reason)) for row in report.slots]
     stale = None if report.stale is None else redact.line(report.stale)
     serving = {(row.environment, row.model, row.serving_version) for row in rows}
@@ -125,7 +145,8 @@ def environments_view(
         None if problem is None else redact.line(problem),
         environments=rows,
         status=rows,
-        realised=[each for each in realised if (each.environment, each.model, each.version) in serving],
+        realised=[each for each in figures.realised if (each.environment, each.model, each.version) in serving],
+        drift=[each for each in figures.drift if (each.environment, each.model, each.version) in serving],
     )
 
 

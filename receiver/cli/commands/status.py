@@ -4,17 +4,16 @@ import sys
 import time
 from dataclasses import replace
 
-from ml.live.label_store import LabelStore
-from receiver.adapters.inference_log.directories import LogDirectories
+from ml.live.drift_report import drift_line
 from receiver.adapters.sqlite.state_lock import holder
-from receiver.admin.views import EnvironmentsView, environments_view
+from receiver.admin.views import EnvironmentsView, environments_view, live_figures
 from receiver.cli.output import answer
 from receiver.cli.tables import first_line, realised_text, table, version
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.redact import Redactor
 from receiver.core.times import ago
 from receiver.planning.observe import Observation, observe_at, observe_head
-from receiver.planning.status import activities_now, status_report
+from receiver.planning.status import SlotStatus, activities_now, status_report
 from receiver.services import Services
 from receiver.settings import load_settings
 from receiver.wiring import build, open_database
@@ -31,8 +30,8 @@ def show_status(*, as_json: bool) -> bool:
     activities = activities_now(services) if runs else None
     seen, stale = _observed(services)
     report = status_report(services, seen, activities)
-    realised = LabelStore(LogDirectories(settings.pinrail_state_dir).root).realised()
-    view = environments_view(replace(report, stale=stale or report.stale), Redactor(settings.secrets), realised)
+    figures = live_figures(settings.pinrail_state_dir)
+    view = environments_view(replace(report, stale=stale or report.stale), Redactor(settings.secrets), figures)
     if not runs:
         sys.stderr.write(f"no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it\n")
     answer(view, _text, json_wanted=as_json)
@@ -66,8 +65,12 @@ def _text(view: EnvironmentsView) -> str:
                 row.state,
                 None if row.since is None else ago(row.since, now),
                 realised_text([r for r in view.realised if (r.environment, r.model) == (row.environment, row.model)]),
-                first_line(row.reason),
+                "; ".join(filter(None, [first_line(row.reason), *_drift(view, row)])),
             )
             for row in view.environments
         ],
     )
+
+
+def _drift(view: EnvironmentsView, row: SlotStatus) -> list[str]:
+    return [drift_line(each) for each in view.drift if (each.environment, each.model) == (row.environment, row.model)]

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from ml.live import drift_report
+from ml.live.drift_report import ColumnDrift, SlotDrift
 from ml.live.label_store import Decision, LabelStore, Realised
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
@@ -235,6 +237,21 @@ def test_what_labels_say_of_a_version_stands_beside_it_and_in_the_metrics(admin:
     labels = '{environment="production",metric="accuracy",model="churn-model",version="5"}'
     assert f"pinrail_realised{labels} 0.75" in admin.get("/metrics").text
     assert f"pinrail_realised_labels{labels} 400.0" in admin.get("/metrics").text
+
+
+def test_live_drift_stands_beside_the_version_and_in_the_metrics(admin: Admin) -> None:
+    root = LogDirectories(admin.database.path.parent).root
+    root.mkdir(exist_ok=True)
+    column = ColumnDrift("tenure", 0.31, 0.2, 0.0, 0.0, drifted=True)
+    of = ("production", "churn-model", 6, 900, 0.25, None)
+    drift_report.write(root, [SlotDrift(*of, [column], 1, {"Yes": 0.4}, "", 0.0)])
+    admin.rows = [status()]
+    (found,) = admin.json("/api/environments")["drift"]
+    assert (found["columns"][0]["column"], found["columns"][0]["psi"], found["rows"]) == ("tenure", 0.31, 900)
+    shown = admin.get("/metrics").text
+    labels = 'environment="production",model="churn-model",version="6"'
+    assert f'pinrail_drift_psi{{column="tenure",{labels}}} 0.31' in shown
+    assert f'pinrail_prediction_share{{answer="Yes",{labels}}} 0.4' in shown
 
 
 def test_deployments_can_be_narrowed_down(admin: Admin) -> None:

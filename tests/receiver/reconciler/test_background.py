@@ -135,13 +135,16 @@ def test_it_is_woken_after_every_job(tmp_path: Path, *, valid: bool) -> None:
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"github_token": None}, ["housekeeping", "logs", "inference logs", "live versions", "mirrors"]),
-        ({}, ["housekeeping", "logs", "inference logs", "live versions", "mirrors", "plans", "candidates"]),
+        ({"github_token": None}, ["housekeeping", "logs", "inference logs", "live versions", "drift", "mirrors"]),
+        ({}, ["housekeeping", "logs", "inference logs", "live versions", "drift", "mirrors", "plans", "candidates"]),
         (
             {"pinrail_candidates": False},
-            ["housekeeping", "logs", "inference logs", "live versions", "mirrors", "plans"],
+            ["housekeeping", "logs", "inference logs", "live versions", "drift", "mirrors", "plans"],
         ),
-        ({"pinrail_repo_url": "nowhere"}, ["housekeeping", "logs", "inference logs", "live versions", "mirrors"]),
+        (
+            {"pinrail_repo_url": "nowhere"},
+            ["housekeeping", "logs", "inference logs", "live versions", "drift", "mirrors"],
+        ),
     ],
 )
 def test_without_a_token_or_a_repository_there_are_none_for_github(
