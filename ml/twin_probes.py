@@ -40,7 +40,7 @@ def probes(ask: Ask, rows: pd.DataFrame, tolerance: float) -> pd.DataFrame:
         tolerance: a difference of a probability that is no step.
     """
     base = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, BASE_ROWS).astype(int))].reset_index(drop=True)
-    numeric = [name for name in rows if rows[name].dtype.kind in "if"]
+    numeric = [name for name in rows if isinstance(rows[name].dtype, np.dtype) and rows[name].dtype.kind in "if"]
     wide = [
         _Interval(row, name, low, high)
         for name in numeric

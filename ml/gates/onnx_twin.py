@@ -14,15 +14,15 @@ SHARE = 1e-4  # of a number, the same
 ADVICE = "write the twin again with ml.onnx_twin.add, which compares the two, or register the version without it"
 
 
-def check(twin: Answers, original: Answers) -> Sequence[Verdict]:
-    """Compare both answers to the same rows."""
+def check(twin: Answers, original: Answers, rows: str = "rows") -> Sequence[Verdict]:
+    """Compare both answers to the same rows; ``rows`` says what they are."""
     off = differences(twin, original)
     if not off.any():
         return []
     decided = off & (twin.labels != original.labels)
     row, count = int(np.argmax(decided if decided.any() else off)), int(off.sum())
     says = (
-        f"{count:,} of {len(off):,} rows are answered otherwise than by the model itself, such as"
+        f"{count:,} of {len(off):,} {rows} are answered otherwise than by the model itself, such as"
         f" {original.shown(row)} as {twin.shown(row)}: {ADVICE}"
     )
     return [Verdict(NAME, CheckOutcome.FAIL, count, ">", 0.0, says)]
