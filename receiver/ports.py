@@ -134,6 +134,21 @@ class Target(Protocol):
         """Every model server that is running and answering now, whoever started it."""
         ...
 
+    def missing_packages(self, spec: ServerSpec) -> str:
+        """What has to be installed before this version can be loaded here, for a person; empty: nothing.
+
+        Its artifacts are on this machine. Rejected: it cannot be loaded here at all.
+        """
+        ...
+
+    def install(self, spec: ServerSpec, stop: Stop = never) -> None:
+        """Install it; :meth:`start` does too, where it is not there any more.
+
+        VersionFailed: its packages do not go together, or cannot be built. Retryable: they cannot be had now.
+        ``stop`` is asked while it takes.
+        """
+        ...
+
     def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         """A healthy server with this spec and no traffic; one that is already there is returned as it is.
 
@@ -374,10 +389,10 @@ class Jobs(Protocol):
 
 
 class ArtifactCache(Protocol):
-    """The versions on this machine."""
+    """The versions on this machine, or what was made for them."""
 
     def prune(self, in_use: Collection[str], unused_seconds: float, most_bytes: float) -> int:
-        """Remove versions unused for that long, except the digests ``in_use``, then what is over ``most_bytes``.
+        """Remove what is unused for that long, except of the digests ``in_use``, then what is over ``most_bytes``.
 
         Returns how many were removed.
         """

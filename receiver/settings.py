@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     """How long one download of a version may take; the next try goes on from the files that are complete."""
 
     pinrail_cache_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20_000
-    """How many MB of versions are kept; what runs, is verified or was used today stays, whatever its size."""
+    """How many MB of versions are kept, and of their packages; what runs, is verified or was used today stays."""
 
     pinrail_stabilise_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
     """How long a new version is watched under traffic, with the old one warm, before it counts as verified."""

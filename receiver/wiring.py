@@ -30,7 +30,7 @@ from receiver.adapters.sqlite.schema import migrate, state_errors
 from receiver.adapters.sqlite.state_lock import make_private
 from receiver.core.messages import GITHUB, RealisedFigures, RevertNeeded
 from receiver.core.redact import Redactor
-from receiver.ports import Target
+from receiver.ports import ArtifactCache, Target
 from receiver.pull_requests.candidates import Candidates
 from receiver.pull_requests.open_pull_request import Upstream
 from receiver.pull_requests.realised_comment import RealisedCommenter
@@ -43,6 +43,7 @@ from receiver.settings import Settings, TargetName
 from receiver.targets.compose.build import image_name
 from receiver.targets.compose.project import COMPOSE, FRONT_IMAGE, Place
 from receiver.targets.compose.target import ComposeTarget
+from receiver.targets.process.packages import ModelPackages
 from receiver.targets.process.target import ProcessTarget
 from serving.model.loader import Cache
 
@@ -189,10 +190,9 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
     """
     client, state, branch = build_github(settings), settings.pinrail_state_dir, settings.pinrail_branch
     live = LiveServices(services.journal, services.registry, services.outbox, proposes=client is not None)
+    caches: dict[str, ArtifactCache] = {"sets of packages": ModelPackages(state), "versions": Cache(state / "cache")}
     found = [
-        BackgroundTask(
-            "housekeeping", CacheCleanup(services, Cache(state / "cache"), settings.pinrail_cache_mb * 1e6).tidy
-        ),
+        BackgroundTask("housekeeping", CacheCleanup(services, caches, settings.pinrail_cache_mb * 1e6).tidy),
         BackgroundTask("logs", LogRotation(state / "logs").run),
         BackgroundTask("inference logs", LogCollection(state, services.journal).run),
         BackgroundTask("live versions", LiveChecks(state, live).run),

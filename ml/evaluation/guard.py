@@ -1,6 +1,7 @@
 """Run a program of somebody else's within limits, and end it whole: with all that it has started.
 
-``python -m ml.evaluation.guard MEGABYTES SECONDS READABLE WRITABLE NETWORK PROGRAM ...``
+``python -m ml.evaluation.guard MEGABYTES SECONDS READABLE WRITABLE NETWORK PROGRAM ...``, where READABLE and WRITABLE
+are directories, several joined as those of PATH are.
 
 It ends when its standard input does, which it also does when the process that started it is killed. On Linux, what
 the program leaves behind becomes a child of this process, however it was started, and ends with it; elsewhere only
@@ -77,6 +78,10 @@ def end_all() -> None:
         time.sleep(TICK_SECONDS / 10)
 
 
+def _paths(joined: str) -> list[Path]:
+    return [Path(path) for path in joined.split(os.pathsep)]
+
+
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):  # it has ended
@@ -131,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         # There is one thread here, so that this is safe.
-        preexec_fn=lambda: restrict([Path(readable)], [Path(writable)], network=network == NETWORK),  # noqa: PLW1509
+        preexec_fn=lambda: restrict(_paths(readable), _paths(writable), network=network == NETWORK),  # noqa: PLW1509
     )
     try:
         return _watch(process, float(megabytes), float(seconds))

@@ -17,6 +17,7 @@ ARCHIVED = "Archived"
 class ActionKind(StrEnum):
     """What an action does. Each has exactly one handler in ``apply.py``; the crash tests enumerate them."""
 
+    INSTALL = "install"  # the packages that the version needs, where they are not here
     START = "start"  # a candidate comes up, without traffic
     PROVE = "prove"  # health, version, digest, smoke requests
     STAGE = "stage"  # one version's registry stage
@@ -68,6 +69,7 @@ class Goal:
     spec: ServerSpec | None
     purpose: Purpose
     undo: Sequence[Action] | None = None  # undo these in the registry, instead of projecting it
+    missing: str = ""  # the packages that have to be installed first, for a person
 
     @property
     def verified(self) -> bool:
@@ -98,6 +100,7 @@ def plan(goal: Goal, world: World) -> tuple[Action, ...]:
     renewing = fit is not None and bool(fit.differs)
 
     start = [] if goal.spec is None or fit else [Action(ActionKind.START, _name(goal.spec), None, Role.CANDIDATE)]
+    install = [Action(ActionKind.INSTALL, start[0].subject, None, goal.missing)] if start and goal.missing else []
     prove = [Action(ActionKind.PROVE, _name(goal.spec), None, "proven")] if goal.spec and unproven else []
     registry = list(registry_actions(goal, world) if goal.undo is None else undo_actions(goal.undo, world))
     switch = (
@@ -111,8 +114,8 @@ def plan(goal: Goal, world: World) -> tuple[Action, ...]:
     ]
 
     if goal.verified:
-        return tuple(start + prove + switch + registry + watch + retire)
-    return tuple(start + prove + registry + switch + watch + retire)
+        return tuple(install + start + prove + switch + registry + watch + retire)
+    return tuple(install + start + prove + registry + switch + watch + retire)
 
 
 def fitting(goal: Goal, servers: Sequence[Server]) -> Server | None:

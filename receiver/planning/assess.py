@@ -172,7 +172,16 @@ def _new_version(
         )
     commit, recorded = seen.snapshot.commit, _recorded(environment, pin)
     spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, commit, pin.egress, recorded)
-    return replace(in_sync, goal=Goal(slot, spec, Purpose.PROMOTE), override=override)
+    return _promotion(services, in_sync, spec, override)
+
+
+def _promotion(services: Services, in_sync: Assessment, spec: ServerSpec, override: str | None) -> Assessment:
+    """Policy allows the version: can it be loaded?"""
+    try:
+        missing = services.target.missing_packages(spec)
+    except Rejected as error:
+        return replace(in_sync, hold=Hold(HoldState.REFUSED, str(error)))
+    return replace(in_sync, goal=Goal(in_sync.slot, spec, Purpose.PROMOTE, missing=missing), override=override)
 
 
 def _is_live(seen: Observation, slot: Slot, version: int) -> bool:

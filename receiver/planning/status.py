@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from receiver.core.deployment import DRIFT, Deployment, hindrance, is_degraded
 from receiver.core.errors import Retryable
-from receiver.core.plan import Purpose
+from receiver.core.plan import ActionKind, Purpose
 from receiver.core.state import Role, Slot
 from receiver.core.times import iso
 from receiver.planning.assess import Assessment, assess
@@ -59,6 +59,7 @@ class Activity:
     purpose: Purpose | None = None
     version: int | None = None
     began: float | None = None  # seconds since the epoch
+    installs: str = ""  # packages that are being installed
     waits: str = ""  # what a deployment that could begin waits for
     degraded: bool = False  # its server ends again and again
     hindrance: str = ""  # why the last attempt was interrupted
@@ -122,7 +123,9 @@ def activities_now(services: Services) -> dict[Slot, Activity]:
     for running in services.journal.running():
         draft = running.draft
         purpose = Purpose.RESTORE if draft.cause == DRIFT else Purpose.PROMOTE
-        found[draft.slot] = Activity(purpose, draft.to_version, running.started_at)
+        begun = list(services.journal.touched(draft.slot))[-1:]
+        installs = next((action.after or "" for action in begun if action.kind is ActionKind.INSTALL), "")
+        found[draft.slot] = Activity(purpose, draft.to_version, running.started_at, installs)
     return found
 
 
@@ -151,7 +154,8 @@ def reason_of(seen: Observation, assessment: Assessment, activity: Activity = ID
     """Why a slot is not in sync, or what is special about it."""
     if activity.purpose is not None:
         since = "" if activity.began is None else iso(activity.began)
-        return _BUSY[activity.purpose][1].format(version=activity.version, since=since)
+        said = _BUSY[activity.purpose][1].format(version=activity.version, since=since)
+        return f"{said}; first these packages are installed: {activity.installs}" if activity.installs else said
     missing = f"the registry has no model {assessment.slot.model} any more: register it again"
     reasons = (
         str(seen.registry_down) if _registry_unknown(seen, assessment) else "",

@@ -45,6 +45,12 @@ class Run:
             journal.result(self.deployment, self.seq, "done")
 
 
+def _install(run: Run, goal: Goal, _: Action) -> None:
+    spec = _spec(goal)
+    run.services.registry.artifacts(spec.slot.model, spec.version, spec.digest)  # they name the packages
+    run.services.target.install(spec, run.stop)
+
+
 def _start(run: Run, goal: Goal, _: Action) -> None:
     spec = _spec(goal)
     services = run.services
@@ -95,6 +101,7 @@ def _retire(run: Run, _: Goal, action: Action) -> None:
 
 
 HANDLERS: dict[ActionKind, Callable[[Run, Goal, Action], None]] = {
+    ActionKind.INSTALL: _install,
     ActionKind.START: _start,
     ActionKind.PROVE: _prove,
     ActionKind.STAGE: _stage,

@@ -1,8 +1,9 @@
-"""Removing from this machine what nobody needs any more: versions in the cache that are long out of use."""
+"""Removing from this machine what nobody needs any more: versions and their packages that are long out of use."""
 
 import logging
 import threading
 import time
+from collections.abc import Mapping
 
 from receiver.ports import ArtifactCache
 from receiver.services import Services
@@ -14,11 +15,12 @@ UNUSED_DAYS = 30
 
 
 class CacheCleanup:
-    """Prunes the cache every hour. What runs or is verified stays, however old and large."""
+    """Prunes the caches, each with its name, every hour. What runs or is verified stays, however old and large."""
 
-    def __init__(self, services: Services, cache: ArtifactCache, most_bytes: float) -> None:
+    def __init__(self, services: Services, caches: Mapping[str, ArtifactCache], most_bytes: float) -> None:
+        """``most_bytes``: for each cache."""
         self._services = services
-        self._cache = cache
+        self._caches = caches
         self._most_bytes = most_bytes
         self._next = 0.0  # monotonic
 
@@ -28,7 +30,8 @@ class CacheCleanup:
             verified = self._services.journal.verified().values()
             in_use = {server.spec.digest for server in self._services.target.observe()}
             in_use |= {was.digest for was in verified if was.digest}
-            if gone := self._cache.prune(in_use, UNUSED_DAYS * DAY, self._most_bytes):
-                log.info("%d versions that were not used for long are no longer kept here", gone)
+            for what, cache in self._caches.items():
+                if gone := cache.prune(in_use, UNUSED_DAYS * DAY, self._most_bytes):
+                    log.info("%d %s that were not used for long are no longer kept here", gone, what)
             self._next = time.monotonic() + HOUR
         return time.time() + HOUR

@@ -245,6 +245,9 @@ class Controller:
         """Have what has become wrong give way."""
         for task in self._tasks():
             reason = why_interrupt(turn.head, turn.seen, task)
+            assessment = turn.assessments.get(task.slot)
+            if not reason and task.interrupt.installing and assessment is not None and _starts_again(assessment):
+                reason = "what serves has ended, and comes back first"
             if reason:
                 task.interrupt.request(reason)
 
@@ -288,7 +291,7 @@ class Controller:
 
     def _pauses(self, assessment: Assessment) -> bool:
         """A server that ends again and again is started after a growing pause."""
-        if not assessment.drift or not any(action.kind is ActionKind.START for action in assessment.actions):
+        if not assessment.drift or not _starts_again(assessment):
             return False
         earlier = restarts(self._services.journal.history(assessment.slot), time.time() - CRASH_WINDOW_SECONDS)
         ended = earlier[0].ended_at if earlier else None
@@ -377,7 +380,7 @@ class Controller:
             unsettled = {a.slot.environment for a in assessments.values() if self._is_unsettled(seen, a)}
             publish_head(self._services, seen, assessments.values(), unsettled)
         activities = {
-            slot: Activity(state.task.purpose, state.task.version, state.task.began)
+            slot: Activity(state.task.purpose, state.task.version, state.task.began, state.task.interrupt.installing)
             if state.task is not None
             else Activity(waits=state.waits, degraded=state.degraded, hindrance=state.hindrance)
             for slot, state in self._slots.items()
@@ -407,3 +410,8 @@ class Controller:
     def _is_busy(self, slot: Slot) -> bool:
         state = self._slots.get(slot)
         return state is not None and state.task is not None
+
+
+def _starts_again(assessment: Assessment) -> bool:
+    """What was verified is to be brought back, and its server is gone."""
+    return assessment.restores and any(action.kind is ActionKind.START for action in assessment.actions)

@@ -112,6 +112,14 @@ class _MeetingTarget:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
+    def install(self, spec: ServerSpec, stop: Stop = never) -> None:
+        """See :meth:`receiver.ports.Target.install`."""
+        try:
+            self._real.install(spec, stop)
+        except Exception as error:
+            self._exchange.leave(self._slot, error)
+            raise
+
     def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
         try:

@@ -23,6 +23,7 @@ class Interrupt:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._reason: str | None = None
+        self.installing = ""  # the packages that it installs at the moment, which may take minutes
 
     @property
     def requested(self) -> bool:
@@ -66,7 +67,7 @@ def interruptible(services: Services, interrupt: Interrupt, starts: threading.Se
     return replace(
         services,
         registry=cast("Registry", _Calls(services.registry, interrupt)),
-        target=cast("Target", _BoundedStarts(services.target, starts)),
+        target=cast("Target", _BoundedStarts(services.target, starts, interrupt)),
         prober=_InterruptibleProber(services.prober, interrupt),
     )
 
@@ -84,14 +85,23 @@ class _Calls:
 
 
 class _BoundedStarts:
-    """The target; a start waits until it is one of those that may."""
+    """The target; a start waits until it is one of those that may, and what is being installed is known."""
 
-    def __init__(self, real: Target, starts: threading.Semaphore) -> None:
+    def __init__(self, real: Target, starts: threading.Semaphore, interrupt: Interrupt) -> None:
         self._real = real
         self._starts = starts
+        self._interrupt = interrupt
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
+
+    def install(self, spec: ServerSpec, stop: Stop = never) -> None:
+        """See :meth:`receiver.ports.Target.install`."""
+        self._interrupt.installing = self._real.missing_packages(spec)
+        try:
+            self._real.install(spec, stop)
+        finally:
+            self._interrupt.installing = ""
 
     def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         """See :meth:`receiver.ports.Target.start`."""

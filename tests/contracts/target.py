@@ -199,3 +199,9 @@ class TargetContract:
         server = rig.target.start(spec(1, free_port()))
         rig.kill(server)
         assert server.id in rig.target.log_tail(server)
+
+    def test_a_version_that_lists_no_packages_needs_none(self, rig: Rig) -> None:
+        wanted = spec(1, free_port())
+        assert rig.target.missing_packages(wanted) == ""
+        rig.target.install(wanted)
+        assert list(rig.target.observe()) == []

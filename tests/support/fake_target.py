@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from receiver.core.errors import Rejected, VersionFailed
+from receiver.core.errors import PinrailError, Rejected, VersionFailed
 from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.ports import Stop, never
 
@@ -15,10 +15,26 @@ class FakeTarget:
         self.broken = broken
         self.servers: dict[str, Server] = {}
         self.foreign_ports: set[int] = set()  # taken by other programs
+        self.packages: dict[int, str] = {}  # what versions need beside what is here
+        self.installed: set[str] = set()
+        self.failing: dict[int, PinrailError] = {}  # what comes of installing it
+        self.unsuitable: set[int] = set()
         self._started = 0
 
     def observe(self) -> Sequence[Server]:
         return list(self.servers.values())
+
+    def missing_packages(self, spec: ServerSpec) -> str:
+        if spec.version in self.unsuitable:
+            raise Rejected(f"{spec.slot} v{spec.version} can't be loaded here: it is code of Python 2.7")
+        needed = self.packages.get(spec.version, "")
+        return "" if needed in self.installed else needed
+
+    def install(self, spec: ServerSpec, stop: Stop = never) -> None:
+        stop()
+        if spec.version in self.failing:
+            raise self.failing[spec.version]
+        self.installed.add(self.packages.get(spec.version, ""))
 
     def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         for server in self.servers.values():

@@ -26,13 +26,16 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]))
 
 
 @contextmanager
-def running_scoring_server(models: Sequence[Path], log: Path) -> Iterator[list[str]]:
-    """What ``mlflow models serve --env-manager local`` starts, for all models in one process. Yields their URLs."""
+def running_scoring_server(models: Sequence[Path], log: Path, python: str = sys.executable) -> Iterator[list[str]]:
+    """What ``mlflow models serve --env-manager local`` starts, for all models in one process. Yields their URLs.
+
+    ``python``: of the environment that has their packages.
+    """
     port = free_port()
     root = Path(__file__).parents[2]  # a model of a test's own class is found there
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(port), *map(str, models)],
+            [python, "-c", SCRIPT, str(port), *map(str, models)],
             cwd=root,
             stdout=sink,
             stderr=subprocess.STDOUT,

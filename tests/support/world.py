@@ -243,8 +243,8 @@ class Watcher:
                 self.failures.append(repr(error))
 
 
-def wait_for_death(process: BaseProcess) -> None:
+def wait_for_death(process: BaseProcess, seconds: float = 30) -> None:
     """The receiver has killed itself, where it was told to."""
-    eventually(lambda: not process.is_alive(), 30)
+    eventually(lambda: not process.is_alive(), seconds)
     process.join()
     assert process.exitcode == -signal.SIGKILL, f"the receiver ended with {process.exitcode}"

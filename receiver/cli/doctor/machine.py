@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from ml.packages.store import PackageStore
 from receiver.adapters import shell
 from receiver.adapters.docker import Docker
 from receiver.adapters.git.command import Git, Remote
@@ -20,6 +21,7 @@ from receiver.core.state import Slot
 from receiver.ports import Target
 from receiver.settings import Settings
 from receiver.targets.compose.build import image_name
+from receiver.targets.process.packages import PACKAGES
 from receiver.wiring import MIRROR, PROPOSALS, REMEMBERED, open_database
 from serving.model.digest import bytes_below
 
@@ -55,6 +57,7 @@ def _sizes(state: Path) -> str:
     """What in the state directory grows, in MB."""
     parts = {"cache": ["cache"], "git mirrors": [MIRROR, PROPOSALS], "logs": ["logs"]}
     sizes = {what: sum(bytes_below(state / name) for name in names) for what, names in parts.items()}
+    sizes["packages of models"] = PackageStore(state / PACKAGES).bytes_used()
     sizes["state file"] = sum(path.stat().st_size for path in state.glob("pinrail.db*"))
     return ", ".join(f"{what} {size / 1e6:.0f} MB" for what, size in sizes.items())
 

@@ -53,6 +53,14 @@ class ComposeTarget:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
         return self._described(discovery.discover(self._docker, self.place.owner))
 
+    def missing_packages(self, spec: ServerSpec) -> str:
+        """See :meth:`receiver.ports.Target.missing_packages`."""
+        del spec
+        return ""
+
+    def install(self, spec: ServerSpec, stop: Stop = never) -> None:
+        """See :meth:`receiver.ports.Target.install`."""
+
     def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
         slot = self._slot(spec)

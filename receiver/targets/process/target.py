@@ -23,6 +23,7 @@ from receiver.targets.process.discovery import (
     ServerDiscovery,
     with_one_live_each,
 )
+from receiver.targets.process.packages import ModelPackages
 from receiver.targets.process.public_ports import PublicPorts
 from receiver.targets.process.records import ServerRecord, ServerRecords
 from receiver.targets.readiness import wait_until_healthy
@@ -47,6 +48,7 @@ class ProcessTarget:
         self.start_seconds = start_seconds
         self._command = tuple(command)
         self._environment = launch.environment(os.environ, registry=False)  # the receiver has fetched by then
+        self._packages = ModelPackages(self.state)
         self._records = ServerRecords(self.state)
         self._discovery = ServerDiscovery(self._records)
         self._ports = PublicPorts(self._discovery, host)
@@ -59,12 +61,20 @@ class ProcessTarget:
         self._seen.update((status.record.id, status.record) for status in statuses)
         return [status.server() for status in statuses]
 
+    def missing_packages(self, spec: ServerSpec) -> str:
+        """See :meth:`receiver.ports.Target.missing_packages`."""
+        return self._packages.missing(spec)
+
+    def install(self, spec: ServerSpec, stop: Stop = never) -> None:
+        """See :meth:`receiver.ports.Target.install`."""
+        self._packages.interpreter(spec, stop)
+
     def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
         adopt_unrecorded(self._records)
         same = self._discovery.ask_all([record for record in self._records.all() if record.spec == spec])
         found = min(same, key=lambda status: USEFULNESS.index(status.role), default=None)
-        return self._healthy(found.record if found else self._spawn(spec), stop)
+        return self._healthy(found.record if found else self._spawn(spec, stop), stop)
 
     def switch(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.switch`.
@@ -112,11 +122,13 @@ class ProcessTarget:
         record = self._records.get(server.id) or self._seen.get(server.id)
         return describe(record, alive=self._records.alive(record)) if record else f"{server.id} is not known here"
 
-    def _spawn(self, spec: ServerSpec) -> ServerRecord:
+    def _spawn(self, spec: ServerSpec, stop: Stop = never) -> ServerRecord:
+        program, *arguments = self._command
+        program = self._packages.interpreter(spec, stop) or program
         recorded = LogDirectories(self.state).prepare(spec.slot) if spec.log else None
         with self._records.create(spec) as (record, lock):
             pid = shell.start(
-                [*self._command, *_options(spec, self.state / "cache", record.control, recorded)],
+                [program, *arguments, *_options(spec, self.state / "cache", record.control, recorded)],
                 environment=self._environment,
                 directory=self.state,
                 log=record.log,

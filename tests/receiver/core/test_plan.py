@@ -64,7 +64,7 @@ def perform(world: World, wanted: Goal, action: Action) -> World:
             assert view is not None
             rest = {a: v for a, v in view.aliases.items() if a != action.subject}
             view = replace(view, aliases=rest | ({action.subject: int(action.after[1:])} if action.after else {}))
-        case ActionKind.PROVE | ActionKind.WATCH:
+        case ActionKind.PROVE | ActionKind.WATCH | ActionKind.INSTALL:
             pass
     return replace(world, servers=servers, registry=view)
 

@@ -34,7 +34,7 @@ def test_versions_go_that_neither_run_nor_were_verified(tmp_path: Path) -> None:
     live, digest = _entry(cache, settled.registry.models[MODEL][1].path)
     assert digest in {server.spec.digest for server in settled.target.observe()}
 
-    housekeeping = CacheCleanup(settled.services, cache, math.inf)
+    housekeeping = CacheCleanup(settled.services, {"versions": cache}, math.inf)
     again = housekeeping.tidy(threading.Event())
     assert (unused.exists(), live.exists()) == (False, True)
     assert again > time.time() + HOUR / 2

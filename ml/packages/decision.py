@@ -1,0 +1,144 @@
+"""Whether a version can be loaded with the packages that are here, and with which ones otherwise. Pure."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from ml.packages.requirements import TOOLS, Listed, UnsuitablePackagesError, shown
+
+OURS = f"{sys.version_info[0]}.{sys.version_info[1]}"
+OLDEST = (3, 11)  # pyproject.toml's requires-python
+# Packages whose pickles are not meant for another minor version; with others a major version must differ to matter.
+STRICT = frozenset({"scikit-learn", "xgboost", "lightgbm", "catboost"})
+MLFLOW = frozenset({"mlflow", "mlflow-skinny", "mlflow-tracing"})
+VARIANTS = ("-cpu", "-gpu", "-headless")  # the same modules, built or packed in another way
+ALWAYS = ("pandas",)  # MLflow asks every model with a table
+
+# From a distribution's name to its version, here: None if it is not here.
+Installed = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a model server needs: what it declares, and the versions in its lock, by canonical name."""
+
+    declared: Mapping[str, Requirement]
+    locked: Mapping[str, str]
+    lock: str = ""  # the whole lock
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What has to be installed for a version, beside what a model server needs."""
+
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...]
+    python: str  # such as ``3.11``
+    missing: tuple[str, ...]  # why: a phrase for each package
+    indexes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """As in ``xgboost==3.2.0, lightgbm==4.7.0``."""
+        return ", ".join(self.missing)
+
+
+def decide(listed: Listed, installed: Installed, serving: Serving) -> Needed | None:
+    """Return what must be installed to load this version; None: what is here will do.
+
+    UnsuitablePackagesError: nothing would help, package by package.
+    """
+    python = _python(listed)
+    wanted = [one for one in listed.requirements if _applies(one, python) and _name(one) not in {*TOOLS, *MLFLOW}]
+    missing = [phrase for one in wanted if (phrase := mismatch(one, installed)) is not None]
+    missing += [shown(address) for address in listed.addresses if installed(_egg(address)) is None]
+    if python != OURS:
+        missing.insert(0, f"Python {python}")
+    if not missing:
+        return None
+    conflicts = [phrase for one in wanted if (phrase := _conflict(one, serving)) is not None]
+    if conflicts:
+        raise UnsuitablePackagesError(
+            f"its packages do not go with the model server's: {'; '.join(conflicts)}. Register it with other "
+            f"versions of them (pip_requirements=), or with an ONNX twin, which needs none"
+        )
+    kept = [str(one) for one in wanted if not _is_served(one, serving)]
+    added = [name for name in ALWAYS if name not in {_name(one) for one in wanted}]
+    return Needed(
+        (*kept, *listed.addresses, *added), listed.constraints, python, tuple(missing), indexes=listed.indexes
+    )
+
+
+def mismatch(needed: Requirement, installed: Installed) -> str | None:
+    """Return what is wrong with a package that is here, or that it is not; None: it will do."""
+    found = next((version for name in _names(needed) if (version := installed(name)) is not None), None)
+    if found is None or needed.url is not None:
+        return shown(str(needed))
+    return None if _alike(needed, found) else f"{shown(str(needed))} (here is {found})"
+
+
+def _python(listed: Listed) -> str:
+    """Which Python: another one than ours only for what no other can read."""
+    if listed.python is None or not listed.pickled:
+        return OURS
+    if tuple(map(int, listed.python.split("."))) < OLDEST:
+        raise UnsuitablePackagesError(
+            f"it is code of Python {listed.python}, and a model server needs {'.'.join(map(str, OLDEST))} or newer: "
+            f"log it there, or from a file (python_model='model.py'), which any Python reads"
+        )
+    return listed.python
+
+
+def _applies(needed: Requirement, python: str) -> bool:
+    return needed.marker is None or needed.marker.evaluate({"python_version": python, "extra": ""})
+
+
+def _conflict(needed: Requirement, serving: Serving) -> str | None:
+    declared = serving.declared.get(_name(needed))
+    exact = _exact(needed)
+    if declared is None or exact is None or _is_served(needed, serving) or declared.specifier.contains(exact):
+        return None
+    return f"it needs {shown(str(needed))}, a model server {declared.name}{declared.specifier}"
+
+
+def _is_served(needed: Requirement, serving: Serving) -> bool:
+    """The lock's version of this package will do, so that it stays."""
+    locked = next((serving.locked[name] for name in _names(needed) if name in serving.locked), None)
+    return locked is not None and needed.url is None and _alike(needed, locked)
+
+
+def _alike(needed: Requirement, found: str) -> bool:
+    exact = _exact(needed)
+    if exact is None:
+        return needed.specifier.contains(found, prereleases=True)
+    try:
+        wanted, here = Version(exact).release, Version(found).release
+    except InvalidVersion:
+        return True  # nothing that could be compared
+    parts = 2 if STRICT & set(_names(needed)) else 1
+    return wanted[:parts] == here[:parts]
+
+
+def _exact(needed: Requirement) -> str | None:
+    """Its one version; None where it allows several, as ``==2.*`` does."""
+    pins = (one.version for one in needed.specifier if one.operator in ("==", "==="))
+    return next((version for version in pins if not version.endswith("*")), None)
+
+
+def _names(needed: Requirement) -> Iterator[str]:
+    """The distributions that provide the same modules, its own first."""
+    name = _name(needed)
+    plain = next((name.removesuffix(variant) for variant in VARIANTS if name.endswith(variant)), name)
+    yield from dict.fromkeys((name, plain, *(plain + variant for variant in VARIANTS)))
+
+
+def _name(needed: Requirement) -> str:
+    return str(canonicalize_name(needed.name))
+
+
+def _egg(address: str) -> str:
+    """The name after ``#egg=``, as pip has it."""
+    return address.partition("#egg=")[2].partition("&")[0]

@@ -1,0 +1,168 @@
+"""What a version lists is read as MLflow, pip and people write it; what cannot be installed is refused by name."""
+
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from ml.packages.decision import OURS, Needed, Serving, decide
+from ml.packages.requirements import UnsuitablePackagesError, needs_nothing, read_listed
+
+HERE = {"numpy": "2.4.6", "scikit-learn": "1.9.1", "pydantic": "2.14.3", "xgboost-cpu": "3.2.0"}
+SERVING = Serving(
+    declared={"numpy": Requirement("numpy>=1.26"), "pydantic": Requirement("pydantic>=2.10")},
+    locked={"numpy": "2.4.6", "pydantic": "2.14.3", "mlflow-skinny": "3.17.2", "protobuf": "7.36.2"},
+)
+PICKLED = "flavors:\n  python_function: {python_model: python_model.pkl, loader_module: mlflow.pyfunc.model}\n"
+FROM_CODE = (
+    "flavors:\n  python_function: {model_code_path: model.py, loader_module: mlflow.pyfunc.loaders.code_model}\n"
+)
+
+
+def needed(directory: Path, **files: str) -> Needed | None:
+    for name, text in files.items():
+        (directory / {"requirements": "requirements.txt", "mlmodel": "MLmodel"}.get(name, f"{name}.yaml")).write_text(
+            text
+        )
+    listed = read_listed(directory)
+    return None if listed is None else decide(listed, HERE.get, SERVING)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "numpy==2.4.6",
+        "numpy==2.1.0\nscikit-learn==1.9.0",  # another patch, or another minor where pickles survive it
+        "scikit_learn>=1.5,<2",
+        "mlflow==2.9.2\nmlflow[extras]>=2",  # every model server has the MLflow that it was made with
+        "pip<25\nwheel\nnumpy",  # install packages, and are none of a model's
+        "xgboost==3.2.0",  # as another distribution of the same modules
+        "# a comment\n\n--extra-index-url https://example.invalid/simple\nnumpy==2.4.6 # last\n",
+        "numpy==2.4.6 \\\n    --hash=sha256:00 \\\n    --hash=sha256:01\n",
+        "torch==2.5.0; sys_platform == 'win32'",
+        "numpy==2.4.6; python_version < '3.0'\nlightgbm; extra == 'boost'",
+        "\ufeffnumpy==2.*",
+        "",
+    ],
+)
+def test_what_is_here_will_do(tmp_path: Path, text: str) -> None:
+    assert needed(tmp_path, requirements=text) is None
+
+
+def test_a_version_that_lists_nothing_needs_nothing(tmp_path: Path) -> None:
+    assert needed(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "installs", "says"),
+    [
+        ("lightgbm==4.7.0", ["lightgbm==4.7.0"], "lightgbm==4.7.0"),
+        ("scikit-learn==1.8.0\nnumpy==2.4.1", ["scikit-learn==1.8.0"], "scikit-learn==1.8.0 (here is 1.9.1)"),
+        ("numpy==1.26.4", ["numpy==1.26.4"], "numpy==1.26.4 (here is 2.4.6)"),
+        ("git+https://u:p@a.invalid/x.git@0a", ["git+https://u:p@a.invalid/x.git@0a"], "git+https://a.invalid/x.git"),
+        ("numpy @ https://example.invalid/numpy.whl", ["numpy @ https://example.invalid/numpy.whl"], "numpy @ https"),
+        ("lightgbm\nmlflow==3.1\npip<25", ["lightgbm"], "lightgbm"),
+        ("pandas==1.5.3", ["pandas==1.5.3"], "pandas==1.5.3"),
+    ],
+)
+def test_an_environment_has_the_servers_packages_and_the_models(
+    tmp_path: Path, text: str, installs: list[str], says: str
+) -> None:
+    found = needed(tmp_path, requirements=text)
+    assert found is not None
+    assert [one for one in found.requirements if one != "pandas"] == installs, (
+        "the lock's version stays where it will do"
+    )
+    assert any(one.startswith("pandas") for one in found.requirements), "MLflow asks models with a table"
+    assert says in str(found)
+
+
+def test_a_conflict_is_named_package_by_package(tmp_path: Path) -> None:
+    with pytest.raises(UnsuitablePackagesError) as refused:
+        needed(tmp_path, requirements="pydantic==1.10.2\nnumpy==1.20.0\nxgboost==1.7")
+    assert "it needs pydantic==1.10.2, a model server pydantic>=2.10; it needs numpy==1.20.0" in str(refused.value)
+    assert "xgboost" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("-e .", "name a path of the machine"),
+        ("--editable /home/me/package", "a path of the machine"),
+        ("./dist/own-1.0-py3-none-any.whl", "a path of the machine"),
+        ("file:///home/me/own.whl", "a path of the machine"),
+        ("own @ file:///home/me/own.whl", "code_paths="),
+        ("-r more.txt", "include more.txt, which is not among its files"),
+        ("-r ../../etc/passwd", "not among its files"),
+        ("one two three", "'one two three'"),
+    ],
+)
+def test_what_can_be_installed_nowhere_is_refused_with_the_line(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(UnsuitablePackagesError, match=says):
+        needed(tmp_path, requirements=f"numpy\n{line}\n")
+
+
+def test_files_beside_it_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("lightgbm==4.7.0\n-c constraints.txt\n")
+    (tmp_path / "constraints.txt").write_text("scipy<2\n")
+    found = needed(tmp_path, requirements="-r more.txt\n")
+    assert found is not None
+    assert "lightgbm==4.7.0" in found.requirements
+    assert found.constraints == ("scipy<2",)
+
+
+def test_an_index_that_a_version_names_is_not_asked(tmp_path: Path) -> None:
+    found = needed(
+        tmp_path,
+        requirements="--extra-index-url=https://person:secret@a.invalid/cpu\n-f https://b.invalid\ntorch==2.5.1+cpu\n",
+    )
+    assert found is not None
+    assert found.indexes == ("https://a.invalid/cpu", "https://b.invalid")
+    assert not any("invalid" in line for line in found.requirements)
+
+
+def test_conda_s_file_stands_in_for_a_missing_requirements_txt(tmp_path: Path) -> None:
+    found = needed(tmp_path, conda="dependencies: [python=3.11.2, pip<=23, {pip: [lightgbm==4.7.0]}]\n")
+    assert found is not None
+    assert "lightgbm==4.7.0" in found.requirements
+    with pytest.raises(UnsuitablePackagesError, match=r"packages of conda's \(cudatoolkit=11\.8\)"):
+        needed(tmp_path, conda="dependencies: [python=3.11.2, pip, cudatoolkit=11.8]\n")
+
+
+def test_another_python_matters_only_for_pickled_code(tmp_path: Path) -> None:
+    other = "3.13" if OURS != "3.13" else "3.12"
+    python = f"python: {other}.1\n"
+    assert needed(tmp_path, requirements="numpy", mlmodel=FROM_CODE, python_env=python) is None
+    found = needed(tmp_path, mlmodel=PICKLED)
+    assert found is not None
+    assert (found.python, found.missing) == (other, (f"Python {other}",))
+    with pytest.raises(
+        UnsuitablePackagesError, match=r"code of Python 3\.9, and a model server needs 3\.11 or newer"
+    ):
+        needed(tmp_path, python_env="python: 3.9.7\n")
+    assert needed(tmp_path, python_env=f"python: {OURS}.99\n") is None
+
+
+@pytest.mark.parametrize("text", ["- a list", "[", "python: [3]"])
+def test_a_file_that_mlflow_did_not_write_is_no_bug(tmp_path: Path, text: str) -> None:
+    try:
+        needed(tmp_path, requirements="numpy", python_env=text, mlmodel=text)
+    except UnsuitablePackagesError as error:
+        assert "python_env.yaml" in str(error)  # noqa: PT017 - it need not be raised
+
+
+def test_a_huge_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsuitablePackagesError, match="larger than 1 MB"):
+        needed(tmp_path, requirements="numpy\n" * 300_000)
+
+
+def test_a_twin_needs_nothing_unless_the_model_takes_params(tmp_path: Path) -> None:
+    signature = 'signature: {inputs: \'[{"name": "a", "type": "double"}]\', params: \'%s\'}\n'
+    param = '[{"name": "t", "type": "double", "default": 0.5, "shape": null}]'
+    (tmp_path / "MLmodel").write_text(FROM_CODE + signature % "null")
+    assert not needs_nothing(tmp_path)
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx/model.onnx").write_bytes(b"twin")
+    assert needs_nothing(tmp_path)
+    (tmp_path / "MLmodel").write_text(FROM_CODE + signature % param)
+    assert not needs_nothing(tmp_path)
