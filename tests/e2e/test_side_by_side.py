@@ -109,6 +109,13 @@ def test_with_everything_outside_hanging_servers_are_healed_and_a_rollback_is_qu
         healed = took(lambda: world.serving(world.other_port) == versions.good, 60)
         assert healed < 2 * cold + 3, (healed, cold)
 
+        for command in ("status", "plan"):
+            began = time.monotonic()
+            done = world.command(command)
+            assert "has held" in done.stdout, "it says why these are not the pins at the branch head"
+            assert f"{versions.better}" in done.stdout
+            assert time.monotonic() - began < 30
+
         began = time.monotonic()
         done = world.command("rollback", "staging", world.model, "--now", "--reason", "it is bad")
         assert done.returncode == 0, done.stderr

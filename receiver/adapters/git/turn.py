@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from receiver.adapters.time_limit import at_most
 from receiver.core.errors import Retryable
 
 LOCK_SECONDS = 120.0  # longer than most fetches: whoever holds the mirror is done by then
@@ -29,11 +30,12 @@ def turn(mirror: Path) -> Iterator[int]:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
+    seconds = at_most(LOCK_SECONDS)
+    deadline = time.monotonic() + seconds
     while True:
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if time.monotonic() > deadline:
-                raise Retryable(f"another process has held {path} for {LOCK_SECONDS:g} s") from error
+                raise Retryable(f"another process has held {path} for {seconds:.3g} s") from error
             time.sleep(0.02)

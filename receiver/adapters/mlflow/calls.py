@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from receiver.adapters.time_limit import at_most
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
 from serving.model.deadline import begin
@@ -58,6 +59,7 @@ def configure() -> None:
 
 def read(call: Callable[[], T], uri: str, seconds: float) -> T:
     """Make a call that only reads, with one retry, within ``seconds``. Raises as :func:`once` does."""
+    seconds = at_most(seconds)
     deadline = time.monotonic() + seconds
     for _ in range(READ_TRIES - 1):
         try:

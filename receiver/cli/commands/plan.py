@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from receiver.cli.observing import observe_soon
 from receiver.cli.output import answer
 from receiver.cli.progress import progress
 from receiver.cli.tables import change, table
 from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor
 from receiver.planning.assess import Assessment, assess
-from receiver.planning.observe import Observation, observe_head
+from receiver.planning.observe import Observation
 from receiver.planning.status import IDLE, Activity, activities_now, reason_of, state_of
 from receiver.services import Services
 from receiver.settings import load_settings
@@ -57,17 +58,19 @@ def show_plan(*, as_json: bool) -> None:
 
 def plan_view(services: Services) -> PlanView:
     """Observe the branch head, the registry and the servers, and plan every slot."""
-    seen = observe_head(services)
+    observed = observe_soon(services)
+    services, seen = observed.services, observed.seen
     activities = activities_now(services)
     slots = [
         _slot_plan(services, seen, assess(services, seen, slot), activities.get(slot, IDLE)) for slot in seen.slots()
     ]
-    return PlanView(seen.snapshot.commit, seen.snapshot.stale, slots)
+    return PlanView(seen.snapshot.commit, observed.stale or None, slots)
 
 
 def _slot_plan(services: Services, seen: Observation, assessment: Assessment, activity: Activity) -> SlotPlanView:
     old = assessment.verified.version if assessment.verified else None
-    metrics = {version: _measured(services, assessment.slot.model, version) for version in {old, assessment.pinned}}
+    asked = {old, assessment.pinned} if seen.registry_down is None else ()
+    metrics = {version: _measured(services, assessment.slot.model, version) for version in asked}
     return SlotPlanView(
         environment=assessment.slot.environment,
         model=assessment.slot.model,
@@ -76,8 +79,8 @@ def _slot_plan(services: Services, seen: Observation, assessment: Assessment, ac
         verdict=state_of(seen, assessment),
         reason=reason_of(seen, assessment, Activity(hindrance=activity.hindrance)),
         actions=[str(action) for action in assessment.actions],
-        metrics_old=metrics[old],
-        metrics_new=metrics[assessment.pinned],
+        metrics_old=metrics.get(old, {}),
+        metrics_new=metrics.get(assessment.pinned, {}),
     )
 
 

@@ -7,14 +7,12 @@ from dataclasses import replace
 from ml.live.drift_report import drift_line
 from receiver.adapters.sqlite.state_lock import holder
 from receiver.admin.views import EnvironmentsView, environments_view, live_figures
+from receiver.cli.observing import observe_soon
 from receiver.cli.output import answer
 from receiver.cli.tables import first_line, realised_text, table, version
-from receiver.core.errors import Rejected, Retryable
 from receiver.core.redact import Redactor
 from receiver.core.times import ago
-from receiver.planning.observe import Observation, observe_at, observe_head
 from receiver.planning.status import SlotStatus, activities_now, status_report
-from receiver.services import Services
 from receiver.settings import load_settings
 from receiver.wiring import build, open_database
 
@@ -28,25 +26,14 @@ def show_status(*, as_json: bool) -> bool:
     services = build(settings, open_database(settings))
     runs = holder(settings.pinrail_state_dir) is not None
     activities = activities_now(services) if runs else None
-    seen, stale = _observed(services)
-    report = status_report(services, seen, activities)
+    observed = observe_soon(services, invalid=True)
+    report = status_report(observed.services, observed.seen, activities)
     figures = live_figures(settings.pinrail_state_dir)
-    view = environments_view(replace(report, stale=stale or report.stale), Redactor(settings.secrets), figures)
+    view = environments_view(replace(report, stale=observed.stale or None), Redactor(settings.secrets), figures)
     if not runs:
         sys.stderr.write(f"no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it\n")
     answer(view, _text, json_wanted=as_json)
     return runs and view.stale is None and all(row.state == "in sync" for row in view.environments)
-
-
-def _observed(services: Services) -> tuple[Observation, str]:
-    """What is so for the pins at the branch head or, where those cannot be used, for the last valid ones; and why."""
-    try:
-        return observe_head(services), ""
-    except (Rejected, Retryable) as error:
-        last_valid = services.journal.remembered_pins()
-        if last_valid is None:
-            raise
-        return observe_at(services, last_valid), str(error)
 
 
 def _text(view: EnvironmentsView) -> str:
