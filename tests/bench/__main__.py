@@ -53,6 +53,12 @@ def _waiting(options: argparse.Namespace) -> str:
     return waiting_section.render(waiting_section.measure(5 if options.quick else 30))
 
 
+def _beside(options: argparse.Namespace) -> str:
+    from tests.bench import beside_section
+
+    return beside_section.render(beside_section.measure(1 if options.quick else 2))
+
+
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
     "serving": _serving,
     "profile": _profile,
@@ -60,6 +66,7 @@ SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
     "swap": _swap,
     "reconcile": _reconcile,
     "waiting": _waiting,
+    "beside": _beside,
 }
 
 

@@ -13,6 +13,7 @@ TITLES = {
     "swap": "Swap: promotions under load",
     "reconcile": "Reconcile: 1,000 pins in sync",
     "waiting": "Looking: a version of 2 GB that waits for its soak",
+    "beside": "Side by side: many models in one receiver",
 }
 
 HEAD = """# Benchmarks
