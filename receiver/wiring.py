@@ -9,6 +9,7 @@ from pathlib import Path
 from receiver.adapters.docker import Docker
 from receiver.adapters.gate_runner import GateRunner
 from receiver.adapters.git.command import parse_remote
+from receiver.adapters.git.commit_log import CommitLog
 from receiver.adapters.git.compaction import MirrorCompaction
 from receiver.adapters.git.mirror import GitSource
 from receiver.adapters.github.client import GitHubClient
@@ -20,6 +21,7 @@ from receiver.adapters.inference_log.collection import LogCollection
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.drift_checks import DriftChecks
 from receiver.adapters.inference_log.live_checks import LiveChecks, LiveServices
+from receiver.adapters.known_versions import KnownVersions
 from receiver.adapters.log_rotation import LogRotation
 from receiver.adapters.mlflow.registry import MlflowRegistry
 from receiver.adapters.prober import HttpProber
@@ -28,6 +30,8 @@ from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.outbox import Sender, SqliteOutbox
 from receiver.adapters.sqlite.schema import migrate, state_errors
 from receiver.adapters.sqlite.state_lock import make_private
+from receiver.admin.details import Sources
+from receiver.core.links import Links, repository_page, web_page
 from receiver.core.messages import GITHUB, RealisedFigures, RevertNeeded
 from receiver.core.redact import Redactor
 from receiver.ports import ArtifactCache, Target
@@ -167,6 +171,15 @@ def build_upstream(settings: Settings) -> Upstream:
     remote = parse_remote(settings.pinrail_repo_url or "", _token(settings))
     remote = replace(remote, mirror=settings.pinrail_state_dir / MIRROR, signing_key=settings.signing_key)
     return Upstream(remote, settings.pinrail_branch, Pulls(github) if github else None, public_redactor(settings))
+
+
+def build_sources(settings: Settings) -> Sources:
+    """What the pages show beside the journal. Nothing here asks the network."""
+    url = settings.pinrail_repo_url or ""
+    links = Links(repository_page(url), web_page(settings.mlflow_tracking_uri))
+    commits = CommitLog(settings.pinrail_state_dir / MIRROR, parse_remote(url, _token(settings)))
+    versions = KnownVersions(Cache(settings.pinrail_state_dir / "cache"))
+    return Sources(commits, versions, links, settings.pinrail_labels_token)
 
 
 def build_senders(settings: Settings, services: Services) -> dict[str, Sender]:

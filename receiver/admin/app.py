@@ -3,25 +3,24 @@
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import SecretStr
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import StateQueries
-from receiver.admin.health import HealthGroup
+from receiver.admin.details import Details, Sources
 from receiver.admin.labels import add_label_route
 from receiver.admin.metrics import Exposition, StateCollector
-from receiver.admin.overview import OverviewFilter
-from receiver.admin.page import render_deliveries, render_deployments, render_overview
 from receiver.admin.queries import AdminQueries
+from receiver.admin.routes import add_pages
 from receiver.admin.views import as_json
 from receiver.core.redact import Redactor
 from receiver.planning.status import StatusReport
@@ -41,7 +40,6 @@ HEADERS = {
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Name = Annotated[str, Query(max_length=200)]
 
 
 def admin_config(
@@ -49,11 +47,11 @@ def admin_config(
     report: Callable[[], StatusReport],
     port: int,
     redact: Redactor | None = None,
-    labels_token: SecretStr | None = None,
+    sources: Sources | None = None,
 ) -> uvicorn.Config:
     """The listener's configuration, on ``127.0.0.1`` only: whoever is on this machine may read."""
     return uvicorn.Config(
-        admin_app(database, report, redact or Redactor(), labels_token),
+        admin_app(database, report, redact or Redactor(), sources),
         host="127.0.0.1",
         port=port,
         ws="none",
@@ -67,12 +65,10 @@ def admin_config(
 
 
 def admin_app(
-    database: Database,
-    report: Callable[[], StatusReport],
-    redact: Redactor,
-    labels_token: SecretStr | None = None,
+    database: Database, report: Callable[[], StatusReport], redact: Redactor, sources: Sources | None = None
 ) -> FastAPI:
     """The app. ``report`` returns what the controller saw last; it raises PinrailError where that was nothing."""
+    sources = sources or Sources()
     records = StateQueries(database)
     queries = AdminQueries(database, report, redact)
     metrics = Exposition(StateCollector(records, queries))
@@ -81,19 +77,9 @@ def admin_app(
     app.mount("/static", StaticFiles(directory=STATIC))
     app.middleware("http")(_guarded)
     app.add_exception_handler(sqlite3.Error, _unreadable)
-    add_label_route(app, LogDirectories(database.path.parent), labels_token)
+    add_label_route(app, LogDirectories(database.path.parent), sources.labels_token)
 
-    @app.get("/", response_class=HTMLResponse)
-    def dashboard(q: Name = "", state: Literal["", "trouble", "busy", "healthy"] = "") -> str:
-        return render_overview(queries, OverviewFilter(q, HealthGroup(state) if state else None))
-
-    @app.get("/deployments", response_class=HTMLResponse)
-    def deployments_page(limit: Limit = 25, environment: Name = "", model: Name = "") -> str:
-        return render_deployments(queries, limit, environment or None, model or None)
-
-    @app.get("/deliveries", response_class=HTMLResponse)
-    def deliveries_page(limit: Limit = 50) -> str:
-        return render_deliveries(queries, limit)
+    add_pages(app, queries, Details(SqliteJournal(database), queries, redact, sources))
 
     @app.get("/api/environments")
     def environments() -> JSONResponse:

@@ -37,6 +37,9 @@ TONES = {
     "rolled-back": "bad",
     "dead": "bad",
     "needs-human": "alarm",
+    "PASS": "good",
+    "FAIL": "bad",
+    "INCONCLUSIVE": "warn",
 }
 NEUTRAL = "neutral"
 _WORST_FIRST = ("alarm", "bad", "warn", "busy", NEUTRAL, "good")

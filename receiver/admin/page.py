@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from receiver.admin.details import DeploymentPage, ModelPage, VersionPage
 from receiver.admin.health import NEUTRAL, tone, worst
 from receiver.admin.overview import OverviewFilter
 from receiver.admin.queries import AdminQueries
 from receiver.admin.views import EnvironmentsView
+from receiver.core.links import Links
 from receiver.core.times import ago, iso
 from receiver.planning.status import SlotStatus
 
@@ -76,6 +78,26 @@ def render_deliveries(queries: AdminQueries, limit: int) -> str:
     return _render("deliveries.html", queries, view, here="/deliveries", deliveries=deliveries)
 
 
+def render_model(queries: AdminQueries, page: ModelPage, links: Links) -> str:
+    """One slot: what was live, what holds, what was measured."""
+    return _render("model.html", queries, queries.environments(), here="", page=page, links=links)
+
+
+def render_deployment(queries: AdminQueries, page: DeploymentPage, links: Links) -> str:
+    """One deployment."""
+    return _render("deployment.html", queries, queries.environments(), here="", page=page, links=links)
+
+
+def render_version(queries: AdminQueries, page: VersionPage, links: Links) -> str:
+    """One version of a model."""
+    return _render("version.html", queries, queries.environments(), here="", page=page, links=links)
+
+
+def render_missing(queries: AdminQueries, what: str) -> str:
+    """There is no such page."""
+    return _render("missing.html", queries, queries.environments(), here="", what=what)
+
+
 def summary(rows: Sequence[SlotStatus], problem: str | None, stale: str | None = None) -> tuple[str, str]:
     """The overall state as (tone, phrase): the worst slot decides; old pins are not called in sync."""
     states = [row.state for row in rows]
@@ -130,7 +152,21 @@ def _took(seconds: float | None) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
+def _model_path(environment: str, model: str) -> str:
+    return f"/models/{quote(environment, safe='')}/{quote(model, safe='')}"
+
+
+def _version_path(model: str, version: int) -> str:
+    return f"/versions/{quote(model, safe='')}/{version:d}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+_TEMPLATES.globals |= {"model_path": _model_path, "version_path": _version_path}
 _TEMPLATES.filters |= {
+    "figure": _figure,
     "ago": lambda moment: ago(_seconds(moment), time.time()),
     "moment": lambda moment: iso(_seconds(moment)),
     "took": _took,

@@ -155,14 +155,15 @@ def deployment_views(
 ) -> list[DeploymentView]:
     """The last deployments, newest first, without secrets. ``realised``: what is known of all versions."""
     return [
-        _deployment(found, journal.steps(found.id), redact, realised)
+        deployment_view(found, journal.steps(found.id), redact, realised)
         for found in journal.recent(wanted.limit, wanted.environment, wanted.model)
     ]
 
 
-def _deployment(
+def deployment_view(
     deployment: Deployment, steps: Sequence[Step], redact: Redactor, realised: Sequence[Realised]
 ) -> DeploymentView:
+    """One deployment, without secrets. ``realised``: what is known of all versions."""
     draft = deployment.draft
     deployed = (draft.slot.environment, draft.slot.model, draft.to_version)
     return DeploymentView(

@@ -35,6 +35,7 @@ from receiver.wiring import (
     build,
     build_background_tasks,
     build_senders,
+    build_sources,
     migrate_state,
     open_database,
     parallel_starts,
@@ -89,8 +90,8 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
         services, status_board, parallel=parallel_starts(settings), poll_seconds=poll_seconds, after=background_tasks
     )
     fetcher = Fetcher(services, queue, controller, poll_seconds, background_tasks)
-    shown = database, status_board.report, settings.pinrail_admin_port, redact, settings.pinrail_labels_token
-    admin = Listener(admin_config(*shown), "admin")
+    admin_port, sources = settings.pinrail_admin_port, build_sources(settings)
+    admin = Listener(admin_config(database, status_board.report, admin_port, redact, sources), "admin")
     cleanup.callback(admin.stop)
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")
     # Bound before the first job: a receiver that can't have its ports must not deploy.

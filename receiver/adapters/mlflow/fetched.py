@@ -80,13 +80,20 @@ class FetchRecords:
 
     def version(self, model: str, version: int, registration: Registration) -> Fetched | None:
         """What was fetched of this registration; None: nothing, or it is not kept here any more."""
+        found = self.last(model, version)
+        try:
+            here = found is not None and self._cache.path_of(found.digest).is_dir()
+        except DigestDiffersError:
+            return None  # a damaged record: it is fetched again
+        return found if here and found is not None and found.registration == registration else None
+
+    def last(self, model: str, version: int) -> Fetched | None:
+        """What was fetched last under this number, whatever the registry holds now; None: nothing."""
         try:
             raw = json.loads(self._path(model, version, "fetched").read_bytes())
-            found = Fetched(Registration(**raw.pop("registration")), str(raw["digest"]), float(raw["at"]))
-            here = found.registration == registration and self._cache.path_of(found.digest).is_dir()
-        except (OSError, ValueError, TypeError, AttributeError, KeyError, DigestDiffersError):
-            return None  # no record, or a damaged one: it is fetched again
-        return found if here else None
+            return Fetched(Registration(**raw.pop("registration")), str(raw["digest"]), float(raw["at"]))
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
+            return None  # no record, or a damaged one
 
     def remember_version(self, model: str, version: int, registration: Registration, digest: str) -> Fetched:
         """Note what was downloaded just now and verified. OSError: the disk takes nothing."""

@@ -103,6 +103,10 @@ class SqliteJournal:
         """Deployments without an end: those of a receiver that died are among them."""
         return self._query("SELECT * FROM deployments WHERE state = ?", (Outcome.RUNNING,))
 
+    def find(self, number: int) -> Deployment | None:
+        """The deployment with this number."""
+        return next(iter(self._query("SELECT * FROM deployments WHERE id = ?", (number,))), None)
+
     def history(self, slot: Slot) -> list[Deployment]:
         """Every deployment of one slot, oldest first."""
         return self._query(

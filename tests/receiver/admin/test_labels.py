@@ -12,6 +12,7 @@ from ml.live.label_store import LabelStore
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
 from receiver.admin.app import admin_config
+from receiver.admin.details import Sources
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.daemon.listener import Listener
@@ -31,7 +32,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(state: Path) -> Iterator[httpx.Client]:
     database = Database(state / "pinrail.db")
-    listener = Listener(admin_config(database, StatusReport, 0, Redactor(), SecretStr(TOKEN)), "admin")
+    listener = Listener(
+        admin_config(database, StatusReport, 0, Redactor(), Sources(labels_token=SecretStr(TOKEN))), "admin"
+    )
     listener.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{listener.port}") as client:
         yield client

@@ -1,0 +1,71 @@
+"""What this machine knows about a version: read from the cache alone, so it is there while the registry is not."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ml.evidence import Evidence
+from receiver.adapters.mlflow.fetched import FetchRecords
+from serving.errors import ServingError
+from serving.model.loader import Cache
+from serving.model.model_dir import Column, describe_outputs, read
+
+MOST_REQUIREMENTS = 500
+MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersion:
+    """One version as of its last download."""
+
+    digest: str
+    fetched_at: float  # seconds since the epoch
+    metrics: Mapping[str, float]
+    evidence: Mapping[str, Evidence]  # by environment
+    run_id: str | None = None
+    columns: Sequence[Column] = ()
+    outputs: str = ""
+    requirements: Sequence[str] = ()
+
+
+class KnownVersions:
+    """Reads the cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._records = FetchRecords(cache)
+
+    def __call__(self, model: str, version: int) -> KnownVersion | None:
+        """None: it was never downloaded here, or its artifacts were removed since."""
+        try:
+            fetched = self._records.last(model, version)
+            if fetched is None:
+                return None
+            path = self._cache.path_of(fetched.digest)
+            evidence = self._evidence(model, version)
+        except ServingError:  # no model has such a name
+            return None
+        known = KnownVersion(fetched.digest, fetched.at, self._cache.metrics_of(model, version), evidence)
+        return _with_artifacts(known, path) if path.is_dir() else known
+
+    def _evidence(self, model: str, version: int) -> Mapping[str, Evidence]:
+        found = {}
+        for path in sorted(self._cache.index(model, version).parent.glob(f"{version:d}.*.evidence.json")):
+            with suppress(OSError, ValueError):
+                if path.stat().st_size <= MOST_BYTES:
+                    evidence = Evidence.from_json(path.read_text("utf-8"))
+                    found[evidence.environment] = evidence
+        return found
+
+
+def _with_artifacts(known: KnownVersion, path: Path) -> KnownVersion:
+    with suppress(ServingError):
+        described = read(path)
+        known = replace(known, run_id=described.run_id, columns=described.columns, outputs=describe_outputs(path))
+    with suppress(OSError):
+        requirements = path / "requirements.txt"
+        if requirements.stat().st_size <= MOST_BYTES:
+            lines = requirements.read_text("utf-8", "replace").splitlines()[:MOST_REQUIREMENTS]
+            known = replace(known, requirements=[line for line in lines if line.strip()])
+    return known

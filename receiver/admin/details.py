@@ -1,0 +1,192 @@
+"""The pages about one model, one deployment and one version: what they show, from this machine's records alone."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pydantic import SecretStr
+
+from ml.live.label_store import Realised
+from receiver.adapters.git.commit_log import CommitNote
+from receiver.adapters.known_versions import KnownVersion
+from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.admin.queries import AdminQueries
+from receiver.admin.timeline import Timeline, timeline
+from receiver.admin.views import DeploymentView, deployment_view
+from receiver.core.deployment import Deployment, Outcome
+from receiver.core.links import Links
+from receiver.core.quarantine import Freeze, Quarantine
+from receiver.core.redact import Redactor
+from receiver.core.state import Slot
+from receiver.core.times import iso
+from receiver.planning.status import SlotStatus
+
+DEPLOYMENTS = 500  # of a slot, that its timeline is drawn from
+LISTED = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What else this machine knows; by default nothing."""
+
+    commits: Callable[[Collection[str]], Mapping[str, CommitNote]] = lambda _: {}
+    versions: Callable[[str, int], KnownVersion | None] = lambda _model, _version: None
+    links: Links = field(default_factory=Links)
+    labels_token: SecretStr | None = None
+    """Who has it may post labels; None: nobody may."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    """One slot."""
+
+    slot: Slot
+    row: SlotStatus | None  # None: it is neither pinned nor served any more
+    others: Sequence[str]  # environments with the same model
+    timeline: Timeline
+    quarantined: Sequence[Quarantine]
+    freezes: Sequence[Freeze]
+    deployments: Sequence[DeploymentView]
+    notes: Mapping[str, CommitNote]
+    compared: "Comparison"
+    realised: Sequence[Realised]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The pinned version beside the one that was live before; each metric with both values."""
+
+    pinned: int | None = None
+    previous: int | None = None
+    metrics: Sequence[tuple[str, float | None, float | None]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPage:
+    """One deployment."""
+
+    deployment: DeploymentView
+    note: CommitNote | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """One version of a model, wherever it was deployed."""
+
+    model: str
+    version: int
+    known: KnownVersion | None
+    live: Sequence[SlotStatus]
+    deployments: Sequence[DeploymentView]
+    realised: Sequence[Realised]
+
+
+class Details:
+    """Gathers the pages. Thread-safe. Each method returns None where nothing of that name is on record."""
+
+    def __init__(self, journal: SqliteJournal, queries: AdminQueries, redact: Redactor, sources: Sources) -> None:
+        self._journal = journal
+        self._queries = queries
+        self._redact = redact
+        self._sources = sources
+
+    @property
+    def links(self) -> Links:
+        """Addresses of pages elsewhere."""
+        return self._sources.links
+
+    def model(self, slot: Slot, days: int) -> ModelPage | None:
+        """Everything about one slot, and when its model was live in the other environments."""
+        rows = [row for row in self._queries.environments().environments if row.model == slot.model]
+        row = next((row for row in rows if row.environment == slot.environment), None)
+        environments = dict.fromkeys([*(row.environment for row in rows), slot.environment])
+        histories = {name: self._history(Slot(name, slot.model)) for name in environments}
+        if row is None and not histories[slot.environment]:
+            return None
+        notes = self._notes(deployment for history in histories.values() for deployment in history)
+
+        def describe(deployment: Deployment) -> str:
+            return self._redact.line(_sentence(deployment, notes.get(deployment.draft.revision)))
+
+        own = histories[slot.environment]
+        return ModelPage(
+            slot,
+            row,
+            [name for name in environments if name != slot.environment],
+            timeline(histories, days, time.time(), describe),
+            [entry for entry in self._queries.quarantined() if entry.slot == slot],
+            [
+                replace(freeze, reason=self._redact.line(freeze.reason))
+                for freeze in self._journal.frozen()
+                if freeze.covers(slot)
+            ],
+            [self._view(deployment) for deployment in reversed(own[-LISTED:])],
+            notes,
+            self._compared(slot.model, row, own),
+            [
+                one
+                for one in self._queries.realised()
+                if (one.environment, one.model) == (slot.environment, slot.model)
+            ],
+        )
+
+    def deployment(self, number: int) -> DeploymentPage | None:
+        """One deployment with its steps."""
+        found = self._journal.find(number)
+        if found is None:
+            return None
+        return DeploymentPage(self._view(found), self._notes([found]).get(found.draft.revision))
+
+    def version(self, model: str, version: int) -> VersionPage | None:
+        """What the gate measured of a version, what it needs, and where it was deployed."""
+        known = self._sources.versions(model, version)
+        recent = self._journal.recent(DEPLOYMENTS, None, model)
+        deployed = [deployment for deployment in recent if deployment.draft.to_version == version]
+        if known is None and not deployed:
+            return None
+        rows = self._queries.environments().environments
+        return VersionPage(
+            model,
+            version,
+            self._redact.within(known),
+            [row for row in rows if (row.model, row.serving_version) == (model, version)],
+            [self._view(deployment) for deployment in deployed[:LISTED]],
+            [one for one in self._queries.realised() if (one.model, one.version) == (model, version)],
+        )
+
+    def _history(self, slot: Slot) -> list[Deployment]:
+        return self._journal.recent(DEPLOYMENTS, slot.environment, slot.model)[::-1]
+
+    def _notes(self, deployments: Iterable[Deployment]) -> Mapping[str, CommitNote]:
+        notes = self._sources.commits({deployment.draft.revision for deployment in deployments})
+        return {commit: self._redact.within(note) for commit, note in notes.items()}
+
+    def _view(self, deployment: Deployment) -> DeploymentView:
+        return deployment_view(deployment, self._journal.steps(deployment.id), self._redact, self._queries.realised())
+
+    def _compared(self, model: str, row: SlotStatus | None, history: Sequence[Deployment]) -> Comparison:
+        pinned = row.pinned if row is not None else None
+        if pinned is None:
+            return Comparison()
+        live = [d.draft.to_version for d in history if d.state is Outcome.LIVE]
+        previous = next((version for version in reversed(live) if version not in (None, pinned)), None)
+        here, before = self._metrics(model, pinned), self._metrics(model, previous)
+        names = [*here, *(name for name in before if name not in here)]
+        return Comparison(pinned, previous, [(name, here.get(name), before.get(name)) for name in names])
+
+    def _metrics(self, model: str, version: int | None) -> Mapping[str, float]:
+        known = None if version is None else self._sources.versions(model, version)
+        return {} if known is None else known.metrics
+
+
+def _sentence(deployment: Deployment, note: CommitNote | None) -> str:
+    """A deployment in one line: what, how it ended, when, why and by whom."""
+    draft = deployment.draft
+    versions = " → ".join("nothing" if v is None else f"v{v}" for v in (draft.from_version, draft.to_version))
+    said = f"{draft.slot} {versions}: {deployment.state}, {iso(deployment.started_at)}, by {draft.cause}"
+    said += f", commit {draft.revision[:10]}"
+    if note is not None:
+        pull = f", #{note.pull_request}" if note.pull_request is not None else ""
+        said += f" by {note.author}{pull} ({note.subject})"
+    reason = deployment.reason.partition("\n")[0]
+    return f"{said}: {reason}" if reason else said

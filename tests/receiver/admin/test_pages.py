@@ -1,0 +1,163 @@
+"""The pages about one model, one deployment and one version, over real HTTP."""
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ml.evidence import CheckOutcome, Evidence, Verdict
+from receiver.adapters.git.commit_log import CommitNote
+from receiver.adapters.known_versions import KnownVersions
+from receiver.adapters.mlflow.fetched import FetchRecords, Registration
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.admin.app import admin_config
+from receiver.admin.details import Sources
+from receiver.admin.timeline import timeline
+from receiver.core.deployment import DRIFT, Cause, Deployment, Draft, Outcome
+from receiver.core.links import Links
+from receiver.core.quarantine import Freeze
+from receiver.core.redact import Redactor
+from receiver.core.state import Slot
+from receiver.daemon.listener import Listener
+from receiver.planning.status import SlotStatus, StatusReport
+from serving.model.loader import Cache
+
+SLOT = Slot("production", "churn-model")
+COMMIT = "1f" * 20
+DIGEST = "sha256:" + "ab" * 32
+EVIL = "<img src=x onerror=alert(1)> hunter2hunter2"
+NOW = 1_700_000_000.0
+ROW = SlotStatus(
+    "production", "churn-model", 6, 6, 6, 6, "in sync", "", "http://127.0.0.1:8001", NOW, "2023-11-14T22:13:20Z"
+)
+
+
+def known_cache(directory: Path) -> Cache:
+    """A cache that holds v6 with its record, metrics, evidence and packages."""
+    cache = Cache(directory)
+    records = FetchRecords(cache)
+    cache.path_of(DIGEST).mkdir(parents=True)
+    (cache.path_of(DIGEST) / "requirements.txt").write_text("scikit-learn==1.6\n\nnumpy\n")
+    records.remember_version("churn-model", 6, Registration(1, "runs:/x"), DIGEST)
+    cache.metrics_path("churn-model", 6).write_text(json.dumps({"accuracy": 0.81234567}))
+    cache.metrics_path("churn-model", 5).write_text(json.dumps({"accuracy": 0.79}))
+    verdict = Verdict("accuracy", CheckOutcome.PASS, 0.81234567, ">=", 0.8, EVIL)
+    evidence = Evidence("churn-model", 6, "production", DIGEST, "sha256:" + "cd" * 32, "sha256:" + "ef" * 32,
+                        [verdict], NOW, 1000)  # fmt: skip
+    records.remember_evidence("churn-model", 6, "production", evidence.to_json())
+    return cache
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    directory = tmp_path_factory.mktemp("pages")
+    database = Database(directory / "pinrail.db")
+    journal = SqliteJournal(database)
+    for before, after, outcome in ((None, 5, Outcome.LIVE), (5, 6, Outcome.ROLLED_BACK), (5, 6, Outcome.LIVE)):
+        number = journal.open(Draft(SLOT, before, after, DIGEST, COMMIT, Cause.read("push"), "because " + EVIL))
+        journal.close(number, outcome, EVIL if outcome is Outcome.ROLLED_BACK else "")
+    journal.freeze(Freeze("production", None, "audit " + EVIL, time.time()))
+
+    def commits(_: Any) -> Mapping[str, CommitNote]:
+        return {COMMIT: CommitNote(f"Ann {EVIL}", f"Promote {EVIL} (#12)", 12)}
+
+    versions = KnownVersions(known_cache(directory / "cache"))
+    sources = Sources(commits, versions, Links("https://github.com/o/r", "http://mlflow"))
+    report = StatusReport(COMMIT, None, [ROW, replace(ROW, environment="staging")])
+    listener = Listener(admin_config(database, lambda: report, 0, Redactor(["hunter2hunter2"]), sources), "admin")
+    listener.start()
+    with httpx.Client(base_url=f"http://127.0.0.1:{listener.port}") as client:
+        yield client
+    listener.stop()
+    database.close()
+
+
+def page(pages: httpx.Client, path: str) -> str:
+    answer = pages.get(path)
+    assert answer.status_code == 200
+    assert "<img" not in answer.text
+    assert "hunter2" not in answer.text
+    return answer.text
+
+
+def test_a_model_page_says_what_was_live_when_by_which_commit_and_person(pages: httpx.Client) -> None:
+    text = page(pages, "/models/production/churn-model")
+    assert re.search(r'<a href="/deployments/3" aria-label="production/churn-model v5 → v6: live, .*#12', text)
+    assert 'class="mark rolled-back"' in text
+    assert "Held" in text
+    assert 'href="https://github.com/o/r/commit/1f1f' in text
+    assert 'href="https://github.com/o/r/pull/12"' in text
+    assert 'href="/models/staging/churn-model"' in text
+
+
+def test_a_model_page_compares_the_metrics_of_the_pinned_version_and_of_the_one_before(pages: httpx.Client) -> None:
+    text = page(pages, "/models/production/churn-model?days=7")
+    assert "v6 (pinned)" in text
+    assert '<td title="0.81234567">0.8123</td>' in text
+
+
+def test_a_deployment_page_says_what_was_waived_and_who_it_was(pages: httpx.Client) -> None:
+    text = page(pages, "/deployments/2")
+    assert "Gate and soak were waived" in text
+    assert "by Ann" in text
+    assert DIGEST in text
+
+
+def test_a_version_page_shows_each_verdict_with_value_and_limit_and_serves_the_evidence(pages: httpx.Client) -> None:
+    text = page(pages, "/versions/churn-model/6")
+    assert '<td title="0.81234567">0.8123</td>' in text
+    assert "&gt;= 0.8" in text
+    assert "1000 rows" in text
+    assert "numpy" in text
+    assert 'href="http://mlflow/#/models/churn-model/versions/6"' in text
+    record = pages.get("/versions/churn-model/6/evidence/production").json()
+    assert (record["rows"], record["verdicts"][0]["value"]) == (1000, 0.81234567)
+    assert "hunter2" not in json.dumps(record)
+
+
+def test_a_version_that_is_not_on_this_machine_has_a_page_with_what_is_known(pages: httpx.Client) -> None:
+    assert "is not on this machine" in page(pages, "/versions/churn-model/5")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/production/other",
+        "/deployments/99",
+        "/versions/churn-model/99",
+        "/versions/..%2F..%2Fetc/6",
+        "/versions/churn-model/6/evidence/staging",
+    ],
+)
+def test_what_is_not_on_record_is_not_found(pages: httpx.Client, path: str) -> None:
+    answer = pages.get(path)
+    assert answer.status_code == 404
+    assert "Nothing is on record" in answer.text or answer.json() == {"detail": "Not Found"}
+
+
+def deployment(
+    number: int, days_ago: float, outcome: Outcome, version: int | None, *, drift: bool = False
+) -> Deployment:
+    at = NOW - days_ago * 86_400
+    cause = DRIFT if drift else Cause.read("push")
+    return Deployment(number, Draft(SLOT, None, version, DIGEST, COMMIT, cause), outcome, "", at, at)
+
+
+def test_a_timeline_has_a_span_for_each_time_that_a_version_was_live_and_a_mark_for_each_event() -> None:
+    history = [
+        deployment(1, 40, Outcome.LIVE, 5),
+        deployment(2, 20, Outcome.ROLLED_BACK, 6),
+        deployment(3, 15, Outcome.LIVE, 6),
+        deployment(4, 12, Outcome.LIVE, 6, drift=True),
+        deployment(5, 3, Outcome.LIVE, None),
+    ]
+    [lane] = timeline({"production": history}, 30, NOW, lambda found: str(found.id)).lanes
+    assert [(span.version, span.left, span.width) for span in lane.spans] == [(5, 0.0, 50.0), (6, 50.0, 40.0)]
+    assert [(mark.kind, mark.deployment) for mark in lane.marks] == [("rolled-back", 2), ("restored", 4)]
