@@ -388,6 +388,14 @@ class Jobs(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """Who asked for what."""
+
+    def record(self, who: str, action: str, place: tuple[str, str], result: str) -> None:
+        """Commit one. ``place``: environment and model, empty where it is about all of them."""
+        ...
+
+
 class ArtifactCache(Protocol):
     """The versions on this machine, or what was made for them."""
 

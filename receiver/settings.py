@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     pinrail_labels_token: SecretStr | None = None
     """What ``POST /api/labels`` wants as bearer token, 16 characters or more; it takes in nothing without."""
 
+    pinrail_admin_token: SecretStr | None = None
+    """Who has it may promote, roll back, hold and retry on the dashboard, 16 characters or more; nobody without."""
+
     pinrail_state_dir: Path = Path(".pinrail")
     """Where queue, journal, git mirror, artifact cache and logs live. One receiver per directory."""
 
@@ -187,7 +190,7 @@ class Settings(BaseSettings):
             _require_strong(part, "each side of the comma" if len(parts) > 1 else "the secret")
         return value
 
-    @field_validator("pinrail_mlflow_webhook_secret", "pinrail_labels_token")
+    @field_validator("pinrail_mlflow_webhook_secret", "pinrail_labels_token", "pinrail_admin_token")
     @classmethod
     def _one_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -249,6 +252,7 @@ class Settings(BaseSettings):
         held = (
             self.pinrail_mlflow_webhook_secret,
             self.pinrail_labels_token,
+            self.pinrail_admin_token,
             self.github_token,
             self.ngrok_authtoken,
             *self.pinrail_notify_urls,

@@ -28,12 +28,16 @@ from receiver.adapters.prober import HttpProber
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.outbox import Sender, SqliteOutbox
+from receiver.adapters.sqlite.queue import Queue
+from receiver.adapters.sqlite.requests import RequestRecords
 from receiver.adapters.sqlite.schema import migrate, state_errors
 from receiver.adapters.sqlite.state_lock import make_private
+from receiver.admin.actions import Actions
 from receiver.admin.details import Sources
 from receiver.core.links import Links, repository_page, web_page
 from receiver.core.messages import GITHUB, RealisedFigures, RevertNeeded
 from receiver.core.redact import Redactor
+from receiver.operations import ChangeOperations, Operations
 from receiver.ports import ArtifactCache, Target
 from receiver.pull_requests.candidates import Candidates
 from receiver.pull_requests.open_pull_request import Upstream
@@ -173,13 +177,28 @@ def build_upstream(settings: Settings) -> Upstream:
     return Upstream(remote, settings.pinrail_branch, Pulls(github) if github else None, public_redactor(settings))
 
 
-def build_sources(settings: Settings) -> Sources:
-    """What the pages show beside the journal. Nothing here asks the network."""
+def build_sources(settings: Settings, services: Services, database: Database) -> Sources:
+    """What the pages show beside the journal, and what can be done there. Showing asks nothing of the network."""
     url = settings.pinrail_repo_url or ""
     links = Links(repository_page(url), web_page(settings.mlflow_tracking_uri))
     commits = CommitLog(settings.pinrail_state_dir / MIRROR, parse_remote(url, _token(settings)))
     versions = KnownVersions(Cache(settings.pinrail_state_dir / "cache"))
-    return Sources(commits, versions, links, settings.pinrail_labels_token)
+    actions = build_actions(settings, services, database)
+    return Sources(commits, versions, links, settings.pinrail_labels_token, actions)
+
+
+def build_actions(settings: Settings, services: Services, database: Database) -> Actions | None:
+    """What can be done from the pages; None without a token."""
+    if settings.pinrail_admin_token is None:
+        return None
+    redact = Redactor(settings.secrets)
+    requests, queue = RequestRecords(database, redact), Queue(database, redact)
+
+    def operations(who: str) -> tuple[Operations, ChangeOperations]:
+        changes = ChangeOperations(services, lambda: build_upstream(settings), requests, who)
+        return Operations(services.journal, queue, requests, who), changes
+
+    return Actions(settings.pinrail_admin_token, services, operations, redact)
 
 
 def build_senders(settings: Settings, services: Services) -> dict[str, Sender]:

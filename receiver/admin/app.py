@@ -1,4 +1,4 @@
-"""The admin listener's routes: dashboard, JSON API, health and metrics. All but that of labels only read."""
+"""The admin listener's routes: dashboard, JSON API, health and metrics. Only labels and actions write."""
 
 import sqlite3
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
-from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import StateQueries
+from receiver.admin.actions import add_actions
 from receiver.admin.details import Details, Sources
 from receiver.admin.labels import add_label_route
 from receiver.admin.metrics import Exposition, StateCollector
@@ -33,7 +33,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
     " img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer a browser would not say where a form comes from
     "Cache-Control": "no-store",
 }
 # Only these host names: a foreign site's name that resolves to 127.0.0.1 must not read the answers (DNS rebinding).
@@ -79,7 +79,9 @@ def admin_app(
     app.add_exception_handler(sqlite3.Error, _unreadable)
     add_label_route(app, LogDirectories(database.path.parent), sources.labels_token)
 
-    add_pages(app, queries, Details(SqliteJournal(database), queries, redact, sources))
+    if sources.actions is not None:
+        add_actions(app, queries, sources.actions)
+    add_pages(app, queries, Details(database, queries, redact, sources))
 
     @app.get("/api/environments")
     def environments() -> JSONResponse:

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
-from ml.live.label_store import Realised
 from receiver.adapters.git.commit_log import CommitNote
 from receiver.adapters.known_versions import KnownVersion
+from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.adapters.sqlite.requests import RequestRecords
+from receiver.admin.actions import Actions
+from receiver.admin.pages import Comparison, DeploymentPage, ModelPage, VersionPage
 from receiver.admin.queries import AdminQueries
-from receiver.admin.timeline import Timeline, timeline
+from receiver.admin.timeline import timeline
 from receiver.admin.views import DeploymentView, deployment_view
 from receiver.core.deployment import Deployment, Outcome
 from receiver.core.links import Links
-from receiver.core.quarantine import Freeze, Quarantine
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.core.times import iso
@@ -34,68 +36,31 @@ class Sources:
     links: Links = field(default_factory=Links)
     labels_token: SecretStr | None = None
     """Who has it may post labels; None: nobody may."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPage:
-    """One slot."""
-
-    slot: Slot
-    row: SlotStatus | None  # None: it is neither pinned nor served any more
-    others: Sequence[str]  # environments with the same model
-    timeline: Timeline
-    quarantined: Sequence[Quarantine]
-    freezes: Sequence[Freeze]
-    deployments: Sequence[DeploymentView]
-    notes: Mapping[str, CommitNote]
-    compared: "Comparison"
-    realised: Sequence[Realised]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The pinned version beside the one that was live before; each metric with both values."""
-
-    pinned: int | None = None
-    previous: int | None = None
-    metrics: Sequence[tuple[str, float | None, float | None]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentPage:
-    """One deployment."""
-
-    deployment: DeploymentView
-    note: CommitNote | None
-
-
-@dataclass(frozen=True, slots=True)
-class VersionPage:
-    """One version of a model, wherever it was deployed."""
-
-    model: str
-    version: int
-    known: KnownVersion | None
-    live: Sequence[SlotStatus]
-    deployments: Sequence[DeploymentView]
-    realised: Sequence[Realised]
+    actions: Actions | None = None
+    """What can be done from the pages; None: nothing."""
 
 
 class Details:
     """Gathers the pages. Thread-safe. Each method returns None where nothing of that name is on record."""
 
-    def __init__(self, journal: SqliteJournal, queries: AdminQueries, redact: Redactor, sources: Sources) -> None:
-        self._journal = journal
+    def __init__(self, database: Database, queries: AdminQueries, redact: Redactor, sources: Sources) -> None:
+        self._journal = SqliteJournal(database)
+        self._requests = RequestRecords(database)
         self._queries = queries
         self._redact = redact
         self._sources = sources
+
+    @property
+    def can_act(self) -> bool:
+        """Something can be done from the pages."""
+        return self._sources.actions is not None
 
     @property
     def links(self) -> Links:
         """Addresses of pages elsewhere."""
         return self._sources.links
 
-    def model(self, slot: Slot, days: int) -> ModelPage | None:
+    def model(self, slot: Slot, days: int | None) -> ModelPage | None:
         """Everything about one slot, and when its model was live in the other environments."""
         rows = [row for row in self._queries.environments().environments if row.model == slot.model]
         row = next((row for row in rows if row.environment == slot.environment), None)
@@ -128,6 +93,7 @@ class Details:
                 for one in self._queries.realised()
                 if (one.environment, one.model) == (slot.environment, slot.model)
             ],
+            [self._redact.within(request) for request in self._requests.of(slot)],
         )
 
     def deployment(self, number: int) -> DeploymentPage | None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from receiver.admin.details import DeploymentPage, ModelPage, VersionPage
 from receiver.admin.health import NEUTRAL, tone, worst
 from receiver.admin.overview import OverviewFilter
+from receiver.admin.pages import DeploymentPage, ModelPage, VersionPage
 from receiver.admin.queries import AdminQueries
 from receiver.admin.views import EnvironmentsView
 from receiver.core.links import Links
@@ -78,9 +79,9 @@ def render_deliveries(queries: AdminQueries, limit: int) -> str:
     return _render("deliveries.html", queries, view, here="/deliveries", deliveries=deliveries)
 
 
-def render_model(queries: AdminQueries, page: ModelPage, links: Links) -> str:
+def render_model(queries: AdminQueries, page: ModelPage, links: Links, *, can_act: bool) -> str:
     """One slot: what was live, what holds, what was measured."""
-    return _render("model.html", queries, queries.environments(), here="", page=page, links=links)
+    return _render("model.html", queries, queries.environments(), here="", page=page, links=links, can_act=can_act)
 
 
 def render_deployment(queries: AdminQueries, page: DeploymentPage, links: Links) -> str:
@@ -91,6 +92,11 @@ def render_deployment(queries: AdminQueries, page: DeploymentPage, links: Links)
 def render_version(queries: AdminQueries, page: VersionPage, links: Links) -> str:
     """One version of a model."""
     return _render("version.html", queries, queries.environments(), here="", page=page, links=links)
+
+
+def render_action(queries: AdminQueries, status: int, **values: Any) -> HTMLResponse:
+    """What a person is about to do, or what came of it."""
+    return HTMLResponse(_render("action.html", queries, queries.environments(), here="", **values), status)
 
 
 def render_missing(queries: AdminQueries, what: str) -> str:

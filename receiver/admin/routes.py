@@ -53,11 +53,11 @@ def _add_details(app: FastAPI, queries: AdminQueries, details: Details) -> None:
         return HTMLResponse(render_deployment(queries, page, details.links))
 
     @app.get("/models/{environment}/{model}", response_class=HTMLResponse)
-    def model_page(environment: str, model: str, days: Days = 30) -> HTMLResponse:
+    def model_page(environment: str, model: str, days: Days | None = None) -> HTMLResponse:
         page = details.model(Slot(environment, model), days)
         if page is None:
             return missing(f"{environment}/{model}")
-        return HTMLResponse(render_model(queries, page, details.links))
+        return HTMLResponse(render_model(queries, page, details.links, can_act=details.can_act))
 
     @app.get("/versions/{model}/{version}", response_class=HTMLResponse)
     def version_page(model: str, version: Number) -> HTMLResponse:

@@ -8,6 +8,9 @@ from itertools import zip_longest
 from receiver.core.deployment import DRIFT, Deployment, Outcome
 
 DAY_SECONDS = 86_400.0
+MONTH_DAYS = 30
+DAYS_WRITTEN = 4  # a longer time is labelled with days alone
+SHORTEST_SECONDS = 600.0
 NARROWEST = 0.3  # percent: what lasted minutes is still seen
 LABELLED = 3.0  # percent: a narrower span has no room for its version
 
@@ -63,14 +66,17 @@ class Timeline:
 
     lanes: Sequence[Lane]
     ticks: Sequence[tuple[float, str]]
-    days: int
+    days: int | None
 
 
 def timeline(
-    histories: Mapping[str, Sequence[Deployment]], days: int, now: float, describe: Callable[[Deployment], str]
+    histories: Mapping[str, Sequence[Deployment]], days: int | None, now: float, describe: _Describe
 ) -> Timeline:
-    """Draw the last days. ``histories``: by environment, oldest first; ``describe``: a line about a deployment."""
-    begin = now - days * DAY_SECONDS
+    """Draw the last days. ``histories``: by environment, oldest first; ``describe``: a line about a deployment.
+
+    ``days`` None: as many as there is something to show of, at most a month.
+    """
+    begin = _begin(histories, now) if days is None else now - days * DAY_SECONDS
 
     def place(at: float) -> float:
         return round(min(100.0, max(0.0, (at - begin) / (now - begin) * 100)), 2)
@@ -80,8 +86,14 @@ def timeline(
         for environment, history in histories.items()
     ]
     ticks = [begin + (now - begin) * share / 4 for share in range(5)]
-    written = "%d %b" if days > 1 else "%H:%M"
+    written = "%d %b" if now - begin > DAYS_WRITTEN * DAY_SECONDS else "%d %b %H:%M"
     return Timeline(lanes, [(place(at), time.strftime(written, time.localtime(at))) for at in ticks], days)
+
+
+def _begin(histories: Mapping[str, Sequence[Deployment]], now: float) -> float:
+    oldest = min((history[0].started_at for history in histories.values() if history), default=now)
+    age = max(SHORTEST_SECONDS, (now - oldest) * 1.05)
+    return now - min(age, MONTH_DAYS * DAY_SECONDS)
 
 
 def _spans(history: Sequence[Deployment], place: _Place, now: float, describe: _Describe) -> list[LiveSpan]:

@@ -52,6 +52,16 @@ class Freeze:
         return self.environment == slot.environment and self.model in (None, slot.model)
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """What a person asked for, from the command line or the pages."""
+
+    at: float  # seconds since the epoch
+    who: str
+    action: str
+    result: str
+
+
 def terms_of(environment: Environment, pin: Pin) -> str:
     """A digest of everything that decides how a version is let in and served here; equal: nothing was changed."""
     override = (pin.override.version, pin.override.reason) if pin.override else None

@@ -1,10 +1,8 @@
 """``pinrail history``: every deployment and how it ended, from the journal alone."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ml.environment.file import did_you_mean
 from ml.live.label_store import LabelStore
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.journal import SqliteJournal
@@ -14,8 +12,8 @@ from receiver.cli.output import answer
 from receiver.cli.tables import change, first_line, realised_text, table
 from receiver.core.deployment import Outcome
 from receiver.core.redact import Redactor
-from receiver.core.state import Slot
 from receiver.core.times import local
+from receiver.operations import known_slots, unknown_slot
 from receiver.settings import load_settings
 from receiver.wiring import open_database
 
@@ -38,25 +36,9 @@ def _interrupted(view: DeploymentView) -> DeploymentView:
     return replace(view, outcome=Outcome.INTERRUPTED, reason=reason)
 
 
-def unknown_slot(journal: SqliteJournal, environment: str | None, model: str | None) -> str | None:
-    """Say that no such environment or model was ever seen here, and what may be meant; None: it was."""
-    slots = _slots(journal)
-    for what, name, known in (
-        ("environment", environment, {slot.environment for slot in slots}),
-        ("model", model, {slot.model for slot in slots}),
-    ):
-        if name is not None and known and name not in known:
-            return f"no {what} {name!r} is on record: {did_you_mean(name, sorted(known))}"
-    return None
-
-
 def _known(journal: SqliteJournal) -> str:
-    slots = ", ".join(map(str, _slots(journal)))
+    slots = ", ".join(map(str, known_slots(journal)))
     return f"on record are {slots}" if slots else f"no deployment is on record in {journal.place}"
-
-
-def _slots(journal: SqliteJournal) -> Sequence[Slot]:
-    return sorted({deployment.draft.slot for deployment in journal.recent(sys.maxsize)})
 
 
 def _text(deployments: Sequence[DeploymentView], empty: str) -> str:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, fields
 
 from receiver.cli.output import answer
 from receiver.cli.progress import progress
+from receiver.cli.requests import change_operations
 from receiver.core.redact import plain
 from receiver.pull_requests.open_pull_request import ProposedChange
 from receiver.pull_requests.promotion import PinChange, Promotion
-from receiver.pull_requests.propose_promotion import propose_promotion
 from receiver.settings import load_settings
-from receiver.wiring import build, build_upstream, open_database
+from receiver.wiring import build, open_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def show_promotion(change: PinChange, *, as_json: bool) -> None:
     settings = load_settings("pinrail_repo_url")
     with progress(f"checking {change.model} v{change.version}, and proposing it ..."):
         services = build(settings, open_database(settings))
-        proposed = propose_promotion(services, build_upstream(settings), change)
+        proposed = change_operations(settings, services).promote(change)
     show_proposed(proposed, as_json=as_json)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from receiver.adapters.sqlite.state_lock import exclusive, holder
 from receiver.adapters.time_limit import time_limit
 from receiver.cli.commands.promote import show_proposed
+from receiver.cli.requests import change_operations
 from receiver.core.errors import PinrailError
 from receiver.core.state import Slot
 from receiver.pull_requests.rollback import (
@@ -46,6 +47,8 @@ def roll_back(request: RollbackRequest, *, as_json: bool) -> None:
     # With --json, standard output holds the answer alone.
     stream = sys.stderr if as_json else sys.stdout
     hold_newer(services, plan, request.reason)
+    held = f"v{plan.pinned} is held, v{plan.target} is restored: {request.reason}"
+    change_operations(settings, services).record("roll back", plan.slot, held)
     if holder(settings.pinrail_state_dir) is None:
         stream.write(f"no receiver runs on {settings.pinrail_state_dir}: rolling back without it\n")
         _restore_alone(settings, services, plan)

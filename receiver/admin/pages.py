@@ -1,0 +1,59 @@
+"""What the pages about one model, one deployment and one version show, as plain data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ml.live.label_store import Realised
+from receiver.adapters.git.commit_log import CommitNote
+from receiver.adapters.known_versions import KnownVersion
+from receiver.admin.timeline import Timeline
+from receiver.admin.views import DeploymentView
+from receiver.core.quarantine import Freeze, Quarantine, RecordedRequest
+from receiver.core.state import Slot
+from receiver.planning.status import SlotStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    """One slot."""
+
+    slot: Slot
+    row: SlotStatus | None  # None: it is neither pinned nor served any more
+    others: Sequence[str]  # environments with the same model
+    timeline: Timeline
+    quarantined: Sequence[Quarantine]
+    freezes: Sequence[Freeze]
+    deployments: Sequence[DeploymentView]
+    notes: Mapping[str, CommitNote]
+    compared: "Comparison"
+    realised: Sequence[Realised]
+    requests: Sequence[RecordedRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The pinned version beside the one that was live before; each metric with both values."""
+
+    pinned: int | None = None
+    previous: int | None = None
+    metrics: Sequence[tuple[str, float | None, float | None]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPage:
+    """One deployment."""
+
+    deployment: DeploymentView
+    note: CommitNote | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """One version of a model, wherever it was deployed."""
+
+    model: str
+    version: int
+    known: KnownVersion | None
+    live: Sequence[SlotStatus]
+    deployments: Sequence[DeploymentView]
+    realised: Sequence[Realised]
