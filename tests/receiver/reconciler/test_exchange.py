@@ -1,15 +1,11 @@
 """Pins that exchange their ports in one commit: with versions that are live already or new, and in chains."""
 
-import http.client
-import itertools
 import json
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -21,6 +17,7 @@ from receiver.planning.assess import assess
 from receiver.planning.observe import observe_head
 from receiver.targets.process.target import ProcessTarget
 from tests.support import tiny_server
+from tests.support.callers import Caller
 from tests.support.flow import MODEL, Flow
 from tests.support.ports import free_port
 from tests.support.process_target import cleaned_up
@@ -169,46 +166,6 @@ def test_a_step_that_was_cut_short_comes_to_its_end(flow: Flow, left: Role) -> N
         eventually(lambda: leftovers(flow) == [])
 
 
-class Caller:
-    """Asks a public port all the time, with a new connection each time, and notes who answered when."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.answers: list[tuple[float, str]] = []
-        self.refused: list[str] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _ask(self) -> None:
-        while not self._over.is_set():
-            try:
-                with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
-                    connection.request("GET", "/health")
-                    said = json.load(connection.getresponse())
-                self.answers.append((time.monotonic(), said["environment"]))
-            except OSError as error:
-                self.refused.append(repr(error))
-            time.sleep(0.001)
-
-    def longest_silence(self) -> float:
-        """Between two answers."""
-        moments = [moment for moment, _ in self.answers]
-        return max(later - earlier for earlier, later in itertools.pairwise(moments))
-
-    def said(self) -> list[str]:
-        """Who answered, each once in a row."""
-        names = [name for _, name in self.answers]
-        return [name for nth, name in enumerate(names) if nth == 0 or names[nth - 1] != name]
-
-
 @pytest.mark.timeout(120)
 def test_callers_of_both_ports_are_answered_throughout_and_by_one_after_the_other(tmp_path: Path) -> None:
     flow = Flow(tmp_path)
@@ -220,8 +177,8 @@ def test_callers_of_both_ports_are_answered_throughout_and_by_one_after_the_othe
         flow.source.commit(files({"staging": (1, here), "production": (1, there)}))
         with running(flow) as work, Caller(here) as first, Caller(there) as second:
             eventually(lambda: work.states() == {"staging": "in sync", "production": "in sync"}, 30)
-            first.refused.clear()
-            second.refused.clear()
+            first.failures.clear()
+            second.failures.clear()
             first.answers.clear()
             second.answers.clear()
             flow.source.commit(files({"staging": (2, there), "production": (1, here)}))
@@ -229,5 +186,5 @@ def test_callers_of_both_ports_are_answered_throughout_and_by_one_after_the_othe
             eventually(lambda: "production" in first.said() and "staging" in second.said(), 30)
             eventually(lambda: work.states() == {"staging": "in sync", "production": "in sync"}, 30)
         assert (first.said(), second.said()) == (["staging", "production"], ["production", "staging"])
-        assert first.refused == second.refused == []
+        assert first.failures == second.failures == []
         assert max(first.longest_silence(), second.longest_silence()) < 2.0

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from receiver.targets.compose.target import ComposeTarget
-from tests.contracts.target import asked_version, spec
+from tests.contracts.target import PRODUCTION, asked_version, spec
+from tests.support.callers import Caller
 from tests.support.docker_engine import compose_target, owned_place, required_docker, tiny_image
 from tests.support.keepalive import load
 from tests.support.ports import free_port
@@ -41,6 +42,23 @@ def test_twenty_swaps_in_a_row_fail_no_request(target: ComposeTarget) -> None:
             assert {a.version for a in after} == {server.spec.version}
     assert seen.failures == []
     assert seen.connects == 16
+
+
+def test_ports_are_exchanged_and_every_caller_is_answered_by_one_slot_and_then_the_other(
+    target: ComposeTarget,
+) -> None:
+    here, there = free_port(), free_port()
+    for server in (target.start(spec(1, here)), target.start(spec(1, there, PRODUCTION))):
+        target.switch(server)
+    new = [target.start(spec(2, there)), target.start(spec(1, here, PRODUCTION))]
+    with Caller(here) as first, Caller(there) as second:
+        eventually(lambda: len(first.answers) > 50 and len(second.answers) > 50)
+        target.exchange(new)
+        asked = len(first.answers)
+        eventually(lambda: len(first.answers) > asked + 50)
+    assert (first.said(), second.said()) == (["staging", "production"], ["production", "staging"])
+    assert first.failures == second.failures == []
+    assert max(first.longest_silence(), second.longest_silence()) < 2.0
 
 
 def test_a_promotion_and_its_rollback_fail_no_request(target: ComposeTarget) -> None:
