@@ -77,25 +77,36 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def metrics_table(old: Measured, new: Measured, margins: Mapping[str, float] | None = None) -> str:
-    """Every metric of both versions and its change; ``margins`` are the half-widths of the changes' intervals."""
+    """Every metric that differs, and its change; ``margins`` are the half-widths of the changes' intervals."""
     names = sorted(set(old.metrics) | set(new.metrics))
     if not names:
         return "The registry has no metrics for these versions."
     versions = [f"v{side.version}" if side.version is not None else "nothing" for side in (old, new)]
+    differing = [name for name in names if not _same(old.metrics.get(name), new.metrics.get(name))]
     rows = [
         [text(name), *_metric(old.metrics.get(name), new.metrics.get(name), (margins or {}).get(name))]
-        for name in names
+        for name in differing
     ]
-    return table(["metric", *versions, "change"], rows)
+    same = len(names) - len(differing)
+    said = [table(["metric", *versions, "change"], rows)] if rows else []
+    said += [f"{same} {'metric is' if same == 1 else 'metrics are'} the same."] if same else []
+    return "\n\n".join(said)
 
 
 def gate_table(verdicts: Sequence[Verdict]) -> str:
-    """Every check of the gate with its measured value and limit."""
-    rows = [
-        [text(v.name), _OUTCOMES[v.outcome], number(v.value), text(f"{v.op} {v.threshold:g}"), text(v.reason)]
-        for v in verdicts
-    ]
-    return table(["check", "outcome", "measured", "limit", "reason"], rows)
+    """Every check of the gate with its measured value and limit; those that pass are folded."""
+    passing = [verdict for verdict in verdicts if verdict.outcome is CheckOutcome.PASS]
+    others = [verdict for verdict in verdicts if verdict.outcome is not CheckOutcome.PASS]
+    parts = [_checks_table(others)] if others else []
+    if passing:
+        summary = f"{len(passing)} of {len(verdicts)} checks pass"
+        parts.append(folded(summary, _checks_table(passing)))
+    return "\n\n".join(parts)
+
+
+def folded(summary: str, content: str) -> str:
+    """Markdown that is read on demand. ``summary``: one line of ours."""
+    return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
 
 
 def signature_changes(old: Signature, new: Signature) -> str:
@@ -112,12 +123,26 @@ def signature_changes(old: Signature, new: Signature) -> str:
         lines.append("- the fields are in another order, which matters to requests without field names")
     if old.outputs != new.outputs:
         lines.append(f"- answers were {text(old.outputs or 'undescribed')}, now {text(new.outputs or 'undescribed')}")
-    return "\n".join(lines) or f"The same {len(after)} fields and answers: nothing changes for callers."
+    return (
+        "\n".join(lines) or f"The same {len(after)} {_fields(len(after))} and answers: nothing changes for callers."
+    )
 
 
 def number(value: float) -> str:
     """A measured value for people."""
     return f"{value:.4g}" if math.isfinite(value) else "no number"
+
+
+def _checks_table(verdicts: Sequence[Verdict]) -> str:
+    rows = [
+        [text(v.name), _OUTCOMES[v.outcome], number(v.value), text(f"{v.op} {v.threshold:g}"), text(v.reason)]
+        for v in verdicts
+    ]
+    return table(["check", "outcome", "measured", "limit", "reason"], rows)
+
+
+def _same(old: float | None, new: float | None) -> bool:
+    return old is not None and new is not None and number(old) == number(new)
 
 
 def _metric(old: float | None, new: float | None, margin: float | None) -> Sequence[str]:
@@ -127,6 +152,10 @@ def _metric(old: float | None, new: float | None, margin: float | None) -> Seque
         return [*shown, "-"]
     spread = f" ± {number(margin)}" if margin is not None else ""
     return [*shown, f"{'+' if change >= 0 else '-'}{number(abs(change))}{spread}"]
+
+
+def _fields(count: int) -> str:
+    return "field" if count == 1 else "fields"
 
 
 def _field(column: Column) -> str:

@@ -127,6 +127,16 @@ class PullRequestPlan:
         deciding = [change for change in self.changes if change.state == self.state]
         return "; ".join(f"{change.title}{change.why and ': ' + change.why}" for change in deciding)
 
+    @property
+    def counts(self) -> str:
+        """How many changes there are, and what becomes of them."""
+        refused = sum(change.state == "failure" for change in self.changes)
+        waiting = sum(change.state == "pending" for change in self.changes)
+        until = f" until {_time(self.next_check_at)}" if self.next_check_at < math.inf else ""
+        count = len(self.changes)
+        waits = f"{waiting} {'waits' if waiting == 1 else 'wait'}{until}"
+        return f"{count} {'change' if count == 1 else 'changes'}, {refused} refused, {waits}"
+
     def comment(self) -> str:
         """The whole plan in Markdown."""
         head = {
@@ -135,6 +145,8 @@ class PullRequestPlan:
             "failure": "❌ would be refused" if self.problem is None else "❌ the files are not valid",
         }[self.state]
         parts = [f"### Pinrail plan: {head}"]
+        if self.changes and self.problem is None:
+            parts.append(f"{self.counts}.")
         if self.problem is not None:
             parts.append(f"Nothing would be deployed:\n\n{block(self.problem)}")
         elif not self.changes:
@@ -209,6 +221,12 @@ def _soak(soak: Soak) -> str:
 
 def _restart(change: PlannedChange) -> str:
     old, new = _version(change.old), _version(change.new)
+    if change.state == "failure":
+        return (
+            f"{old} goes on serving; nothing would be started."
+            if change.old is not None
+            else "Nothing would be started."
+        )
     if change.new is None:
         said = f"The server of {old} would stop, without a replacement."
     elif change.old is None:

@@ -96,10 +96,24 @@ def test_each_check_says_what_it_found_and_what_it_takes() -> None:
         Verdict("accuracy", CheckOutcome.PASS, 0.8013, ">=", 0.8, "1,128 of 1,408 rows are answered correctly"),
         Verdict("fairness.sex|x", CheckOutcome.FAIL, 0.2, ">", 0.1, "<b>women</b> are told no\n| more often"),
     ]
-    assert gate_table(verdicts).split("\n")[2:] == [
-        "| accuracy | ✅ pass | 0.8013 | &gt;= 0.8 | 1,128 of 1,408 rows are answered correctly |",
+    open_, folded = gate_table(verdicts).split("\n\n<details><summary>1 of 2 checks pass</summary>\n\n")
+    assert open_.split("\n")[2:] == [
         "| fairness.sex\\|x | ❌ **fail** | 0.2 | &gt; 0.1 | &lt;b&gt;women&lt;/b&gt; are told no \\| more often |",
     ]
+    assert folded.split("\n")[2:] == [
+        "| accuracy | ✅ pass | 0.8013 | &gt;= 0.8 | 1,128 of 1,408 rows are answered correctly |",
+        "",
+        "</details>",
+    ]
+
+
+def test_metrics_that_do_not_differ_are_counted_and_not_listed() -> None:
+    old, new = Measured(4, {"a": 0.5, "b": 1.0}), Measured(6, {"a": 0.50000001, "b": 2.0})
+    shown = metrics_table(old, new)
+    assert "| b | 1 | 2 | +1 |" in shown
+    assert "| a |" not in shown
+    assert shown.endswith("\n\n1 metric is the same.")
+    assert metrics_table(old, old) == "2 metrics are the same."
 
 
 def test_a_signatures_changes_are_named_field_by_field() -> None:

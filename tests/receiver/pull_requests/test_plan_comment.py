@@ -77,6 +77,21 @@ def test_the_worst_change_decides() -> None:
     assert PullRequestPlan("c", (fine,)).next_check_at == math.inf
 
 
+def test_a_comment_begins_with_what_becomes_of_how_many_changes() -> None:
+    waits = change(hold=Hold(HoldState.WAITING, "soaks", 1_800_000_000.0))
+    refused = change(hold=Hold(HoldState.REFUSED, "no evidence"))
+    said = PullRequestPlan("c", (change(), waits, refused)).comment().split("\n\n")
+    assert said[1] == "3 changes, 1 refused, 1 waits until 2027-01-15 08:00:00 UTC."
+    assert PullRequestPlan("c", (change(),)).comment().split("\n\n")[1] == "1 change, 0 refused, 0 wait."
+    assert "refused," not in PullRequestPlan("c", (), "not valid").comment()
+
+
+def test_a_refused_change_is_not_said_to_start_anything() -> None:
+    said = PullRequestPlan("c", (change(hold=Hold(HoldState.REFUSED, "no evidence")),)).comment()
+    assert "would start" not in said
+    assert "v4 goes on serving; nothing would be started." in said
+
+
 def test_a_wait_is_shown_as_a_point_in_time() -> None:
     waits = change(
         hold=Hold(HoldState.WAITING, "soaks", 1_800_000_000.0),
