@@ -14,6 +14,7 @@ from ml.env_file import TRAINING, export_env_file
 from ml.errors import INTERRUPTED, MlError
 from ml.evaluation import guard
 from ml.evaluation.candidate import Candidate, find_candidate
+from ml.evidence_key import FILE_NAME, NAME, STATE_NAME, EvidenceKey, key_of
 from ml.hidden import hide_memory
 from ml.own_rows import LABEL, own_rows
 from ml.registry import client as tracking
@@ -40,6 +41,7 @@ class EvaluationRequest:
     snapshots: Path | None = None  # what ml.snapshot wrote, in place of ``data``
     report: Path | None = None  # where to put the reports, besides the registry
     requests: Path | None = None  # the receiver's inference logs
+    key: EvidenceKey | None = None  # signs the evidence
 
 
 def evaluate(request: EvaluationRequest) -> Evaluation:
@@ -71,7 +73,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
             if request.report is not None:
                 _write(request.report, files)
         for one in judged:  # last: evidence without a report would be half a result
-            registry.write_evidence(client, one.evidence)
+            registry.write_evidence(client, request.key.sign(one.evidence) if request.key else one.evidence)
     verdicts = {one.evidence.environment: one.evidence.verdicts for one in judged}
     pinned = {name: pins.models[model].version for name, pins in environments.items() if model in pins.models}
     return Evaluation(model, number, verdicts, pinned)
@@ -187,7 +189,7 @@ def _share(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
-        export_env_file(*TRAINING)
+        export_env_file(*TRAINING, NAME, FILE_NAME, STATE_NAME)
     except MlError as error:
         sys.stderr.write(f"evaluation failed: {error}\n")
         return 1
@@ -200,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tracking.configure()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # MLflow prints to stdout
-            evaluation = evaluate(request)
+            evaluation = evaluate(replace(request, key=key_of(os.environ)))
     except MlError as error:
         sys.stderr.write(f"evaluation failed: {error}\n")
         return 1

@@ -2,6 +2,7 @@
 
 Evidence counts only while all three of its digests still hold: the model's artifacts, the evaluation data and the
 gate's configuration. ``receiver/core/policy.py`` recomputes the first and the last and never trusts a tag for them.
+Who measured is in ``ml/evidence_key.py``.
 """
 
 import hashlib
@@ -17,6 +18,9 @@ PLAIN: Mapping[Any, Any] = {str: str, int: int, float: (int, float)}
 
 
 LONGEST = 2000  # characters of a reason
+LARGEST = 1e300  # of a number; beyond a float's range nothing can be compared or shown
+LAST_SECOND = 253_402_300_799  # of the year 9999, the last that a date can be in
+LONGEST_TEXT = 4 << 20  # characters of a record
 
 
 class CheckOutcome(StrEnum):
@@ -74,6 +78,9 @@ class Evidence:
     verdicts: Sequence[Verdict]
     measured_at: float  # seconds since the epoch
     rows: int = 0  # evaluation rows; 0: recorded before they were counted
+    registered: int = 0  # when the registry says that the version was registered, in milliseconds
+    key: str = ""  # the public key of who measured; see ml/evidence_key.py
+    signature: str = ""
 
     @property
     def passed(self) -> bool:
@@ -97,6 +104,8 @@ class Evidence:
     @classmethod
     def from_json(cls, text: str) -> "Evidence":
         """Read what :meth:`to_json` wrote. ValueError: not evidence, with what is wrong."""
+        if len(text) > LONGEST_TEXT:
+            raise ValueError(f"this is no evidence record: it has {len(text):,} characters")
         try:
             raw: dict[str, Any] = json.loads(text)
             verdicts = tuple(_verdict(verdict) for verdict in raw.pop("verdicts"))
@@ -112,7 +121,16 @@ def _of_plain_types(evidence: Evidence) -> Evidence:
             wanted, value = PLAIN.get(field.type), getattr(record, field.name)
             if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
                 raise TypeError(f"{field.name} is {value!r:.80}")
+            if wanted in {int, (int, float)} and not _in_range(value, field.name):
+                raise TypeError(f"{field.name} is out of range")
     return evidence
+
+
+def _in_range(value: float, name: str) -> bool:
+    """Whether a number can be compared and shown. A value may be no number, for a check may find none."""
+    if name in {"version", "rows", "registered", "measured_at"}:
+        return 0 <= value <= (LAST_SECOND if name == "measured_at" else 2**63 - 1)
+    return -LARGEST <= value <= LARGEST or (name == "value" and value != value)  # noqa: PLR0124 - not a number
 
 
 def _verdict(raw: Mapping[str, Any]) -> Verdict:

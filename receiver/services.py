@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ml.environment.file import Environment
 from receiver.ports import Journal, Outbox, Prober, Registry, Source, Target
 
 
@@ -20,3 +21,13 @@ class Services:
     heal: bool
     host: str = "127.0.0.1"  # where model servers answer
     own_ports: Mapping[int, str] = field(default_factory=dict)  # of the receiver, each with its setting's name
+    evidence_key: str | None = ""  # the receiver's public key; None: not known on this machine; "": it has none
+
+    def trusted(self, environment: Environment) -> tuple[str, ...] | None:
+        """Whose evidence counts there: the keys that its policy names, else the receiver's own.
+
+        None: the receiver's, which this machine does not know.
+        """
+        if environment.evidence_keys or self.evidence_key:
+            return environment.evidence_keys or (self.evidence_key or "",)
+        return None if self.evidence_key is None else ()

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from ml.env_file import export_env_file, read_env_file
 from ml.errors import MlError
+from ml.evidence_key import OWN_KEY, EvidenceKey, own_key
 from ml.registry.client import without_scheme
 from receiver.adapters.git.signing import SigningKey
 from receiver.adapters.secret_files import SUFFIX, read_secret_files
@@ -166,6 +167,9 @@ class Settings(BaseSettings):
     pinrail_signing_key: str | None = None
     """Signs the commits that are pushed: the path of an SSH key, or an OpenPGP key's fingerprint."""
 
+    pinrail_evidence_key: SecretStr | None = None
+    """The private key that evidence is signed with, in PEM; default: one made at the first start (`pinrail key`)."""
+
     ngrok_authtoken: SecretStr | None = None
     """Opens the tunnel from GitHub to the public listener."""
 
@@ -195,6 +199,16 @@ class Settings(BaseSettings):
     def _one_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             _require_strong(value.get_secret_value(), "the secret")
+        return value
+
+    @field_validator("pinrail_evidence_key")
+    @classmethod
+    def _an_evidence_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                EvidenceKey(value.get_secret_value())
+            except MlError as error:
+                raise ValueError(str(error)) from None
         return value
 
     @field_validator("mlflow_tracking_uri")
@@ -228,6 +242,29 @@ class Settings(BaseSettings):
         return SigningKey.parse(self.pinrail_signing_key) if self.pinrail_signing_key else None
 
     @property
+    def evidence_key(self) -> EvidenceKey:
+        """The key that evidence is signed with; made where there is none yet. Rejected: it cannot be."""
+        if self.pinrail_evidence_key is not None:
+            return EvidenceKey(self.pinrail_evidence_key.get_secret_value())
+        try:
+            return own_key(self.pinrail_state_dir)
+        except MlError as error:
+            raise Rejected(str(error)) from error
+
+    @property
+    def known_evidence_key(self) -> str | None:
+        """Its public key; None: no receiver has run here, so that another machine's may be the one that counts.
+
+        Empty: it cannot be read. `pinrail up` and `pinrail doctor` say so; the way back needs no key.
+        """
+        if self.pinrail_evidence_key is None and not (self.pinrail_state_dir / OWN_KEY).exists():
+            return None
+        try:
+            return self.evidence_key.public
+        except Rejected:
+            return ""
+
+    @property
     def own_ports(self) -> dict[int, str]:
         """The receiver's ports that no pin can have, each with the setting that names it."""
         if self.pinrail_host not in SHARED_HOSTS:
@@ -255,6 +292,7 @@ class Settings(BaseSettings):
             self.pinrail_admin_token,
             self.github_token,
             self.ngrok_authtoken,
+            self.pinrail_evidence_key,
             *self.pinrail_notify_urls,
         )
         named = (value.get_secret_value() for value in held if value is not None)

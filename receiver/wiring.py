@@ -1,5 +1,6 @@
 """The one place that builds real I/O: from settings to :class:`Services`."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -55,6 +56,8 @@ from receiver.targets.process.packages import ModelPackages
 from receiver.targets.process.target import ProcessTarget
 from serving.model.loader import Cache
 
+log = logging.getLogger(__name__)
+
 REMEMBERED, MIRROR, PROPOSALS = "target", "mirror.git", "proposals.git"  # in the state directory
 START_BYTES = 500 << 20  # what a model server may need while it starts
 
@@ -68,8 +71,12 @@ def open_database(settings: Settings) -> Database:
 
 
 def migrate_state(settings: Settings) -> None:
-    """Bring the state file to this Pinrail's schema; for the receiver, which holds the state lock."""
+    """Bring the state file to this Pinrail's schema, and make the evidence key; for the receiver.
+
+    The receiver holds the state lock. Rejected: the key cannot be read or made.
+    """
     migrate(_state_file(settings))
+    log.info("evidence is signed by %s", settings.evidence_key.public)
 
 
 def build(settings: Settings, database: Database, stop: threading.Event | None = None) -> Services:
@@ -95,6 +102,7 @@ def build(settings: Settings, database: Database, stop: threading.Event | None =
         heal=settings.pinrail_heal,
         host=settings.pinrail_host,
         own_ports=settings.own_ports,
+        evidence_key=settings.known_evidence_key,
     )
 
 
@@ -243,6 +251,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
             state / "logs",
             settings.pinrail_evaluation_dir,
             LogDirectories(state).all_parquet,
+            settings.evidence_key,
         )
         candidates = Candidates(replace(services, source=source), build_upstream(settings), pulls, gate)
         found.append(BackgroundTask("candidates", candidates.run))

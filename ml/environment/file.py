@@ -77,6 +77,7 @@ class Environment:
     auto_merge: bool = False  # promotions here are merged when their checks pass
     log: LogPolicy | None = None
     live: LivePolicy | None = None
+    evidence_keys: tuple[str, ...] = ()  # whose evidence counts; none: the receiver's own
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)  # for messages
 
     def gate_for(self, model: str) -> Mapping[str, Any]:
@@ -161,6 +162,7 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
         auto_merge=policy.get("auto") == "merge",
         log=_log(found["log"]) if "log" in found else None,
         live=_live(policy["live"]) if "live" in policy else None,
+        evidence_keys=tuple(policy["evidence"]["keys"]) if "evidence" in policy else (),
         lines=lines,
     )
 

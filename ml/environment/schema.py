@@ -118,6 +118,28 @@ class LiveFields(TypedDict):
     ]
 
 
+PublicKey = Annotated[
+    str,
+    Field(strict=True, pattern=r"^ed25519:[0-9a-f]{64}$"),
+    says("ed25519: and 64 hexadecimal digits", "write what `pinrail key` prints"),
+]
+
+
+@with_config(ONLY_THESE)
+class EvidenceFields(TypedDict):
+    """Whose evidence counts here."""
+
+    keys: Annotated[
+        list[PublicKey],
+        Field(
+            min_length=1,
+            max_length=20,
+            description="The public keys that evidence has to be signed by. Default: the receiver's own.",
+        ),
+        says("a list of 1 to 20 public keys", "write what `pinrail key` prints, in brackets"),
+    ]
+
+
 @with_config(ConfigDict(extra="forbid", json_schema_extra={"dependentRequired": {"soak": ["after"]}}))
 class PolicyFields(TypedDict, total=False):
     """What must have happened before a version may come here, and what must be so while it is here."""
@@ -128,6 +150,7 @@ class PolicyFields(TypedDict, total=False):
         Auto, Field(description="merge: promotions here are merged when their checks pass. Default: people merge.")
     ]
     live: LiveFields
+    evidence: EvidenceFields
 
 
 @with_config(ONLY_THESE)

@@ -71,7 +71,7 @@ def run_gate(
     """
     model, number = version
     with tracking.registry_errors():
-        client.get_model_version(model, str(number))
+        registered = int(client.get_model_version(model, str(number)).creation_timestamp or 0)
     cache = Cache(scratch)
     fetched = _fetch(cache, model, number)
     gates = [environment.gate_for(model) for environment in environments]
@@ -101,6 +101,7 @@ def run_gate(
                 verdicts=(*verdicts, *unasked),
                 measured_at=time.time(),
                 rows=len(subject.data),
+                registered=registered,
             )
             judged.append(Judgement(own, evidence, seconds))
     return judged

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ml.evidence_key import NAME, EvidenceKey
 from ml.own_rows import LABEL
 from receiver.adapters import shell
 from receiver.core.errors import Rejected
@@ -26,13 +27,14 @@ SHOWN_LINES = 5
 class GateRunner:
     """``rows`` is what PINRAIL_EVALUATION_DIR names; what the gate says is kept in ``logs``, a file per version.
 
-    ``requests``: the inference logs.
+    ``requests``: the inference logs. ``key`` signs the evidence.
     """
 
     tracking_uri: str
     logs: Path
     rows: Path | None = None
     requests: Path | None = None
+    key: EvidenceKey | None = None
 
     def run(self, slot: Slot, version: int, files: Mapping[str, bytes], stop: threading.Event) -> None:
         """Measure a version for every environment of ``files``, and have the evidence recorded.
@@ -64,6 +66,7 @@ class GateRunner:
     def _environment(self) -> dict[str, str]:
         """What a model server gets; how patient its MLflow client is, the gate decides for itself."""
         given = launch.environment(os.environ, registry=True) | {"MLFLOW_TRACKING_URI": self.tracking_uri}
+        given |= {NAME: self.key.pem} if self.key is not None else {}
         return {name: value for name, value in given.items() if not name.startswith("MLFLOW_HTTP_REQUEST_")}
 
     def _rows(self, model: str) -> list[str]:

@@ -366,6 +366,18 @@ def retry(
 
 
 @app.command()
+def key(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A private key in PEM; default: the receiver's own.")
+    ] = None,
+) -> None:
+    """Print the public key of who signs evidence here."""
+    from receiver.cli.commands.key import public_key
+
+    typer.echo(public_key(file))
+
+
+@app.command()
 def version(*, json: Json = False) -> None:
     """Show the versions of Pinrail, Python and MLflow."""
     from receiver.cli.commands.version import show_version

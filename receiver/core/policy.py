@@ -6,13 +6,15 @@ Each rule is a function that answers None (no objection) or a :class:`Hold`; :fu
 the first objection stands. The rules do not apply to what is already verified live: healing needs no permission.
 """
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from ml.environment.gate_schema import checks_of
-from ml.evidence import CheckOutcome, Evidence, gate_digest
+from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
+from ml.evidence_key import signer
 from receiver.core.deployment import Deployment, Outcome, longest_live
 from receiver.core.quarantine import Quarantine
 
@@ -49,9 +51,11 @@ class PromotionRequest:
     model: str
     version: int
     digest: str  # recomputed from the artifacts
+    registered: int  # as the registry says now
     gate: Mapping[str, Any]
     override: str | None  # the reason, where an override names exactly this version
     evidence: Evidence | None
+    trusted: Collection[str] | None  # the public keys whose evidence counts; None: the receiver knows, we do not
     here: Sequence[Deployment]  # this slot's history, oldest first
     follows: str | None  # the environment that this one comes after
     there: Sequence[Deployment]  # that environment's history of the same model, oldest first
@@ -88,15 +92,51 @@ def gate(request: PromotionRequest) -> Hold | None:
     evidence = request.evidence
     if evidence is None:
         return _refuse(f"{what} has no evidence for {request.environment}: {again}")
+    doubt = why_not_believed(evidence, request.trusted)
+    if doubt is not None:
+        return _refuse(
+            f"the evidence of {what} is not believed: {doubt}: {again} on the receiver's machine, or with the "
+            f"PINRAIL_EVIDENCE_KEY of a key that {request.environment} trusts: {', '.join(request.trusted or ())}"
+        )
     void = why_void(evidence, request)
     if void is not None:
         return _refuse(f"the evidence of {what} is void: {void}: {again}")
+    checks = checks_of(request.gate)
     failed = [str(v) for v in evidence.verdicts if v.outcome is not CheckOutcome.PASS]
-    unmeasured = sorted(set(checks_of(request.gate)) - {v.name.partition(".")[0] for v in evidence.verdicts})
+    failed += [f"not true: {v}" for v in evidence.verdicts if v.outcome is CheckOutcome.PASS and not _true(v, checks)]
+    unmeasured = sorted(set(checks) - {v.name.partition(".")[0] for v in evidence.verdicts})
     if failed or unmeasured:
         said = "; ".join([*failed, *(f"not measured: {name}" for name in unmeasured)])
         return _refuse(f"{what} does not pass the gate of {request.environment}: {said}")
     return None
+
+
+def why_not_believed(evidence: Evidence, trusted: Collection[str] | None) -> str | None:
+    """Say why nobody who is trusted stands for this evidence; None: somebody does, or the receiver has to say."""
+    if trusted is None:
+        return None
+    if not evidence.signature:
+        return "it is not signed"
+    signed = signer(evidence)
+    if signed is None:
+        return "its signature is not that of what it says"
+    return None if signed in trusted else f"it is signed by {signed}"
+
+
+RELATIONS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq}
+
+
+def _true(verdict: Verdict, checks: Mapping[str, Any]) -> bool:
+    """Whether a PASS is one by its own numbers and, where a check has one limit, by that of the gate."""
+    limit = checks.get(verdict.name)
+    least, most = getattr(limit, "min", None), getattr(limit, "max", None)
+    relation = RELATIONS.get(verdict.op)
+    return (
+        relation is not None
+        and relation(verdict.value, verdict.threshold)
+        and (least is None or verdict.value >= least)
+        and (most is None or verdict.value <= most)
+    )
 
 
 def why_void(evidence: Evidence, request: PromotionRequest) -> str | None:
@@ -109,6 +149,8 @@ def why_void(evidence: Evidence, request: PromotionRequest) -> str | None:
             f"the model has changed: measured were artifacts {_short(evidence.model_digest)}, "
             f"the registry now holds {_short(request.digest)}"
         )
+    if evidence.registered != request.registered:
+        return "it was recorded for another registration of this number"
     wanted = request.gate.get("data")
     if wanted is not None and evidence.data_digest != wanted.digest:
         return (

@@ -52,6 +52,7 @@ class Candidates:
         self._judge = self._judge or Judge(self.services.registry, self.gate, stop)
         snapshot = self.services.source.snapshot()
         first = read_pins(snapshot.files).environments[0]  # in promotion order, so this one has no predecessor
+        self._judge.trusted = self.services.trusted(first) or ()
         deferred = None
         for model in first.models:
             try:

@@ -7,11 +7,12 @@ is measured again: more requests come.
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ml.evidence import CheckOutcome, Evidence, gate_digest
+from ml.evidence_key import signer
 from receiver.core.backoff import Backoff
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.state import Slot
@@ -43,11 +44,15 @@ class _Unmeasured:
 
 @dataclass
 class Judge:
-    """Returns evidence, and caches it; ``stop`` ends the current measurement."""
+    """Returns evidence that one of the ``trusted`` keys has signed, and caches it.
+
+    ``stop`` ends the current measurement.
+    """
 
     registry: Registry
     gate: VersionGate
     stop: threading.Event
+    trusted: Collection[str] = ()
     _judged: dict[Key, Evidence] = field(default_factory=dict, init=False)
     _unmeasured: dict[Key, _Unmeasured] = field(default_factory=dict, init=False)
 
@@ -74,7 +79,7 @@ class Judge:
             found = self.registry.evidence(slot.model, version, slot.environment)
         except Rejected:  # damaged: measure again
             return None
-        if found is None or found.gate_digest != gate:
+        if found is None or found.gate_digest != gate or signer(found) not in self.trusted:
             return None
         old = abs(time.time() - found.measured_at) > AGAIN_SECONDS
         return None if old and _may_decide_later(found) else found
@@ -93,7 +98,8 @@ class Judge:
             return None
         found = self._recorded(key)
         if found is None:
-            self._defer(key, f"the gate recorded no evidence of {slot.model} v{version} for {slot.environment}")
+            what = f"evidence of {slot.model} v{version} for {slot.environment}"
+            self._defer(key, f"the gate recorded no {what}, or with a key that is not trusted there")
         return found
 
     def _defer(self, key: Key, reason: str) -> None:

@@ -118,7 +118,8 @@ def _gate(comparison: VersionComparison) -> str:
     if evidence is None:
         return f"No evidence is recorded for {text(comparison.slot.environment)}."
     when = datetime.fromtimestamp(evidence.measured_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    bound = f"Measured {when}, artifacts {code(evidence.model_digest)}, rows {code(evidence.data_digest)}."
+    bound = f"Measured {when}, artifacts {code(evidence.model_digest)}, rows {code(evidence.data_digest)}"
+    bound += f", signed by {code(evidence.key)}." if evidence.signature else ", not signed."
     return f"{gate_table(evidence.verdicts)}\n\n{bound}"
 
 

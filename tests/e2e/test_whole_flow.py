@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 
 from ml.evaluate import EvaluationRequest, evaluate
 from ml.evaluation.candidate import Candidate
+from ml.evidence_key import own_key
 from receiver.adapters.github.client import GitHubClient
 from receiver.adapters.github.pulls import Pulls
 from receiver.cli.demo.broken import register_broken
@@ -76,7 +77,7 @@ def running_scenario(directory: Path, mlflow: str) -> Iterator[tuple[PromotionSc
             yield scenario, receiver, pulls
 
 
-def first_version(scenario: PromotionScenario, directory: Path) -> None:
+def first_version(scenario: PromotionScenario, directory: Path, state: Path) -> None:
     """Train, and gate for both environments, as ``python -m ml.train | python -m ml.evaluate`` does."""
     environments = directory / "work" / "environments"
     environments.mkdir(parents=True)
@@ -84,7 +85,7 @@ def first_version(scenario: PromotionScenario, directory: Path) -> None:
         (environments / f"{name}.yaml").write_text(scenario.text(name))
     trained = train_into(scenario.mlflow, MODEL)
     with mock.patch.dict(os.environ, MLFLOW_TRACKING_URI=scenario.mlflow):
-        evaluate(EvaluationRequest(Candidate(MODEL, 1, trained.run_id), "staging", environments))
+        evaluate(EvaluationRequest(Candidate(MODEL, 1, trained.run_id), "staging", environments, key=own_key(state)))
 
 
 def promote(receiver: Receiver, directory: Path, version: int, environment: str) -> int:
@@ -128,7 +129,7 @@ def plan_becomes(scenario: PromotionScenario, number: int, state: str) -> None:
 def test_from_a_candidate_to_production_and_back_from_a_bad_version(mlflow_server: str, tmp_path: Path) -> None:
     with running_scenario(tmp_path, mlflow_server) as (scenario, receiver, pulls):
         staging, production = scenario.ports["staging"], scenario.ports["production"]
-        first_version(scenario, tmp_path)
+        first_version(scenario, tmp_path, receiver.state)
         eventually(lambda: (serving_version(staging), serving_version(production)) == (1, 1), 90)
         scenario.say("version 1 is trained, gated and live in staging and production")
 

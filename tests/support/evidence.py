@@ -1,7 +1,9 @@
-"""Evidence as a gate records it."""
+"""Evidence as a gate records it, and a key that signs it."""
 
 from ml.evidence import CheckOutcome, Evidence, Verdict
+from ml.evidence_key import new_key
 
+KEY, OTHER_KEY = new_key(), new_key()
 EVIDENCE = Evidence(
     model="m",
     version=2,

@@ -12,6 +12,7 @@ from receiver.core.errors import VersionFailed
 from receiver.core.state import Server
 from receiver.ports import Stop, never
 from receiver.services import Services
+from tests.support.evidence import KEY
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_source import FakeSource
 from tests.support.fake_target import FakeTarget
@@ -59,6 +60,7 @@ class Flow:
             outbox=SqliteOutbox(self.database),
             stabilise_seconds=0.0,
             heal=heal,
+            evidence_key=KEY.public,
         )
 
     def files(self, staging: int | None, production: int | None) -> dict[str, bytes]:
@@ -99,15 +101,19 @@ class Flow:
             if passing
             else Verdict("accuracy", CheckOutcome.FAIL, 0.7, "<", 0.8)
         )
-        return Evidence(
-            MODEL,
-            version,
-            environment.name,
-            self.registry.models[MODEL][version].digest,
-            "sha256:rows",
-            gate_digest(environment.gate),
-            (verdict,),
-            time.time(),
+        found = self.registry.models[MODEL][version]
+        return KEY.sign(
+            Evidence(
+                MODEL,
+                version,
+                environment.name,
+                found.digest,
+                "sha256:rows",
+                gate_digest(environment.gate),
+                (verdict,),
+                time.time(),
+                registered=found.created,
+            )
         )
 
     def run(self, cause: str = "push") -> Report:

@@ -145,6 +145,7 @@ def _train(demo: DemoEnvironment, narrator: Narrator, regularisation: float) -> 
     with narrator.slowly("training on 7,043 customers"), quiet():
         from ml.evaluate import EvaluationRequest, evaluate
         from ml.evaluation.candidate import Candidate
+        from ml.evidence_key import own_key
         from ml.train import TrainOptions, train
 
         result = train(TrainOptions(model=MODEL, regularisation=regularisation))
@@ -152,9 +153,8 @@ def _train(demo: DemoEnvironment, narrator: Narrator, regularisation: float) -> 
         for name, content in demo.environment_files().items():
             environments.mkdir(exist_ok=True)
             (demo.root / name).write_bytes(content)
-        evaluation = evaluate(
-            EvaluationRequest(Candidate(MODEL, int(result.model_version), result.run_id), "staging", environments)
-        )
+        candidate = Candidate(MODEL, int(result.model_version), result.run_id)
+        evaluation = evaluate(EvaluationRequest(candidate, "staging", environments, key=own_key(demo.state)))
     narrator.say(f"trained and registered {MODEL} [bold]v{result.model_version}[/], accuracy {result.accuracy:.4f}")
     verdicts = evaluation.verdicts["staging"]
     failed = [verdict for verdict in verdicts if verdict.outcome is not CheckOutcome.PASS]

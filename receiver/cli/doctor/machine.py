@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from ml.evidence_key import OWN_KEY
 from ml.packages.store import PackageStore
 from receiver.adapters import shell
 from receiver.adapters.docker import Docker
@@ -74,6 +75,17 @@ def signing_key(key: SigningKey) -> Check:
     with tempfile.TemporaryDirectory(prefix="pinrail-doctor-") as directory:
         try_to_sign(Git(Path(directory) / "repository.git", Remote("", "file", signing_key=key)))
     return Check("signing key", ok=True, found=f"{key.name} signs commits")
+
+
+def evidence_key(settings: Settings) -> Check:
+    """The key that evidence is signed with can be used, and is readable for its owner only."""
+    name, file = "evidence key", settings.pinrail_state_dir / OWN_KEY
+    if settings.known_evidence_key is None:
+        return Check(name, ok=True, found="not made yet", todo="`pinrail up` makes it")
+    public = settings.evidence_key.public
+    if settings.pinrail_evidence_key is None and file.stat().st_mode & 0o077:
+        return Check(name, ok=False, found=f"{file} is open to other users", todo=f"chmod 600 {file}, and renew it")
+    return Check(name, ok=True, found=f"{public} signs this receiver's evidence")
 
 
 def receiver(settings: Settings) -> Check:

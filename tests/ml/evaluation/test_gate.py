@@ -25,6 +25,7 @@ from serving.model.loader import Cache
 from serving.model.model_dir import Column
 from serving.model.predictor import load_predictor
 from tests.support import faulty_models, hostile_models
+from tests.support.evidence import KEY
 from tests.support.request_logs import request_log
 from tests.support.segments import record
 
@@ -131,9 +132,11 @@ def test_evidence_holds_until_model_or_gate_change_and_the_refusal_says_which(ev
         model=MODEL,
         version=1,
         digest=evidence.model_digest,
+        registered=evidence.registered,
         gate=gate,
         override=None,
-        evidence=evidence,
+        evidence=KEY.sign(evidence),
+        trusted=[KEY.public],
         here=(),
         follows=None,
         there=(),
@@ -151,7 +154,9 @@ def test_evidence_holds_until_model_or_gate_change_and_the_refusal_says_which(ev
     assert other_data is not None
     assert "the evaluation data has changed" in other_data.reason
     same_data = {**gate, "data": EvaluationData(digest=evidence.data_digest)}
-    assert decide(replace(asked, gate=same_data, evidence=replace(evidence, gate_digest=gate_digest(same_data))))
+    assert decide(
+        replace(asked, gate=same_data, evidence=KEY.sign(replace(evidence, gate_digest=gate_digest(same_data))))
+    )
 
 
 def test_a_version_that_was_measured_on_other_rows_fails_where_the_rows_are_named(

@@ -1,13 +1,17 @@
 """Policy: what may be deployed, and the words in which it is refused."""
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from ml.environment.gate_schema import AtLeast
 from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from receiver.core.deployment import Cause, Deployment, Draft, Outcome
 from receiver.core.policy import HoldState, PromotionRequest, decide, duration
 from receiver.core.state import Slot
+from tests.support.evidence import KEY, OTHER_KEY
 
 NOW = 10_000.0
 GATE = {"accuracy": {"min": 0.8}}
@@ -26,16 +30,21 @@ def accuracy(outcome: CheckOutcome = CheckOutcome.PASS) -> Verdict:
 
 
 EVIDENCE = Evidence(
-    "churn-model", 6, "production", "sha256:six", "sha256:rows", gate_digest(GATE), (accuracy(),), measured_at=1.0
+    *("churn-model", 6, "production", "sha256:six", "sha256:rows", gate_digest(GATE)),
+    verdicts=(accuracy(),),
+    measured_at=1.0,
+    registered=1_700_000_000_000,
 )
 ASKED = PromotionRequest(
     environment="production",
     model="churn-model",
     version=6,
     digest="sha256:six",
+    registered=EVIDENCE.registered,
     gate=GATE,
     override=None,
-    evidence=EVIDENCE,
+    evidence=KEY.sign(EVIDENCE),
+    trusted=[KEY.public],
     here=(),
     follows="staging",
     there=(live(STAGING, 6, NOW - 3600),),
@@ -70,23 +79,91 @@ def test_evidence_for_another_gate_is_void_and_says_so() -> None:
 
 
 def test_evidence_copied_from_another_version_is_void() -> None:
-    assert "it was recorded for churn-model v5" in refusal(replace(ASKED, evidence=replace(EVIDENCE, version=5)))
+    assert "it was recorded for churn-model v5" in refusal(
+        replace(ASKED, evidence=KEY.sign(replace(EVIDENCE, version=5)))
+    )
 
 
 @pytest.mark.parametrize("outcome", [CheckOutcome.FAIL, CheckOutcome.INCONCLUSIVE])
 def test_a_check_that_does_not_pass_is_refused_with_its_verdict(outcome: CheckOutcome) -> None:
-    reason = refusal(replace(ASKED, evidence=replace(EVIDENCE, verdicts=(accuracy(outcome),))))
+    reason = refusal(replace(ASKED, evidence=KEY.sign(replace(EVIDENCE, verdicts=(accuracy(outcome),)))))
     assert "accuracy=0.74 < 0.8" in reason
 
 
 @pytest.mark.parametrize("other", [{"model": "fraud-model"}, {"environment": "staging"}], ids=str)
 def test_evidence_copied_from_another_model_or_environment_is_void(other: dict[str, str]) -> None:
-    assert "it was recorded for" in refusal(replace(ASKED, evidence=replace(EVIDENCE, **other)))  # type: ignore[arg-type]
+    assert "it was recorded for" in refusal(replace(ASKED, evidence=KEY.sign(replace(EVIDENCE, **other))))  # type: ignore[arg-type]
+
+
+def test_evidence_that_nobody_signed_is_not_believed_and_says_what_to_do() -> None:
+    reason = refusal(replace(ASKED, evidence=EVIDENCE))
+    assert "is not believed: it is not signed: run `python -m ml.evaluate --model churn-model" in reason
+    assert f"a key that production trusts: {KEY.public}" in reason
+
+
+@pytest.mark.parametrize(
+    "tampered",
+    [
+        *({"model": "fraud-model"}, {"version": 7}, {"environment": "staging"}, {"model_digest": "sha256:7"}),
+        *({"data_digest": "sha256:7"}, {"gate_digest": "sha256:7"}, {"registered": 7}, {"measured_at": 7.0}),
+        *({"rows": 7}, {"key": OTHER_KEY.public}, {"verdicts": (replace(accuracy(), value=0.99),)}),
+    ],
+    ids=" ".join,
+)
+def test_a_signature_holds_for_nothing_but_what_was_signed(tampered: dict[str, Any]) -> None:
+    reason = refusal(replace(ASKED, evidence=replace(KEY.sign(EVIDENCE), **tampered)))
+    assert "is not believed: its signature is not that of what it says" in reason
+
+
+@pytest.mark.parametrize(
+    "forged", [("", "ab"), ("ed25519:zz", "zz"), (KEY.public, "00" * 64), (KEY.public, "\u00e9")]
+)
+def test_what_is_no_signature_is_not_believed(forged: tuple[str, str]) -> None:
+    key, signature = forged
+    assert "is not believed" in refusal(replace(ASKED, evidence=replace(EVIDENCE, key=key, signature=signature)))
+
+
+def test_the_signature_of_a_key_that_is_not_trusted_is_not_believed_and_names_both() -> None:
+    reason = refusal(replace(ASKED, evidence=OTHER_KEY.sign(EVIDENCE)))
+    assert f"is not believed: it is signed by {OTHER_KEY.public}: run" in reason
+    assert f"a key that production trusts: {KEY.public}" in reason
+    assert "is not believed" in refusal(replace(ASKED, trusted=()))
+
+
+def test_a_machine_that_does_not_know_the_receivers_key_leaves_the_signature_to_the_receiver() -> None:
+    assert decide(replace(ASKED, trusted=None, evidence=EVIDENCE)) is None
+    assert "void" in refusal(replace(ASKED, trusted=None, digest="sha256:other"))
+
+
+def test_while_a_key_is_replaced_both_are_believed_and_then_the_old_one_is_not() -> None:
+    for key in (KEY, OTHER_KEY):
+        assert decide(replace(ASKED, evidence=key.sign(EVIDENCE), trusted=[KEY.public, OTHER_KEY.public])) is None
+    assert "is not believed" in refusal(replace(ASKED, trusted=[OTHER_KEY.public]))
+
+
+def test_evidence_of_another_registration_of_the_same_number_is_void() -> None:
+    assert "void: it was recorded for another registration" in refusal(replace(ASKED, registered=1))
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Verdict("accuracy", CheckOutcome.PASS, 0.01, ">=", 0.99),
+        Verdict("accuracy", CheckOutcome.PASS, 0.5, ">=", 0.1),  # the gate asks for 0.8
+        Verdict("accuracy", CheckOutcome.PASS, 0.9, "is about", 0.8),
+        Verdict("accuracy", CheckOutcome.PASS, math.nan, ">=", 0.8),
+    ],
+    ids=str,
+)
+def test_a_pass_whose_numbers_say_otherwise_is_not_believed_whoever_signed_it(verdict: Verdict) -> None:
+    gate = {"accuracy": AtLeast(min=0.8)}
+    evidence = replace(EVIDENCE, gate_digest=gate_digest(gate), verdicts=(verdict,))
+    assert "not true: PASS: accuracy=" in refusal(replace(ASKED, gate=gate, evidence=KEY.sign(evidence)))
 
 
 def test_a_check_in_the_gate_that_was_not_measured_is_refused() -> None:
     gate = GATE | {"latency_p95_ms": {"max": 50}}
-    evidence = replace(EVIDENCE, gate_digest=gate_digest(gate))
+    evidence = KEY.sign(replace(EVIDENCE, gate_digest=gate_digest(gate)))
     assert "not measured: latency_p95_ms" in refusal(replace(ASKED, gate=gate, evidence=evidence))
 
 

@@ -11,6 +11,7 @@ from receiver.core.policy import HoldState
 from receiver.planning.assess import assess
 from receiver.planning.observe import observe_head
 from receiver.planning.status import SlotStatus, status_report
+from tests.support.evidence import KEY
 from tests.support.flow import MODEL, Flow
 
 STAGING = "its artifacts are not here yet: the receiver downloads what is missing, and then decides"
@@ -108,7 +109,7 @@ def test_artifacts_that_change_after_they_were_fetched_change_nothing_of_what_is
     evidence = flow.registry.models[MODEL][1].evidence
     for name, recorded in evidence.items():
         assert not isinstance(recorded, str)
-        evidence[name] = replace(recorded, model_digest=good)
+        evidence[name] = KEY.sign(replace(recorded, model_digest=good))
     flow.pin(staging=1, production=1)
     assert outcomes(flow) == [Outcome.LIVE]
     assert {server.spec.digest for server in flow.target.servers.values()} == {good}

@@ -23,6 +23,7 @@ from receiver.planning.status import StatusBoard, status_report
 from receiver.services import Services
 from serving.model.loader import Cache
 from tests.contracts.registry import FILES, new_name
+from tests.support.evidence import KEY
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.flow import Flow
 from tests.support.mlflow_server import register_version
@@ -61,7 +62,8 @@ def register(url: str, model: str, files: Mapping[str, bytes], scratch: Path) ->
         environment = parse_environment(raw, path)
         gate = gate_digest(environment.gate)
         found = Evidence(model, version, environment.name, digest, "sha256:rows", gate, (verdict,), 1.0)
-        write_evidence(client, found)
+        registered = client.get_model_version(model, str(version)).creation_timestamp
+        write_evidence(client, KEY.sign(replace(found, registered=registered)))
 
 
 def observe_by_all_means(services: Services, flow: Flow) -> None:

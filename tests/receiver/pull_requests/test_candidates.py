@@ -16,6 +16,7 @@ from receiver.core.state import Slot
 from receiver.pull_requests.candidates import MOST, Candidates, rank
 from receiver.pull_requests.open_pull_request import Upstream, open_pull_request
 from receiver.pull_requests.promotion import PinChange, push_promotion_branch
+from tests.support.evidence import KEY
 from tests.support.flow import MODEL, Flow
 from tests.support.github_server import Fault
 from tests.support.github_spec import require_description
@@ -44,7 +45,8 @@ class FakeGate:
         outcome, op = (CheckOutcome.PASS, ">=") if value >= 0.8 else (CheckOutcome.FAIL, "<")
         for path, raw in files.items():
             evidence = self.flow.evidence(version, parse_environment(raw, path))
-            self.flow.registry.record(replace(evidence, verdicts=(Verdict("accuracy", outcome, value, op, 0.8),)))
+            verdict = Verdict("accuracy", outcome, value, op, 0.8)
+            self.flow.registry.record(KEY.sign(replace(evidence, verdicts=(verdict,))))
 
 
 class PromotionScenario:

@@ -12,6 +12,7 @@ from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from receiver.core.state import Slot
 from receiver.pull_requests import judging
 from receiver.pull_requests.judging import Judge
+from tests.support.evidence import KEY
 from tests.support.fake_registry import FakeRegistry
 
 SLOT, CHECKS = Slot("staging", "m"), {"accuracy": {"min": 0.8}, "replay": {"flips": {"max": 0.02}}}
@@ -25,6 +26,7 @@ class Gate:
         self.registry = registry
         self.outcomes = outcomes
         self.age = 0.0
+        self.key = KEY
         self.runs = 0
 
     def run(self, slot: Slot, version: int, files: Mapping[str, bytes], stop: threading.Event) -> None:
@@ -36,7 +38,7 @@ class Gate:
             verdicts=verdicts,
             measured_at=time.time() - self.age,
         )
-        self.registry.record(made)
+        self.registry.record(self.key.sign(made))
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def registry(tmp_path: Path) -> FakeRegistry:
 
 def judged(registry: FakeRegistry, *outcomes: CheckOutcome) -> tuple[Judge, Gate]:
     gate = Gate(registry, outcomes)
-    return Judge(registry, gate, threading.Event()), gate
+    return Judge(registry, gate, threading.Event(), [KEY.public]), gate
 
 
 @pytest.mark.parametrize("outcomes", [(PASS, PASS), (PASS, FAIL), (FAIL, OPEN), (OPEN, PASS)])
@@ -67,7 +69,7 @@ def test_what_too_few_requests_left_open_is_measured_again_after_a_while(registr
         assert found is not None
         assert not found.passed
     assert gate.runs == 1
-    registry.record(replace(found, measured_at=time.time() - judging.AGAIN_SECONDS - 1))
+    registry.record(KEY.sign(replace(found, measured_at=time.time() - judging.AGAIN_SECONDS - 1)))
     gate.outcomes = (PASS, PASS)
     for _ in range(3):
         found = judge.evidence(SLOT, 1, CHECKS, {})

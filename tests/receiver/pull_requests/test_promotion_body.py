@@ -26,7 +26,10 @@ def test_a_promotion_shows_metrics_signature_gate_and_lineage_of_both() -> None:
     assert "| accuracy | 0.79 | 0.81 | +0.02 |" in body
     assert "- <code>tenure</code> was long, required, now double, required" in body
     assert "| accuracy | ✅ pass | 0.81 | &gt;= 0.8 | of 1,408 rows |" in body
-    assert "Measured 1970-01-01 00:00 UTC, artifacts <code>sha256:aa</code>, rows <code>sha256:bb</code>." in body
+    assert (
+        "Measured 1970-01-01 00:00 UTC, artifacts <code>sha256:aa</code>, rows <code>sha256:bb</code>, not signed."
+        in body
+    )
     assert "| run | <code>r4</code> | <code>r6</code> |" in body
     assert "| data version | <code>telco-1</code> | - |" in body
 
