@@ -22,7 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from ml.env_file import export_env_file, read_env_file
+from ml.env_file import Destinations, export_env_file, read_env_file, require_one_source
 from ml.errors import MlError
 from ml.evidence_key import OWN_KEY, EvidenceKey, own_key
 from ml.registry.client import without_scheme
@@ -33,6 +33,7 @@ from receiver.core.errors import Rejected
 MLFLOW_CREDENTIALS = frozenset(
     {"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET"}
 )
+GITHUB: Destinations = {("GITHUB_TOKEN",): ("PINRAIL_REPO_URL", "GITHUB_API_URL")}  # and where it is sent to
 MLFLOW_SECRETS = MLFLOW_CREDENTIALS | {"MLFLOW_TRACKING_USERNAME"}
 
 log = logging.getLogger(__name__)
@@ -324,6 +325,7 @@ def read_settings(**overrides: Any) -> Settings:
     """Read the settings as far as they are there. Rejected, with one line per wrong variable."""
     try:
         export_env_file()  # MLflow reads its credentials from the environment only
+        require_one_source(GITHUB, read_env_file())
         found = read_secret_files(_secret_names(), {**read_env_file(), **os.environ})
         os.environ.update({name: value for name, value in found.items() if name in MLFLOW_SECRETS})
         given = {name.lower(): value for name, value in found.items() if name not in MLFLOW_SECRETS}

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,46 @@ def test_a_repository_runs_nothing_when_its_env_file_is_read(tmp_path: Path) -> 
     with pytest.raises(MlError):
         read_env_file(tmp_path / ".env")
     assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize(
+    ("credential", "address"),
+    [
+        ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_URI=https://elsewhere.example"),
+        ("MLFLOW_TRACKING_PASSWORD_FILE", "MLFLOW_TRACKING_URI=https://elsewhere.example"),
+        ("MLFLOW_TRACKING_TOKEN", "MLFLOW_REGISTRY_URI=https://127.0.0.1@elsewhere.example"),
+        ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_URI=https://elsewhere.example\\@127.0.0.1"),
+        ("DATABRICKS_TOKEN", "DATABRICKS_HOST=elsewhere.example"),
+        ("AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_ENDPOINT_URL=http://elsewhere.example"),
+    ],
+)
+def test_a_credential_of_the_environment_is_not_sent_where_the_file_says(
+    credential: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = address.partition("=")[0]
+    (tmp_path / ".env").write_text(f"{address}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(credential, "s3cret")
+    monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        MlError, match=rf"{credential} is in the environment, .*{name}, is in .env: set both"
+    ) as raised:
+        export_env_file()
+    assert "s3cret" not in str(raised.value)
+    assert name not in os.environ
+    monkeypatch.setenv(name, "https://own.example")
+    export_env_file()
+    assert os.environ[name] == "https://own.example"
+
+
+@pytest.mark.parametrize(
+    "text", ["MLFLOW_TRACKING_URI=http://127.0.0.1:5000\n", "MLFLOW_TRACKING_URI=databricks\n", "MODEL_NAME=m\n"]
+)
+def test_an_address_that_gets_nobodys_credential_may_be_in_the_file(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "s3cret")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    export_env_file()

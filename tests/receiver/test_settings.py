@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from receiver.core.errors import Rejected
-from receiver.settings import Settings, load_settings, misspelt
+from receiver.settings import Settings, load_settings, misspelt, read_settings
 from receiver.wiring import public_redactor
 
 
@@ -171,3 +171,30 @@ def test_what_is_written_on_github_names_no_registry(host: str) -> None:
     for form in (f"https://{host}/base", host.rpartition("@")[2]):
         assert redact(f"MLflow at {form} hangs; it needs mlflow==3") == "MLflow at *** hangs; it needs mlflow==3"
     assert public_redactor(Settings(mlflow_tracking_uri="databricks"))("databricks") == "databricks"
+
+
+@pytest.mark.parametrize(
+    "address", ["PINRAIL_REPO_URL=https://elsewhere.example/a/b", "GITHUB_API_URL=https://e.example"]
+)
+def test_a_token_of_the_environment_is_not_sent_where_the_env_file_says(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(f"{address}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_TOKEN", "s3cret-token")
+    with pytest.raises(
+        Rejected, match=r"GITHUB_TOKEN is in the environment, .* is in .env: set both in the same place"
+    ):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    "url", ["https://github.com/a/b", "git@host.example:a/b", "ssh://git@host.example/a", "/srv/a"]
+)
+def test_a_token_of_the_environment_may_go_to_github_whoever_names_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(f"PINRAIL_REPO_URL={url}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_TOKEN", "s3cret-token")
+    assert read_settings().pinrail_repo_url == url
