@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from receiver.adapters.sqlite.queries import Count, StateQueries
 from receiver.admin.queries import AdminQueries
+
+SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)  # of a deployment
 
 
 class StateCollector(Collector):
@@ -35,10 +37,28 @@ class StateCollector(Collector):
             ("sender", "verdict"),
             self._records.delivery_counts(),
         )
+        yield _counter(
+            "pinrail_refusals",
+            "Refused pins, by the check that stopped them.",
+            ("environment", "model", "check"),
+            self._records.refusal_counts(),
+        )
+        yield self._durations()
         yield from self._queue()
         yield from self._environments()
         yield from self._labels()
         yield from self._drift()
+
+    def _durations(self) -> Metric:
+        family = HistogramMetricFamily(
+            "pinrail_deployment_seconds",
+            "From the begin of a deployment until it was verified.",
+            labels=("environment", "model"),
+        )
+        for found in self._records.durations(SECONDS):
+            counted = [(str(bound), count) for bound, count in zip(SECONDS, found.within, strict=True)]
+            family.add_metric(found.labels, [*counted, ("+Inf", found.count)], found.seconds)
+        return family
 
     def _queue(self) -> Iterable[Metric]:
         jobs = GaugeMetricFamily("pinrail_jobs", "Jobs of the queue, by state.", labels=("state",))

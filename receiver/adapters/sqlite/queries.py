@@ -1,12 +1,14 @@
 """Read-only queries on deliveries, jobs, outbox and deployments, for the dashboard, API and metrics."""
 
+import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from receiver.adapters.sqlite.database import Database
-from receiver.core.deployment import Outcome
+from receiver.core.deployment import Outcome, Trigger
 from receiver.core.state import Slot
 from receiver.core.times import iso
 
@@ -65,6 +67,20 @@ class Event:
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long the deployments of one slot took: how many, seconds in all, and how many took at most each bound."""
+
+    labels: Sequence[str]
+    count: int
+    seconds: float
+    within: Sequence[int]
+
+
+# How a refusal names a check that failed or could not tell; see ml.evidence.Verdict.
+_FAILED = re.compile(r"(?:FAIL|INCONCLUSIVE): ([\w.]{1,80})=")
+
+
 class StateQueries:
     """Reads from any thread, concurrently with writers."""
 
@@ -114,6 +130,30 @@ class StateQueries:
             "SELECT environment, model, state, count(*) FROM deployments"
             " WHERE ended_at IS NOT NULL AND repeat_of IS NULL GROUP BY 1, 2, 3"
         )
+
+    def durations(self, bounds: Sequence[float]) -> list[Durations]:
+        """How long deployments took until they were verified, by environment and model; healing aside."""
+        counted = ", ".join("sum(ended_at - started_at <= ?)" for _ in bounds)
+        rows = self._all(
+            f"SELECT environment, model, count(*), sum(ended_at - started_at), {counted} FROM deployments"  # noqa: S608
+            " WHERE state = ? AND cause != ? AND ended_at > started_at GROUP BY 1, 2",
+            *bounds,
+            Outcome.LIVE,
+            Trigger.DRIFT,
+        )
+        return [Durations((row[0], row[1]), row[2], row[3], list(row)[4:]) for row in rows]
+
+    def refusal_counts(self) -> list[Count]:
+        """Refused pins by environment, model and the check that failed; ``policy`` where it was none of the gate."""
+        found: Counter[tuple[str, str, str]] = Counter()
+        rows = self._all(
+            "SELECT environment, model, reason FROM deployments WHERE state = ? AND repeat_of IS NULL",
+            Outcome.REFUSED,
+        )
+        for environment, model, reason in rows:
+            for check in set(_FAILED.findall(reason)) or {"policy"}:
+                found[environment, model, check] += 1
+        return [Count(labels, value) for labels, value in found.items()]
 
     def journal_version(self) -> object:
         """Differs from what it was before if a deployment was begun or ended meanwhile."""
