@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ml.evidence import Evidence
 from receiver.core.commit_status import PublishedStatus
-from receiver.core.deployment import Deployment, Draft, Outcome, Verified
+from receiver.core.deployment import Deployment, Draft, KeptVersion, Outcome, Verified, WayBack
 from receiver.core.messages import Message
 from receiver.core.plan import Action
 from receiver.core.policy import Hold
@@ -330,6 +330,26 @@ class Journal(Protocol):
 
     def frozen(self) -> Sequence[Freeze]:
         """Where nothing new is deployed; newest first."""
+        ...
+
+    def keep(self, entry: KeptVersion) -> None:
+        """Record how the files of a version were found on this machine."""
+        ...
+
+    def kept(self) -> Mapping[tuple[str, int, str], KeptVersion]:
+        """The files that were checked, by model, version and digest."""
+        ...
+
+    def note_ways_back(self, found: Sequence[WayBack]) -> None:
+        """Record how ready all slots are to go back, in place of what was recorded before."""
+        ...
+
+    def ways_back(self) -> Sequence[WayBack]:
+        """How ready all slots were to go back at the last check."""
+        ...
+
+    def last_start(self, slot: Slot, version: int) -> float | None:
+        """How many seconds a version's last start in a slot took; None: it is not on record."""
         ...
 
     def holds_version(self) -> object:

@@ -47,6 +47,7 @@ from receiver.pull_requests.revert import Reverter
 from receiver.pull_requests.reviewer import GitHub, Reviewer
 from receiver.reconciler.background import BackgroundTask
 from receiver.reconciler.cache_cleanup import CacheCleanup
+from receiver.reconciler.way_back_check import WayBackCheck
 from receiver.services import Services
 from receiver.settings import Settings, TargetName
 from receiver.targets.compose.build import image_name
@@ -237,6 +238,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
         BackgroundTask("inference logs", LogCollection(state, services.journal).run),
         BackgroundTask("live versions", LiveChecks(state, live).run),
         BackgroundTask("drift", DriftChecks(state, services.journal, services.outbox).run),
+        BackgroundTask("ways back", WayBackCheck(services).run),
         BackgroundTask("mirrors", MirrorCompaction([state / MIRROR, state / PROPOSALS]).run),
     ]
     if client is None:

@@ -78,7 +78,7 @@ class AdminQueries:
 
     def figures(self) -> LiveFigures:
         """What is known of all versions that were live."""
-        return live_figures(self._state)
+        return live_figures(self._state, self._journal)
 
     def label_counts(self) -> Mapping[str, Counts]:
         """How many labels each model has."""

@@ -17,11 +17,12 @@ from ml.live.label_store import LabelStore, Realised
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import DeliveryRow
-from receiver.core.deployment import Deployment, Outcome, Step
+from receiver.core.deployment import Deployment, Outcome, Step, WayBack
 from receiver.core.plan import ActionKind
 from receiver.core.redact import Redactor
 from receiver.core.times import iso
 from receiver.planning.status import SlotStatus, StatusReport
+from receiver.ports import Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class EnvironmentsView:
     """How good the answers of the versions that serve were, by the labels that came later."""
     drift: Sequence[SlotDrift]
     """What the versions that serve were asked in the last day, against what trained them."""
+    ways_back: Sequence[WayBack]
+    """The version that each slot would go back to, and whether this machine is ready for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +127,13 @@ class LiveFigures:
 
     realised: Sequence[Realised]
     drift: Sequence[SlotDrift]
+    ways_back: Sequence[WayBack]
 
 
-def live_figures(state: Path) -> LiveFigures:
+def live_figures(state: Path, journal: Journal) -> LiveFigures:
     """What was found last; ``state`` is the state directory."""
     root = LogDirectories(state).root
-    return LiveFigures(LabelStore(root).realised(), drift_report.read(root))
+    return LiveFigures(LabelStore(root).realised(), drift_report.read(root), journal.ways_back())
 
 
 def environments_view(
@@ -147,6 +151,7 @@ def environments_view(
         status=rows,
         realised=[each for each in figures.realised if (each.environment, each.model, each.version) in serving],
         drift=[each for each in figures.drift if (each.environment, each.model, each.version) in serving],
+        ways_back=[replace(each, problem=redact.lines(each.problem)) for each in figures.ways_back],
     )
 
 

@@ -123,6 +123,40 @@ def verified_at(history: Iterable[Deployment], when: float) -> Verified | None:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class KeptVersion:
+    """The files of a version on this machine, as they were last checked."""
+
+    model: str
+    version: int
+    digest: str
+    at: float  # seconds since the epoch
+    problem: str  # why they are not here; empty: every byte was verified
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """The version that a slot would go back to. Published as it is."""
+
+    environment: str
+    model: str
+    version: int
+    ready: bool
+    """Its files are here, and every byte was verified."""
+    verified: str | None
+    """When that was; ISO 8601, UTC."""
+    start_seconds: float | None
+    """How long its last start here took, from the verified files to the first answer; null: not measured."""
+    problem: str
+    """What is missing; else empty."""
+
+    def __str__(self) -> str:
+        if not self.ready:
+            return f"v{self.version} is not ready: {self.problem}"
+        took = "" if self.start_seconds is None else f" in about {self.start_seconds:.1f} s, as it started here last"
+        return f"v{self.version}{took}; its files are here, verified {self.verified}"
+
+
 def last_verified(history: Iterable[Deployment], without: Collection[int | None] = ()) -> Verified | None:
     """The last version that was verified live in a slot, apart from some; ``history`` is the slot's, oldest first."""
     passed_over = {None, *without}

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ml.evidence import Evidence
+from receiver.core.deployment import WayBack
 from receiver.core.policy import Hold, HoldState, duration
 from receiver.core.quarantine import Quarantine
 from receiver.core.state import Slot
@@ -68,6 +69,7 @@ class PlannedChange:
     override: str | None = None
     soak: Soak | None = None
     lifts: Sequence[Quarantine] = ()  # holds that the merge would end
+    way_back: WayBack | None = None  # to the version that serves now
 
     @property
     def title(self) -> str:
@@ -178,6 +180,8 @@ def dependency_changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 
 def _section(change: PlannedChange) -> str:
     parts = [f"#### {text(change.title)}", *_verdict(change), _restart(change)]
+    if change.way_back is not None:
+        parts.append(f"Way back: {text(change.way_back)}.")
     if change.comparison is not None:
         parts += _compared(change.comparison)
     return "\n\n".join(parts)

@@ -14,6 +14,7 @@ from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import Desired
 from receiver.core.policy import since_taken_out
 from receiver.core.state import Slot
+from receiver.core.way_back import way_back
 from receiver.planning.assess import Assessment
 from receiver.planning.fetch import fetch_and_assess, fetched
 from receiver.planning.observe import Observation, observe_at
@@ -75,6 +76,7 @@ def _change(services: Services, before: Desired, seen: Observation, slot: Slot) 
         override=assessment.override,
         soak=_soak(services, environment, assessment),
         lifts=seen.lifted(slot),
+        way_back=way_back(services.journal, slot, new) if old != new else None,
     )
 
 

@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, astuple, replace
 
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.outbox import store
 from receiver.core.commit_status import PublishedStatus
-from receiver.core.deployment import DRIFT, Cause, Deployment, Draft, Outcome, Step, Verified
+from receiver.core.deployment import DRIFT, Cause, Deployment, Draft, KeptVersion, Outcome, Step, Verified, WayBack
 from receiver.core.messages import Message
 from receiver.core.plan import Action, ActionKind
 from receiver.core.policy import Hold
@@ -22,6 +22,7 @@ from receiver.ports import Snapshot
 
 # Of a restoration that fails every minute, for weeks, the first attempt and this many of the last ones are kept.
 KEPT_REPEATS = 20
+KEPT_SECONDS = 30 * 86_400.0  # what was found of files that nobody goes back to any more
 
 
 class SqliteJournal:
@@ -148,6 +149,46 @@ class SqliteJournal:
             (slot.environment, slot.model, slot.environment, slot.model, Outcome.LIVE),
         )
         return [_action(json.loads(row["action"])) for row in rows]
+
+    def keep(self, entry: KeptVersion) -> None:
+        """Record how the files of a version were found on this machine."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM kept_versions WHERE at < ?", (entry.at - KEPT_SECONDS,))
+            db.execute(
+                "INSERT OR REPLACE INTO kept_versions VALUES (?, ?, ?, ?, ?)",
+                (entry.model, entry.version, entry.digest, entry.at, self._lines(entry.problem)),
+            )
+
+    def kept(self) -> dict[tuple[str, int, str], KeptVersion]:
+        """The files that were checked, by model, version and digest."""
+        rows = self._database.connection().execute("SELECT * FROM kept_versions")
+        return {(row["model"], row["version"], row["digest"]): KeptVersion(*row) for row in rows}
+
+    def note_ways_back(self, found: Sequence[WayBack]) -> None:
+        """Record how ready all slots are to go back, in place of what was recorded before."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM ways_back")
+            db.executemany(
+                "INSERT INTO ways_back VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [astuple(replace(each, problem=self._lines(each.problem))) for each in found],
+            )
+
+    def ways_back(self) -> Sequence[WayBack]:
+        """How ready all slots were to go back at the last check."""
+        rows = self._database.connection().execute("SELECT * FROM ways_back ORDER BY environment, model")
+        return [WayBack(**{**row, "ready": bool(row["ready"])}) for row in rows]
+
+    def last_start(self, slot: Slot, version: int) -> float | None:
+        """How many seconds a version's last start in a slot took; None: it is not on record."""
+        found = self._database.connection().execute(
+            "SELECT steps.ended_at - steps.started_at FROM steps JOIN deployments ON deployment = id"
+            " WHERE environment = ? AND model = ? AND result = 'done'"
+            " AND json_extract(action, '$.kind') = ? AND json_extract(action, '$.subject') = ?"
+            " ORDER BY deployment DESC, seq DESC LIMIT 1",
+            (slot.environment, slot.model, ActionKind.START, f"v{version}"),
+        )
+        row = found.fetchone()
+        return None if row is None else float(row[0])
 
     def verified(self) -> dict[Slot, Verified]:
         """The last verified state of every slot that has one."""

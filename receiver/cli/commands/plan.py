@@ -7,8 +7,10 @@ from receiver.cli.observing import observe_soon
 from receiver.cli.output import answer
 from receiver.cli.progress import progress
 from receiver.cli.tables import change, table
+from receiver.core.deployment import WayBack
 from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor
+from receiver.core.way_back import way_back
 from receiver.planning.assess import Assessment, assess
 from receiver.planning.observe import Observation
 from receiver.planning.status import IDLE, Activity, activities_now, reason_of, state_of
@@ -35,6 +37,9 @@ class SlotPlanView:
     """In order; empty: nothing would be done."""
     metrics_old: Mapping[str, float | None]
     metrics_new: Mapping[str, float | None]
+    way_back: WayBack | None
+    """The version that the slot would go back to from the pinned one; null: there is none, or nothing
+    would be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ def _slot_plan(services: Services, seen: Observation, assessment: Assessment, ac
         actions=[str(action) for action in assessment.actions],
         metrics_old=metrics.get(old, {}),
         metrics_new=metrics.get(assessment.pinned, {}),
+        way_back=way_back(services.journal, assessment.slot, assessment.pinned) if assessment.actions else None,
     )
 
 
@@ -112,6 +118,8 @@ def _details(slot: SlotPlanView) -> Iterator[str]:
         yield f"\n{slot.environment}/{slot.model}: {slot.verdict}"
     yield from (f"  {line}" for line in slot.reason.splitlines())
     yield from (f"  {place}. {action}" for place, action in enumerate(slot.actions, 1))
+    if slot.actions and slot.way_back is not None:
+        yield f"  way back: {slot.way_back}"
 
 
 def _metrics(slot: SlotPlanView) -> str:

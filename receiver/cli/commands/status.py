@@ -28,7 +28,7 @@ def show_status(*, as_json: bool) -> bool:
     activities = activities_now(services) if runs else None
     observed = observe_soon(services, invalid=True)
     report = status_report(observed.services, observed.seen, activities)
-    figures = live_figures(settings.pinrail_state_dir)
+    figures = live_figures(settings.pinrail_state_dir, services.journal)
     view = environments_view(replace(report, stale=observed.stale or None), Redactor(settings.secrets), figures)
     if not runs:
         sys.stderr.write(f"no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it\n")
@@ -52,12 +52,16 @@ def _text(view: EnvironmentsView) -> str:
                 row.state,
                 None if row.since is None else ago(row.since, now),
                 realised_text([r for r in view.realised if (r.environment, r.model) == (row.environment, row.model)]),
-                "; ".join(filter(None, [first_line(row.reason), *_drift(view, row)])),
+                "; ".join(filter(None, [first_line(row.reason), *_remarks(view, row)])),
             )
             for row in view.environments
         ],
     )
 
 
-def _drift(view: EnvironmentsView, row: SlotStatus) -> list[str]:
-    return [drift_line(each) for each in view.drift if (each.environment, each.model) == (row.environment, row.model)]
+def _remarks(view: EnvironmentsView, row: SlotStatus) -> list[str]:
+    """What is worth knowing beside the state: drift, and a way back that is not ready."""
+    slot = (row.environment, row.model)
+    drift = [drift_line(each) for each in view.drift if (each.environment, each.model) == slot]
+    missing = [each for each in view.ways_back if (each.environment, each.model) == slot and not each.ready]
+    return [*drift, *(f"way back: {each}" for each in missing)]

@@ -30,7 +30,7 @@ def test_each_schema_is_one_and_asks_for_every_field(name: str) -> None:
 
 
 def test_a_metric_that_is_no_number_is_null_as_json_has_none(tmp_path: Path) -> None:
-    slot = SlotPlanView("staging", "churn", 1, 2, "promote", "", [], {"f1": math.nan}, {"f1": math.inf})
+    slot = SlotPlanView("staging", "churn", 1, 2, "promote", "", [], {"f1": math.nan}, {"f1": math.inf}, None)
     answer = as_json(PlanView("1f" * 20, None, [slot]))
     assert (answer["plan"][0]["metrics_old"], answer["plan"][0]["metrics_new"]) == ({"f1": None}, {"f1": None})
     jsonschema.validate(answer, schema("plan"))

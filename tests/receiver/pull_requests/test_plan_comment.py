@@ -3,6 +3,7 @@
 import math
 
 from ml.evidence import CheckOutcome, Evidence, Verdict
+from receiver.core.deployment import WayBack
 from receiver.core.policy import Hold, HoldState
 from receiver.core.state import Slot
 from receiver.pull_requests.markdown import Signature
@@ -105,6 +106,15 @@ def test_a_wait_is_shown_as_a_point_in_time() -> None:
     assert "start v6" not in said, "nothing would be done now"
     not_there = PullRequestPlan("c", (change(soak=Soak("staging", 1800, None, done=False)),)).comment()
     assert "Soak: not started, not live in staging." in not_there
+
+
+def test_the_way_back_is_said_as_far_as_it_was_measured() -> None:
+    ready = WayBack("production", "churn-model", 4, True, "2026-11-26T20:00:00Z", 0.42, "")
+    said = PullRequestPlan("c" * 40, (change(way_back=ready),)).comment()
+    assert "Way back: v4 in about 0.4 s, as it started here last; its files are here, verified 2026-11-26" in said
+    missing = WayBack("production", "churn-model", 4, False, None, None, "MLflow does not answer")
+    said = PullRequestPlan("c" * 40, (change(way_back=missing),)).comment()
+    assert "Way back: v4 is not ready: MLflow does not answer." in said
 
 
 def test_strangers_text_stays_text() -> None:

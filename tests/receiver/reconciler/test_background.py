@@ -135,15 +135,31 @@ def test_it_is_woken_after_every_job(tmp_path: Path, *, valid: bool) -> None:
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"github_token": None}, ["housekeeping", "logs", "inference logs", "live versions", "drift", "mirrors"]),
-        ({}, ["housekeeping", "logs", "inference logs", "live versions", "drift", "mirrors", "plans", "candidates"]),
+        (
+            {"github_token": None},
+            ["housekeeping", "logs", "inference logs", "live versions", "drift", "ways back", "mirrors"],
+        ),
+        (
+            {},
+            [
+                "housekeeping",
+                "logs",
+                "inference logs",
+                "live versions",
+                "drift",
+                "ways back",
+                "mirrors",
+                "plans",
+                "candidates",
+            ],
+        ),
         (
             {"pinrail_candidates": False},
-            ["housekeeping", "logs", "inference logs", "live versions", "drift", "mirrors", "plans"],
+            ["housekeeping", "logs", "inference logs", "live versions", "drift", "ways back", "mirrors", "plans"],
         ),
         (
             {"pinrail_repo_url": "nowhere"},
-            ["housekeeping", "logs", "inference logs", "live versions", "drift", "mirrors"],
+            ["housekeeping", "logs", "inference logs", "live versions", "drift", "ways back", "mirrors"],
         ),
     ],
 )
