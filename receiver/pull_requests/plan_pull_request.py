@@ -5,6 +5,7 @@ No decision is made here: a plan says what a merge would do now.
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml.environment.file import Environment
@@ -20,8 +21,11 @@ from receiver.planning.fetch import fetch_and_assess, fetched
 from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Registry, Snapshot
 from receiver.pull_requests.comparison import compare
+from receiver.pull_requests.log_remarks import unknown_private_columns
 from receiver.pull_requests.plan_comment import DetailedComparison, PlannedChange, PullRequestPlan, Soak
 from receiver.services import Services
+from serving.errors import ServingError
+from serving.model.model_dir import read
 
 REQUIREMENTS = "requirements.txt"  # MLflow's, in a version's artifacts
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -50,7 +54,7 @@ def _terms(desired: Desired, slot: Slot) -> object:
         return None
     gate = environment.gate_for(slot.model)
     policy = (environment.after, environment.soak_seconds, environment.stage, environment.alias)
-    return environment.models[slot.model], gate, policy
+    return environment.models[slot.model], gate, policy, environment.log_for(slot.model), environment.live
 
 
 def _environment(desired: Desired, slot: Slot) -> Environment | None:
@@ -77,7 +81,19 @@ def _change(services: Services, before: Desired, seen: Observation, slot: Slot) 
         soak=_soak(services, environment, assessment),
         lifts=seen.lifted(slot),
         way_back=way_back(services.journal, slot, new) if old != new else None,
+        remarks=_remarks(services.registry, environment, slot, new),
     )
+
+
+def _remarks(registry: Registry, environment: Environment | None, slot: Slot, new: int | None) -> Sequence[str]:
+    """What may be a mistake in the log's private columns; nothing where the version's columns are not known."""
+    if environment is None or new is None or environment.log_for(slot.model) is None:
+        return ()
+    try:
+        columns = read(fetched(registry, slot.model, new).path).columns
+    except (PinrailError, ServingError):  # that it cannot be served is reported elsewhere
+        return ()
+    return unknown_private_columns(environment, slot.model, [column.name for column in columns])
 
 
 def _comparison(registry: Registry, slot: Slot, old: int | None, new: int) -> DetailedComparison:

@@ -21,6 +21,7 @@ from tests.support.git_repos import git
 from tests.support.github_server import Fault
 from tests.support.github_spec import require_description
 from tests.support.ports import free_port
+from tests.support.promotion_scenario import SIGNED
 from tests.support.review import Review, reviewing
 
 require_description()
@@ -399,3 +400,29 @@ def test_a_plan_does_not_name_the_registrys_address(review: Review, tmp_path: Pa
     for text in (description, review.comment(number)):
         assert str(port) not in text
         assert "127.0.0.1" not in text
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("log: {drop: [tenrue]}", "log.drop names tenrue, which this version does not have: did you mean tenure?"),
+        ("log: {hash: [email]}", "log.hash names email, which this version does not have: check its spelling"),
+        ("log: {hash: [tenure]}", None),
+    ],
+)
+def test_a_private_column_that_the_version_does_not_have_is_named(review: Review, log: str, said: str | None) -> None:
+    version = review.flow.registry.register(MODEL, {"MLmodel": SIGNED.format(kind="long", version=9)})
+    review.flow.record(version)
+    files = review.flow.files(version, 1)
+    number = review.open({**files, STAGING_FILE: files[STAGING_FILE] + log.encode()})
+    review.run_plans()
+    comment = review.comment(number)
+    assert ("⚠️" in comment) is (said is not None)
+    assert said is None or said in comment.replace("\\", "")
+
+
+def test_a_change_of_the_log_is_a_change_of_the_server(review: Review) -> None:
+    files = review.flow.files(1, 1)
+    number = review.open({**files, STAGING_FILE: files[STAGING_FILE] + b"log: {}"})
+    review.run_plans()
+    assert "would be replaced by one with the new settings" in review.comment(number)
