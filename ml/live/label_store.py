@@ -268,6 +268,11 @@ class LabelStore:
         for environment, version, scored, answer, label in rows:
             yield environment, version, bool(scored), json.loads(answer), label
 
+    def labels(self, model: str) -> Mapping[tuple[str, int], str]:
+        """All labels of a model, by request id and row."""
+        rows = self._all("SELECT request_id, row, label FROM labels WHERE model = ?", model)
+        return {(request_id, row): label for request_id, row, label in rows}
+
     def publish(self, model: str, found: Sequence[Realised]) -> None:
         """Record realised metrics in place of those of the same versions. Those without labels left stay."""
         with self._writing() as db:

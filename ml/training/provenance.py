@@ -24,7 +24,7 @@ def data_tags(fitted: Fitted, snapshots: Path | None) -> dict[str, str]:
     """Return the tags that record a version's data.
 
     Of snapshots, the tag ``pinrail.data.dvc`` holds each file's MD5, which is what DVC calls it; the commit is the
-    revision of ``dvc.lock`` that lists the same.
+    revision of ``dvc.lock`` that lists the same. Of rows from an inference log, ``pinrail.data.log`` says whose.
     """
     tags = {
         "pinrail.data.training": fitted.training.digest,
@@ -35,4 +35,6 @@ def data_tags(fitted: Fitted, snapshots: Path | None) -> dict[str, str]:
         tags["pinrail.data.revision"] = commit
     if snapshots is not None:
         tags["pinrail.data.dvc"] = json.dumps(snapshot.checksums(snapshots))
+        if (logged := snapshot.lineage(snapshots)) is not None:
+            tags["pinrail.data.log"] = logged
     return tags
