@@ -199,6 +199,7 @@ def metrics() -> str:
             environments=lambda: SimpleNamespace(environments=(), problem=None),
             realised=list,
             label_counts=dict,
+            dropped=dict,
             figures=lambda: SimpleNamespace(drift=()),
         )
         database = Database(Path(scratch) / "empty.db")

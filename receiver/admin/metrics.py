@@ -48,6 +48,7 @@ class StateCollector(Collector):
         yield from self._environments()
         yield from self._labels()
         yield from self._drift()
+        yield from self._dropped()
 
     def _durations(self) -> Metric:
         family = HistogramMetricFamily(
@@ -116,6 +117,11 @@ class StateCollector(Collector):
             counts.add_metric((model, "joined"), found_counts.joined)
             counts.add_metric((model, "unknown"), found_counts.unknown)
         yield counts
+
+    def _dropped(self) -> Iterable[Metric]:
+        counts = [Count(of, count) for of, count in self._queries.dropped().items()]
+        labels = ("environment", "model", "reason")
+        yield _counter("pinrail_log_dropped", "Requests that model servers could not record.", labels, counts)
 
     def _drift(self) -> Iterable[Metric]:
         column, version = ("environment", "model", "version", "column"), ("environment", "model", "version")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ml.live.label_store import Counts, LabelStore, Realised
 from receiver.adapters.inference_log.directories import LogDirectories
+from receiver.adapters.inference_log.losses import totals
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import DeliveryRow, JobRow, StateQueries
@@ -79,6 +80,10 @@ class AdminQueries:
     def figures(self) -> LiveFigures:
         """What is known of all versions that were live."""
         return live_figures(self._state, self._journal)
+
+    def dropped(self) -> Mapping[tuple[str, str, str], int]:
+        """How many requests were not recorded, by environment, model and reason."""
+        return totals(LogDirectories(self._state).root)
 
     def label_counts(self) -> Mapping[str, Counts]:
         """How many labels each model has."""

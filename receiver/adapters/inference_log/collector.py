@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from ml.environment.file import LogPolicy
 from receiver.adapters.inference_log.directories import LogDirectories
+from receiver.adapters.inference_log.losses import Losses
 from receiver.adapters.inference_log.parts import Parts
 from receiver.adapters.inference_log.table import to_table
 from receiver.core.state import Slot
@@ -36,7 +37,6 @@ WAITING_BYTES = 128 << 20  # more than this no model server leaves, unless it me
 LEFTOVER_SECONDS = 600.0
 MEGABYTE = 1_000_000
 REPORT_SECONDS = 600.0
-MOST_SERVERS = 1_000  # whose losses are remembered
 DAY_SECONDS = 86_400
 REASONS = {
     "rate": "beyond 1,000 per second",
@@ -56,7 +56,7 @@ class LogCollector:
     def __init__(self, directories: LogDirectories, policies: Callable[[], Mapping[Slot, LogPolicy]]) -> None:
         self._directories = directories
         self._policies = policies
-        self._lost: dict[tuple[str, str], int] = {}  # by model server's name in its segments, and by reason
+        self._losses = Losses(directories.root)
         self._unreported: dict[Slot, Counter[str]] = defaultdict(Counter)
         self._reported_at: dict[Slot, float] = {}  # monotonic
 
@@ -89,15 +89,13 @@ class LogCollector:
 
     def _report_lost(self, slot: Slot, segments: Mapping[Path, Segment]) -> None:
         """Say what model servers could not record since it was said last, a few times an hour."""
-        lost = self._unreported[slot]
+        lost, before = self._unreported[slot], self._unreported[slot].total()
         for path, (header, _) in segments.items():
             server = path.name.split("-")[1] if "-" in path.name else ""
-            for reason in REASONS:
-                count = header.dropped.get(reason, 0)
-                lost[reason] += max(0, count - self._lost.get((server, reason), 0))
-                self._lost[server, reason] = max(count, self._lost.get((server, reason), 0))
-        if len(self._lost) > MOST_SERVERS * len(REASONS):  # names that somebody made up
-            self._lost.clear()
+            lost.update(self._losses.note(slot, server, {r: header.dropped.get(r, 0) for r in REASONS}))
+        if lost.total() > before:
+            with contextlib.suppress(OSError):  # a full disk: what is counted in memory is written next time
+                self._losses.save()
         if lost.total() and time.monotonic() - self._reported_at.get(slot, -math.inf) > REPORT_SECONDS:
             self._reported_at[slot] = time.monotonic()
             named = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in (+lost).items())
