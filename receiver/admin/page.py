@@ -110,7 +110,7 @@ def summary(rows: Sequence[SlotStatus], problem: str | None, stale: str | None =
     if "needs-human" in states:
         return "alarm", "needs a human"
     if problem:
-        return "warn", "registry or servers cannot be observed"
+        return "warn", "the servers cannot be observed"
     if not states:
         return NEUTRAL, "nothing is pinned yet"
     off = [state for state in states if state != "in sync"]
@@ -132,14 +132,14 @@ def _notices(queries: AdminQueries, view: EnvironmentsView) -> Iterator[Notice]:
         yield Notice("warn", "These are not the pins at the branch head.", view.stale)
     if view.problem:
         text = f"{view.problem} This is the last observation."
-        yield Notice("warn", "Registry and servers cannot be observed.", text)
+        yield Notice("warn", "The servers cannot be observed.", text)
     for job in queries.jobs():
         if job.state == "dead":
-            text = f"(job {job.id}), and nothing was changed: {job.note}"
-            yield Notice("bad", "The last reconciliation failed", text)
+            text = f"(job {job.id}), so nothing new is deployed: {job.note}"
+            yield Notice("bad", "The branch could not be read, or its pins are not valid", text)
         elif job.state == "retry":
             text = f"(job {job.id}, attempt {job.attempts}): {job.note}"
-            yield Notice("warn", "A retry is due soon", text)
+            yield Notice("warn", "The branch is fetched again soon", text)
 
 
 def _link(text: str, group: str) -> str:

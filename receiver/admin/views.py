@@ -90,7 +90,7 @@ class EnvironmentsView:
     stale: str | None
     """Why this is the last fetched commit and not the branch head."""
     problem: str | None
-    """Why registry and servers cannot be observed; the slots are then those of the last observation."""
+    """Why the servers cannot be observed; the slots are then those of the last observation."""
     environments: Sequence[SlotStatus]
     status: Sequence[SlotStatus]
     """The same as ``environments``, whose earlier name this is."""

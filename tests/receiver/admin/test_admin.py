@@ -283,7 +283,7 @@ def test_a_buried_job_is_visible_until_a_later_one_ends_well(admin: Admin) -> No
         job = queue.claim()
         assert job is not None
         getattr(queue, end)(job, "version: 010 is no version")
-        assert ("The last reconciliation failed" in admin.page()) is (end == "bury")
+        assert ("The branch could not be read" in admin.page()) is (end == "bury")
 
 
 def test_what_somebody_wrote_is_text_and_without_secrets_wherever_it_is_shown(admin: Admin) -> None:
