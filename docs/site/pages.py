@@ -17,7 +17,9 @@ OUTSIDE: Mapping[str, str] = {
 }
 # A folder -> the page that lists what is in it.
 FOLDERS: Mapping[str, str] = {"docs/schemas": "reference/schemas.md", "docs/adr": "adr/index.md"}
-LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>(?!https?:|mailto:|#)[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+LINK = re.compile(
+    r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>(?!https?:|mailto:|#)[^)#\s]+)(?P<anchor>#[^)\s]*)?\)"
+)
 
 
 def page_of(file: str) -> str | None:
@@ -41,7 +43,8 @@ def with_links(text: str, file: str) -> str:
         page = page_of(target)
         if page is None:
             return found["text"] if (ROOT / target).exists() else found[0]
-        return f"[{found['text']}]({posixpath.relpath(page, posixpath.dirname(here) or '.')}{found['anchor'] or ''})"
+        path = posixpath.relpath(page, posixpath.dirname(here) or ".")
+        return f"{found['image']}[{found['text']}]({path}{found['anchor'] or ''})"
 
     return LINK.sub(replaced, text)
 

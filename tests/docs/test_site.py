@@ -88,6 +88,7 @@ def test_links_lead_between_pages_as_they_do_between_files() -> None:
     assert with_links(text, "docs/gate.md") == pages
     assert with_links("[a](#here) [b](../no/file.py)", "docs/gate.md") == "[a](#here) [b](../no/file.py)"
     assert with_links("[a](docs/gate.md)", "README.md") == "[a](gate.md)"
+    assert with_links("![a](docs/pictures/model.png)", "README.md") == "![a](pictures/model.png)"
     assert (
         with_links("[a](../gate.md) [b](../../README.md)", "docs/adr/0001.md") == "[a](../gate.md) [b](../index.md)"
     )
