@@ -42,6 +42,7 @@ class EvaluationRequest:
     report: Path | None = None  # where to put the reports, besides the registry
     requests: Path | None = None  # the receiver's inference logs
     key: EvidenceKey | None = None  # signs the evidence
+    packages: Path | None = None  # where the packages of versions are installed
 
 
 def evaluate(request: EvaluationRequest) -> Evaluation:
@@ -51,7 +52,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
 
     MlError: no such environment, version or data, or no registry.
     """
-    from ml.evaluation.gate import read_environments, run_gate
+    from ml.evaluation.gate import Machine, read_environments, run_gate
     from ml.registry import versions as registry
 
     environments = read_environments(request.environments_dir)
@@ -67,7 +68,8 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     chosen = [one for name, one in environments.items() if name in {*pinning, request.environment}]
     asked = [_with_accuracy(environment, model, request.accuracy) for environment in chosen]
     with tempfile.TemporaryDirectory() as scratch:
-        judged = run_gate(client, (model, number), asked, rows, Path(scratch), requests=request.requests)
+        machine = Machine(request.requests, request.packages)
+        judged = run_gate(client, (model, number), asked, rows, Path(scratch), machine=machine)
         for one, files in [(one, _report(client, one)) for one in judged]:
             registry.write_report(client, one.evidence, files)
             if request.report is not None:
@@ -150,6 +152,13 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
     parser.add_argument(
         "--requests", type=Path, metavar="DIR", help="the receiver's inference logs, .pinrail/inference/parquet"
     )
+    parser.add_argument(
+        "--packages",
+        type=Path,
+        metavar="DIR",
+        default=Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pinrail" / "packages",
+        help="where packages that a version needs, and that are not here, are installed (%(default)s)",
+    )
     given = parser.parse_args(arguments)
     if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
         try:
@@ -176,6 +185,7 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
         snapshots=given.snapshots,
         report=given.report,
         requests=given.requests,
+        packages=given.packages,
     )
 
 

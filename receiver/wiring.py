@@ -53,7 +53,7 @@ from receiver.settings import Settings, TargetName
 from receiver.targets.compose.build import image_name
 from receiver.targets.compose.project import COMPOSE, FRONT_IMAGE, Place
 from receiver.targets.compose.target import ComposeTarget
-from receiver.targets.process.packages import ModelPackages
+from receiver.targets.process.packages import PACKAGES, ModelPackages
 from receiver.targets.process.target import ProcessTarget
 from serving.model.loader import Cache
 
@@ -254,6 +254,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
             settings.pinrail_evaluation_dir,
             LogDirectories(state).all_parquet,
             settings.evidence_key,
+            state / PACKAGES,
         )
         candidates = Candidates(replace(services, source=source), build_upstream(settings), pulls, gate)
         found.append(BackgroundTask("candidates", candidates.run))

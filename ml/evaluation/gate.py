@@ -30,6 +30,14 @@ from serving.model.loader import Cache, CachedModel
 COSTS = {"latency_p95_ms", "memory_mb"}  # checks of what serving costs
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What of this machine the gate may use."""
+
+    requests: Path | None = None  # the inference logs, as the receiver keeps them
+    packages: Path | None = None  # the environments for versions that need packages
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
     """What the gate of one environment says about one version."""
@@ -55,7 +63,7 @@ def run_gate(
     rows: ReadRows,
     scratch: Path,
     *,
-    requests: Path | None = None,
+    machine: Machine = Machine(),
 ) -> list[Judgement]:
     """Measure the version once and judge it by the gate of every environment. Nothing is written to the registry.
 
@@ -65,7 +73,7 @@ def run_gate(
         environments: whose gates to use; each one's champion is the version that its alias points at.
         rows: reads the evaluation rows that suit the version's signature.
         scratch: an empty directory that exists as long as the result is used.
-        requests: the inference logs of this machine, as the receiver keeps them.
+        machine: what of this machine may be used.
 
     MlError: no such version, no registry, or a check that can't be measured.
     """
@@ -75,20 +83,20 @@ def run_gate(
     cache = Cache(scratch)
     fetched = _fetch(cache, model, number)
     gates = [environment.gate_for(model) for environment in environments]
-    artifacts = Artifacts(model, number, fetched.digest, scratch)
+    artifacts = Artifacts(model, number, fetched.digest, scratch, machine.packages)
     described = describe(artifacts, fetched.path, rows)
     pins = [environment.models[model] for environment in environments if model in environment.models]
     limits = usual_limits(network=any(pin.egress for pin in pins))
     with serving(artifacts, limits) as server:
         subject = measure(server, described, costs=any(COSTS & gate.keys() for gate in gates))
-        champions = functools.cache(lambda live: _champion(cache, model, live, subject, limits))
+        champions = functools.cache(lambda live: _champion(cache, replace(artifacts, version=live), subject, limits))
         unasked = [*input_example.check(described.example, server.predict_records)]
         unasked += compare(server, artifacts, subject, limits)
         judged = []
         for environment, gate in zip(environments, gates, strict=True):
             live = registry.find_alias(client, model, environment.alias)
             champion = None if live in {None, number} else champions(live)
-            log = None if requests is None else RequestLog(slot_directory(requests, environment.name, model))
+            log = None if machine.requests is None else _log(machine.requests, environment.name, model)
             own = replace(subject, champion=champion, positive=gate.get(POSITIVE), log=log)
             verdicts, seconds = apply_gate(gate, own)
             evidence = Evidence(
@@ -128,11 +136,14 @@ def _fetch(cache: Cache, model: str, number: int) -> CachedModel:
         raise MlError(str(error)) from error
 
 
-def _champion(cache: Cache, model: str, live: int, subject: Subject, limits: Limits) -> Champion:
-    """Return the version that is live, with its answers or the reason why it has none."""
+def _log(requests: Path, environment: str, model: str) -> RequestLog:
+    return RequestLog(slot_directory(requests, environment, model))
+
+
+def _champion(cache: Cache, live: Artifacts, subject: Subject, limits: Limits) -> Champion:
+    """Return the live version, with its answers or the reason why it has none. Its digest is not known yet."""
     try:
-        fetched = _fetch(cache, model, live)
+        fetched = _fetch(cache, live.model, live.version)
     except MlError as error:  # a live version with lost artifacts must not block its successor
-        name = f"{model} v{live}"
-        return Champion(name, (), "", None, incomparable(name, subject.name, str(error)))
-    return load_champion(Artifacts(model, live, fetched.digest, cache.root), fetched.path, subject, limits)
+        return Champion(live.name, (), "", None, incomparable(live.name, subject.name, str(error)))
+    return load_champion(replace(live, digest=fetched.digest), fetched.path, subject, limits)

@@ -27,6 +27,8 @@ from ml.evaluation import guard
 from ml.evaluation.asking import SHOWN, ask_rows, printable, request, time_rows
 from ml.gates.answers import Answers
 from ml.gates.subject import Record, Served
+from ml.packages.build import interpreter_of
+from ml.packages.store import PackageStore
 from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
 
@@ -54,11 +56,17 @@ class Artifacts:
     version: int
     digest: str
     cache: Path
+    packages: Path | None = None  # the environments for versions that need packages; None: there are only ours
 
     @property
     def name(self) -> str:
         """As in ``churn-model v6``."""
         return f"{self.model} v{self.version}"
+
+    @property
+    def path(self) -> Path:
+        """Its files."""
+        return self.cache / self.digest.removeprefix("sha256:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +191,7 @@ def serving(
     ``runtime``: None is what production uses, see ``serving.model.predictor.load_predictor``.
     """
     limits = limits or usual_limits()
+    python, readable = _python(artifacts, original=runtime not in {None, "onnx"})
     with tempfile.TemporaryDirectory(prefix="pinrail-gate-") as directory:
         control = Path(directory) / "control"
         identity = {
@@ -196,9 +205,9 @@ def serving(
         process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", guard.__name__, str(limits.megabytes), str(limits.seconds)),
-                *(str(artifacts.cache.absolute()), directory),
+                *(os.pathsep.join(map(str, (artifacts.cache.absolute(), *readable))), directory),
                 guard.NETWORK if limits.network else guard.NO_NETWORK,
-                *(*launch.COMMAND, *launch.options(identity, artifacts.cache.absolute(), control)),
+                *(python, *launch.COMMAND[1:], *launch.options(identity, artifacts.cache.absolute(), control)),
             ],
             # As production's servers, but without the registry's credentials: a model is somebody else's code.
             env={**launch.environment(os.environ, registry=False), "TMPDIR": directory},
@@ -219,6 +228,19 @@ def serving(
         finally:
             timer.cancel()
             _end(process)
+
+
+def _python(artifacts: Artifacts, *, original: bool) -> tuple[str, Sequence[Path]]:
+    """What its server runs with, and what of that is not beside this Python. MlError: its packages cannot be had."""
+    if artifacts.packages is None:
+        return sys.executable, ()
+    store = PackageStore(artifacts.packages)
+    needed = store.needed(artifacts.path, original=original)
+    if needed is None:
+        return sys.executable, ()
+    made = store.obtain(needed, lambda: None)
+    python = interpreter_of(made)
+    return str(python), (made, python.resolve().parents[1])
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

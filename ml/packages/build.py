@@ -94,7 +94,7 @@ def _find(version: str, _now: int) -> str | None:
     """Asked once in a while: a Python that was missing may be installed meanwhile."""
     found = subprocess.run(
         [_uv(), "python", "find", "--no-python-downloads", "--no-project", version],
-        env=_environment(os.environ),
+        env=index_variables(os.environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -143,7 +143,7 @@ def _run(arguments: Sequence[str], shop: Workshop, needed: Needed) -> None:
                 *(str(configuration), writable, guard.NETWORK),
                 *(_uv(), "--cache-dir", str(shop.cache), "--no-python-downloads", "--color=never", *arguments),
             ],
-            env={**_environment(os.environ), "TMPDIR": str(shop.directory)},
+            env={**index_variables(os.environ), "TMPDIR": str(shop.directory)},
             cwd=shop.directory,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -201,7 +201,8 @@ def _uv() -> str:
         return found
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def index_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of ``environ`` that uv gets: what any program needs, and where packages come from."""
     given = {name: value for name, value in environ.items() if name in PASSED or name.startswith(UV_PREFIXES)}
     translated = {LIKE_PIP[name]: value for name, value in environ.items() if name in LIKE_PIP}
     return {**translated, **given}

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from ml.evidence_key import NAME, EvidenceKey
 from ml.own_rows import LABEL
+from ml.packages.build import index_variables
 from receiver.adapters import shell
 from receiver.core.errors import Rejected
 from receiver.core.state import Slot
@@ -27,7 +28,7 @@ SHOWN_LINES = 5
 class GateRunner:
     """``rows`` is what PINRAIL_EVALUATION_DIR names; what the gate says is kept in ``logs``, a file per version.
 
-    ``requests``: the inference logs. ``key`` signs the evidence.
+    ``requests``: the inference logs. ``key`` signs the evidence. ``packages``: where the packages of versions are.
     """
 
     tracking_uri: str
@@ -35,6 +36,7 @@ class GateRunner:
     rows: Path | None = None
     requests: Path | None = None
     key: EvidenceKey | None = None
+    packages: Path | None = None
 
     def run(self, slot: Slot, version: int, files: Mapping[str, bytes], stop: threading.Event) -> None:
         """Measure a version for every environment of ``files``, and have the evidence recorded.
@@ -50,6 +52,7 @@ class GateRunner:
                     *("--environment", slot.environment, "--environments-dir", directory),
                     *self._rows(slot.model),
                     *(() if self.requests is None else ("--requests", str(self.requests))),
+                    *(() if self.packages is None else ("--packages", str(self.packages.absolute()))),
                 ],
                 environment=self._environment(),
                 timeout=GATE_SECONDS,
@@ -64,8 +67,9 @@ class GateRunner:
             raise Rejected(f"the gate could not measure {slot.model} v{version}:\n{last}")
 
     def _environment(self) -> dict[str, str]:
-        """What a model server gets; how patient its MLflow client is, the gate decides for itself."""
-        given = launch.environment(os.environ, registry=True) | {"MLFLOW_TRACKING_URI": self.tracking_uri}
+        """What a model server and uv get; how patient its MLflow client is, the gate decides for itself."""
+        given = index_variables(os.environ) | launch.environment(os.environ, registry=True)
+        given |= {"MLFLOW_TRACKING_URI": self.tracking_uri}
         given |= {NAME: self.key.pem} if self.key is not None else {}
         return {name: value for name, value in given.items() if not name.startswith("MLFLOW_HTTP_REQUEST_")}
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -130,3 +131,37 @@ def _predictions(port: int, rows: list[Mapping[str, float]]) -> list[object]:
     with urllib.request.urlopen(request, timeout=30) as answer:
         found: list[object] = json.load(answer)["predictions"]
         return found
+
+
+def test_the_gate_measures_them_with_their_packages(directory: Path, trained: Trained, mlflow_server: str) -> None:
+    client = MlflowClient(mlflow_server)
+    version = register_version(client, f"{MODEL}-gate", trained.files("lightgbm"))
+    wrong = {**trained.files("lightgbm"), "requirements.txt": "pydantic==1.10.2\n"}
+    refused = register_version(client, f"{MODEL}-gate", wrong)
+    rows = trained.models / "evaluation.csv"
+    environments = directory / "environments"
+    environments.mkdir()
+    (environments / "staging.yaml").write_text(
+        "environment: staging\nregistry: {stage: Staging, alias: staging}\ngate: {accuracy: {min: 0.8}}\nmodels: {}\n"
+    )
+
+    def measured(number: int) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "ml.evaluate", "--model", f"{MODEL}-gate", "--version", str(number)),
+                *("--environments-dir", str(environments), "--data", str(rows), "--label", "label"),
+                *("--packages", str(directory / "state" / PACKAGES)),
+            ],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, **dict.fromkeys(PROXIES, ""), "MLFLOW_TRACKING_URI": mlflow_server},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+
+    done = measured(version)
+    assert done.stdout.startswith("PASS: accuracy="), done.stderr
+    done = measured(refused)
+    assert done.returncode == 1
+    assert "it needs pydantic==1.10.2, a model server pydantic>=2.10" in done.stderr

@@ -39,6 +39,7 @@ def main(directory: Path) -> None:
     rows = pd.DataFrame(random.normal(size=(300, 3)), columns=["a", "b", "c"])
     labels = (rows["a"] + rows["b"] ** 2 > 1).astype(int)
     rows.head(40).to_json(directory / "rows.json", orient="records")
+    rows.assign(label=labels).to_csv(directory / "evaluation.csv", index=False)
     listed = [f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES]
 
     def saved(name: str) -> dict[str, Any]:

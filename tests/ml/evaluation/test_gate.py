@@ -13,7 +13,7 @@ from ml.datasets.evaluation_set import customers, own_file
 from ml.environment.file import Environment, parse_environment
 from ml.environment.gate_schema import EvaluationData
 from ml.errors import MlError
-from ml.evaluation.gate import Judgement, read_environments, run_gate
+from ml.evaluation.gate import Judgement, Machine, read_environments, run_gate
 from ml.evaluation.records import to_records
 from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from ml.registry import versions as registry
@@ -235,7 +235,7 @@ def test_a_version_that_a_caller_could_not_call_is_stopped_by_what_the_caller_se
     (tmp_path / "scratch").mkdir()
     (judged,) = run_gate(
         *(client, (MODEL, version), [environment], customers(None), tmp_path / "scratch"),
-        requests=LogDirectories(tmp_path / "state").all_parquet,
+        machine=Machine(requests=LogDirectories(tmp_path / "state").all_parquet),
     )
     accuracy, contract = judged.evidence.verdicts
     assert accuracy.outcome is CheckOutcome.PASS
@@ -265,7 +265,7 @@ def test_a_version_that_passes_on_the_evaluation_rows_is_stopped_by_its_answers_
     (tmp_path / "scratch").mkdir()
     (judged,) = run_gate(
         *(client, (MODEL, version), [environment], customers(None), tmp_path / "scratch"),
-        requests=LogDirectories(tmp_path / "state").all_parquet,
+        machine=Machine(requests=LogDirectories(tmp_path / "state").all_parquet),
     )
     accuracy, replay = judged.evidence.verdicts
     assert accuracy.outcome is CheckOutcome.PASS
