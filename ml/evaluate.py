@@ -68,7 +68,8 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     chosen = [one for name, one in environments.items() if name in {*pinning, request.environment}]
     asked = [_with_accuracy(environment, model, request.accuracy) for environment in chosen]
     with tempfile.TemporaryDirectory() as scratch:
-        machine = Machine(request.requests, request.packages)
+        installs = not all(environment.locked_packages for environment in asked)
+        machine = Machine(request.requests, request.packages if installs else None)
         judged = run_gate(client, (model, number), asked, rows, Path(scratch), machine=machine)
         for one, files in [(one, _report(client, one)) for one in judged]:
             registry.write_report(client, one.evidence, files)

@@ -134,6 +134,10 @@ class Target(Protocol):
         """Every model server that is running and answering now, whoever started it."""
         ...
 
+    def needed_packages(self, spec: ServerSpec) -> str:
+        """What this version needs beside what Pinrail has, installed or not; else as :meth:`missing_packages`."""
+        ...
+
     def missing_packages(self, spec: ServerSpec) -> str:
         """What has to be installed before this version can be loaded here, for a person; empty: nothing.
 

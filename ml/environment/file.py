@@ -75,6 +75,7 @@ class Environment:
     gate: Mapping[str, Any]  # check -> its limits, as ml/environment/gate_schema.py has them
     models: Mapping[str, Pin]
     auto_merge: bool = False  # promotions here are merged when their checks pass
+    locked_packages: bool = False  # no version that needs packages of its own
     log: LogPolicy | None = None
     live: LivePolicy | None = None
     evidence_keys: tuple[str, ...] = ()  # whose evidence counts; none: the receiver's own
@@ -160,6 +161,7 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
         gate=gate,
         models=pins,
         auto_merge=policy.get("auto") == "merge",
+        locked_packages="packages" in policy,
         log=_log(found["log"]) if "log" in found else None,
         live=_live(policy["live"]) if "live" in policy else None,
         evidence_keys=tuple(policy["evidence"]["keys"]) if "evidence" in policy else (),

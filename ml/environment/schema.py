@@ -69,6 +69,10 @@ Auto = Annotated[
     Literal["merge"],
     says("merge", "leave it out where people merge promotions"),
 ]
+Packages = Annotated[
+    Literal["locked"],
+    says("locked", "leave it out where a version may bring packages of its own"),
+]
 Egress = Annotated[
     bool,
     Field(strict=True),
@@ -148,6 +152,9 @@ class PolicyFields(TypedDict, total=False):
     soak: Annotated[Duration, Field(description="For how long, like 30m or 1h30m. Default: any time at all.")]
     auto: Annotated[
         Auto, Field(description="merge: promotions here are merged when their checks pass. Default: people merge.")
+    ]
+    packages: Annotated[
+        Packages, Field(description="locked: no version that needs packages of its own. Default: they are installed.")
     ]
     live: LiveFields
     evidence: EvidenceFields

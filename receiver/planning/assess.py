@@ -174,15 +174,24 @@ def _new_version(
         )
     commit, recorded = seen.snapshot.commit, _recorded(environment, pin)
     spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, commit, pin.egress, recorded)
-    return _promotion(services, in_sync, spec, override)
+    return _promotion(services, in_sync, spec, override, locked=environment.locked_packages)
 
 
-def _promotion(services: Services, in_sync: Assessment, spec: ServerSpec, override: str | None) -> Assessment:
+def _promotion(
+    services: Services, in_sync: Assessment, spec: ServerSpec, override: str | None, *, locked: bool
+) -> Assessment:
     """Policy allows the version: can it be loaded?"""
     try:
+        needed = services.target.needed_packages(spec) if locked else ""
         missing = services.target.missing_packages(spec)
     except Rejected as error:
         return replace(in_sync, hold=Hold(HoldState.REFUSED, str(error)))
+    if needed:
+        reason = (
+            f"{spec.slot} v{spec.version} needs packages that Pinrail does not have ({needed}), and policy.packages "
+            f"is locked: register it with an ONNX twin, or with the versions that are here"
+        )
+        return replace(in_sync, hold=Hold(HoldState.REFUSED, reason))
     return replace(in_sync, goal=Goal(in_sync.slot, spec, Purpose.PROMOTE, missing=missing), override=override)
 
 

@@ -88,10 +88,9 @@ def test_they_are_served_as_mlflow_serves_them(directory: Path, trained: Trained
     with World(directory, versions, stabilise_seconds=0.2) as world:
         world.environ.update(dict.fromkeys(PROXIES, ""))
         world.merge(first)
-        for moment in (Moment.BEFORE_ACTING, Moment.AFTER_ACTING):
-            with world.receiver(Crash(ActionKind.INSTALL, moment, first)) as process:
-                wait_for_death(process, 120)
-            assert world.servers() == []
+        with world.receiver(Crash(ActionKind.INSTALL, Moment.AFTER_ACTING, first)) as process:
+            wait_for_death(process, 200)
+        assert world.servers() == []
         with world.receiver():
             answers = {}
             for name, number in numbers.items():

@@ -24,6 +24,9 @@ class FakeTarget:
     def observe(self) -> Sequence[Server]:
         return list(self.servers.values())
 
+    def needed_packages(self, spec: ServerSpec) -> str:
+        return self.packages.get(spec.version, "")
+
     def missing_packages(self, spec: ServerSpec) -> str:
         if spec.version in self.unsuitable:
             raise Rejected(f"{spec.slot} v{spec.version} can't be loaded here: it is code of Python 2.7")

@@ -53,6 +53,11 @@ class ComposeTarget:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
         return self._described(discovery.discover(self._docker, self.place.owner))
 
+    def needed_packages(self, spec: ServerSpec) -> str:
+        """See :meth:`receiver.ports.Target.needed_packages`: an image is not added to."""
+        del spec
+        return ""
+
     def missing_packages(self, spec: ServerSpec) -> str:
         """See :meth:`receiver.ports.Target.missing_packages`."""
         del spec

@@ -61,6 +61,10 @@ class ProcessTarget:
         self._seen.update((status.record.id, status.record) for status in statuses)
         return [status.server() for status in statuses]
 
+    def needed_packages(self, spec: ServerSpec) -> str:
+        """See :meth:`receiver.ports.Target.needed_packages`."""
+        return self._packages.needed(spec)
+
     def missing_packages(self, spec: ServerSpec) -> str:
         """See :meth:`receiver.ports.Target.missing_packages`."""
         return self._packages.missing(spec)

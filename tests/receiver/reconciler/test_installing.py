@@ -89,6 +89,22 @@ def test_what_can_be_loaded_nowhere_is_refused_before_anything_happens(flow: Flo
     assert row.state == "refused"
 
 
+def test_where_packages_are_locked_no_version_brings_its_own(flow: Flow) -> None:
+    flow.target.installed.add(NEEDED)  # for another environment
+    files = flow.files(2, None)
+    policy = b"policy: {packages: locked}\nmodels:"
+    files["environments/staging.yaml"] = files["environments/staging.yaml"].replace(b"models:", policy)
+    flow.source.commit(files)
+    flow.run()
+    last = flow.journal.history(STAGING)[-1]
+    assert last.state is Outcome.REFUSED
+    assert f"({NEEDED}), and policy.packages is locked" in last.reason
+    flow.target.packages.clear()
+    flow.source.commit({**files, "README.md": b"its packages are here now"})
+    flow.run()
+    assert flow.serving()["staging"] == 2
+
+
 class Installing:
     """An installation that takes until it is let go, or has to give way."""
 
