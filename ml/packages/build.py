@@ -134,13 +134,14 @@ def make(needed: Needed, serving: Serving, shop: Workshop) -> None:
 
 def _run(arguments: Sequence[str], shop: Workshop, needed: Needed) -> None:
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv"
+    readable = os.pathsep.join((str(configuration), _uv()))
     writable = os.pathsep.join(map(str, (shop.directory, shop.cache)))
     start = shop.log.stat().st_size if shop.log.exists() else 0
     with shop.log.open("ab") as log:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", guard.__name__, str(MEGABYTES), str(BUILD_SECONDS)),
-                *(str(configuration), writable, guard.NETWORK),
+                *(readable, writable, guard.NETWORK),
                 *(_uv(), "--cache-dir", str(shop.cache), "--no-python-downloads", "--color=never", *arguments),
             ],
             env={**index_variables(os.environ), "TMPDIR": str(shop.directory)},
