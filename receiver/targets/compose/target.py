@@ -13,7 +13,7 @@ from pathlib import Path
 
 from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.adapters.prober import is_healthy
-from receiver.core.errors import Rejected, VersionFailed
+from receiver.core.errors import Rejected, Retryable, VersionFailed
 from receiver.core.state import USEFULNESS, Server, ServerSpec
 from receiver.ports import Stop, never
 from receiver.targets.compose import containers as discovery
@@ -59,8 +59,13 @@ class ComposeTarget:
         return ""
 
     def missing_packages(self, spec: ServerSpec) -> str:
-        """See :meth:`receiver.ports.Target.missing_packages`."""
-        del spec
+        """See :meth:`receiver.ports.Target.missing_packages`. An image has all that is needed, or it has not.
+
+        Whether the image is here and the engine answers, :meth:`start` finds out.
+        """
+        with contextlib.suppress(Retryable):
+            if self._docker.has_image(self.place.image):
+                require_packages(self._docker, self.place, spec)
         return ""
 
     def install(self, spec: ServerSpec, stop: Stop = never) -> None:
