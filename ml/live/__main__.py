@@ -18,6 +18,7 @@ if __name__ == "__main__":
     parser.add_argument("logs", type=Path, help="the directory of all logs; the labels are beside it")
     logs = parser.parse_args().logs
     store = LabelStore(logs.parent)
-    for model in store.counts():
-        update(store, logs, model)
+    measured = {model: update(store, logs, model) for model in store.changes()}
     decide(store, [Asked(**asked) for asked in json.load(sys.stdin)])
+    for model, seen in measured.items():
+        store.note_judged(model, seen)

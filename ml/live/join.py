@@ -18,15 +18,20 @@ CLOCK_SECONDS = 60.0  # a part may appear this long after its time of change
 COLUMNS = ["_request_id", "_row", "_version", "_time", PREDICTION, PROBABILITIES]
 
 
-def update(store: LabelStore, logs: Path, model: str) -> None:
-    """Join what can be joined, and measure the versions of a model anew. ``logs``: the directory of all logs."""
+def update(store: LabelStore, logs: Path, model: str) -> int:
+    """Join what can be joined, and measure the versions of a model anew. ``logs``: the directory of all logs.
+
+    Returns the number of changes after which the labels were measured.
+    """
     began = time.time()
     new, unknown = store.pending(model)
     if new or unknown:
         found = _answers(logs, model, (new, unknown), store.joined_at(model) - CLOCK_SECONDS)
         store.join(model, found, new, began)
     store.trim(model)
+    seen = store.changes().get(model, 0)  # before they are read: a change meanwhile is another one
     store.publish(model, measure(model, store.labelled(model)))
+    return seen
 
 
 def _answers(

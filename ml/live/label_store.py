@@ -62,7 +62,12 @@ CREATE TABLE IF NOT EXISTS realised (
   value REAL, low REAL, high REAL, labels INTEGER NOT NULL, unfit INTEGER NOT NULL, problem TEXT NOT NULL,
   PRIMARY KEY (environment, model, version, metric)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS changes (    -- how often a model's joined or given labels changed, and what was judged
+  model TEXT PRIMARY KEY, seen INTEGER NOT NULL, judged INTEGER NOT NULL
+) STRICT;
+INSERT OR IGNORE INTO changes SELECT DISTINCT model, 1, 0 FROM labels;
 """
+LAST_TABLE = "changes"
 NEW, UNKNOWN, JOINED = 0, 1, 2
 
 
@@ -171,10 +176,25 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Which labels have no answer."""
+    """What there is to do."""
 
-    new: bool
+    changed: bool
+    """Labels are new, or judged in another state than they have now."""
     unknown: bool
+    """The answer of some was not found so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Rows that one version answered in the same way, and that have the same label."""
+
+    environment: str
+    version: int
+    scored: bool
+    """With probabilities."""
+    answer: Any
+    label: str
+    count: int
 
 
 class LabelsUnusable(MlError):  # noqa: N818 - it names what is wrong
@@ -202,11 +222,21 @@ class LabelStore:
         return new, unknown
 
     def waiting(self) -> Waiting:
-        """Whether any model has new labels, or such whose answer was not found so far."""
+        """Whether any model has labels to judge, or such whose answer was not found so far."""
         found = self._all(
-            "SELECT EXISTS (SELECT 1 FROM labels WHERE joined = 0), EXISTS (SELECT 1 FROM labels WHERE joined = 1)"
+            "SELECT EXISTS (SELECT 1 FROM labels WHERE joined = 0) OR EXISTS"
+            " (SELECT 1 FROM changes WHERE seen <> judged), EXISTS (SELECT 1 FROM labels WHERE joined = 1)"
         )
-        return Waiting(*map(bool, found[0])) if found else Waiting(new=False, unknown=False)
+        return Waiting(*map(bool, found[0])) if found else Waiting(changed=False, unknown=False)
+
+    def changes(self) -> Mapping[str, int]:
+        """How often the labels of each model changed. Another number: there is something to judge."""
+        return dict(self._all("SELECT model, seen FROM changes"))
+
+    def note_judged(self, model: str, seen: int) -> None:
+        """Record that the labels were judged as they were after so many changes."""
+        with self._writing() as db:
+            db.execute("UPDATE changes SET judged = ? WHERE model = ?", (seen, model))
 
     def joined_at(self, model: str) -> float:
         """When the labels were last held against the log; 0: never."""
@@ -230,6 +260,7 @@ class LabelStore:
                     "UPDATE labels SET joined = 2 WHERE model = ? AND request_id = ? AND row = ?",
                     [(model, answer.request_id, answer.row) for answer in batch],
                 )
+                _note_change(db, model)
         with self._writing() as db:
             db.executemany(
                 "UPDATE labels SET joined = 1 WHERE model = ? AND request_id = ? AND joined = 0",
@@ -254,19 +285,17 @@ class LabelStore:
                         gone,
                     )
 
-    def labelled(self, model: str) -> Iterator[tuple[str, int, bool, Any, str]]:
-        """Environment, version, whether it came with probabilities, answer and label of each labelled answer.
-
-        In the order of environments and versions, and within them of the labels.
-        """
+    def labelled(self, model: str) -> Sequence[Labelled]:
+        """The labelled answers of all versions, in the order of environments and versions."""
         rows = self._all(
-            "SELECT environment, version, scored, answer, label FROM answers JOIN labels"
-            " USING (model, request_id, row) WHERE model = ?"
-            " ORDER BY environment, version, given_at, request_id, row",
+            "SELECT environment, version, scored, answer, label, count(*) FROM answers JOIN labels"
+            " USING (model, request_id, row) WHERE model = ? GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5",
             model,
         )
-        for environment, version, scored, answer, label in rows:
-            yield environment, version, bool(scored), json.loads(answer), label
+        return [
+            Labelled(environment, version, bool(scored), json.loads(answer), *more)
+            for environment, version, scored, answer, *more in rows
+        ]
 
     def labels(self, model: str) -> Mapping[tuple[str, int], str]:
         """All labels of a model, by request id and row."""
@@ -393,9 +422,9 @@ def _connect(file: Path) -> sqlite3.Connection:
     if fresh:
         file.touch(mode=0o600)
     db = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'commented'").fetchone():
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (LAST_TABLE,)).fetchone():
         db.execute("PRAGMA journal_mode=WAL")
-        db.executescript(SCHEMA)
+        db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
     return db
 
 
@@ -418,4 +447,10 @@ def _add(db: sqlite3.Connection, model: str, batch: Sequence[Label]) -> Received
         "INSERT INTO received VALUES (?1, ?2) ON CONFLICT (model) DO UPDATE SET replaced = replaced + ?2",
         (model, seen.replaced),
     )
+    if seen.new or seen.replaced:
+        _note_change(db, model)
     return seen
+
+
+def _note_change(db: sqlite3.Connection, model: str) -> None:
+    db.execute("INSERT INTO changes VALUES (?, 1, 0) ON CONFLICT DO UPDATE SET seen = seen + 1", (model,))

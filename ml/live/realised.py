@@ -1,5 +1,6 @@
 """Realised metrics: how good the answers of a version were, by the labels that came later."""
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml.intervals import wilson
-from ml.live.label_store import Realised
+from ml.live.label_store import Labelled, Realised
 
 RESAMPLES, RESAMPLED_VALUES = 1000, 20_000_000
 TRUE, FALSE = frozenset({"true", "1", "1.0"}), frozenset({"false", "0", "0.0"})
@@ -18,29 +19,32 @@ SHOWN = 3
 class _Version:
     """What is known of one version in one environment."""
 
-    right: list[bool] = field(default_factory=list)
+    hits: int = 0
+    rows: int = 0
     errors: list[float] = field(default_factory=list)
-    unfit: list[str] = field(default_factory=list)
+    unfit: int = 0
 
 
-def measure(model: str, labelled: Iterable[tuple[str, int, bool, Any, str]]) -> Sequence[Realised]:
-    """Measure each version of a model in each environment, as :meth:`LabelStore.labelled` yields its answers."""
-    rows = list(labelled)
-    texts = frozenset(answer for *_, answer, _ in rows if isinstance(answer, str))
+def measure(model: str, labelled: Sequence[Labelled]) -> Sequence[Realised]:
+    """Measure each version of a model in each environment."""
+    classes = _classes(labelled)
     found: dict[tuple[str, int], _Version] = defaultdict(_Version)
-    for environment, version, scored, answer, label in rows:
-        seen = found[environment, version]
-        if isinstance(answer, float) and not scored:
-            error = _number(label)
-            if error is None or not math.isfinite(answer):
-                seen.unfit.append(label)
-            else:
-                seen.errors.append(answer - error)
-        elif (is_right := agrees(answer, label, texts)) is None:
-            seen.unfit.append(label)
+    for each in labelled:
+        seen, held = found[each.environment, each.version], _hold(each, classes)
+        if held is None:
+            seen.unfit += each.count
+        elif isinstance(held, bool):
+            seen.rows += each.count
+            seen.hits += each.count * held
         else:
-            seen.right.append(is_right)
+            seen.errors += [held] * each.count
     return [each for (env, version), seen in found.items() for each in _metrics((env, model, version), seen)]
+
+
+def unfit_labels(labelled: Sequence[Labelled]) -> Sequence[str]:
+    """Some labels that cannot be compared with the answers. They may be about people: for who owns them only."""
+    classes = _classes(labelled)
+    return sorted({each.label[:40] for each in labelled if _hold(each, classes) is None})[:SHOWN]
 
 
 def agrees(answer: Any, label: str, classes: frozenset[str]) -> bool | None:
@@ -52,30 +56,51 @@ def agrees(answer: Any, label: str, classes: frozenset[str]) -> bool | None:
     if isinstance(answer, bool):
         known = label.strip().lower()
         return answer is (known in TRUE) if known in TRUE | FALSE else None
+    number = _number(label)
     if isinstance(answer, int | float):
-        number = _number(label)
         return None if number is None else number == answer
     if label in classes:
         return bool(label == answer)
+    numbers = {_number(text) for text in classes}
+    if number is not None and number in numbers:
+        return number == _number(answer)
     folded = {text.strip().casefold() for text in classes}
-    numeric = _number(label) is not None and all(_number(text) is None for text in classes)
-    return None if numeric or label.strip().casefold() in folded else False
+    other_kind = numbers == {None} if number is not None else None not in numbers
+    return None if other_kind or label.strip().casefold() in folded else False
+
+
+def _classes(labelled: Iterable[Labelled]) -> frozenset[str]:
+    return frozenset(_text(each.answer) for each in labelled if isinstance(each.answer, str))
+
+
+def _hold(row: Labelled, classes: frozenset[str]) -> bool | float | None:
+    """Whether the answer is right, or its error; None: the label cannot be compared with it."""
+    if not isinstance(row.answer, float) or row.scored:
+        return agrees(_text(row.answer) if isinstance(row.answer, str) else row.answer, row.label, classes)
+    number = _number(row.label)
+    return None if number is None or not math.isfinite(row.answer) else row.answer - number
+
+
+def _text(answer: str) -> str:
+    """The answer itself: where a model's answers are of several types, a text is recorded as JSON."""
+    try:
+        text = json.loads(answer) if answer.startswith('"') else answer
+    except ValueError:
+        return answer
+    return text if isinstance(text, str) else answer
 
 
 def _metrics(of: tuple[str, str, int], seen: _Version) -> list[Realised]:
-    problem = ""
-    if seen.unfit:
-        written = ", ".join(repr(text) for text in sorted({text[:40] for text in seen.unfit})[:SHOWN])
-        problem = f"{len(seen.unfit):,} labels cannot be compared with the answers, such as {written}"
+    problem = f"{seen.unfit:,} labels cannot be compared with the answers" if seen.unfit else ""
     if seen.errors:
         return [
-            Realised(*of, name, value, low, high, len(seen.errors), len(seen.unfit), problem)
+            Realised(*of, name, value, low, high, len(seen.errors), seen.unfit, problem)
             for name, value, low, high in _regression(seen.errors)
         ]
-    if not seen.right:
-        return [Realised(*of, "accuracy", None, None, None, 0, len(seen.unfit), problem)]
-    hits, rows = sum(seen.right), len(seen.right)
-    return [Realised(*of, "accuracy", hits / rows, *wilson(hits, rows), rows, len(seen.unfit), problem)]
+    if not seen.rows:
+        return [Realised(*of, "accuracy", None, None, None, 0, seen.unfit, problem)]
+    interval = wilson(seen.hits, seen.rows)
+    return [Realised(*of, "accuracy", seen.hits / seen.rows, *interval, seen.rows, seen.unfit, problem)]
 
 
 def _regression(errors: Sequence[float]) -> list[tuple[str, float, float, float]]:
@@ -96,9 +121,14 @@ def _regression(errors: Sequence[float]) -> list[tuple[str, float, float, float]
 
 
 def _number(text: str) -> float | None:
-    known = text.strip().lower()
+    known = {"true": "1", "false": "0"}.get(text.strip().lower(), text.strip())
     try:
-        number = float({"true": "1", "false": "0"}.get(known, known))
+        number = float(known)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    if not math.isfinite(number):
+        return None
+    try:
+        return int(known)  # exact, where a float is not
+    except ValueError:
+        return number

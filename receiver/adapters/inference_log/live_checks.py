@@ -71,7 +71,7 @@ class LiveChecks:
             for slot, version, policy in self._policies(pins)
         ]
         late = waiting.unknown and time.monotonic() >= self._next
-        if waiting.new or late or asked != self._asked:
+        if waiting.changed or late or asked != self._asked:
             self._next = time.monotonic() + UNKNOWN_SECONDS
             self._measure(asked, stop)
             self._asked = asked

@@ -9,6 +9,7 @@ from ml.environment.file import did_you_mean
 from ml.live.figures import asked_text
 from ml.live.join import update
 from ml.live.label_store import Counts, Label, LabelStore, Realised
+from ml.live.realised import unfit_labels
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.label_file import LabelColumns, LabelFile
 from receiver.cli.output import answer
@@ -23,6 +24,8 @@ class LabelsView:
 
     counts: Counts
     realised: Sequence[Realised]
+    unfit: Sequence[str]
+    """Some of the labels that cannot be compared with the answers."""
 
 
 def labels(model: str, file: Path | None, columns: LabelColumns, *, as_json: bool) -> None:
@@ -33,7 +36,8 @@ def labels(model: str, file: Path | None, columns: LabelColumns, *, as_json: boo
     if file is not None:
         _take_in(store, model, LabelFile(file, columns))
     update(store, directories.all_parquet, model)
-    view = LabelsView(store.counts().get(model, Counts(model, 0, 0, 0)), store.realised(model))
+    counts, unfit = store.counts().get(model, Counts(model, 0, 0, 0)), unfit_labels(store.labelled(model))
+    view = LabelsView(counts, store.realised(model), unfit)
     answer(view, _text, json_wanted=as_json)
 
 
@@ -82,7 +86,8 @@ def _text(view: LabelsView) -> str:
         for each in view.realised
     ]
     header = ("environment", "version", "metric", "value", "95 % interval", "labels", "gate", "policy", "problem")
-    return head + (table(header, rows) if rows else "")
+    unfit = f"Such as: {', '.join(map(repr, view.unfit))}\n" if view.unfit else ""
+    return head + (table(header, rows) if rows else "") + unfit
 
 
 def _number(value: float | None) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from ml.live.join import update
 from ml.live.label_store import Label, LabelStore, LabelsUnusable, Realised, Received
+from ml.live.realised import unfit_labels
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.core.state import Slot
 from tests.support.request_logs import request_log
@@ -132,6 +133,14 @@ def test_a_regression_has_mean_errors_with_intervals(m: Labelled) -> None:
         ("yes", "1", None),
         ("yes", "Yes", None),
         ("yes", "", 0.0),
+        ("1", "1.0", 1.0),
+        ("1", "true", 1.0),
+        ("true", "1.0", 1.0),
+        ("true", "no", None),
+        ('"other"', "other", 1.0),  # of a model that also answers numbers
+        ('"other"', "else", 0.0),
+        (2**53 + 1, str(2**53 + 1), 1.0),
+        (2**53 + 1, str(2**53), 0.0),
     ],
 )
 def test_a_label_that_is_written_in_another_way_is_not_a_wrong_answer(
@@ -142,7 +151,8 @@ def test_a_label_that_is_written_in_another_way_is_not_a_wrong_answer(
     found = m.metric()
     assert found.value == value
     assert found.unfit == (1 if value is None else 0)
-    assert (repr(label) in found.problem) is (value is None)
+    assert (found.problem != "") is (value is None)
+    assert list(unfit_labels(m.store.labelled("m"))) == ([label] if value is None else [])
 
 
 def test_of_too_many_labels_the_oldest_go_and_what_nobody_was_asked_goes_after_a_time(

@@ -222,7 +222,7 @@ def test_a_deployment_is_shown_with_its_steps_its_reason_and_what_was_not_writte
 
 def test_what_labels_say_of_a_version_stands_beside_it_and_in_the_metrics(admin: Admin) -> None:
     store = LabelStore(LogDirectories(admin.database.path.parent).root)
-    problem = "2 labels cannot be compared with the answers, such as 'x'"
+    problem = "2 labels cannot be compared with the answers"
     of = {"environment": "production", "model": "churn-model", "metric": "accuracy", "problem": problem}
     figures = {"value": 0.75, "low": 0.7, "high": 0.8, "labels": 400, "unfit": 2}
     store.publish("churn-model", [Realised(**of, **figures, version=version) for version in (5, 6)])

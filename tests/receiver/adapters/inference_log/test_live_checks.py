@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ml.live.join import update
 from ml.live.label_store import Label, LabelStore
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.live_checks import LiveChecks, LiveServices
@@ -46,14 +47,17 @@ class Live:
         self.flow.source.commit(files)
         self.flow.run()
 
-    def label(self, name: str, right: int, wrong: int, version: int = 2) -> None:
-        """Have a version answer so many requests, and label them."""
+    def label(
+        self, name: str, right: int, wrong: int, version: int = 2, *, joined: bool = False, wrong_as: str = "leave"
+    ) -> None:
+        """Have a version answer so many requests, and label them. ``joined``: as `pinrail labels` does it."""
         count = right + wrong
         rows, table = [[30, "Köln"]] * count, [[0.5, 0.5]] * count
         asked = record(request_id=name.encode(), rows=rows, labels=["stay"] * count, probabilities=table)
         request_log(self.state, [asked], COLUMNS, SLOT, version=version)
-        labels = [Label(name, row, "stay" if row < right else "leave") for row in range(count)]
-        self.store.add(MODEL, labels)
+        self.store.add(MODEL, [Label(name, row, "stay" if row < right else wrong_as) for row in range(count)])
+        if joined:
+            update(self.store, LogDirectories(self.state).all_parquet, MODEL)
         self.checks.run(threading.Event())
 
     def said(self) -> list[dict[str, Any]]:
@@ -88,6 +92,22 @@ def test_a_version_that_is_surely_worse_gets_one_revert_with_the_figures(reverti
     reverting.label("c", 400, 0)
     assert len(reverting.said()) == 2
     assert reverting.store.realised()[0].outcome == "FAIL", "a version is decided once"
+
+
+def test_labels_that_another_process_has_joined_are_judged_all_the_same(reverting: Live) -> None:
+    reverting.label("a", 1, 0)
+    reverting.label("b", 0, 100, joined=True)
+    assert reverting.store.realised()[0].outcome == "FAIL"
+    assert len(reverting.said()) == 2
+    assert not reverting.store.waiting().changed
+
+
+def test_a_label_in_place_of_another_is_judged(reverting: Live) -> None:
+    reverting.label("a", 40, 20)
+    assert reverting.store.realised()[0].outcome == "INCONCLUSIVE"
+    reverting.store.add(MODEL, [Label("a", row, "leave") for row in range(40)])
+    reverting.checks.run(threading.Event())
+    assert reverting.store.realised()[0].outcome == "FAIL"
 
 
 def test_a_version_that_is_good_enough_is_left_alone_and_decided(reverting: Live) -> None:
@@ -141,6 +161,13 @@ def test_the_figures_of_each_version_go_to_its_pull_request_and_small_changes_wa
     assert (old["version"], old["model"]) == (1, MODEL)
     reverting.label("c", 0, 100)
     assert "FAIL for 0.75" in reverting.figures()[-1]["lines"][0]
+
+
+def test_no_label_stands_on_a_pull_request_or_in_a_status(reverting: Live) -> None:
+    reverting.label("a", 0, 3, wrong_as="17")
+    (figures,) = reverting.figures()
+    assert figures["lines"] == ["3 labels cannot be compared with the answers"]
+    assert reverting.store.realised()[0].problem == figures["lines"][0]
 
 
 def test_a_damaged_file_is_tried_again_later_and_stops_nothing(reverting: Live) -> None:
