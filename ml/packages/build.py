@@ -78,8 +78,8 @@ class Workshop:
 
 def find_python(version: str) -> str:
     """The interpreter of this version on this machine. UnsuitablePackagesError: there is none."""
-    if version == OURS:
-        return sys.executable
+    if version == OURS:  # not of a venv, whose files uv may not read
+        return str(getattr(sys, "_base_executable", "") or sys.executable)
     found = _find(version, int(time.monotonic() // FOUND_SECONDS))
     if found is None:
         raise UnsuitablePackagesError(

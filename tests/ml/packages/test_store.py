@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ml.evaluation import sandbox
-from ml.packages.build import PackagesFailedError, PackagesUnavailableError, interpreter_of
+from ml.packages.build import PackagesFailedError, PackagesUnavailableError, find_python, interpreter_of
 from ml.packages.decision import OURS, Needed, Serving
 from ml.packages.store import PackageStore
 from tests.support.package_index import Index, running_index
@@ -96,6 +96,11 @@ def test_an_environment_has_its_packages_and_the_model_server_and_nothing_else(t
     assert len(index.asked) == asked, "what is here is not asked for again"
     assert packages.bytes_used() > 0
     assert left_over(packages.root) == []
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="not in a venv")
+def test_its_python_is_not_that_of_a_venv_which_uv_may_not_read() -> None:
+    assert not Path(find_python(OURS)).is_relative_to(sys.prefix)
 
 
 def test_what_cannot_be_installed_is_the_packages_fault_and_an_index_that_fails_is_not(
