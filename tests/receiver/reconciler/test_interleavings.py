@@ -117,6 +117,65 @@ class Chaos:
         )
 
 
+class CrossingChaos(Chaos):
+    """The same where neither environment follows the other, and a merge may exchange their ports."""
+
+    ports: tuple[int, int] = (8000, 8001)
+
+    def merge(self) -> None:
+        """Merge a commit that pins something, perhaps on the other one's port."""
+        self.pinned[self.choose.choice(["staging", "production"])] = self.choose.choice(VERSIONS)
+        if self.choose.random() < 0.5:
+            self.ports = self.ports[1], self.ports[0]
+        self.pin()
+
+    def pin(self) -> None:
+        """Merge what is pinned now."""
+        found = self.flow.files(self.pinned["staging"], self.pinned["production"])
+        self.flow.source.commit({path: self._moved(raw) for path, raw in found.items()})
+        self.work.queue.enqueue("push")
+
+    def _moved(self, raw: bytes) -> bytes:
+        alone = raw.replace(b"policy: {after: staging, soak: 0s}\n", b"")
+        return (
+            alone.replace(b"port: 8000", b"port: first")
+            .replace(b"port: 8001", b"port: %d" % self.ports[1])
+            .replace(b"port: first", b"port: %d" % self.ports[0])
+        )
+
+    def agrees(self) -> bool:
+        """All say what is pinned, on the pinned ports, and nothing is under way or left over."""
+        names = ("staging", "production")
+        servers = {(s.spec.slot.environment, s.spec.version, s.spec.port, s.role) for s in self.flow.target.observe()}
+        wanted = {(name, self.pinned[name], port, Role.LIVE) for name, port in zip(names, self.ports, strict=True)}
+        verified = {slot.environment: was.version for slot, was in self.flow.journal.verified().items()}
+        running = any(d.state is Outcome.RUNNING for d in self.flow.journal.recent())
+        return servers == wanted and verified == self.pinned == self.flow.aliases() and not running
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_happens_while_ports_are_exchanged_it_converges(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.reconciler.registry_view.RETRY_SECONDS", 0.05)
+    flow = Flow(tmp_path)
+    flow.register(*VERSIONS)
+    flow.pin(staging=1, production=1)
+    flow.run()
+    with running(flow, poll_seconds=0.5) as work:
+        chaos = CrossingChaos(flow, work, seed)
+        for _ in range(40):
+            chaos.step()
+        chaos.settle()
+        chaos.pin()
+        try:
+            eventually(chaos.agrees, 30)
+        except AssertionError as error:
+            servers = [(str(s.spec.slot), s.spec.version, s.spec.port, s.role) for s in flow.target.observe()]
+            reasons = [(str(row.environment), row.state, row.reason) for row in work.status_board.report().slots]
+            raise AssertionError(f"after {chaos.done}: {chaos.pinned} {chaos.ports}: {servers} {reasons}") from error
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_in_whatever_order_it_converges(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
