@@ -56,8 +56,12 @@ class Turn:
         owner = owner_of_port(self.seen, assessment)
         if owner is None or assessment.slot in self.joint:
             return ""
-        hold = self.assessments[owner].hold if owner in self.assessments else None
-        why = f", because it is {hold.state}: {hold.reason}" if hold is not None else ""
+        other = self.assessments.get(owner)
+        why = ""
+        if other is not None and other.hold is not None:
+            why = f", because it is {other.hold.state}: {other.hold.reason}"
+        elif other is not None and (first := self._who_comes_first(other)):
+            why = f", because {first}"
         return f"{owner} has its port still{why}".partition("\n")[0]
 
 

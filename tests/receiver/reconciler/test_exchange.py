@@ -130,6 +130,23 @@ def test_a_version_that_fails_after_the_exchange_gives_way_on_its_new_port(flow:
     assert leftovers(flow) == []
 
 
+def test_a_version_that_has_to_be_live_elsewhere_first_cannot_exchange_ports_and_the_status_says_so(
+    flow: Flow,
+) -> None:
+    pinned = files({"staging": (2, 8001), "production": (2, 8000)})
+    path = "environments/production.yaml"
+    pinned[path] = pinned[path].replace(b"gate:", b"policy: {after: staging}\ngate:")
+    flow.source.commit(pinned)
+    with running(flow) as work:
+        eventually(
+            lambda: waiting(work, "staging") == f"{PRODUCTION} has its port still, because {STAGING} comes first"
+        )
+        assert at(flow, 8000, 8001) == [("staging", 1), ("production", 1)]
+        flow.source.commit({name: raw.replace(b"version: 2", b"version: 1") for name, raw in pinned.items()})
+        work.queue.enqueue("push")
+        eventually(lambda: at(flow, 8000, 8001) == [("production", 1), ("staging", 1)])
+
+
 def test_a_held_slot_keeps_its_port_and_who_wants_it_waits(flow: Flow) -> None:
     flow.journal.freeze(Freeze("staging", MODEL, "an audit", time.time()))
     with at_work(flow, {"staging": (1, 8001), "production": (1, 8000)}) as work:
