@@ -90,8 +90,10 @@ def test_two_pins_exchange_their_ports_without_an_alarm(flow: Flow, versions: tu
         eventually(lambda: at(flow, 8000, 8001) == [("production", production), ("staging", staging)])
         eventually(lambda: work.states() == {"staging": "in sync", "production": "in sync"})
     assert leftovers(flow) == []
-    for slot in (STAGING, PRODUCTION):
-        assert flow.journal.history(slot)[-1].state is Outcome.LIVE
+    for slot, version in ((STAGING, staging), (PRODUCTION, production)):
+        assert flow.journal.verified()[slot].version == version
+        # What one deployment left in the registry for the other is drift, whose correction may still be under way.
+        assert {d.state for d in flow.journal.history(slot)} <= {Outcome.LIVE, Outcome.INTERRUPTED}
     assert not [title for title in notified(flow)[before:] if "fail" in title or "human" in title]
     assert flow.journal.quarantined() == []
 
