@@ -37,12 +37,15 @@ def drawn(lines: list[str]) -> str:
     height = MARGIN * 2 + LINE * len(shown)
     rules, texts = [], []
     for number, (second, line) in enumerate(shown):
+        top = MARGIN + LINE * (number + 1) - 5
+        if second == 0:  # what stands there from the begin
+            texts.append(f'<text x="{MARGIN}" y="{top}">{escape(line)}</text>')
+            continue
         share = max(0.01, second / whole * 100)
         rules.append(
             f"@keyframes l{number}{{0%,{share - 0.01:.2f}%{{opacity:0}}{share:.2f}%,100%{{opacity:1}}}}"
             f".l{number}{{animation:l{number} {whole:.1f}s infinite}}"
         )
-        top = MARGIN + LINE * (number + 1) - 5
         texts.append(f'<text class="l{number}" x="{MARGIN}" y="{top}">{escape(line)}</text>')
     width = round(COLUMNS * CHARACTER + 2 * MARGIN)
     return (
