@@ -47,6 +47,10 @@ def test_a_version_that_labels_find_out_gets_a_revert_and_the_merge_brings_the_o
             origin.commit(environment(versions.model, versions.better, port))
             receiver.github("push", push)
             eventually(lambda: live(receiver, versions.better), 60)
+            eventually(lambda: [each["ready"] for each in status(receiver)["ways_back"]] == [True], 30)
+            (way_back,) = status(receiver)["ways_back"]
+            assert way_back["version"] == versions.good
+            assert 0 < way_back["start_seconds"] < 60, "as it was measured when that version started"
 
             example = input_example(next((receiver.state / "cache").glob("[0-9a-f]*")))[0]
             labels = [
