@@ -170,6 +170,24 @@ def status(
 
 
 @app.command()
+def watch(
+    environment: Environment,
+    model: Model,
+    *,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds until it gives up, and ends with 1.")] = 600.0,
+) -> None:
+    """Follow a slot's deployment, the running or the next one, step by step.
+
+    Ends with 0 if it went live, else with 1.
+    """
+    from receiver.cli.commands.watch import watch as follow_deployment
+    from receiver.core.state import Slot
+
+    if not follow_deployment(Slot(environment, model), timeout):
+        raise typer.Exit(1)
+
+
+@app.command()
 def history(
     environment: OnlyEnvironment = None,
     model: OnlyModel = None,
