@@ -121,3 +121,18 @@ def test_help_loads_nothing_heavy() -> None:
     assert not {"mlflow", "sklearn", "pandas", "numpy", "fastapi", "pydantic", "rich", "git"} & set(
         done.stdout.split()
     )
+
+
+def test_each_line_of_the_threat_model_names_tests_that_exist() -> None:
+    page = (
+        (ROOT / "docs/security.md").read_text(encoding="utf-8").partition("## Threat model")[2].partition("\n## ")[0]
+    )
+    rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
+    written = {
+        name
+        for file in files_below("tests/*.py")
+        for name in re.findall(r"^ *(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(rows) > 20, "the pattern no longer finds the table"
+    assert {name for row in rows for name in re.findall(r"`(test_\w+)`", row)} <= written
+    assert not [row for row in rows if "`test_" not in row and "**nothing**" not in row]
