@@ -21,6 +21,7 @@ class Services:
     heal: bool
     host: str = "127.0.0.1"  # where model servers answer
     own_ports: Mapping[int, str] = field(default_factory=dict)  # of the receiver, each with its setting's name
+    isolated: bool = False  # a model that serves has fewer rights than the receiver
     evidence_key: str | None = ""  # the receiver's public key; None: not known on this machine; "": it has none
 
     def trusted(self, environment: Environment) -> tuple[str, ...] | None:

@@ -103,6 +103,7 @@ def build(settings: Settings, database: Database, stop: threading.Event | None =
         heal=settings.pinrail_heal,
         host=settings.pinrail_host,
         own_ports=settings.own_ports,
+        isolated=target_name(settings) == "compose",
         evidence_key=settings.known_evidence_key,
     )
 

@@ -78,6 +78,7 @@ class Environment:
     locked_packages: bool = False  # no version that needs packages of its own
     log: LogPolicy | None = None
     live: LivePolicy | None = None
+    needs_isolation: bool = False  # nothing new is served where a model has the receiver's rights
     evidence_keys: tuple[str, ...] = ()  # whose evidence counts; none: the receiver's own
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)  # for messages
 
@@ -164,6 +165,7 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
         locked_packages="packages" in policy,
         log=_log(found["log"]) if "log" in found else None,
         live=_live(policy["live"]) if "live" in policy else None,
+        needs_isolation=policy.get("isolation") == "required",
         evidence_keys=tuple(policy["evidence"]["keys"]) if "evidence" in policy else (),
         lines=lines,
     )

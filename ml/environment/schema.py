@@ -73,6 +73,10 @@ Packages = Annotated[
     Literal["locked"],
     says("locked", "leave it out where a version may bring packages of its own"),
 ]
+Isolation = Annotated[
+    Literal["required"],
+    says("required", "leave it out where a model may have the rights of the receiver's user"),
+]
 Egress = Annotated[
     bool,
     Field(strict=True),
@@ -158,6 +162,10 @@ class PolicyFields(TypedDict, total=False):
     ]
     live: LiveFields
     evidence: EvidenceFields
+    isolation: Annotated[
+        Isolation,
+        Field(description="required: nothing new is served where a model has the receiver's rights (`process`)."),
+    ]
 
 
 @with_config(ONLY_THESE)

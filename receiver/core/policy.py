@@ -61,15 +61,26 @@ class PromotionRequest:
     there: Sequence[Deployment]  # that environment's history of the same model, oldest first
     soak_seconds: float
     now: float  # seconds since the epoch
+    unconfined: bool = False  # the environment requires isolation, and the target has none
     there_live: bool = True  # that environment serves it at this moment
     taken_out: Quarantine | None = None  # the last time that it failed there, or that a person took it out
 
 
 def decide(request: PromotionRequest) -> Hold | None:
-    """None: go. An override and a version that has been live here before need neither gate nor soak."""
-    if request.override is not None or was_live_here(request):
+    """None: go. An override needs neither gate nor soak, and a version that has been live here needs nothing."""
+    if was_live_here(request):
         return None
-    return gate(request) or soak(request)
+    return isolation(request) or (None if request.override is not None else gate(request) or soak(request))
+
+
+def isolation(request: PromotionRequest) -> Hold | None:
+    """A model gets no rights that its environment says no model may have."""
+    if not request.unconfined:
+        return None
+    return _refuse(
+        f"{request.environment} requires isolation, and this receiver's target gives a model the rights of its user: "
+        "set PINRAIL_TARGET=compose, or take isolation out of the policy"
+    )
 
 
 def was_live_here(request: PromotionRequest) -> bool:

@@ -156,6 +156,7 @@ def _new_version(
             gate=environment.gate_for(pin.model),
             override=override,
             evidence=evidence,
+            unconfined=environment.needs_isolation and not services.isolated,
             trusted=services.trusted(environment),
             here=history,
             follows=environment.after,

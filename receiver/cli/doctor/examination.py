@@ -105,6 +105,7 @@ def _set_up_questions(settings: Settings) -> Iterator[Question]:
     if settings.signing_key is not None:
         yield Question("signing key", partial(machine.signing_key, settings.signing_key), "see PINRAIL_SIGNING_KEY")
     yield Question("evidence key", partial(machine.evidence_key, settings), "see PINRAIL_EVIDENCE_KEY")
+    yield Question("isolation", partial(machine.isolation, settings), "see PINRAIL_TARGET")
     yield Question("engine", partial(machine.engine, settings), "or set PINRAIL_TARGET=process")
     yield Question("GitHub token", partial(github.token, settings), "see GITHUB_TOKEN and GITHUB_API_URL")
     yield Question("webhook", partial(github.webhook, settings), "see the token's line")

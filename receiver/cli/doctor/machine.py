@@ -23,7 +23,7 @@ from receiver.ports import Target
 from receiver.settings import Settings
 from receiver.targets.compose.build import image_name
 from receiver.targets.process.packages import PACKAGES
-from receiver.wiring import MIRROR, PROPOSALS, REMEMBERED, open_database
+from receiver.wiring import MIRROR, PROPOSALS, REMEMBERED, open_database, target_name
 from serving.model.digest import bytes_below
 
 FREE_BYTES = 1 << 30  # a model or two, and the journal
@@ -75,6 +75,14 @@ def signing_key(key: SigningKey) -> Check:
     with tempfile.TemporaryDirectory(prefix="pinrail-doctor-") as directory:
         try_to_sign(Git(Path(directory) / "repository.git", Remote("", "file", signing_key=key)))
     return Check("signing key", ok=True, found=f"{key.name} signs commits")
+
+
+def isolation(settings: Settings) -> Check:
+    """What a model that serves may do. Both are ok: `policy: {isolation: required}` refuses the one."""
+    if target_name(settings) == "compose":
+        return Check("isolation", ok=True, found="models serve in containers, with fewer rights than this user")
+    found = "on the process target, a model that serves has the rights of this user"
+    return Check("isolation", ok=True, found=found, todo="use compose for models whose authors you do not trust")
 
 
 def evidence_key(settings: Settings) -> Check:

@@ -141,6 +141,12 @@ def test_while_a_key_is_replaced_both_are_believed_and_then_the_old_one_is_not()
     assert "is not believed" in refusal(replace(ASKED, trusted=[OTHER_KEY.public]))
 
 
+def test_where_isolation_is_required_nothing_new_is_served_without_it() -> None:
+    assert "production requires isolation" in refusal(replace(ASKED, unconfined=True))
+    assert "production requires isolation" in refusal(replace(ASKED, unconfined=True, override="customer is waiting"))
+    assert decide(replace(ASKED, unconfined=True, here=(live(PRODUCTION, 6, NOW - 60),))) is None
+
+
 def test_evidence_of_another_registration_of_the_same_number_is_void() -> None:
     assert "void: it was recorded for another registration" in refusal(replace(ASKED, registered=1))
 

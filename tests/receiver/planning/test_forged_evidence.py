@@ -68,14 +68,14 @@ def by_another_key(evidence: Evidence) -> Evidence:
     return OTHER_KEY.sign(evidence)
 
 
-@pytest.mark.parametrize("forge", [by_hand, raised, of_another_version, by_another_key])
+@pytest.mark.parametrize("falsify", [by_hand, raised, of_another_version, by_another_key])
 def test_evidence_that_a_registry_writer_makes_up_lets_no_version_in(
-    forge: Callable[[Evidence], Evidence], mlflow_server: str, tmp_path: Path
+    falsify: Callable[[Evidence], Evidence], mlflow_server: str, tmp_path: Path
 ) -> None:
     model, flow = new_name(), Flow(tmp_path / "flow")
     file = STAGING.format(model=model, policy="")
     evidence = measured(mlflow_server, model, file, tmp_path / "gate")
-    write_evidence(MlflowClient(mlflow_server), forge(evidence))  # text, checksum and tags as the gate writes them
+    write_evidence(MlflowClient(mlflow_server), falsify(evidence))  # text, checksum and tags as the gate writes them
     found, reason = outcome(flow, mlflow_server, file, tmp_path / "cache")
     assert list(found.values()) == [Outcome.REFUSED]
     assert f"the evidence of {model} v1 is not believed: it" in reason

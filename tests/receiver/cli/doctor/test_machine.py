@@ -120,3 +120,18 @@ def test_a_clock_that_is_off_is_reported(mlflow_server: str, monkeypatch: pytest
     monkeypatch.setattr("receiver.cli.doctor.clock.SKEW_SECONDS", -1.0)
     assert not clock([mlflow_server]).ok
     assert clock([]).ok
+
+
+def test_which_rights_models_have_is_said_plainly(tmp_path: Path) -> None:
+    found = machine.isolation(settings(tmp_path, pinrail_target="process"))
+    assert (found.ok, found.found) == (True, "on the process target, a model that serves has the rights of this user")
+    assert "containers" in machine.isolation(settings(tmp_path, pinrail_target="compose")).found
+
+
+def test_a_key_that_others_can_read_is_a_mistake(tmp_path: Path) -> None:
+    own = settings(tmp_path)
+    assert machine.evidence_key(own).todo == "`pinrail up` makes it"
+    assert own.evidence_key.public in machine.evidence_key(own).found
+    (own.pinrail_state_dir / "evidence.key").chmod(0o644)
+    found = machine.evidence_key(own)
+    assert (found.ok, "chmod 600" in found.todo) == (False, True)
