@@ -18,7 +18,13 @@ if __name__ == "__main__":
     parser.add_argument("logs", type=Path, help="the directory of all logs; the labels are beside it")
     logs = parser.parse_args().logs
     store = LabelStore(logs.parent)
-    measured = {model: update(store, logs, model) for model in store.changes()}
+    measured, failed = {}, []
+    for model in store.changes():
+        try:
+            measured[model] = update(store, logs, model)
+        except Exception as error:  # noqa: BLE001 - one model's labels must not keep the others' from being judged
+            failed.append(f"{model}: {type(error).__name__}: {error}")
     decide(store, [Asked(**asked) for asked in json.load(sys.stdin)])
     for model, seen in measured.items():
         store.note_judged(model, seen)
+    sys.exit("; ".join(failed).replace("\n", " ") or 0)

@@ -8,6 +8,7 @@ from ml.live.label_store import Decision, LabelStore, Realised
 from ml.live.sequential import ShareTest, judge_share
 
 ACCURACY = "accuracy"
+MOST_LEFT_OUT = 0.1  # of all labels; where more do not fit the answers, the others may not either
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +23,22 @@ class Asked:
 
 
 def decide(store: LabelStore, asked: Iterable[Asked]) -> None:
-    """Judge each version that has labels, and record it. What was decided stays so while the limit is the same."""
+    """Judge each version that has labels, and record it."""
+    trimmed = store.trimmed()
     for each in asked:
+        if (each.environment, each.model, each.version) in trimmed:  # what is left is no sequence from the beginning
+            continue
         for found in store.realised(each.model):
             of = found.environment, found.version, found.metric
-            if of == (each.environment, each.version, ACCURACY) and found.value is not None:
-                store.decide(_decision(each, found, found.value))
+            if of == (each.environment, each.version, ACCURACY):
+                store.decide(_decision(each, found, found.value or 0.0))
 
 
 def _decision(asked: Asked, found: Realised, value: float) -> Decision:
-    test = judge_share(round(value * found.labels), found.labels, asked.least, asked.labels)
     of = asked.environment, asked.model, asked.version, ACCURACY, asked.least
+    if found.unfit > MOST_LEFT_OUT * (found.labels + found.unfit):
+        return Decision(*of, str(CheckOutcome.INCONCLUSIVE), None, f"{found.problem}: too many to decide")
+    test = judge_share(round(value * found.labels), found.labels, asked.least, asked.labels)
     return Decision(*of, str(test.outcome), test.more, _says(asked, found, value, test))
 
 

@@ -1,9 +1,9 @@
 """Joining labels to the recorded answers, by request id and row."""
 
-import contextlib
 import json
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from ml.request_log import ANSWERED, PREDICTION, PROBABILITIES, parts, slot_dire
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 CLOCK_SECONDS = 60.0  # a part may appear this long after its time of change
 COLUMNS = ["_request_id", "_row", "_version", "_time", PREDICTION, PROBABILITIES]
@@ -29,8 +31,9 @@ def update(store: LabelStore, logs: Path, model: str) -> int:
         found = _answers(logs, model, (new, unknown), store.joined_at(model) - CLOCK_SECONDS)
         store.join(model, found, new, began)
     store.trim(model)
-    seen = store.changes().get(model, 0)  # before they are read: a change meanwhile is another one
-    store.publish(model, measure(model, store.labelled(model)))
+    seen, judged = store.changes().get(model, (0, 0))  # before they are read: a change meanwhile is another one
+    if seen != judged:
+        store.publish(model, measure(model, store.labelled(model)))
     return seen
 
 
@@ -44,18 +47,28 @@ def _answers(
     for directory in sorted(logs.glob("environment=*")):
         environment = directory.name.partition("=")[2]
         for part, _ in parts(slot_directory(logs, environment, model)):
-            with contextlib.suppress(FileNotFoundError):  # it became too old meanwhile
+            try:
                 ids = both if part.stat().st_mtime >= joined_at else new
-                if len(ids):
-                    yield from _in_part(part, environment, ids)
+                rows = _rows(part, ids) if len(ids) else []
+            except FileNotFoundError:  # it became too old meanwhile
+                continue
+            except (OSError, pa.ArrowException) as error:  # the other parts are as good as before
+                log.warning("%s cannot be read: %s", part, error)
+                continue
+            yield from _answers_in(rows, environment)
 
 
-def _in_part(part: Path, environment: str, ids: "pa.Array") -> Iterator[RecordedAnswer]:
+def _rows(part: Path, ids: "pa.Array") -> list[dict[str, Any]]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     there = (pc.field("_status") == ANSWERED) & pc.field("_request_id").isin(ids)
-    for row in pq.read_table(part, columns=COLUMNS, partitioning=None, filters=there).to_pylist():
+    found: list[dict[str, Any]] = pq.read_table(part, columns=COLUMNS, partitioning=None, filters=there).to_pylist()
+    return found
+
+
+def _answers_in(rows: Sequence[Mapping[str, Any]], environment: str) -> Iterator[RecordedAnswer]:
+    for row in rows:
         if row[PREDICTION] is not None:
             yield RecordedAnswer(
                 row["_request_id"],
@@ -64,7 +77,7 @@ def _in_part(part: Path, environment: str, ids: "pa.Array") -> Iterator[Recorded
                 row["_version"],
                 row["_time"].timestamp(),
                 json.dumps(_plain(row[PREDICTION])),
-                row[PROBABILITIES] is not None,
+                len(row[PROBABILITIES] or ()),
             )
 
 

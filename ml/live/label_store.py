@@ -7,7 +7,7 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from itertools import islice
@@ -27,6 +27,8 @@ BATCH = 5_000  # rows per transaction
 BUSY_SECONDS = 30.0
 
 SCHEMA = """
+DROP TABLE IF EXISTS answers;          -- of an earlier schema; both are made anew of the labels
+DROP TABLE IF EXISTS decisions;
 CREATE TABLE IF NOT EXISTS labels (
   model TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL,
   label TEXT NOT NULL, given_at REAL NOT NULL,
@@ -39,14 +41,17 @@ CREATE TABLE IF NOT EXISTS answers (
   model TEXT NOT NULL, request_id TEXT NOT NULL, row INTEGER NOT NULL,
   environment TEXT NOT NULL, version INTEGER NOT NULL, answered_at REAL NOT NULL,
   answer TEXT NOT NULL,               -- JSON
-  scored INTEGER NOT NULL,            -- with probabilities
+  classes INTEGER NOT NULL,           -- how many have a probability
+  again INTEGER NOT NULL DEFAULT 0,   -- the row was asked several times under this id
   PRIMARY KEY (model, request_id, row, environment, version)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS joins (model TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS received (model TEXT PRIMARY KEY, replaced INTEGER NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS decisions (  -- what labels say of a version against a limit; final ones stay
+CREATE TABLE IF NOT EXISTS decisions (  -- what labels say of a version against a limit
   environment TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, metric TEXT NOT NULL,
   least REAL NOT NULL, outcome TEXT NOT NULL, more INTEGER, says TEXT NOT NULL,
+  turn INTEGER NOT NULL DEFAULT 1,    -- how often the outcome changed
+  void INTEGER NOT NULL DEFAULT 0,    -- labels that it counted were replaced
   PRIMARY KEY (environment, model, version, metric)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS gates (      -- what the gate measured of the same version
@@ -66,8 +71,12 @@ CREATE TABLE IF NOT EXISTS changes (    -- how often a model's joined or given l
   model TEXT PRIMARY KEY, seen INTEGER NOT NULL, judged INTEGER NOT NULL
 ) STRICT;
 INSERT OR IGNORE INTO changes SELECT DISTINCT model, 1, 0 FROM labels;
+CREATE TABLE IF NOT EXISTS trimmed (    -- versions whose oldest joined labels are gone
+  environment TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL,
+  PRIMARY KEY (environment, model, version)
+) STRICT, WITHOUT ROWID;
 """
-LAST_TABLE = "changes"
+SCHEMA_NUMBER = 1
 NEW, UNKNOWN, JOINED = 0, 1, 2
 
 
@@ -102,7 +111,7 @@ class RecordedAnswer:
     version: int
     answered_at: float
     answer: str  # JSON
-    scored: bool
+    classes: int  # that have a probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +143,9 @@ class Realised:
     labels: int
     """How many labels it is of."""
     unfit: int
-    """Labels that cannot be compared with the answers."""
+    """Labels that are left out: they cannot be compared with the answers, or their row was asked several times."""
     problem: str
-    """Why some cannot; else empty."""
+    """Why some are; else empty."""
     gate: float | None = None
     """What the gate measured, if it is known."""
     least: float | None = None
@@ -159,6 +168,7 @@ class Decision:
     outcome: str
     more: int | None
     says: str  # the figures at that time, for people
+    turn: int = 1  # how often the outcome changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +200,10 @@ class Labelled:
 
     environment: str
     version: int
-    scored: bool
-    """With probabilities."""
+    classes: int
+    """How many have a probability; 0: it came without."""
+    again: bool
+    """They were asked several times under one id."""
     answer: Any
     label: str
     count: int
@@ -229,9 +241,9 @@ class LabelStore:
         )
         return Waiting(*map(bool, found[0])) if found else Waiting(changed=False, unknown=False)
 
-    def changes(self) -> Mapping[str, int]:
-        """How often the labels of each model changed. Another number: there is something to judge."""
-        return dict(self._all("SELECT model, seen FROM changes"))
+    def changes(self) -> Mapping[str, tuple[int, int]]:
+        """How often the labels of each model changed, and after how many changes they were judged."""
+        return {model: (seen, judged) for model, seen, judged in self._all("SELECT * FROM changes")}
 
     def note_judged(self, model: str, seen: int) -> None:
         """Record that the labels were judged as they were after so many changes."""
@@ -252,8 +264,9 @@ class LabelStore:
         while batch := list(islice(left, BATCH)):
             with self._writing() as db:
                 db.executemany(
-                    "INSERT OR REPLACE INTO answers SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
-                    " WHERE EXISTS (SELECT 1 FROM labels WHERE model = ?1 AND request_id = ?2 AND row = ?3)",
+                    "INSERT INTO answers SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0"
+                    " WHERE EXISTS (SELECT 1 FROM labels WHERE model = ?1 AND request_id = ?2 AND row = ?3)"
+                    " ON CONFLICT DO UPDATE SET again = 1 WHERE answered_at <> excluded.answered_at",
                     [(model, *astuple(answer)) for answer in batch],
                 )
                 db.executemany(
@@ -269,7 +282,10 @@ class LabelStore:
             db.execute("INSERT OR REPLACE INTO joins VALUES (?, ?)", (model, at))
 
     def trim(self, model: str, most: int = MOST_LABELS) -> None:
-        """Remove what was unknown for too long, and of too many labels the oldest, with their answers."""
+        """Remove what was unknown for too long, and of too many labels the oldest, with their answers.
+
+        Those without an answer go first.
+        """
         with self._writing() as db:
             db.execute(
                 "DELETE FROM labels WHERE model = ? AND joined = 1 AND given_at < ?",
@@ -277,8 +293,13 @@ class LabelStore:
             )
             too_many = db.execute("SELECT count(*) - ? FROM labels WHERE model = ?", (most, model)).fetchone()[0]
             if too_many > 0:
-                oldest = "SELECT request_id, row FROM labels WHERE model = ? ORDER BY given_at LIMIT ?"
+                oldest = "SELECT request_id, row FROM labels WHERE model = ? ORDER BY joined = 2, given_at LIMIT ?"
                 gone = [(model, *row) for row in db.execute(oldest, (model, too_many)).fetchall()]
+                db.executemany(
+                    "INSERT OR IGNORE INTO trimmed SELECT environment, model, version FROM answers"
+                    " WHERE model = ? AND request_id = ? AND row = ?",
+                    gone,
+                )
                 for table in ("labels", "answers"):
                     db.executemany(
                         f"DELETE FROM {table} WHERE model = ? AND request_id = ? AND row = ?",  # noqa: S608 - ours
@@ -288,13 +309,13 @@ class LabelStore:
     def labelled(self, model: str) -> Sequence[Labelled]:
         """The labelled answers of all versions, in the order of environments and versions."""
         rows = self._all(
-            "SELECT environment, version, scored, answer, label, count(*) FROM answers JOIN labels"
-            " USING (model, request_id, row) WHERE model = ? GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5",
+            "SELECT environment, version, classes, again, answer, label, count(*) FROM answers JOIN labels"
+            " USING (model, request_id, row) WHERE model = ? GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6",
             model,
         )
         return [
-            Labelled(environment, version, bool(scored), json.loads(answer), *more)
-            for environment, version, scored, answer, *more in rows
+            Labelled(environment, version, classes, bool(again), json.loads(answer), *more)
+            for environment, version, classes, again, answer, *more in rows
         ]
 
     def labels(self, model: str) -> Mapping[tuple[str, int], str]:
@@ -313,18 +334,26 @@ class LabelStore:
             )
 
     def decide(self, decision: Decision) -> None:
-        """Record a decision. A version is decided once, for each limit."""
+        """Record a decision. FAIL stays for its limit, and PASS until FAIL, unless labels it counted are replaced."""
         with self._writing() as db:
             db.execute(
-                "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                " least = excluded.least, outcome = excluded.outcome, more = excluded.more, says = excluded.says"
-                " WHERE outcome = 'INCONCLUSIVE' OR least <> excluded.least",
-                astuple(decision),
+                "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, 0) ON CONFLICT DO UPDATE SET"
+                " least = excluded.least, outcome = excluded.outcome, more = excluded.more, says = excluded.says,"
+                " turn = turn + (outcome <> excluded.outcome), void = 0"
+                " WHERE void OR least <> excluded.least OR outcome = 'INCONCLUSIVE'"
+                " OR outcome = 'PASS' AND excluded.outcome = 'FAIL'",
+                astuple(decision)[:-1],
             )
+
+    def trimmed(self) -> Collection[tuple[str, str, int]]:
+        """Environment, model and version where the oldest labels are gone."""
+        return set(self._all("SELECT * FROM trimmed"))
 
     def decisions(self) -> Sequence[Decision]:
         """What was decided, and what is open still."""
-        return [Decision(*row) for row in self._all("SELECT * FROM decisions ORDER BY 1, 2, 3")]
+        columns = "environment, model, version, metric, least, outcome, more, says, turn"
+        rows = self._all(f"SELECT {columns} FROM decisions ORDER BY 1, 2, 3")  # noqa: S608 - ours
+        return [Decision(*row) for row in rows]
 
     def commented(self) -> Mapping[tuple[str, str, int], tuple[Sequence[str], float]]:
         """The figures of each version that were published last, and when; seconds since the epoch."""
@@ -422,9 +451,10 @@ def _connect(file: Path) -> sqlite3.Connection:
     if fresh:
         file.touch(mode=0o600)
     db = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (LAST_TABLE,)).fetchone():
+    if db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_NUMBER:
         db.execute("PRAGMA journal_mode=WAL")
-        db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+        anew = f"UPDATE labels SET joined = 0; PRAGMA user_version = {SCHEMA_NUMBER};"  # noqa: S608 - ours
+        db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {anew} COMMIT;")
     return db
 
 
@@ -441,6 +471,11 @@ def _add(db: sqlite3.Connection, model: str, batch: Sequence[Label]) -> Received
         else:
             db.execute(
                 "UPDATE labels SET label = ? WHERE model = ? AND request_id = ? AND row = ?", (label.label, *key)
+            )
+            db.execute(
+                "UPDATE decisions SET void = 1 WHERE model = ?1 AND (environment, version) IN"
+                " (SELECT environment, version FROM answers WHERE model = ?1 AND request_id = ?2 AND row = ?3)",
+                key,
             )
             seen += Received(replaced=1)
     db.execute(

@@ -3,8 +3,9 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from ml.intervals import wilson
@@ -13,6 +14,8 @@ from ml.live.label_store import Labelled, Realised
 RESAMPLES, RESAMPLED_VALUES = 1000, 20_000_000
 TRUE, FALSE = frozenset({"true", "1", "1.0"}), frozenset({"false", "0", "0.0"})
 SHOWN = 3
+MOST_CLASSES = 20  # of floats without probabilities
+FEW_LABELS, KNOWN_SHARE = 20, 0.05
 
 
 @dataclass(slots=True)
@@ -22,29 +25,32 @@ class _Version:
     hits: int = 0
     rows: int = 0
     errors: list[float] = field(default_factory=list)
+    values: set[float] = field(default_factory=set)
     unfit: int = 0
+    again: int = 0
 
 
 def measure(model: str, labelled: Sequence[Labelled]) -> Sequence[Realised]:
     """Measure each version of a model in each environment."""
-    classes = _classes(labelled)
     found: dict[tuple[str, int], _Version] = defaultdict(_Version)
-    for each in labelled:
-        seen, held = found[each.environment, each.version], _hold(each, classes)
-        if held is None:
+    for each, held in _compared(labelled):
+        seen = found[each.environment, each.version]
+        if each.again:
+            seen.again += each.count
+        elif held is None:
             seen.unfit += each.count
         elif isinstance(held, bool):
             seen.rows += each.count
             seen.hits += each.count * held
         else:
             seen.errors += [held] * each.count
+            seen.values.add(each.answer)
     return [each for (env, version), seen in found.items() for each in _metrics((env, model, version), seen)]
 
 
 def unfit_labels(labelled: Sequence[Labelled]) -> Sequence[str]:
     """Some labels that cannot be compared with the answers. They may be about people: for who owns them only."""
-    classes = _classes(labelled)
-    return sorted({each.label[:40] for each in labelled if _hold(each, classes) is None})[:SHOWN]
+    return sorted({each.label[:40] for each, held in _compared(labelled) if held is None and not each.again})[:SHOWN]
 
 
 def agrees(answer: Any, label: str, classes: frozenset[str]) -> bool | None:
@@ -69,13 +75,39 @@ def agrees(answer: Any, label: str, classes: frozenset[str]) -> bool | None:
     return None if other_kind or label.strip().casefold() in folded else False
 
 
-def _classes(labelled: Iterable[Labelled]) -> frozenset[str]:
-    return frozenset(_text(each.answer) for each in labelled if isinstance(each.answer, str))
+def _compared(labelled: Sequence[Labelled]) -> Iterator[tuple[Labelled, bool | float | None]]:
+    """Each row with whether its answer is right, or its error; None: the label cannot be compared with it."""
+    classes = frozenset(_text(each.answer) for each in labelled if isinstance(each.answer, str))
+    for _, of_version in groupby(labelled, lambda each: (each.environment, each.version)):
+        held = [(row, _hold(row, classes)) for row in of_version]
+        foreign = _foreign([row for row, found in held if isinstance(found, bool)])
+        yield from ((row, None if row.label in foreign else found) for row, found in held)
+
+
+def _foreign(rows: Sequence[Labelled]) -> Collection[str]:
+    """Labels that a version never answers, where they seem to be of another column, or of other words.
+
+    They are where answers and labels together are more classes than have probabilities. Without probabilities:
+    where almost no label is one that it answers.
+    """
+    answered = {_value(row.answer) for row in rows}
+    foreign = {row.label for row in rows if _value(row.label) not in answered}
+    classes = max((row.classes for row in rows), default=0)
+    if classes:
+        return foreign if len(answered | {_value(label) for label in foreign}) > classes else ()
+    count, strange = (sum(r.count for r in rows if r.label in of) for of in ({r.label for r in rows}, foreign))
+    return foreign if count >= FEW_LABELS and strange > count * (1 - KNOWN_SHARE) else ()
+
+
+def _value(found: Any) -> Any:
+    """An answer or a label, so that the same class is the same."""
+    text = _text(found) if isinstance(found, str) else str(found)
+    number = _number(text)
+    return text if number is None else number
 
 
 def _hold(row: Labelled, classes: frozenset[str]) -> bool | float | None:
-    """Whether the answer is right, or its error; None: the label cannot be compared with it."""
-    if not isinstance(row.answer, float) or row.scored:
+    if not isinstance(row.answer, float) or row.classes:
         return agrees(_text(row.answer) if isinstance(row.answer, str) else row.answer, row.label, classes)
     number = _number(row.label)
     return None if number is None or not math.isfinite(row.answer) else row.answer - number
@@ -91,16 +123,22 @@ def _text(answer: str) -> str:
 
 
 def _metrics(of: tuple[str, str, int], seen: _Version) -> list[Realised]:
-    problem = f"{seen.unfit:,} labels cannot be compared with the answers" if seen.unfit else ""
+    unfit = f"{seen.unfit:,} labels cannot be compared with the answers" if seen.unfit else ""
+    again = f"{seen.again:,} labels are left out, as their rows were asked several times under one id"
+    problem, left_out = "; ".join(filter(None, (unfit, again if seen.again else ""))), seen.unfit + seen.again
     if seen.errors:
+        found = _regression(seen.errors)
+        if len(seen.values) <= MOST_CLASSES and all(value.is_integer() for value in seen.values):
+            hits, rows = seen.errors.count(0), len(seen.errors)  # a classifier may write its classes as floats
+            found.append(("accuracy", hits / rows, *wilson(hits, rows)))
         return [
-            Realised(*of, name, value, low, high, len(seen.errors), seen.unfit, problem)
-            for name, value, low, high in _regression(seen.errors)
+            Realised(*of, name, value, low, high, len(seen.errors), left_out, problem)
+            for name, value, low, high in found
         ]
     if not seen.rows:
-        return [Realised(*of, "accuracy", None, None, None, 0, seen.unfit, problem)]
+        return [Realised(*of, "accuracy", None, None, None, 0, left_out, problem)]
     interval = wilson(seen.hits, seen.rows)
-    return [Realised(*of, "accuracy", seen.hits / seen.rows, *interval, seen.rows, seen.unfit, problem)]
+    return [Realised(*of, "accuracy", seen.hits / seen.rows, *interval, seen.rows, left_out, problem)]
 
 
 def _regression(errors: Sequence[float]) -> list[tuple[str, float, float, float]]:

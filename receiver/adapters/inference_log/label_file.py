@@ -13,10 +13,12 @@ from ml.environment.file import did_you_mean
 from ml.live.label_store import Label
 from receiver.core.errors import Rejected
 
+PARSE = pyarrow.csv.ParseOptions(newlines_in_values=True)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelColumns:
-    """The names of the columns. None: ``request_id``, ``row`` and ``label``, or with an underscore before them."""
+    """The names of the columns. None: ``_request_id``, ``_row`` and ``_label``, else those without underscore."""
 
     request_id: str | None = None
     row: str | None = None
@@ -50,7 +52,7 @@ class LabelFile:
                 as_text = pyarrow.csv.ConvertOptions(  # "NA" may be the name of a class
                     column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
                 )
-                with pyarrow.csv.open_csv(self.file, convert_options=as_text) as reader:
+                with pyarrow.csv.open_csv(self.file, parse_options=PARSE, convert_options=as_text) as reader:
                     yield from reader
             else:
                 raise Rejected(
@@ -60,20 +62,23 @@ class LabelFile:
             raise Rejected(f"{self.file} cannot be read: {error}") from error
 
     def _names(self, known: Sequence[str]) -> tuple[str, str | None, str]:
+        twice = sorted(name for name in set(known) if known.count(name) > 1)
+        if twice:
+            raise Rejected(f"{self.file} has two columns {twice[0]!r}: leave one out")
         wanted = self.columns
-        row = wanted.row or next((name for name in ("row", "_row") if name in known), None)
+        row = wanted.row or next((name for name in ("_row", "row") if name in known), None)
         if row is not None and row not in known:
             raise self._missing(row, known, "--row")
         return (
-            self._named(wanted.request_id, ("request_id", "_request_id"), known, "--id"),
+            self._named(wanted.request_id, ("_request_id", "request_id"), known, "--id"),
             row,
-            self._named(wanted.label, ("label", "_label"), known, "--label"),
+            self._named(wanted.label, ("_label", "label"), known, "--label"),
         )
 
     def _named(self, wanted: str | None, usual: Sequence[str], known: Sequence[str], option: str) -> str:
         found = next((name for name in ([wanted] if wanted else usual) if name in known), None)
         if found is None:
-            raise self._missing(wanted or usual[0], known, option)
+            raise self._missing(wanted or usual[-1], known, option)
         return found
 
     def _missing(self, name: str, known: Sequence[str], option: str) -> Rejected:
@@ -89,5 +94,5 @@ class LabelFile:
 
 
 def _header(file: Path) -> Sequence[str]:
-    with pyarrow.csv.open_csv(file) as reader:
+    with pyarrow.csv.open_csv(file, parse_options=PARSE) as reader:
         return list(reader.schema.names)

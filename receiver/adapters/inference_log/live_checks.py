@@ -56,12 +56,13 @@ class LiveChecks:
 
     def run(self, stop: threading.Event) -> float:
         """Join and judge labels. Returns when to see again, in seconds since the epoch. Retryable: it failed."""
+        began = time.monotonic()
         if self._store.file.exists():
             try:
                 self._check(stop)
             except LabelsUnusable as error:
                 raise Retryable(str(error)) from error
-        return time.time() + CHECK_SECONDS
+        return time.time() + max(CHECK_SECONDS, time.monotonic() - began)  # at most half the time is spent on it
 
     def _check(self, stop: threading.Event) -> None:
         waiting, pins = self._store.waiting(), self._pins()
@@ -70,10 +71,11 @@ class LiveChecks:
             | {"least": policy.accuracy, "labels": policy.labels}
             for slot, version, policy in self._policies(pins)
         ]
+        problem = ""
         late = waiting.unknown and time.monotonic() >= self._next
         if waiting.changed or late or asked != self._asked:
             self._next = time.monotonic() + UNKNOWN_SECONDS
-            self._measure(asked, stop)
+            problem = self._measure(asked, stop)
             self._asked = asked
         for slot, version, policy in self._policies(pins):
             for decision in self._store.decisions():
@@ -83,8 +85,11 @@ class LiveChecks:
         self._note_gates()
         if self._services.proposes:
             self._comment()
+        if problem:
+            raise Retryable(f"labels could not be joined to the inference log: {problem}", UNKNOWN_SECONDS)
 
-    def _measure(self, asked: Sequence[Mapping[str, Any]], stop: threading.Event) -> None:
+    def _measure(self, asked: Sequence[Mapping[str, Any]], stop: threading.Event) -> str:
+        """Return what went wrong; empty: nothing."""
         done = shell.run(
             [sys.executable, "-P", "-m", "ml.live", str(self._directories.all_parquet)],
             environment=launch.environment(os.environ, registry=False),
@@ -92,9 +97,7 @@ class LiveChecks:
             stdin=json.dumps(asked).encode(),
             stop=stop,
         )
-        if done.status != 0:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise Retryable(f"labels could not be joined to the inference log: {last}", UNKNOWN_SECONDS)
+        return "" if done.status == 0 else (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
 
     def _pins(self) -> Desired:
         last = self._services.journal.remembered_pins()
@@ -117,7 +120,7 @@ class LiveChecks:
 
     def _publish(self, slot: Slot, decision: Decision, policy: LivePolicy) -> None:
         """Say once that labels have found a version out, and ask for the revert where the policy does."""
-        back_to = self._back_to(slot, decision.version)
+        back_to = self._back_to(slot, decision)
         what, follows = f"{slot.model} v{decision.version} in {slot.environment}", ""
         messages: list[Message] = []
         if back_to is None:
@@ -127,17 +130,23 @@ class LiveChecks:
             reverted = decision.version, back_to, decision.says
             messages.append(RevertNeeded(slot.environment, slot.model, *reverted, by_labels=True))
         else:
-            follows = f"`pinrail rollback {slot.environment} {slot.model}` proposes the way back to v{back_to}"
+            command = f"pinrail rollback {slot.environment} {slot.model} --to {back_to}"
+            follows = f"`{command}` proposes the way back to v{back_to}"
         notice = Announcement(f"{what} is worse than allowed, labels say", f"{decision.says}.\n{follows}.")
-        key = f"{slot} v{decision.version}: {decision.metric} is not {decision.least:g}, {policy.reverts}"
+        key = f"{slot} v{decision.version}: {decision.metric} is not {decision.least!r}, {policy.reverts}"
+        if decision.turn > 1:  # it was decided otherwise in between
+            key += f", {decision.turn}"
         self._services.outbox.put_once(key, notice, *messages)
 
-    def _back_to(self, slot: Slot, version: int) -> int | None:
+    def _back_to(self, slot: Slot, failed: Decision) -> int | None:
         journal = self._services.journal
-        decisions = self._store.decisions()
-        worse = {d.version for d in decisions if (Slot(d.environment, d.model), d.outcome) == (slot, FAIL)}
+        worse = {
+            found.version
+            for found in self._store.decisions()
+            if (Slot(found.environment, found.model), found.outcome, found.least) == (slot, FAIL, failed.least)
+        }
         held = {entry.version for entry in journal.quarantined() if entry.slot == slot}
-        found = last_verified(journal.history(slot), {version, *worse, *held})
+        found = last_verified(journal.history(slot), {failed.version, *worse, *held})
         return found.version if found is not None else None
 
     def _comment(self) -> None:

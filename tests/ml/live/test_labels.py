@@ -1,6 +1,8 @@
 """Labels that come early, late, twice, in parts and wrong, and what the answers of each version were worth."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,72 @@ def test_a_label_that_is_written_in_another_way_is_not_a_wrong_answer(
     assert found.unfit == (1 if value is None else 0)
     assert (found.problem != "") is (value is None)
     assert list(unfit_labels(m.store.labelled("m"))) == ([label] if value is None else [])
+
+
+def test_labels_of_another_column_or_in_other_words_are_left_out_and_not_wrong(m: Labelled) -> None:
+    m.ask("words", ["stay", "leave"] * 20)
+    m.label(*(("words", n, "ja" if n % 3 else "nein") for n in range(40)))
+    assert (m.metric().value, m.metric().unfit) == (None, 40)
+    m.ask("ages", [1, 0] * 20, version=4)
+    m.label(*(("ages", n, str(n)) for n in range(2, 40)))
+    assert (m.metric(version=4).value, m.metric(version=4).unfit) == (None, 38)
+
+
+def test_a_version_that_always_answers_the_same_is_wrong_and_not_misunderstood(m: Labelled) -> None:
+    m.ask("same", ["stay"] * 40)
+    m.label(*(("same", n, "leave") for n in range(40)))
+    assert (m.metric().value, m.metric().unfit) == (0.0, 0)
+
+
+def test_a_row_that_was_asked_several_times_under_one_id_counts_not_and_is_counted(m: Labelled) -> None:
+    m.ask("guessed", ["stay"])
+    m.ask("own", ["stay"])
+    m.ask("guessed", ["leave"])
+    m.label(("guessed", 0, "stay"), ("own", 0, "stay"))
+    assert (m.metric().value, m.metric().labels, m.metric().unfit) == (1.0, 1, 1)
+    assert m.metric().problem == "1 labels are left out, as their rows were asked several times under one id"
+    m.label(("own", 1, "stay"))
+    m.update()
+    assert m.metric().labels == 1, "an answer that is read again is not another one"
+
+
+def test_classes_that_are_written_as_floats_have_an_accuracy_too(m: Labelled) -> None:
+    m.ask("a", [1.0, 0.0, 1.0, 1.0])
+    m.label(*(("a", n, "1") for n in range(4)))
+    assert m.metric().value == 0.75
+    assert m.metric(name="mae").value == 0.25
+
+
+def test_a_part_that_cannot_be_read_takes_no_other_with_it(m: Labelled, caplog: pytest.LogCaptureFixture) -> None:
+    m.ask("a", ["stay"], PRODUCTION)
+    m.ask("a", ["stay"], STAGING)
+    (part,) = m.directories.all_parquet.glob("environment=production/**/*.parquet")
+    part.write_bytes(b"no parquet")
+    m.label(("a", 0, "stay"))
+    assert m.metric().value == 1.0
+    assert f"{part} cannot be read" in caplog.text
+
+
+def test_a_file_of_an_earlier_schema_is_joined_anew(m: Labelled) -> None:
+    m.ask("a", ["stay"])
+    m.label(("a", 0, "stay"))
+    with closing(sqlite3.connect(m.store.file)) as db:
+        db.executescript("PRAGMA user_version = 0; DROP TABLE answers; CREATE TABLE answers (model TEXT)")
+    assert m.store.waiting().changed
+    m.update()
+    assert m.counts() == (1, 0, 0)
+    assert m.metric().labels == 1
+
+
+def test_of_too_many_labels_those_without_an_answer_go_first(m: Labelled) -> None:
+    m.ask("a", ["stay"])
+    m.label(("a", 0, "stay"))
+    m.label(("nobody", 0, "stay"))
+    m.store.trim("m", most=1)
+    assert m.counts() == (1, 0, 0)
+    assert m.store.trimmed() == set()
+    m.store.trim("m", most=0)
+    assert m.store.trimmed() == {("staging", "m", 3)}
 
 
 def test_of_too_many_labels_the_oldest_go_and_what_nobody_was_asked_goes_after_a_time(

@@ -1,7 +1,10 @@
 """Labels judge the version that serves: once, with the figures, and with a way back where the policy says so."""
 
 import json
+import sqlite3
 import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +113,50 @@ def test_a_label_in_place_of_another_is_judged(reverting: Live) -> None:
     assert reverting.store.realised()[0].outcome == "FAIL"
 
 
-def test_a_version_that_is_good_enough_is_left_alone_and_decided(reverting: Live) -> None:
+def test_a_version_that_is_good_enough_is_left_alone_until_it_is_no_more(reverting: Live) -> None:
     reverting.label("a", 95, 5)
-    reverting.label("b", 0, 400)
     assert reverting.said() == []
     assert reverting.store.realised()[0].outcome == "PASS"
+    reverting.label("b", 0, 400)
+    assert reverting.store.realised()[0].outcome == "FAIL"
+    assert len(reverting.said()) == 2
+
+
+def test_a_decision_on_labels_that_were_wrong_is_made_anew(reverting: Live) -> None:
+    reverting.label("a", 0, 100)
+    assert len(reverting.said()) == 2
+    reverting.store.add(MODEL, [Label("a", row, "stay") for row in range(100)])
+    reverting.checks.run(threading.Event())
+    assert reverting.store.realised()[0].outcome == "PASS"
+    reverting.label("b", 0, 400)
+    assert reverting.store.realised()[0].outcome == "FAIL"
+    assert len(reverting.said()) == 4, "what was decided otherwise in between is said again"
+
+
+def test_labels_that_mostly_do_not_fit_decide_nothing(reverting: Live) -> None:
+    reverting.label("a", 0, 60, wrong_as="17")
+    reverting.label("b", 0, 60)
+    assert reverting.said() == []
+    assert reverting.store.realised()[0].outcome == "INCONCLUSIVE"
+
+
+def test_a_model_whose_labels_cannot_be_joined_keeps_no_other_from_being_judged(reverting: Live) -> None:
+    reverting.store.add("broken", [Label("a", 0, "stay")])
+    with closing(sqlite3.connect(reverting.store.file)) as db:
+        db.execute("INSERT INTO answers VALUES ('broken', 'a', 0, 'staging', 1, 0.0, 'no JSON', 0, 0)")
+        db.commit()
+    with pytest.raises(Retryable, match="broken: JSONDecodeError"):
+        reverting.label("b", 0, 100)
+    assert reverting.store.realised(MODEL)[0].outcome == "FAIL"
+    assert len(reverting.said()) == 2
+
+
+def test_a_check_that_takes_long_is_made_less_often(reverting: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.adapters.inference_log.live_checks.CHECK_SECONDS", 0.0)
+    reverting.store.add(MODEL, [Label("a", 0, "stay")])
+    began = time.time()
+    again = reverting.checks.run(threading.Event())
+    assert again - time.time() > (time.time() - began) / 2
 
 
 def test_another_limit_is_another_question(reverting: Live) -> None:
@@ -124,6 +166,17 @@ def test_another_limit_is_another_question(reverting: Live) -> None:
     reverting.checks.run(threading.Event())
     assert reverting.store.realised()[0].outcome == "FAIL"
     assert len(reverting.said()) == 2
+
+
+def test_a_version_that_failed_another_limit_is_a_way_back(reverting: Live) -> None:
+    reverting.least = 0.999
+    reverting.pin(2)
+    reverting.label("a", 95, 5)
+    reverting.least = 0.75
+    reverting.flow.register(3)
+    reverting.pin(3)
+    reverting.label("b", 0, 100, version=3)
+    assert [body["back_to"] for body in reverting.said() if "back_to" in body] == [1, 2]
 
 
 def test_only_the_version_that_serves_is_judged(reverting: Live) -> None:
@@ -147,7 +200,7 @@ def test_where_nothing_is_proposed_one_notification_says_how(tmp_path: Path, on_
     live.label("a", 0, 100)
     live.label("b", 0, 100)
     (notice,) = live.said()
-    assert f"`pinrail rollback staging {MODEL}` proposes the way back to v1." in notice["text"]
+    assert f"`pinrail rollback staging {MODEL} --to 1` proposes the way back to v1." in notice["text"]
 
 
 def test_the_figures_of_each_version_go_to_its_pull_request_and_small_changes_wait(reverting: Live) -> None:

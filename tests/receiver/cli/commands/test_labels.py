@@ -66,6 +66,17 @@ def test_an_export_with_a_column_more_is_a_file_of_labels(
 SLOT_WORDS = (SLOT.environment, SLOT.model)
 
 
+def test_an_export_of_features_with_usual_names_and_of_texts_with_line_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("x.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["request_id", "row", "note", "_request_id", "_row", "label"])
+        writer.writerows([["seat", 17, "one\ntwo " * 9000, f"r{n}", 0, "stay"] for n in range(8)] * 10)
+    assert pinrail(monkeypatch, "labels", "churn-model", "x.csv") == 0
+    assert capsys.readouterr().out.startswith("8 labels of churn-model are joined to answers\n")
+
+
 def test_parquet_with_columns_of_other_names(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +95,7 @@ def test_parquet_with_columns_of_other_names(
         (("churn-model", "x.csv"), "request_id,row,label\nr1,one,stay\n", "x.csv: row 2: found the row number 'one'"),
         (("churn-model", "x.csv", "--row", "n"), "request_id,label\nr1,stay\n", "has no column 'n'"),
         (("churn-model", "x.csv"), "", "x.csv cannot be read"),
+        (("churn-model", "x.csv"), "request_id,label,label\nr1,stay,leave\n", "x.csv has two columns 'label'"),
         (("churn-model", "x.parquet"), "no parquet", "x.parquet cannot be read"),
         (("churn-model", "x.txt"), "request_id,label\n", "allowed .csv or .parquet"),
         (("churn-modle",), "", "nothing is recorded of churn-modle: did you mean churn-model?"),
