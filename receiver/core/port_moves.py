@@ -21,6 +21,15 @@ def exchanges(owners: Mapping[Slot, Slot | None]) -> list[frozenset[Slot]]:
     return sorted(found, key=min)
 
 
+def given_twice(ports: Mapping[Slot, int]) -> str:
+    """Which two slots would be given one port, so that nobody may move; empty: none would."""
+    owners: dict[int, Slot] = {}
+    for slot, port in ports.items():
+        if (other := owners.setdefault(port, slot)) != slot:
+            return f"port {port} would be given to {other} and to {slot} in one step: nobody moves"
+    return ""
+
+
 def _can_move(slot: Slot, owners: Mapping[Slot, Slot | None]) -> bool:
     passed: set[Slot] = set()
     at: Slot | None = slot

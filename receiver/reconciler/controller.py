@@ -26,6 +26,7 @@ from receiver.core.deployment import (
 )
 from receiver.core.errors import Interrupted, InvalidPins, PinrailError, Retryable
 from receiver.core.plan import ActionKind, Purpose
+from receiver.core.port_moves import given_twice
 from receiver.core.quarantine import terms_of
 from receiver.core.state import Role, Slot
 from receiver.notifications.announce import recovery
@@ -282,10 +283,11 @@ class Controller:
         """Begin what changes ports in one step; nobody of it before all can."""
         missing = sorted(group - {assessment.slot for assessment in ready})
         ports = {a.slot: a.goal.spec.port for a in ready if a.goal is not None and a.goal.spec is not None}
+        why = f"{missing[0]} has to change its port in the same step" if missing else given_twice(ports)
         exchange = Exchange(self._services.target, ports)
         for assessment in ready:
-            if missing:
-                self._slots[assessment.slot].waits = f"{missing[0]} has to change its port in the same step"
+            if why:
+                self._slots[assessment.slot].waits = why
             else:
                 self._begin(turn, assessment, exchange)
 

@@ -44,7 +44,7 @@ class Exchange:
         with self._changed:
             self._ready.add(slot)
             self._changed.notify_all()
-            self._wait(lambda: len(self._ready) == len(self._ports), stop)
+            self._wait(lambda: len(self._ready) == len(self._ports), slot, stop)
 
     def switch(self, server: Server, stop: Stop) -> None:
         """Wait until every member is to be switched, and do it once for all. Rejected: all is as it was."""
@@ -57,7 +57,7 @@ class Exchange:
         if last:
             self._move()
         with self._changed:
-            self._wait(lambda: self._done, stop)
+            self._wait(lambda: self._done, server.spec.slot, stop)
 
     def leave(self, slot: Slot, reason: Exception | None) -> None:
         """A member's task ended, or failed for a reason. Before the step this ends the exchange for all."""
@@ -83,11 +83,19 @@ class Exchange:
             self._done, self._failure = failure is None, failure
             self._changed.notify_all()
 
-    def _wait(self, condition: Callable[[], bool], stop: Stop) -> None:
-        while not condition():
+    def _wait(self, condition: Callable[[], bool], slot: Slot, stop: Stop) -> None:
+        """Nobody gives way while the step is made: before it ends, nobody knows who has which port."""
+        while True:
+            if not self._moving:
+                try:
+                    stop()
+                except PinrailError as error:
+                    self.leave(slot, error)  # before anybody else can begin the step
+                    raise
             if self._failure is not None:
                 raise type(self._failure)(str(self._failure))
-            stop()
+            if condition():
+                return
             self._changed.wait(WAIT_SECONDS)
 
 

@@ -77,6 +77,9 @@ def joint_moves(seen: Observation, assessments: Assessments) -> Mapping[Slot, fr
     for slot, assessment in assessments.items():
         spec = assessment.goal.spec if assessment.goal else None
         switches = any(action.kind is ActionKind.SWITCH for action in assessment.actions)
-        if spec is not None and switches and held.get(slot) != spec.port:
-            owners[slot] = owner_of_port(seen, assessment)
+        if spec is None or not switches or held.get(slot) == spec.port:
+            continue
+        owner = owner_of_port(seen, assessment)
+        if owner is not None or not assessment.restores:  # who comes back to a port that is free does so alone, first
+            owners[slot] = owner
     return {slot: group for group in exchanges(owners) for slot in group}

@@ -21,6 +21,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -88,7 +89,7 @@ def ask(
     Raises:
         FileNotFoundError, ConnectionError: no server listens there, or it ended.
         TimeoutError: no reply within ``timeout`` seconds.
-        ControlError: the server refuses, or its reply is malformed.
+        ControlError: the server refuses, it is another user's or process than it says, or its reply is malformed.
     """
     deadline = time.monotonic() + timeout
     got: list[int] = []
@@ -97,6 +98,7 @@ def ask(
         connection.settimeout(timeout)
         with address(path) as name:
             connection.connect(name)
+        listener = _listener(connection)
         socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], fds)
         while not data.endswith(b"\n"):
             connection.settimeout(max(0.001, deadline - time.monotonic()))
@@ -112,7 +114,20 @@ def ask(
     if "error" in body:
         close(got)
         raise ControlError(str(body["error"]))
+    if listener is not None and body.get("pid", listener) != listener:
+        close(got)
+        raise ControlError(f"it says that it is process {body['pid']}, and is process {listener}")
     return body, got
+
+
+def _listener(connection: socket.socket) -> int | None:
+    """The process at the other end; None where the system does not say. ControlError: it is another user's."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid != os.geteuid():
+        raise ControlError(f"process {pid}, which listens there, is user {uid}'s")
+    return int(pid)
 
 
 async def serve_at(path: Path, listening: socket.socket, handler: Handler) -> None:

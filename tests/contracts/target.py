@@ -195,6 +195,14 @@ class TargetContract:
             rig.target.exchange(new)
         assert (rig.public_version(here), rig.public_version(there)) == (1, 2)
 
+    def test_one_port_is_never_given_to_two_slots(self, rig: Rig) -> None:
+        here, there = free_port(), free_port()
+        for server in (rig.target.start(spec(1, here)), rig.target.start(spec(2, there, PRODUCTION))):
+            rig.target.switch(server)
+        with pytest.raises(Rejected, match=f"port {there} would be given to staging.* and to production"):
+            rig.target.exchange([rig.target.start(spec(3, there)), rig.target.start(spec(4, there, PRODUCTION))])
+        assert (rig.public_version(here), rig.public_version(there)) == (1, 2)
+
     def test_a_dead_server_has_a_log_tail(self, rig: Rig) -> None:
         server = rig.target.start(spec(1, free_port()))
         rig.kill(server)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from receiver.core.errors import PinrailError, Rejected, VersionFailed
+from receiver.core.port_moves import given_twice
 from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.ports import Stop, never
 
@@ -58,6 +59,8 @@ class FakeTarget:
 
     def exchange(self, servers: Sequence[Server]) -> None:
         moving = [server.spec.slot for server in servers]
+        if why := given_twice({server.spec.slot: server.spec.port for server in servers}):
+            raise Rejected(why)
         for server in servers:
             if server.id not in self.servers:
                 raise Rejected(f"{server.spec.slot} v{server.spec.version} cannot have traffic: it does not answer.")

@@ -7,6 +7,7 @@ where it goes now. What changes it is an order to each, which takes milliseconds
 from collections.abc import Sequence
 
 from receiver.core.errors import Rejected
+from receiver.core.port_moves import given_twice
 from receiver.targets.compose import containers as discovery
 from receiver.targets.compose.backends import BackendPair
 from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
@@ -16,6 +17,8 @@ from receiver.targets.compose.proxy import FrontDoors
 def exchange_ports(doors: FrontDoors, found: ContainerDiscovery, moving: Sequence[ServerContainer]) -> None:
     """Give each of these servers, one per slot, its public port. Rejected: nobody has moved."""
     ports = {container.spec.slot: container.spec.port for container in moving}
+    if why := given_twice(ports):
+        raise Rejected(why)
     answering = {f.id: pair for f in found.fronts if f.running and (pair := discovery.backends_of(doors.place, f))}
     fronts = [front for front in found.fronts if front.id in answering]
     stays = next((front for front in fronts if front.port in ports.values() and front.slot not in ports), None)

@@ -75,6 +75,15 @@ class ServerDiscovery:
                 return None
             time.sleep(POLL_SECONDS)
 
+    def may_accept(self, record: ServerRecord) -> bool:
+        """It accepts on its public port or, where it does not say how it is, may do so as soon as it goes on."""
+        if not self.records.alive(record):
+            return False
+        try:
+            return bool(ask(record.control, {"do": "status"}, timeout=STATUS_SECONDS)[0]["role"] == Role.LIVE)
+        except (OSError, ControlError, KeyError):
+            return self.records.alive(record)
+
     def _silent(self, record: ServerRecord, why: str) -> None:
         """Say so. Where only what the server started is left, that ends: it keeps the server's lock and sockets."""
         if _has_ended(record):
@@ -84,7 +93,7 @@ class ServerDiscovery:
 
     def kill(self, record: ServerRecord, reason: str) -> None:
         """Kill a server that does not obey a command, and its child processes. Ended already is fine."""
-        if record.pid is None or not self.records.alive(record):
+        if record.pid is None or record.pid <= 1 or not self.records.alive(record):  # 1 would mean every process
             return
         log.warning("killing %s (process %s): %s", record.id, record.pid, reason)
         with contextlib.suppress(OSError):  # what is left has made itself sessions of its own

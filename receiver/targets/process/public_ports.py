@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from receiver.core.errors import Rejected, VersionFailed
+from receiver.core.port_moves import given_twice
 from receiver.core.state import Role, ServerSpec
 from receiver.targets.log_tail import describe
 from receiver.targets.process.discovery import STATUS_SECONDS, ServerDiscovery, Status, wait_until
@@ -56,23 +57,27 @@ class PublicPorts:
         """
         records = [status.record for status in moving]
         slots = [record.spec.slot for record in records]
+        if why := given_twice({record.spec.slot: record.spec.port for record in records}):
+            raise Rejected(why)
         statuses = self._discovery.ask_all(self._records.all())
         old = [s for s in statuses if s.record.spec.slot in slots and s.record not in records and s.role is Role.LIVE]
         with contextlib.ExitStack() as opened, ThreadPoolExecutor(max(1, len(old))) as pool:
             holders = self._holders(records, slots, statuses)
+            for record in self._silent(statuses):
+                if record.spec.slot in slots and self._discovery.may_accept(record):
+                    self._discovery.kill(record, "it does not say how it is, and its slot changes its port")
             fds = [
                 [] if (found := self._listening(status, holders)) is None else [opened.enter_context(found).fileno()]
                 for status in moving
             ]
             leaving = [pool.submit(self._order_drain, status.record) for status in old]
-            for status in old:
-                wait_until(lambda s=status: not self._accepts(s.record), STATUS_SECONDS)  # type: ignore[misc]
             try:
+                self._require_stopped([status.record for status in old])
                 for record, passed in zip(records, fds, strict=True):
-                    ask(record.control, {"do": "take"}, fds=passed, timeout=DRAIN_SECONDS)
-            except (OSError, ControlError) as error:
+                    _accept(record, passed)
+            except Rejected:
                 self._undo(records, old)
-                raise Rejected(f"{_name(record.spec)} could not take its port: {error}.") from error
+                raise
             for future in leaving:
                 future.result()
             taken = {record.spec.port: record for record in records}
@@ -83,15 +88,21 @@ class PublicPorts:
 
     def _undo(self, records: Sequence[ServerRecord], old: Sequence[Status]) -> None:
         for record in records:
-            with contextlib.suppress(OSError, ControlError):
-                ask(record.control, {"do": "stand-by"}, timeout=DRAIN_SECONDS)
+            self._order_drain(record)  # one that does not answer could still obey the order to accept, later
         for status in old:
             with contextlib.suppress(OSError, ControlError):
                 ask(status.record.control, {"do": "take"}, timeout=DRAIN_SECONDS)
 
-    def _accepts(self, record: ServerRecord) -> bool:
-        status = self._discovery.ask(record)
-        return status is not None and status.role is Role.LIVE
+    def _require_stopped(self, old: Sequence[ServerRecord]) -> None:
+        """Wait until none of these accepts; kill who does not say so. Rejected: one goes on all the same."""
+        for record in old:
+            if wait_until(lambda r=record: not self._discovery.may_accept(r), STATUS_SECONDS):  # type: ignore[misc]
+                continue
+            self._discovery.kill(record, "it does not say that it has stopped to accept")
+            if self._discovery.may_accept(record):
+                raise Rejected(
+                    f"{record.id} (process {record.pid}) does not stop to accept on port {record.spec.port}."
+                )
 
     def _order_drain(self, record: ServerRecord, successor: ServerRecord | None = None) -> None:
         to = {"to": str(successor.control)} if successor is not None else {}
@@ -103,10 +114,16 @@ class PublicPorts:
     def _holders(
         self, records: Sequence[ServerRecord], slots: Sequence[object], statuses: Sequence[Status] | None = None
     ) -> Mapping[int, Status]:
-        """Who holds the sockets of the servers' ports. Rejected: another slot than these accepts on one."""
+        """Who holds the sockets of the servers' ports. Rejected: another slot than these accepts on one, or may."""
         found: dict[int, Status] = {}
         wanted = {record.spec.port: record for record in records}
-        for status in statuses if statuses is not None else self._discovery.ask_all(self._records.all()):
+        statuses = statuses if statuses is not None else self._discovery.ask_all(self._records.all())
+        for other in self._silent(statuses):
+            elsewhere = other.spec.slot not in slots and other.spec.port in wanted
+            if elsewhere and self._discovery.may_accept(other):
+                who = f"the model server {other.id} (process {other.pid}), which does not say how it is"
+                raise Rejected(self._taken(wanted[other.spec.port].spec, who))
+        for status in statuses:
             record = wanted.get(status.port or 0)
             if record is None or status.port is None:
                 continue
@@ -115,6 +132,10 @@ class PublicPorts:
             if status.port not in found or status.role is Role.LIVE:
                 found[status.port] = status
         return found
+
+    def _silent(self, statuses: Sequence[Status]) -> list[ServerRecord]:
+        answered = {status.record.id for status in statuses}
+        return [record for record in self._records.all() if record.id not in answered]
 
     def _listening(self, status: Status, holders: Mapping[int, Status]) -> socket.socket | None:
         """The listening socket of a server's port: from who holds it, or new; None: the server holds it itself.
@@ -151,6 +172,13 @@ class PublicPorts:
 
     def _taken(self, spec: ServerSpec, who: str) -> str:
         return f"{spec.slot}: port {spec.port} on {self._host} is taken by {who}: stop that, or {_other_port(spec)}."
+
+
+def _accept(record: ServerRecord, fds: Sequence[int]) -> None:
+    try:
+        ask(record.control, {"do": "take"}, fds=fds, timeout=DRAIN_SECONDS)
+    except (OSError, ControlError) as error:
+        raise Rejected(f"{_name(record.spec)} could not take its port: {error}.") from error
 
 
 def _other_port(spec: ServerSpec) -> str:

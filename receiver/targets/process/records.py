@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec, Slot
 
 KEPT_LOGS = 100
@@ -44,6 +45,12 @@ class ServerRecords:
         self.logs = state / "logs"
         for directory in (self.directory, self.logs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = self.directory.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise Rejected(
+                f"{self.directory} belongs to another user, or others may write into it. What stands there"
+                " is believed about model servers: run as its owner, or stop the servers and remove it."
+            )
         self._creating = threading.Lock()  # a slot's thread must not take another's new record for a leftover
 
     def unrecorded(self) -> list[Path]:

@@ -2,22 +2,29 @@
 
 import json
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from receiver.core.deployment import Outcome
+from receiver.core.errors import Interrupted, Retryable
 from receiver.core.port_moves import exchanges
 from receiver.core.quarantine import Freeze
-from receiver.core.state import Role, Slot
+from receiver.core.state import Role, Server, Slot
 from receiver.planning.assess import assess
 from receiver.planning.observe import observe_head
+from receiver.ports import never
+from receiver.reconciler.exchange import WAIT_SECONDS, Exchange
+from receiver.reconciler.interruptible import Interrupt
 from receiver.targets.process.target import ProcessTarget
+from tests.contracts.target import spec
 from tests.support import tiny_server
 from tests.support.callers import Caller
+from tests.support.fake_target import FakeTarget
 from tests.support.flow import MODEL, Flow
 from tests.support.ports import free_port
 from tests.support.process_target import cleaned_up
@@ -207,3 +214,64 @@ def test_callers_of_both_ports_are_answered_throughout_and_by_one_after_the_othe
         assert (first.said(), second.said()) == (["staging", "production"], ["production", "staging"])
         assert first.failures == second.failures == []
         assert max(first.longest_silence(), second.longest_silence()) < 2.0
+
+
+def test_who_comes_back_to_its_free_port_does_so_before_ports_are_exchanged(flow: Flow) -> None:
+    """As after a kill when one old server had stopped to accept and the other had not."""
+    target, asked = flow.target, list[list[int]]()
+    exchange = target.exchange
+
+    def noted(servers: Sequence[Server]) -> None:
+        asked.append([server.spec.port for server in servers])
+        exchange(servers)
+
+    target.exchange = noted  # type: ignore[method-assign]
+    target.drain(next(server for server in target.observe() if server.spec.slot == STAGING))
+    with at_work(flow, {"staging": (1, 8001), "production": (1, 8000)}):
+        eventually(lambda: at(flow, 8000, 8001) == [("production", 1), ("staging", 1)])
+    assert [sorted(ports) for ports in asked] == [[8000, 8001]]
+
+
+def test_nobody_gives_way_while_the_step_is_made() -> None:
+    target, inside, go_on = FakeTarget(), threading.Event(), threading.Event()
+    servers = [target.start(spec(1, 8001)), target.start(spec(2, 8000, PRODUCTION))]
+    make = target.exchange
+
+    def exchange(servers: Sequence[Server]) -> None:
+        inside.set()
+        go_on.wait(10)
+        make(servers)
+
+    target.exchange = exchange  # type: ignore[method-assign]
+    step = Exchange(target, {server.spec.slot: server.spec.port for server in servers})
+    interrupt, ended = Interrupt(), list[str]()
+
+    def member(server: Server) -> None:
+        try:
+            step.switch(server, interrupt.check)
+            ended.append("switched")
+        except Interrupted as error:
+            ended.append(str(error))
+
+    threads = [threading.Thread(target=member, args=(server,)) for server in servers]
+    for thread in threads:
+        thread.start()
+    assert inside.wait(10)
+    interrupt.request("a newer commit")
+    threads[0].join(5 * WAIT_SECONDS)
+    threads[1].join(5 * WAIT_SECONDS)
+    assert ended == []
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert ended == ["switched", "switched"]
+
+
+def test_who_gives_way_before_the_step_has_nobody_move_at_once() -> None:
+    step = Exchange(FakeTarget(), {STAGING: 8001, PRODUCTION: 8000})
+    interrupt = Interrupt()
+    interrupt.request("a newer commit")
+    with pytest.raises(Interrupted, match="a newer commit"):
+        step.prepared(STAGING, interrupt.check)
+    with pytest.raises(Retryable, match="a newer commit"):
+        step.prepared(PRODUCTION, never)

@@ -26,10 +26,10 @@ async def echo(request: dict[str, Any], fds: list[int]) -> Reply:
 
 
 @contextlib.contextmanager
-def serving_at(path: Path) -> Iterator[None]:
+def serving_at(path: Path, handler: control.Handler = echo) -> Iterator[None]:
     loop = asyncio.new_event_loop()
     listening = control.listen(path)
-    task = loop.create_task(control.serve(listening, echo))
+    task = loop.create_task(control.serve(listening, handler))
 
     def run() -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -54,6 +54,21 @@ def serving_at(path: Path) -> Iterator[None]:
 def path(tmp_path: Path) -> Iterator[Path]:
     with serving_at(tmp_path / "control.sock"):
         yield tmp_path / "control.sock"
+
+
+def test_who_listens_is_this_users_and_the_process_that_it_says(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def imitate(request: dict[str, Any], _: list[int]) -> Reply:
+        return Reply({"pid": request["pid"]})
+
+    with serving_at(path.with_name("imitation.sock"), imitate):
+        assert ask(path.with_name("imitation.sock"), {"pid": os.getpid()})[0] == {"pid": os.getpid()}
+        with pytest.raises(ControlError, match=f"says that it is process 1, and is process {os.getpid()}"):
+            ask(path.with_name("imitation.sock"), {"pid": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        with pytest.raises(ControlError, match=f"is user {os.getuid()}'s"):
+            ask(path, {"do": "echo"})
+    ask(path, {"do": "echo"})
 
 
 def test_a_question_is_answered(path: Path) -> None:
