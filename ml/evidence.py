@@ -53,10 +53,10 @@ class Verdict:
                 object.__setattr__(self, name, "".join(c if c.isprintable() else " " for c in text))
 
     def __str__(self) -> str:
-        return f"{self.outcome}: {self.name}={_shown(self.value, self.threshold)} {self.op} {self.threshold:g}"
+        return f"{self.outcome}: {self.name}={round_beside(self.value, self.threshold)} {self.op} {self.threshold:g}"
 
 
-def _shown(value: float, threshold: float) -> str:
+def round_beside(value: float, threshold: float) -> str:
     """Round to four digits, or to as many as it takes to be on the same side of the threshold as the value."""
     texts = (f"{value:.{digits}g}" for digits in (4, 6, 9))
     same_side = (
