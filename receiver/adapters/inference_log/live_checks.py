@@ -28,7 +28,8 @@ from receiver.ports import Journal, Outbox, Registry
 from serving.lifecycle import launch
 
 CHECK_SECONDS = 10.0
-UNKNOWN_SECONDS = 300.0  # how often labels without an answer are held against what is new in the log
+SOON_SECONDS = 10.0  # until labels without an answer are held against what is new in the log; twice as long each time
+UNKNOWN_SECONDS = 300.0  # at most
 LONGEST_SECONDS = 900.0
 COMMENT_SECONDS = 3600.0
 FAIL = "FAIL"
@@ -52,6 +53,7 @@ class LiveChecks:
         self._store = LabelStore(self._directories.root)
         self._services = services
         self._next = 0.0  # monotonic
+        self._pause = UNKNOWN_SECONDS
         self._asked: Sequence[Mapping[str, Any]] | None = None  # at the last run
 
     def run(self, stop: threading.Event) -> float:
@@ -74,7 +76,8 @@ class LiveChecks:
         problem = ""
         late = waiting.unknown and time.monotonic() >= self._next
         if waiting.changed or late or asked != self._asked:
-            self._next = time.monotonic() + UNKNOWN_SECONDS
+            self._pause = SOON_SECONDS if waiting.changed else min(2 * self._pause, UNKNOWN_SECONDS)
+            self._next = time.monotonic() + self._pause
             problem = self._measure(asked, stop)
             self._asked = asked
         for slot, version, policy in self._policies(pins):

@@ -105,6 +105,16 @@ def test_labels_that_another_process_has_joined_are_judged_all_the_same(revertin
     assert not reverting.store.waiting().changed
 
 
+def test_labels_that_come_before_their_answer_is_collected_are_judged_soon_after(
+    reverting: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.adapters.inference_log.live_checks.SOON_SECONDS", 0.0)
+    reverting.store.add(MODEL, [Label("a", row, "leave") for row in range(100)])
+    reverting.checks.run(threading.Event())
+    reverting.label("a", 0, 100)  # the labels are known
+    assert reverting.store.realised()[0].outcome == "FAIL"
+
+
 def test_a_label_in_place_of_another_is_judged(reverting: Live) -> None:
     reverting.label("a", 40, 20)
     assert reverting.store.realised()[0].outcome == "INCONCLUSIVE"
