@@ -176,7 +176,7 @@ def watch(
     *,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds until it gives up, and ends with 1.")] = 600.0,
 ) -> None:
-    """Follow a slot's deployment, the running or the next one, step by step.
+    """Follow the deployment of a slot that runs or comes next.
 
     Ends with 0 if it went live, else with 1.
     """

@@ -122,4 +122,4 @@ def test_doctor_shows_what_grows(source: GitSource, mirror: Path, origin: Origin
     source.snapshot()
     check = machine.state_directory(Settings(pinrail_state_dir=mirror.parent))
     assert check.ok
-    assert "cache 0 MB, git mirrors 3 MB, logs 0 MB, state file 0 MB" in check.found
+    assert "cache 0 MB, git mirrors 3 MB, logs 0 MB, packages of models 0 MB, state file 0 MB" in check.found
