@@ -34,7 +34,7 @@ def main() -> None:
 
     hide_process()
     try:
-        app()
+        app(prog_name="pinrail")
     except (PinrailError, MlError) as error:
         kind: Literal["retryable", "rejected"] = "retryable" if isinstance(error, Retryable) else "rejected"
         fail(FailureView(kind, str(error), getattr(error, "hint", "")), 1)
