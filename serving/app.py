@@ -18,6 +18,7 @@ from serving.http.endpoint import Backend, Dialect, Endpoint
 from serving.inference_log.log import InferenceLog
 from serving.metrics import Metrics
 from serving.model import model_dir
+from serving.model.known_values import known_values
 from serving.model.loader import Cache
 from serving.model.predictor import Predictor
 from serving.model.schema import RequestSchema
@@ -118,7 +119,8 @@ def _other_paths(identity: Identity, predictor: Predictor, batcher: Batcher) -> 
     example = model_dir.input_example(predictor.model.path)
     measured = Cache(predictor.model.path.parent).metrics_of(identity.model, identity.version)
     facts = health.model_dump(exclude={"status"})
-    shown = page(facts, predictor.model.columns, example[0] if example else {}, measured)
+    known = known_values(predictor.model)
+    shown = page(facts, predictor.model.columns, example[0] if example else {}, measured, known)
 
     @app.get("/", include_in_schema=False)
     async def get_page() -> HTMLResponse:

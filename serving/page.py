@@ -6,17 +6,23 @@ import html
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from serving.model.model_dir import Column
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1b2733;--dim:#5b6773;--line:#d5dbe2;--soft:#f2f5f8;--link:#1d5f93;--bad:#a3312a}
+:root{color-scheme:light dark;--ink:#1b2733;--dim:#5b6773;--line:#d5dbe2;--soft:#f2f5f8;--link:#1d5f93;--bad:#a3312a;
+--production:#8a1c5a;--on:#fff}
 @media(prefers-color-scheme:dark){:root{--ink:#dfe6ee;--dim:#98a5b3;--line:#38434f;--soft:#202831;--link:#8ac0ea;
---bad:#f0938b}body{background:#14191f}}
+--bad:#f0938b;--production:#f0a3cf;--on:#14191f}body{background:#14191f}}
 *{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;max-width:54rem;margin:2rem auto;padding:0 1rem;
 color:var(--ink)}
+html{border-top:.5rem dashed var(--dim)}html.production{border-top:.5rem solid var(--production)}
+.place{display:inline-block;border:2px dashed var(--dim);border-radius:.4rem;padding:.1rem .8rem;margin:0 0 .6rem;
+font-weight:600;overflow-wrap:anywhere}
+.production .place{border:2px solid var(--production);background:var(--production);color:var(--on)}
 h1{font-size:1.5rem;margin:0 0 .8rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2rem 0 .6rem}
-a{color:var(--link)}.dim,small,dt,th{color:var(--dim)}small{font-weight:400}
+a{color:var(--link)}.dim,small,dt,th{color:var(--dim)}small.new{color:var(--bad)}small{font-weight:400}
 dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr));gap:.6rem;margin:0}
 dl div{background:var(--soft);border-radius:.4rem;padding:.4rem .7rem}dt{font-size:.85rem;overflow-wrap:anywhere}
 dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}
@@ -41,7 +47,11 @@ return d.kind==="boolean"?v:JSON.stringify(v)}
 function record(){return "{"+[...document.querySelectorAll("form [name]")].map(field=>
 JSON.stringify(field.name)+": "+value(field)).join(", ")+"}"}
 function quoted(text){return "'"+text.replaceAll("'","'\\''")+"'"}
+function unseen(field){return !(field.value===""&&field.dataset.optional)&&
+![...field.list.options].some(option=>option.value===field.value)}
 function show(){
+document.querySelectorAll("input[list]").forEach(field=>{
+field.closest("label").querySelector(".new").hidden=!unseen(field)});
 curl.textContent=`curl -H 'Content-Type: application/json' ${quoted(target)} \\\n  -d ${quoted(record())}`}
 function say(text,well){answer.textContent=text;answer.className=well?"":"bad"}
 document.addEventListener("input",show);document.addEventListener("submit",async event=>{event.preventDefault();
@@ -49,6 +59,9 @@ say("asking ...",true);try{const r=await fetch(target,{method:"POST",headers:{"C
 body:record()});say((r.ok?"":`status ${r.status}\n`)+await r.text(),r.ok)}
 catch(error){say("no answer: "+error.message,false)}});show();
 """
+
+
+MOST_NAMED = 12  # of a column's known values, beside its field
 
 
 def _digest(text: str) -> str:
@@ -67,10 +80,12 @@ def page(
     columns: Sequence[Column],
     example: Mapping[str, Any],
     metrics: Mapping[str, float],
+    known: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The page, with a form field per column that is filled in from the model's example.
 
-    ``metrics``: what the version's run measured; none where that is not known.
+    ``metrics``: what the version's run measured; none where that is not known. ``known``: by column, the texts of the
+    training data; others can be sent, for models answer to them too, and the page says so.
     """
     title = html.escape(f"{health['model']} version {health['version']}")
     facts = "".join(
@@ -78,11 +93,17 @@ def page(
         for name, value in health.items()
         if value is not None
     )
-    fields = "".join(_field(column, example.get(column.name)) for column in columns)
+    fields = "".join(
+        _field(column, example.get(column.name), (known or {}).get(column.name, ())) for column in columns
+    )
+    place = html.escape(health.get("environment", ""))
+    is_production = "Production" in {health.get("stage"), place.title()}
+    badge = f"<p class=place>{place}</p>" if place else ""
     text = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8">'
+        f'<!doctype html><html lang="en"{" class=production" if is_production else ""}><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{title}</title><style>{_STYLE}</style><main><h1>{title}</h1><table>{facts}</table>"
+        f"<title>{title}{f' in {place}' if place else ''}</title><style>{_STYLE}</style><main>"
+        f"{badge}<h1>{title}</h1><table>{facts}</table>"
         f"<h2>Metrics of its run</h2>{_measured(metrics)}"
         f"<h2>Ask it</h2><noscript><p>The form needs JavaScript; <code>POST /predict</code> does not.</noscript>"
         f"<form>{fields}<button>Predict</button></form><pre id=answer aria-live=polite></pre>"
@@ -98,12 +119,17 @@ def _measured(metrics: Mapping[str, float]) -> str:
     if not metrics:
         return "<p class=dim>Nothing is known: the version has no run, or its run logged no metrics.</p>"
     tiles = (
-        f"<div><dt>{html.escape(name)}</dt><dd>{value:.4g}</dd></div>" for name, value in sorted(metrics.items())
+        f'<div><dt>{html.escape(name)}</dt><dd title="{value}">{_rounded(value)}</dd></div>'
+        for name, value in sorted(metrics.items())
     )
     return f"<dl>{''.join(tiles)}</dl>"
 
 
-def _field(column: Column, value: Any) -> str:
+def _rounded(value: float) -> str:
+    return f"{float(f'{value:.4g}'):,.12g}"  # four digits, without an exponent where that is readable
+
+
+def _field(column: Column, value: Any, known: Sequence[str]) -> str:
     name = html.escape(column.name, quote=True)
     attributes = f'name="{name}"' + ("" if column.required else " data-optional=1")
     if column.type == "boolean":
@@ -119,5 +145,17 @@ def _field(column: Column, value: Any) -> str:
         shown = "" if value is None else html.escape(str(value), quote=True)
         required = " required" if column.required and is_number else ""
         control = f'<input {attributes} {kind} value="{shown}"{required}>'
+        if known and not is_number:
+            identity = "known-" + quote(column.name, errors="replace")  # an identity has no spaces
+            control = f'{control[:-1]} list="{identity}">{_choices(identity, known)}'
     optional = "" if column.required else ", may be missing"
     return f"<label>{name} <small>({column.type}{optional})</small>{control}</label>"
+
+
+def _choices(identity: str, known: Sequence[str]) -> str:
+    options = "".join(f'<option value="{html.escape(value, quote=True)}">' for value in known)
+    named = ", ".join(map(html.escape, known[:MOST_NAMED])) + (" ..." if len(known) > MOST_NAMED else "")
+    return (
+        f'<datalist id="{identity}">{options}</datalist>'
+        f"<small class=new role=status hidden>not in the training data, which holds: {named}</small>"
+    )

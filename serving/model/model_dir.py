@@ -134,7 +134,7 @@ def _examples(path: Path) -> list[dict[str, Any]]:
     if info.get("type") not in {"dataframe", "ndarray", "json_object"} or not info.get("artifact_path"):
         return []
     # MLflow writes missing values as NaN, which is not JSON.
-    raw = json.loads(_inside(path, info["artifact_path"]).read_bytes(), parse_constant=lambda _: None)
+    raw = json.loads(inside(path, info["artifact_path"]).read_bytes(), parse_constant=lambda _: None)
     if info.get("params"):
         raw = raw["inputs"]  # the params lie beside it
     names = [column.name for column in read(path).columns]
@@ -147,13 +147,11 @@ def _examples(path: Path) -> list[dict[str, Any]]:
     return [dict(row) if isinstance(row, Mapping) else dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _inside(path: Path, name: str) -> Path:
+def inside(path: Path, name: str) -> Path:
     """A file inside the model directory: a model must not read other files of this machine."""
     file = (path / name).resolve()
     if not file.is_relative_to(path.resolve()):
-        raise UnsupportedModelError(
-            f"the model in {path.name} names a file outside its directory as its example: {name!a}"
-        )
+        raise UnsupportedModelError(f"the model in {path.name} names a file outside its directory: {name!a}")
     return file
 
 
