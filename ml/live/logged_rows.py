@@ -41,18 +41,25 @@ def labelled_rows(root: Path, slot: tuple[str, str], columns: Columns) -> tuple[
     labels = LabelStore(root).labels(model)
     log = RequestLog(slot_directory(root / "parquet", environment, model))
     found = [frame for table in log.answered(DAYS) if len(frame := _of_part(table.to_pandas(), labels, columns))]
-    if not found:
+    frame = _asked_once(pd.concat(found, ignore_index=True), columns) if found else pd.DataFrame()
+    if not len(frame):
         raise DataError(
             f"{root}: found no labelled rows of {environment}/{model}, allowed one or more: `pinrail labels"
             f" {model}` says what is known"
         )
-    frame = pd.concat(found, ignore_index=True).drop_duplicates(["_request_id", "_row"], keep="last")
     frame = frame.sort_values(["_time", "_request_id", "_row"])
     times: list[datetime] = [frame["_time"].iloc[0], frame["_time"].iloc[-1]]
     versions = {f"v{version}": int(count) for version, count in frame["_version"].value_counts().sort_index().items()}
     source = LoggedFrom(environment, model, versions, len(frame), *(time.isoformat() for time in times))
     wanted = {**{column_of(name): name for name in columns.features}, columns.label: columns.label}
     return frame[list(wanted)].rename(columns=wanted), source
+
+
+def _asked_once(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Without the rows that were asked with several values under one id: the label is of one of them."""
+    row = ["_request_id", "_row"]
+    same = frame.drop_duplicates([*row, *map(column_of, columns.features)], keep="last")
+    return same.drop_duplicates(row, keep=False)
 
 
 def _of_part(frame: pd.DataFrame, labels: Mapping[tuple[str, int], str], columns: Columns) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pytest
 from ml import snapshot
 from ml.datasets import telco
 from ml.live.label_store import Label, LabelStore
+from ml.live.logged_rows import labelled_rows
 from ml.registry import client as tracking
 from ml.snapshot import main
 from ml.train import TrainOptions, train
@@ -79,6 +80,18 @@ def test_labels_that_are_no_class_and_logs_without_labels_are_refused(
         LabelStore(root).add(SLOT.model, [Label("id", 0, label)])
         assert snapshots(root, tmp_path / "out") == 1
         assert said in capsys.readouterr().err
+
+
+def test_a_row_that_was_asked_with_several_values_under_one_id_is_no_row_to_train_on(tmp_path: Path) -> None:
+    data = telco.load().features
+    one, other = data.astype(object).where(data.notna(), None).head(2).to_numpy().tolist()
+    for name, row in ((b"guessed", one), (b"retried", one), (b"guessed", other), (b"retried", one)):
+        request_log(tmp_path, [record(request_id=name, rows=[row], labels=[0], probabilities=None)], COLUMNS, SLOT)
+    root = LogDirectories(tmp_path).root
+    LabelStore(root).add(SLOT.model, [Label("guessed", 0, "Yes"), Label("retried", 0, "No")])
+    rows, source = labelled_rows(root, (SLOT.environment, SLOT.model), telco.COLUMNS)
+    assert rows[telco.COLUMNS.label].tolist() == ["No"]
+    assert source.rows == 1
 
 
 @pytest.mark.parametrize("arguments", [["--from-log", "a", "b"], ["--labelled"]])
