@@ -4,9 +4,10 @@ Front doors may share a port. So the new ones are opened first, which takes seco
 where it goes now. What changes it is an order to each, which takes milliseconds.
 """
 
+import contextlib
 from collections.abc import Sequence
 
-from receiver.core.errors import Rejected
+from receiver.core.errors import PinrailError, Rejected
 from receiver.core.port_moves import given_twice
 from receiver.targets.compose import containers as discovery
 from receiver.targets.compose.backends import BackendPair
@@ -15,7 +16,10 @@ from receiver.targets.compose.proxy import FrontDoors
 
 
 def exchange_ports(doors: FrontDoors, found: ContainerDiscovery, moving: Sequence[ServerContainer]) -> None:
-    """Give each of these servers, one per slot, its public port. Rejected: nobody has moved."""
+    """Give each of these servers, one per slot, its public port. PinrailError: nobody has moved.
+
+    Front doors of slots that take no part are left alone, whatever happens: their own tasks change them meanwhile.
+    """
     ports = {container.spec.slot: container.spec.port for container in moving}
     if why := given_twice(ports):
         raise Rejected(why)
@@ -34,11 +38,8 @@ def exchange_ports(doors: FrontDoors, found: ContainerDiscovery, moving: Sequenc
                 opened.append(container)
                 _open(doors, container, answering[here[0].id] if here else None)
         _change_over(doors, moving)
-    except Rejected:
-        for front in _fronts(doors, opened):
-            doors.remove(front)
-        for front in fronts:
-            doors.switch_backends(front, answering[front.id])
+    except PinrailError:
+        _turn_back(doors, [(front, answering[front.id]) for front in fronts if front.slot in ports], opened)
         raise
     for front in found.fronts:
         if ports.get(front.slot, front.port) != front.port:
@@ -50,6 +51,21 @@ def _open(doors: FrontDoors, container: ServerContainer, now: BackendPair | None
         doors.open(container.spec, BackendPair((container.address, container.address), "one"))
     else:
         doors.open_beside(container.spec, BackendPair((now.live, now.live), "one"))
+
+
+def _turn_back(
+    doors: FrontDoors, before: Sequence[tuple[FrontContainer, BackendPair]], opened: Sequence[ServerContainer]
+) -> None:
+    """Have traffic go where it went. A front door that takes no orders may send it elsewhere, so it is removed."""
+    for front, pair in before:
+        try:
+            doors.switch_backends(front, pair)
+        except PinrailError:
+            with contextlib.suppress(PinrailError):
+                doors.remove(front)
+    with contextlib.suppress(PinrailError):
+        for front in _fronts(doors, opened):
+            doors.remove(front)
 
 
 def _change_over(doors: FrontDoors, moving: Sequence[ServerContainer]) -> None:
