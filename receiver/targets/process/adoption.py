@@ -4,13 +4,14 @@ A server opens its control socket anew where that was removed, so it is found by
 recorded again. Its port stays open all the while.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from receiver.core.state import ServerSpec, Slot
-from receiver.targets.process.records import ServerRecords
+from receiver.targets.process.records import ServerRecord, ServerRecords
 from serving.lifecycle.control import ControlError, ask
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ NO_PORT = 0  # of a server that has never had traffic: nobody wants it
 
 
 def adopt_unrecorded(records: ServerRecords) -> None:
-    """Record every server that answers at a control socket without a record."""
+    """Record every server that answers at a control socket without a record, and have each hold its record's lock."""
     for control in records.unrecorded():
         try:
             _adopt(records, control)
@@ -28,6 +29,16 @@ def adopt_unrecorded(records: ServerRecords) -> None:
             control.unlink(missing_ok=True)  # nobody is there any more
         except (OSError, ControlError, KeyError, TypeError, ValueError) as error:
             log.warning("the model server at %s has no record, and cannot be adopted: %r", control, error)
+    for record in records.all():
+        with contextlib.suppress(OSError, ControlError):  # it has ended, or another process does the same
+            _hold_again(records, record)
+
+
+def _hold_again(records: ServerRecords, record: ServerRecord) -> None:
+    """A receiver was killed between the new record and its lock: the server would count as ended while it hangs."""
+    if not records.alive(record):
+        with records.locked(record) as lock:
+            ask(record.control, {"do": "hold"}, fds=[lock], timeout=ASK_SECONDS)
 
 
 def _adopt(records: ServerRecords, control: Path) -> None:

@@ -87,6 +87,16 @@ class ServerRecords:
         finally:
             os.close(fd)
 
+    @contextlib.contextmanager
+    def locked(self, record: ServerRecord) -> Iterator[int]:
+        """The lock of a record that nobody holds. OSError: somebody does, or the record is gone."""
+        fd = os.open(record.path, os.O_RDWR)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield fd
+        finally:
+            os.close(fd)
+
     @staticmethod
     def _write(record: ServerRecord, unlocked: Path) -> int:
         fd = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)

@@ -21,7 +21,7 @@ from tests.contracts.target import asked_version, spec
 from tests.support import doomed_receiver
 from tests.support.keepalive import load
 from tests.support.ports import free_port
-from tests.support.process_target import cleaned_up, is_running, pid_of, process_target
+from tests.support.process_target import cleaned_up, is_running, pid_of, process_target, send_signal
 from tests.support.waiting import eventually
 
 ROOT = Path(doomed_receiver.__file__).parents[2]
@@ -114,6 +114,25 @@ def test_servers_that_outlive_the_state_directory_are_adopted_without_a_failed_r
     assert seen.failures == []
     eventually(lambda: not {pid, candidate} & running_below(state))
     assert [server.spec.version for server in target.observe()] == [3]
+
+
+def test_a_server_whose_adoption_was_cut_short_holds_its_new_record_all_the_same(state: Path) -> None:
+    port = free_port()
+    target = process_target(state)
+    server = target.start(spec(1, port))
+    target.switch(server)
+    pid = pid_of(state, server)
+    records = ServerRecords(state)
+    (state / "servers" / f"{server.id}.jsonl").unlink()
+    with records.recreate(state / "servers" / f"{server.id}.sock", server.spec):
+        pass  # as after a kill between the new record and its lock
+    assert not is_running(state, server)
+    assert [found.id for found in process_target(state).observe()] == [server.id]
+    assert is_running(state, server)
+    send_signal(state, server, signal.SIGSTOP)
+    target.switch(target.start(spec(2, port)))
+    assert asked_version(port) == 2
+    eventually(lambda: pid not in running_below(state))
 
 
 def test_a_socket_that_a_dead_server_left_without_a_record_is_removed(state: Path) -> None:
