@@ -72,6 +72,7 @@ class Draft:
     override: str | None = None  # the reason beside the pin, where gate and soak were waived
     plan: Sequence[Action] = ()
     down_since: float | None = None  # when the server that this starts anew was last seen alive
+    port: int | None = None  # where its server is to serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Verified:
     digest: str | None
     revision: str
     at: float  # seconds since the epoch
+    port: int | None = None  # where it served; None: nowhere, or that was not recorded then
 
 
 def with_entry(recorded: Iterable[Deployment], entry: Deployment) -> list[Deployment]:
@@ -119,7 +121,7 @@ def verified_at(history: Iterable[Deployment], when: float) -> Verified | None:
     for deployment in history:
         if deployment.state is Outcome.LIVE and deployment.ended_at is not None and deployment.ended_at <= when:
             draft = deployment.draft
-            found = Verified(draft.to_version, draft.digest, draft.revision, deployment.ended_at)
+            found = Verified(draft.to_version, draft.digest, draft.revision, deployment.ended_at, draft.port)
     return found
 
 

@@ -286,8 +286,17 @@ def _as_it_runs(seen: Observation, to_keep: Goal | None) -> Goal | None:
         like = _like(seen, to_keep, Role.STANDBY)
         like = None if like is None or _has_moved_in(seen, slot, like.port) else like
     if like is None:
-        return to_keep
+        return _where_it_served(seen, to_keep, to_keep.spec)
     return replace(to_keep, spec=replace(to_keep.spec, port=like.port, egress=like.egress, log=like.log))
+
+
+def _where_it_served(seen: Observation, to_keep: Goal, spec: ServerSpec) -> Goal:
+    """The goal on the port where it was verified, while another slot has the pinned one: callers are there still."""
+    verified = seen.verified.get(spec.slot)
+    port = verified.port if verified is not None else None
+    if port is None or _has_moved_in(seen, spec.slot, port) or not _has_moved_in(seen, spec.slot, spec.port):
+        return to_keep
+    return replace(to_keep, spec=replace(spec, port=port))
 
 
 def _is_down(services: Services, seen: Observation, slot: Slot, to_keep: Goal | None) -> bool:

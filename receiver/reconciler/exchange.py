@@ -47,7 +47,11 @@ class Exchange:
             self._wait(lambda: len(self._ready) == len(self._ports), slot, stop)
 
     def switch(self, server: Server, stop: Stop) -> None:
-        """Wait until every member is to be switched, and do it once for all. Rejected: all is as it was."""
+        """Wait until every member is to be switched, and do it once for all.
+
+        Rejected: nobody has moved. The registry names this member's version by now, so that has to be undone, also
+        where another one only gave way.
+        """
         with self._changed:
             self._ready.add(server.spec.slot)
             self._servers[server.spec.slot] = server
@@ -57,7 +61,10 @@ class Exchange:
         if last:
             self._move()
         with self._changed:
-            self._wait(lambda: self._done, server.spec.slot, stop)
+            try:
+                self._wait(lambda: self._done, server.spec.slot, stop)
+            except Retryable as error:
+                raise Rejected(str(error)) from error
 
     def leave(self, slot: Slot, reason: Exception | None) -> None:
         """A member's task ended, or failed for a reason. Before the step this ends the exchange for all."""

@@ -275,4 +275,5 @@ def _draft(
         override=assessment.override,
         plan=tuple(assessment.actions),
         down_since=down_since if cause == DRIFT and starts else None,
+        port=spec.port if spec is not None else None,
     )

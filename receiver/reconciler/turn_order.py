@@ -35,11 +35,16 @@ class Turn:
             return ""
         if assessment.restores and assessment.retry and not self.seen.registry_down:
             return assessment.retry  # the answer is on its way: what was pinned and switched to may stay
-        if assessment.drift and not self.heals:
+        if assessment.drift and not self.heals and not self._was_cut_short(assessment.slot):
             return "PINRAIL_HEAL is off"
         if self.head.problem and not assessment.restores:
             return self.head.problem
         return self._who_comes_first(assessment) or self._who_has_the_port(assessment)
+
+    def _was_cut_short(self, slot: Slot) -> bool:
+        """Its server has stopped to accept and nobody follows: a switch of ours that has to come to its end."""
+        roles = {server.role for server in self.seen.servers if server.spec.slot == slot}
+        return Role.STANDBY in roles and Role.LIVE not in roles
 
     def _who_comes_first(self, assessment: Assessment) -> str:
         changes = assessment.goal is not None and assessment.goal.purpose is Purpose.CHANGE  # no version is promoted
@@ -61,7 +66,10 @@ class Turn:
         if other is not None and other.hold is not None:
             why = f", because it is {other.hold.state}: {other.hold.reason}"
         elif other is not None and (first := self._who_comes_first(other)):
-            why = f", because {first}"
+            circle = first.startswith(f"{assessment.slot} ")
+            why = f", because {first}" + (
+                ": pin the new version first, and exchange the ports after it" if circle else ""
+            )
         return f"{owner} has its port still{why}".partition("\n")[0]
 
 

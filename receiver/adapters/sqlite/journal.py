@@ -199,7 +199,7 @@ class SqliteJournal:
         )
         return {
             Slot(row["environment"], row["model"]): Verified(
-                row["to_version"], row["digest"], row["revision"], row["ended_at"]
+                row["to_version"], row["digest"], row["revision"], row["ended_at"], row["port"]
             )
             for row in rows
         }
@@ -327,8 +327,8 @@ class SqliteJournal:
         with self._database.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO deployments (environment, model, from_version, to_version, digest, revision, cause,"
-                " override, plan, state, reason, started_at, ended_at, down_since)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " override, plan, state, reason, started_at, ended_at, down_since, port)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     draft.slot.environment,
                     draft.slot.model,
@@ -344,6 +344,7 @@ class SqliteJournal:
                     now,
                     now if state.terminal else None,
                     draft.down_since,
+                    draft.port,
                 ),
             )
             store(db, messages, self._redact)
@@ -397,6 +398,7 @@ def _deployment(row: sqlite3.Row) -> Deployment:
         row["override"],
         tuple(_action(a) for a in json.loads(row["plan"])) if row["plan"] != "[]" else (),
         row["down_since"],
+        row["port"],
     )
     reason, ended_at = (
         (row["repeat_reason"], row["repeated_at"]) if row["repeats"] else (row["reason"], row["ended_at"])

@@ -148,7 +148,10 @@ def test_a_version_that_has_to_be_live_elsewhere_first_cannot_exchange_ports_and
     flow.source.commit(pinned)
     with running(flow) as work:
         eventually(
-            lambda: waiting(work, "staging") == f"{PRODUCTION} has its port still, because {STAGING} comes first"
+            lambda: (
+                waiting(work, "staging") == f"{PRODUCTION} has its port still, because {STAGING} comes first: "
+                "pin the new version first, and exchange the ports after it"
+            )
         )
         assert at(flow, 8000, 8001) == [("staging", 1), ("production", 1)]
         flow.source.commit({name: raw.replace(b"version: 2", b"version: 1") for name, raw in pinned.items()})
@@ -275,3 +278,42 @@ def test_who_gives_way_before_the_step_has_nobody_move_at_once() -> None:
         step.prepared(STAGING, interrupt.check)
     with pytest.raises(Retryable, match="a newer commit"):
         step.prepared(PRODUCTION, never)
+
+
+def test_who_is_left_alone_after_all_were_proven_takes_its_version_back_out_of_the_registry(flow: Flow) -> None:
+    registry, go_on = flow.registry, threading.Event()
+    write = registry.set_alias
+
+    def set_alias(model: str, alias: str, version: int | None) -> None:
+        if alias == "staging":
+            go_on.wait(20)
+        write(model, alias, version)
+
+    registry.set_alias = set_alias  # type: ignore[method-assign]
+    with at_work(flow, {"staging": (2, 8001), "production": (3, 8000)}) as work:
+        eventually(lambda: flow.aliases().get("production") == 3)
+        flow.journal.freeze(Freeze("staging", MODEL, "an audit", time.time()))
+        eventually(lambda: flow.aliases()["production"] == 1)
+        eventually(lambda: "an audit" in waiting(work, "production"))
+        assert at(flow, 8000, 8001) == [("staging", 1), ("production", 1)]
+        go_on.set()
+
+
+def test_a_step_that_was_cut_short_comes_to_its_end_with_healing_off_too(flow: Flow) -> None:
+    object.__setattr__(flow.services, "heal", False)
+    for server in flow.target.observe():
+        flow.target.drain(server)
+    with at_work(flow, {"staging": (1, 8001), "production": (1, 8000)}):
+        eventually(lambda: at(flow, 8000, 8001) == [("production", 1), ("staging", 1)])
+
+
+def test_a_slot_whose_new_port_another_one_keeps_is_healed_on_the_port_that_it_had(flow: Flow) -> None:
+    target = flow.target
+    flow.journal.freeze(Freeze("production", MODEL, "an audit", time.time()))
+    with at_work(flow, {"staging": (1, 8001), "production": (1, 8000)}) as work:
+        eventually(lambda: "an audit" in waiting(work, "staging"))
+        target.die(next(server for server in target.observe() if server.spec.slot == STAGING))
+        eventually(lambda: at(flow, 8000, 8001) == [("staging", 1), ("production", 1)])
+        eventually(lambda: "an audit" in waiting(work, "staging"))
+        flow.journal.unfreeze("production", MODEL)
+        eventually(lambda: at(flow, 8000, 8001) == [("production", 1), ("staging", 1)])

@@ -123,6 +123,7 @@ def test_a_receiver_goes_on_with_what_an_older_one_has_recorded(old: Path) -> No
     journal, queue = SqliteJournal(database), Queue(database)
     staging, production = Slot("staging", "churn-model"), Slot("production", "churn-model")
     assert {slot: live.version for slot, live in journal.verified().items()} == {staging: 5, production: 5}
+    assert journal.verified()[staging].port is None  # older ones did not record it
     assert [d.state for d in journal.history(staging)] == [Outcome.LIVE, Outcome.ROLLED_BACK, Outcome.RUNNING]
     assert [d.state for d in journal.history(production)] == [Outcome.LIVE, Outcome.WAITING, Outcome.REFUSED]
     assert {(q.slot, q.version, q.needs_human) for q in journal.quarantined()} == {
