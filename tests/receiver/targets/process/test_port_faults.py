@@ -1,8 +1,10 @@
 """Servers that are silent while ports change hands: no port is ever answered by two slots."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -56,16 +58,19 @@ def pair(target: ProcessTarget) -> Pair:
     return Pair((here, there), old, [target.start(spec(3, there)), target.start(spec(4, here, PRODUCTION))])
 
 
-def stopped_before(monkeypatch: pytest.MonkeyPatch, state: Path, victim: Server, command: str) -> None:
-    """Let a server hang in the moment in which it is sent a command."""
-    ask = public_ports.ask
+def stopped_before(monkeypatch: pytest.MonkeyPatch, state: Path, victim: Server, command: str) -> list[bool]:
+    """Let a server hang in the moment in which it is sent a command; notes at every order to accept if it runs."""
+    ask, runs = public_ports.ask, list[bool]()
 
     def late(path: Path, request: dict[str, Any], **keywords: Any) -> tuple[dict[str, Any], list[int]]:
         if request["do"] == command and path.stem == victim.id:
             send_signal(state, victim, signal.SIGSTOP)
+        if request["do"] == "take":
+            runs.append(is_running(state, victim))
         return ask(path, request, **keywords)
 
     monkeypatch.setattr(public_ports, "ask", late)
+    return runs
 
 
 def test_an_old_server_does_not_come_back_to_a_port_whose_new_owner_is_silent(
@@ -85,9 +90,9 @@ def test_who_does_not_say_that_it_has_stopped_is_killed_before_another_accepts(
     target: ProcessTarget,
     pair: Pair,
 ) -> None:
-    stopped_before(monkeypatch, state, pair.old[0], "stand-by")
+    runs = stopped_before(monkeypatch, state, pair.old[0], "stand-by")
     target.exchange(pair.new)
-    assert not is_running(state, pair.old[0])
+    assert runs == [False, False]
     assert pair.answers() == [{4}, {3}]
 
 
@@ -121,14 +126,19 @@ def test_what_only_says_that_it_is_a_server_is_not_adopted(state: Path, target: 
     listening.setblocking(True)
 
     def answer() -> None:
-        connection, _ = listening.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(json.dumps({**body, "private_url": "http://x", "ready": True}).encode() + b"\n")
+        with contextlib.suppress(OSError):  # until it is shut down
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(
+                        json.dumps({**body, "private_url": "http://x", "ready": True}).encode() + b"\n"
+                    )
 
     thread = threading.Thread(target=answer)
     thread.start()
     assert target.observe() == []
+    listening.shutdown(socket.SHUT_RDWR)
     thread.join()
     listening.close()
     assert ServerRecords(state).all() == []
