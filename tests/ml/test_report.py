@@ -119,7 +119,7 @@ def test_numbers_are_rounded_as_far_as_the_verdict_allows_and_exact_on_demand(
     verdict = Verdict("accuracy", CheckOutcome.FAIL, value, "<", threshold)
     page = to_html(facts_of(classifier, replace(JUDGED, verdicts=(verdict,))))
     assert f'<td class="number" title="{value}">{shown}</td>' in page
-    assert f"&lt; {threshold:,.12g}</td>" in page
+    assert f"<td>&lt;&nbsp;{threshold:,.12g}</td>" in page
 
 
 @pytest.mark.skipif(find_browser() is None, reason="needs Chromium")
