@@ -80,7 +80,9 @@ def _compared(labelled: Sequence[Labelled]) -> Iterator[tuple[Labelled, bool | f
     classes = frozenset(_text(each.answer) for each in labelled if isinstance(each.answer, str))
     for _, of_version in groupby(labelled, lambda each: (each.environment, each.version)):
         held = [(row, _hold(row, classes)) for row in of_version]
-        foreign = _foreign([row for row, found in held if isinstance(found, bool)])
+        foreign = _foreign(
+            [row for row, found in held if isinstance(found, bool) and not isinstance(row.answer, bool)]
+        )
         yield from ((row, None if row.label in foreign else found) for row, found in held)
 
 

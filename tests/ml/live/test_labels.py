@@ -29,7 +29,7 @@ class Labelled:
 
     def ask(self, name: str, answers: Sequence[Any], slot: Slot = STAGING, version: int = 3, **more: Any) -> None:
         rows = [[30, "Köln"]] * len(answers)
-        table = None if isinstance(answers[0], float) else [[0.5, 0.5]] * len(answers)
+        table = None if isinstance(answers[0], float | bool) else [[0.5, 0.5]] * len(answers)
         asked = record(request_id=name.encode(), rows=rows, labels=list(answers), probabilities=table, **more)
         request_log(self.state, [asked], COLUMNS, slot, version=version)
 
@@ -170,6 +170,9 @@ def test_a_version_that_always_answers_the_same_is_wrong_and_not_misunderstood(m
     m.ask("same", ["stay"] * 40)
     m.label(*(("same", n, "leave") for n in range(40)))
     assert (m.metric().value, m.metric().unfit) == (0.0, 0)
+    m.ask("always", [True] * 40, version=4)
+    m.label(*(("always", n, "false") for n in range(40)))
+    assert (m.metric(version=4).value, m.metric(version=4).unfit) == (0.0, 0)
 
 
 def test_a_row_that_was_asked_several_times_under_one_id_counts_not_and_is_counted(m: Labelled) -> None:
