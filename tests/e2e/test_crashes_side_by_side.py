@@ -21,14 +21,16 @@ from tests.support.process_target import COMMAND
 from tests.support.waiting import eventually
 from tests.support.world import Watcher, World, wait_for_death
 
+# These versions need no packages: for INSTALL, see test_model_packages.py.
+ACTIONS = [kind for kind in ActionKind if kind is not ActionKind.INSTALL]
 BOUNDARIES: list[tuple[ActionKind | None, Moment]] = [
-    *product(ActionKind, Moment),
+    *product(ACTIONS, Moment),
     (None, Moment.BEFORE_ACTING),
     (None, Moment.AFTER_RESULT),
 ]
 EVERY = bool(os.environ.get("EVERY_CRASH"))
 # Where the one dies, and what the other was about to do.
-IN_FLIGHT = [*product(BOUNDARIES, ActionKind)] if EVERY else [*zip(BOUNDARIES[::3], cycle(ActionKind), strict=False)]
+IN_FLIGHT = [*product(BOUNDARIES, ACTIONS)] if EVERY else [*zip(BOUNDARIES[::3], cycle(ACTIONS), strict=False)]
 EXCHANGED = BOUNDARIES if EVERY else BOUNDARIES[1::3]
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600 if EVERY else 300)]
