@@ -8,6 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ml.errors import MlError
 from ml.packages.decision import Serving
 
 LOCK = Path("requirements/serving.txt")
@@ -28,7 +29,13 @@ def installed(name: str) -> str | None:
 @cache
 def serving() -> Serving:
     """What a model server needs."""
-    lock = next(path for path in (_IN_WHEEL / LOCK, PACKAGES / LOCK) if path.is_file()).read_text()
+    places = (_IN_WHEEL / LOCK, PACKAGES / LOCK)
+    place = next((path for path in places if path.is_file()), None)
+    if place is None:
+        raise MlError(
+            f"Pinrail is not whole: {LOCK} is missing in {PACKAGES}: check the clone out, or install the wheel, anew"
+        )
+    lock = place.read_text()
     declared = [Requirement(line) for line in metadata.requires("pinrail") or ()]
     return Serving(
         declared={

@@ -91,7 +91,7 @@ def test_dvc_makes_the_same_snapshots_on_another_clone_and_a_judged_version_from
 
 def _clone(path: Path) -> Path:
     """A repository with the files of this one that the pipeline needs, as they are now."""
-    for name in ("ml", "serving", "environments", ".dvc"):
+    for name in ("ml", "serving", "environments", "requirements", ".dvc"):
         ignore = shutil.ignore_patterns("__pycache__", "snapshots", "reports", "candidate.json", "cache", "tmp")
         shutil.copytree(ROOT / name, path / name, ignore=ignore)
     for name in ("dvc.yaml", "dvc.lock", ".dvcignore"):
