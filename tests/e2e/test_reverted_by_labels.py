@@ -43,6 +43,7 @@ def test_a_version_that_labels_find_out_gets_a_revert_and_the_merge_brings_the_o
         receiver = Receiver(tmp_path, github, versions.tracking_uri)
         receiver.environment["PINRAIL_LABELS_TOKEN"] = TOKEN
         with receiver.running(tmp_path):
+            eventually(lambda: serving_version(port) == versions.good, 60)
             eventually(lambda: live(receiver, versions.good), 60)
             origin.commit(environment(versions.model, versions.better, port))
             receiver.github("push", push)

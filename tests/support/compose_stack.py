@@ -20,6 +20,7 @@ from receiver.targets.compose.target import ComposeTarget
 from serving.model.digest import digest_tree
 from tests.contracts.target import asked_version
 from tests.support.docker_engine import compose_target
+from tests.support.evidence import KEY
 from tests.support.fake_registry import FakeVersion
 from tests.support.flow import MODEL, Flow
 from tests.support.ports import free_port
@@ -59,7 +60,8 @@ class Stack(Flow):
             self.registry.aliases.setdefault(self.model, {})
             for name, raw in self.files(version, None).items():
                 evidence = self.evidence(version, parse_environment(raw, name))
-                self.registry.record(replace(evidence, model=self.model))
+                registered = self.registry.models[self.model][version].created
+                self.registry.record(KEY.sign(replace(evidence, model=self.model, registered=registered)))
 
     def promote(self, version: int | None) -> Deployment:
         """Pin a version, reconcile, and say what became of it."""
