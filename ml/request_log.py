@@ -37,14 +37,26 @@ class RequestLog:
     def answered(self, days: float) -> Iterator["pa.Table"]:
         """The rows of the last days that were answered, by part, the last part first."""
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
         since = datetime.now(UTC) - timedelta(days=days)
         wanted = (pc.field("_status") == ANSWERED) & (pc.field("_time") >= since)
         found = [part for part, day in parts(self.directory) if day >= since.date()]
         for part in last_first(found):
             with contextlib.suppress(FileNotFoundError):  # it became too old meanwhile
-                yield pq.read_table(part, partitioning=None, filters=wanted)
+                yield read_part(part, filters=wanted)
+
+
+def read_part(part: Path, **options: Any) -> "pa.Table":
+    """Read a part as it was at one moment: the receiver may put a longer one in its place meanwhile.
+
+    ``options`` are those of ``pyarrow.parquet.read_table``, which opens what it is given as a path more than once.
+    FileNotFoundError: it became too old. OSError, ArrowException: it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pa.OSFile(str(part)) as file:
+        return pq.read_table(file, partitioning=None, **options)
 
 
 def slot_directory(root: Path, environment: str, model: str) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml.live.label_store import LabelStore, RecordedAnswer
 from ml.live.realised import measure
-from ml.request_log import ANSWERED, PREDICTION, PROBABILITIES, parts, slot_directory
+from ml.request_log import ANSWERED, PREDICTION, PROBABILITIES, parts, read_part, slot_directory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,10 +60,9 @@ def _answers(
 
 def _rows(part: Path, ids: "pa.Array") -> list[dict[str, Any]]:
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     there = (pc.field("_status") == ANSWERED) & pc.field("_request_id").isin(ids)
-    found: list[dict[str, Any]] = pq.read_table(part, columns=COLUMNS, partitioning=None, filters=there).to_pylist()
+    found: list[dict[str, Any]] = read_part(part, columns=COLUMNS, filters=there).to_pylist()
     return found
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.request_log import DAY, PREDICTION, days, parts
+from ml.request_log import DAY, PREDICTION, days, parts, read_part
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Parts:
         if part is not None:
             table = table.cast(schema.remove_metadata())
         if part is not None and part.stat().st_size < min(PART_BYTES, self._max_bytes // PARTS_OF_CAP):
-            table = pa.concat_tables([pq.read_table(part, partitioning=None), table])
+            table = pa.concat_tables([read_part(part), table])
         else:
             part = directory / f"part-{_next_number(found):06d}.parquet"
         _replace(part, table.replace_schema_metadata({CLAIM: claim.encode()}))

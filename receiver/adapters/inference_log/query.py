@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ml.request_log import PROBABILITIES, last_first
+from ml.request_log import PROBABILITIES, last_first, read_part
 from ml.request_log import parts as parts_of
 from receiver.adapters.inference_log.table import OWN
 from receiver.core.errors import Rejected
@@ -71,7 +71,7 @@ def _read(part: Path, wanted: RequestFilter) -> pa.Table:
     for each in conditions:
         condition = each if condition is None else condition & each
     try:
-        return pq.read_table(part, partitioning=None, filters=condition)
+        return read_part(part, filters=condition)
     except FileNotFoundError:  # it became too old meanwhile
         return OWN.empty_table()
 

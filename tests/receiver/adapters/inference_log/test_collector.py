@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from ml.environment.file import LogPolicy
+from ml.request_log import read_part
 from receiver.adapters.inference_log import collector, parts
 from receiver.adapters.inference_log.collector import LogCollector
 from receiver.adapters.inference_log.directories import LogDirectories
@@ -47,7 +47,7 @@ class Place:
         return [name for part in self.parts() for name in self.read(part)["_request_id"].to_pylist()]
 
     def read(self, part: Path) -> pa.Table:
-        return pq.read_table(part, partitioning=None)
+        return read_part(part)
 
     def bytes(self) -> int:
         return sum(path.stat().st_size for path in self.parts())
