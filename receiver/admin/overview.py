@@ -84,10 +84,10 @@ def overview(rows: Sequence[SlotStatus], wanted: OverviewFilter, cell: Callable[
 
 
 def troubles(rows: Iterable[SlotStatus]) -> list[Trouble]:
-    """What is wrong, the worst first; slots with the same sentence share it."""
+    """What is wrong or special, the worst first; slots with the same sentence share it."""
     found: dict[tuple[str, str], list[Slot]] = {}
     for row in rows:
-        if group(row.state) is HealthGroup.TROUBLE or (row.reason and group(row.state) is HealthGroup.BUSY):
+        if group(row.state) is HealthGroup.TROUBLE or row.reason:
             sentence = row.reason.partition("\n")[0] or "no reason is recorded"
             found.setdefault((row.state, sentence), []).append(Slot(row.environment, row.model))
     listed = [Trouble(state, slots, sentence) for (state, sentence), slots in found.items()]

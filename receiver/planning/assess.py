@@ -121,7 +121,7 @@ def _held(services: Services, seen: Observation, in_sync: Assessment, held: Quar
 
 def _frozen(seen: Observation, slot: Slot) -> Hold | None:
     """A person lets nothing new be deployed here."""
-    freeze = next((freeze for freeze in seen.frozen if freeze.covers(slot)), None)
+    freeze = seen.freeze(slot)
     return Hold(HoldState.HELD, freeze.reason) if freeze is not None else None
 
 

@@ -53,6 +53,10 @@ class Observation:
         terms = terms_of(environment, pin)
         return [entry for entry in entries if entry.holds(pin.version, terms)]
 
+    def freeze(self, slot: Slot) -> Freeze | None:
+        """The hold of a person that lets nothing new be deployed in a slot."""
+        return next((freeze for freeze in self.frozen if freeze.covers(slot)), None)
+
     def lifted(self, slot: Slot) -> list[Quarantine]:
         """What is in quarantine in a slot, and holds nothing as it is pinned here."""
         held = self.held(slot)

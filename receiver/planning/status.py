@@ -157,6 +157,7 @@ def reason_of(seen: Observation, assessment: Assessment, activity: Activity = ID
         said = _BUSY[activity.purpose][1].format(version=activity.version, since=since)
         return f"{said}; first these packages are installed: {activity.installs}" if activity.installs else said
     missing = f"the registry has no model {assessment.slot.model} any more: register it again"
+    freeze = seen.freeze(assessment.slot)
     reasons = (
         str(seen.registry_down) if _registry_unknown(seen, assessment) else "",
         assessment.hold.reason if assessment.hold else assessment.retry,
@@ -171,6 +172,7 @@ def reason_of(seen: Observation, assessment: Assessment, activity: Activity = ID
         assessment.override and f"override, gate and soak are waived: {assessment.override}",
         missing if _unregistered(seen, assessment) else "",
         "; ".join(str(action) for action in assessment.actions) if assessment.drift else "",
+        freeze and f"a person lets nothing new be deployed here: {freeze.reason}",
     )
     return next((reason for reason in reasons if reason), "")
 

@@ -1,11 +1,14 @@
 """The board: what people look at keeps nobody waiting who works."""
 
+import time
 from pathlib import Path
 
 import pytest
 
+from receiver.admin.overview import troubles
 from receiver.core.errors import Retryable
 from receiver.core.plan import Purpose
+from receiver.core.quarantine import Freeze
 from receiver.core.state import Slot
 from receiver.planning.observe import observe_head
 from receiver.planning.status import Activity, StatusBoard, status_report
@@ -33,6 +36,17 @@ def test_the_board_shows_what_the_controller_saw_and_asks_nobody(
     status_board.lose("the engine does not answer")
     with pytest.raises(Retryable, match="the engine does not answer"):
         status_board.report()
+
+
+def test_a_hold_is_shown_before_there_is_anything_that_it_holds_back(tmp_path: Path) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    flow.pin(staging=1)
+    flow.run()
+    flow.journal.freeze(Freeze("staging", None, "an audit", time.time()))
+    (row,) = status_report(flow.services, observe_head(flow.services)).slots
+    assert (row.state, row.reason) == ("in sync", "a person lets nothing new be deployed here: an audit")
+    assert [(trouble.state, trouble.sentence) for trouble in troubles([row])] == [(row.state, row.reason)]
 
 
 def test_nothing_is_called_in_sync_while_the_registry_cannot_be_asked(tmp_path: Path) -> None:
