@@ -89,11 +89,12 @@ def _other_version(services: Services, seen: Observation, in_sync: Assessment, f
     environment, pin = seen.pin(in_sync.slot)
     if environment is None or pin is None or _is_down(services, seen, in_sync.slot, in_sync.goal):
         return in_sync
-    if frozen is not None:
-        return replace(in_sync, hold=frozen)
     if seen.registry_down is not None:
-        return replace(in_sync, retry=seen.registry_down)
-    return _new_version(services, seen, in_sync, environment, pin)
+        return replace(in_sync, hold=frozen, retry=None if frozen is not None else seen.registry_down)
+    found = _new_version(services, seen, in_sync, environment, pin)
+    if frozen is None or (found.hold is not None and found.hold.state is HoldState.REFUSED):
+        return found  # what policy refuses is refused, whoever holds the slot
+    return replace(in_sync, hold=frozen, unfetched=found.unfetched)
 
 
 def _removed(seen: Observation, slot: Slot) -> Assessment:

@@ -347,6 +347,17 @@ def test_a_refused_version_moves_nothing_to_the_port_that_is_pinned_beside_it(se
     assert settled.serving()["staging"] == 1
 
 
+def test_a_frozen_slot_still_says_what_its_gate_refuses(settled: Flow) -> None:
+    settled.journal.freeze(Freeze("staging", MODEL, "an audit", 1.0))
+    settled.registry.models[MODEL][2].evidence.clear()
+    settled.pin(staging=2, production=1)
+    settled.run()
+    assert outcomes(settled, STAGING)[-1] is Outcome.REFUSED
+    assert "has no evidence for staging" in last_reason(settled, STAGING)
+    assert settled.journal.unfreeze("staging", MODEL)
+    assert settled.serving()["staging"] == 1
+
+
 def test_a_frozen_slot_keeps_its_port(settled: Flow) -> None:
     settled.journal.freeze(Freeze("staging", MODEL, "an audit", 1.0))
     moved(settled, 9000)
