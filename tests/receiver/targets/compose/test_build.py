@@ -15,7 +15,7 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.targets.compose.build import build_image, image_name, push_image
 from receiver.targets.compose.image import mismatches, require_image
 from tests.contracts.target import spec
-from tests.support.docker_engine import compose_target, owned_place, required_docker, tiny_image
+from tests.support.docker_engine import compose_target, owned_place, tiny_image
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -65,11 +65,6 @@ def test_without_an_engine_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not docker.answers()
     with pytest.raises(Retryable, match="no docker engine answers"):
         docker.run("ps")
-
-
-@pytest.fixture
-def docker() -> Docker:
-    return required_docker()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,22 +20,11 @@ from receiver.targets.compose.project import Place
 from tests.contracts.target import PRODUCTION, asked_version, spec
 from tests.support import tiny_container as flawed
 from tests.support.compose_stack import Stack
-from tests.support.docker_engine import compose_target, owned_place, required_docker, tiny_image
+from tests.support.docker_engine import compose_target
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def docker() -> Docker:
-    return required_docker()
-
-
-@pytest.fixture
-def place(docker: Docker, tmp_path: Path) -> Iterator[Place]:
-    with owned_place(docker, tmp_path / "state", tiny_image(docker)) as place:
-        yield place
 
 
 @pytest.fixture

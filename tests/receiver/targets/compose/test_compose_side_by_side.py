@@ -2,9 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,22 +12,10 @@ from receiver.core.state import Role, Slot
 from receiver.pull_requests.rollback import hold_newer, plan_rollback
 from receiver.targets.compose.project import Place
 from tests.support.compose_stack import Stack
-from tests.support.docker_engine import owned_place, required_docker, tiny_image
 from tests.support.running_controller import running
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def docker() -> Docker:
-    return required_docker()
-
-
-@pytest.fixture
-def place(docker: Docker, tmp_path: Path) -> Iterator[Place]:
-    with owned_place(docker, tmp_path / "state", tiny_image(docker)) as place:
-        yield place
 
 
 def took(condition: Callable[[], object]) -> float:

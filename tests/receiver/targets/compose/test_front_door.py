@@ -30,11 +30,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
-def docker() -> Docker:
-    return required_docker()
-
-
-@pytest.fixture
 def place(docker: Docker, tmp_path: Path) -> Iterator[Place]:
     compose = tmp_path / "clone" / "compose"
     shutil.copytree(COMPOSE, compose)

@@ -7,7 +7,6 @@ import signal
 import socket
 import stat
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,7 @@ from receiver.targets.process.target import ProcessTarget
 from serving.lifecycle import control
 from tests.contracts.target import PRODUCTION, asked_version, spec
 from tests.support.ports import free_port
-from tests.support.process_target import cleaned_up, is_running, process_target, send_signal
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[Path]:
-    with cleaned_up(tmp_path) as directory:
-        yield directory
-
-
-@pytest.fixture
-def target(state: Path) -> ProcessTarget:
-    return process_target(state)
+from tests.support.process_target import is_running, send_signal
 
 
 @dataclass(frozen=True)

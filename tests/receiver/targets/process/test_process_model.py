@@ -3,7 +3,6 @@
 import json
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +17,8 @@ from serving.inference_log.settings import LogSettings
 from serving.model.loader import Cache
 from serving.model.model_dir import input_example
 from tests.support.ports import free_port
-from tests.support.process_target import cleaned_up
 from tests.support.segments import recorded, segments
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[Path]:
-    with cleaned_up(tmp_path) as directory:
-        yield directory
 
 
 def spec_of(trained: TrainResult) -> ServerSpec:

@@ -21,16 +21,10 @@ from tests.contracts.target import asked_version, spec
 from tests.support import doomed_receiver
 from tests.support.keepalive import load
 from tests.support.ports import free_port
-from tests.support.process_target import cleaned_up, is_running, pid_of, process_target, send_signal
+from tests.support.process_target import is_running, pid_of, process_target, send_signal
 from tests.support.waiting import eventually
 
 ROOT = Path(doomed_receiver.__file__).parents[2]
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[Path]:
-    with cleaned_up(tmp_path) as directory:
-        yield directory
 
 
 @contextlib.contextmanager

@@ -33,17 +33,6 @@ SWAPS = 20
 CONNECTIONS = 16
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[Path]:
-    with cleaned_up(tmp_path) as directory:
-        yield directory
-
-
-@pytest.fixture
-def target(state: Path) -> ProcessTarget:
-    return process_target(state)
-
-
 @contextlib.contextmanager
 def kept_alive(port: int) -> Iterator[http.client.HTTPConnection]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
