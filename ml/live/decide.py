@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ml.evidence import CheckOutcome
-from ml.live.label_store import Decision, LabelStore, Realised
+from ml.live.label_store import LabelStore
+from ml.live.labels import Decision, Realised
 from ml.live.sequential import ShareTest, judge_share
 
 ACCURACY = "accuracy"

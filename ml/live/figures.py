@@ -1,6 +1,6 @@
 """Realised metrics in words. Pure."""
 
-from ml.live.label_store import Realised
+from ml.live.labels import Realised
 
 
 def realised_line(found: Realised) -> str:

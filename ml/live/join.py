@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml.live.label_store import LabelStore, RecordedAnswer
+from ml.live.label_store import LabelStore
+from ml.live.labels import RecordedAnswer
 from ml.live.realised import measure
 from ml.request_log import ANSWERED, PREDICTION, PROBABILITIES, parts, read_part, slot_directory
 

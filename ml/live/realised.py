@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from ml.intervals import wilson
-from ml.live.label_store import Labelled, Realised
+from ml.live.labels import Labelled, Realised
 
 RESAMPLES, RESAMPLED_VALUES = 1000, 20_000_000
 TRUE, FALSE = frozenset({"true", "1", "1.0"}), frozenset({"false", "0", "0.0"})

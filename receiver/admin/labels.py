@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
 from ml.environment.file import did_you_mean
-from ml.live.label_store import Label, LabelStore, LabelsUnusable, Received
+from ml.live.label_store import LabelStore
+from ml.live.labels import Label, LabelsUnusable, Received
 from receiver.adapters.inference_log.directories import LogDirectories
 
 LARGEST_BODY = 8 << 20  # bytes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ml.live.label_store import Realised
+from ml.live.labels import Realised
 from receiver.adapters.git.commit_log import CommitNote
 from receiver.adapters.known_versions import KnownVersion
 from receiver.admin.timeline import Timeline

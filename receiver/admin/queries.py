@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ml.live.label_store import Counts, LabelStore, Realised
+from ml.live.label_store import LabelStore
+from ml.live.labels import Counts, Realised
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.losses import totals
 from receiver.adapters.sqlite.database import Database

@@ -13,7 +13,8 @@ from pydantic_core import to_jsonable_python
 
 from ml.live import drift_report
 from ml.live.drift_report import SlotDrift
-from ml.live.label_store import LabelStore, Realised
+from ml.live.label_store import LabelStore
+from ml.live.labels import Realised
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queries import DeliveryRow

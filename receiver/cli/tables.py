@@ -8,7 +8,7 @@ from itertools import accumulate, zip_longest
 from typing import Any
 
 from ml.live.figures import realised_line
-from ml.live.label_store import Realised
+from ml.live.labels import Realised
 from receiver.core.redact import plain_lines
 
 GAP = "  "

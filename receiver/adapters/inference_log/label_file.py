@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from ml.environment.file import did_you_mean
-from ml.live.label_store import Label
+from ml.live.labels import Label
 from receiver.core.errors import Rejected
 
 PARSE = pyarrow.csv.ParseOptions(newlines_in_values=True)

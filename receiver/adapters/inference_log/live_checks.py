@@ -16,7 +16,8 @@ from typing import Any
 
 from ml.environment.file import LivePolicy
 from ml.live.figures import realised_line
-from ml.live.label_store import Decision, LabelStore, LabelsUnusable, Realised
+from ml.live.label_store import LabelStore
+from ml.live.labels import Decision, LabelsUnusable, Realised
 from receiver.adapters import shell
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.core.deployment import last_verified

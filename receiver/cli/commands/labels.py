@@ -8,7 +8,8 @@ from pathlib import Path
 from ml.environment.file import did_you_mean
 from ml.live.figures import asked_text
 from ml.live.join import update
-from ml.live.label_store import Counts, Label, LabelStore, Realised
+from ml.live.label_store import LabelStore
+from ml.live.labels import Counts, Label, Realised
 from ml.live.realised import unfit_labels
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.label_file import LabelColumns, LabelFile

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ml.live.join import update
-from ml.live.label_store import Label, LabelStore, LabelsUnusable, Realised, Received
+from ml.live.label_store import LabelStore
+from ml.live.labels import Label, LabelsUnusable, Realised, Received
 from ml.live.realised import unfit_labels
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.core.state import Slot

@@ -8,7 +8,8 @@ import pytest
 
 from ml import snapshot
 from ml.datasets import telco
-from ml.live.label_store import Label, LabelStore
+from ml.live.label_store import LabelStore
+from ml.live.labels import Label
 from ml.live.logged_rows import labelled_rows
 from ml.registry import client as tracking
 from ml.snapshot import main

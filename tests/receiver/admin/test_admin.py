@@ -16,7 +16,8 @@ import pytest
 
 from ml.live import drift_report
 from ml.live.drift_report import ColumnDrift, SlotDrift
-from ml.live.label_store import Decision, LabelStore, Realised
+from ml.live.label_store import LabelStore
+from ml.live.labels import Decision, Realised
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.deliveries import Inbox

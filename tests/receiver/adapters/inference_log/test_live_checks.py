@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ml.live.join import update
-from ml.live.label_store import Label, LabelStore
+from ml.live.label_store import LabelStore
+from ml.live.labels import Label
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.live_checks import LiveChecks, LiveServices
 from receiver.core.errors import Retryable
