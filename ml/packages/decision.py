@@ -1,7 +1,7 @@
 """Whether a version can be loaded with the packages that are here, and with which ones otherwise. Pure."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
@@ -51,14 +51,11 @@ def decide(listed: Listed, installed: Installed, serving: Serving) -> Needed | N
 
     UnsuitablePackagesError: nothing would help, package by package.
     """
-    python = _python(listed)
-    wanted = [one for one in listed.requirements if _applies(one, python) and _name(one) not in {*TOOLS, *MLFLOW}]
-    missing = [phrase for one in wanted if (phrase := mismatch(one, installed)) is not None]
-    missing += [shown(address) for address in listed.addresses if installed(_egg(address)) is None]
-    if python != OURS:
-        missing.insert(0, f"Python {python}")
+    missing = lacking(listed, installed)
     if not missing:
         return None
+    python = _python(listed, OURS)
+    wanted = _wanted(listed, python)
     conflicts = [phrase for one in wanted if (phrase := _conflict(one, serving)) is not None]
     if conflicts:
         raise UnsuitablePackagesError(
@@ -72,7 +69,23 @@ def decide(listed: Listed, installed: Installed, serving: Serving) -> Needed | N
     )
 
 
-def mismatch(needed: Requirement, installed: Installed) -> str | None:
+def lacking(listed: Listed, installed: Installed, here: str = OURS) -> Sequence[str]:
+    """Return what is not there, or too different, to load this version: a phrase for each.
+
+    ``here``: the Python of the place that ``installed`` tells of. UnsuitablePackagesError: no Python would help.
+    """
+    python = _python(listed, here)
+    missing = [f"Python {python}"] if python != here else []
+    missing += [phrase for one in _wanted(listed, python) if (phrase := _mismatch(one, installed)) is not None]
+    return [*missing, *(shown(address) for address in listed.addresses if installed(_egg(address)) is None)]
+
+
+def _wanted(listed: Listed, python: str) -> Sequence[Requirement]:
+    """What a model needs itself: what installs packages, and MLflow, are every model server's."""
+    return [one for one in listed.requirements if _applies(one, python) and _name(one) not in {*TOOLS, *MLFLOW}]
+
+
+def _mismatch(needed: Requirement, installed: Installed) -> str | None:
     """Return what is wrong with a package that is here, or that it is not; None: it will do."""
     found = next((version for name in _names(needed) if (version := installed(name)) is not None), None)
     if found is None or needed.url is not None:
@@ -80,10 +93,10 @@ def mismatch(needed: Requirement, installed: Installed) -> str | None:
     return None if _alike(needed, found) else f"{shown(str(needed))} (here is {found})"
 
 
-def _python(listed: Listed) -> str:
-    """Which Python: another one than ours only for what no other can read."""
+def _python(listed: Listed, here: str) -> str:
+    """Which Python: another one than is here only for what no other can read."""
     if listed.python is None or not listed.pickled:
-        return OURS
+        return here
     if tuple(map(int, listed.python.split("."))) < OLDEST:
         raise UnsuitablePackagesError(
             f"it is code of Python {listed.python}, and a model server needs {'.'.join(map(str, OLDEST))} or newer: "
