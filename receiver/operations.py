@@ -144,7 +144,7 @@ def place_name(environment: str, model: str | None) -> str:
 
 
 def _require_pinned(journal: Journal, environment: str, model: str | None) -> None:
-    """Names are checked where the pins are known already; a hold may come before the first look at them."""
+    """Names are checked where the pins are known already; a hold may come before they were fetched."""
     snapshot = journal.remembered_pins()
     if snapshot is None:
         return

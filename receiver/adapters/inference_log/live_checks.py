@@ -169,13 +169,12 @@ class LiveChecks:
     def _note_gates(self) -> None:
         """Put what the gate measured beside what labels say."""
         for environment, model, version, metrics in self._store.without_gate():
-            evidence = None
             try:
                 evidence = self._services.registry.evidence(model, version, environment)
             except Retryable:
                 continue
-            except Rejected:
-                pass
+            except Rejected:  # it is damaged, or the version is gone: nothing was measured that can be shown
+                evidence = None
             measured = {v.name: v.value for v in evidence.verdicts} if evidence is not None else {}
             self._store.note_gate((environment, model), version, {name: measured.get(name) for name in metrics})
 
