@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from receiver.adapters.addresses import url_host
 from receiver.core.errors import Retryable, VersionFailed
 from receiver.core.state import Server, ServerSpec
 from receiver.ports import Stop, never
@@ -43,7 +44,7 @@ class HttpProber:
     """Implements :class:`receiver.ports.Prober`. ``host``: where slots' public ports answer."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        self.host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked, not bound
+        self._host = url_host(host)
         self._smoke: dict[str, Smoke] = {}  # by model digest, for watching what was proven
 
     def prove(self, server: Server, artifacts: Path) -> None:
@@ -54,8 +55,7 @@ class HttpProber:
 
     def watch(self, server: Server, seconds: float, stop: Stop = never) -> None:
         """See :meth:`receiver.ports.Prober.watch`. It asks at least once."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        url = f"http://{host}:{server.spec.port}"
+        url = f"http://{self._host}:{server.spec.port}"
         smoke = self._smoke.get(server.spec.digest)
         started = time.monotonic()
         while True:

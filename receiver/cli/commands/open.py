@@ -6,6 +6,7 @@ import webbrowser
 
 import httpx
 
+from receiver.adapters.addresses import url_host
 from receiver.cli.commands.logs import live_server
 from receiver.core.errors import Rejected
 from receiver.core.state import Slot
@@ -37,5 +38,4 @@ def _model_page(settings: Settings, environment: str, model: str | None) -> str:
     if model is None:
         raise Rejected("found an environment and no model, allowed both or none: name the model too")
     server = live_server(build_target(settings), Slot(environment, model))
-    host = "127.0.0.1" if settings.pinrail_host == "0.0.0.0" else settings.pinrail_host  # noqa: S104 - compared
-    return f"http://{host}:{server.spec.port}/"
+    return f"http://{url_host(settings.pinrail_host)}:{server.spec.port}/"

@@ -8,6 +8,7 @@ from ml.environment.file import Environment
 from receiver.cli.doctor import github, machine, registry
 from receiver.cli.doctor.check import Check, Question, answer
 from receiver.cli.doctor.clock import clock
+from receiver.cli.doctor.engine import engine
 from receiver.core.errors import Rejected
 from receiver.core.pins import read_pins
 from receiver.core.redact import Redactor
@@ -106,7 +107,7 @@ def _set_up_questions(settings: Settings) -> Iterator[Question]:
         yield Question("signing key", partial(machine.signing_key, settings.signing_key), "see PINRAIL_SIGNING_KEY")
     yield Question("evidence key", partial(machine.evidence_key, settings), "see PINRAIL_EVIDENCE_KEY")
     yield Question("isolation", partial(machine.isolation, settings), "see PINRAIL_TARGET")
-    yield Question("engine", partial(machine.engine, settings), "or set PINRAIL_TARGET=process")
+    yield Question("engine", partial(engine, settings), "or set PINRAIL_TARGET=process")
     yield Question("GitHub token", partial(github.token, settings), "see GITHUB_TOKEN and GITHUB_API_URL")
     yield Question("webhook", partial(github.webhook, settings), "see the token's line")
     yield Question("deliveries", partial(github.deliveries, settings), "see the state file's line")
@@ -114,6 +115,7 @@ def _set_up_questions(settings: Settings) -> Iterator[Question]:
     yield Question("receiver", partial(machine.receiver, settings), "see the state directory's line")
     yield Question("public port", partial(machine.listener_port, settings, "public"), "set PINRAIL_PUBLIC_PORT")
     yield Question("admin port", partial(machine.listener_port, settings, "admin"), "set PINRAIL_ADMIN_PORT")
+    yield Question("address", partial(machine.address, settings), "see PINRAIL_HOST")
     yield Question("clock", partial(clock, urls), "enable NTP on this machine")
 
 

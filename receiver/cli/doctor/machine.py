@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 
@@ -11,23 +10,22 @@ import httpx
 from ml.evidence_key import OWN_KEY
 from ml.packages.store import PackageStore
 from receiver.adapters import shell
-from receiver.adapters.docker import Docker
+from receiver.adapters.addresses import listen_on_trial, url_host
 from receiver.adapters.git.command import Git, Remote
 from receiver.adapters.git.commits import try_to_sign
 from receiver.adapters.git.signing import SigningKey
 from receiver.adapters.sqlite.state_lock import holder, make_private
 from receiver.cli.doctor.check import Check
-from receiver.core.errors import Rejected, Retryable
 from receiver.core.state import Slot
 from receiver.ports import Target
 from receiver.settings import Settings
-from receiver.targets.compose.build import image_name
 from receiver.targets.process.packages import PACKAGES
-from receiver.wiring import MIRROR, PROPOSALS, REMEMBERED, open_database, target_name
+from receiver.wiring import MIRROR, PROPOSALS, open_database, target_name
 from serving.model.digest import bytes_below
 
 FREE_BYTES = 1 << 30  # a model or two, and the journal
 HTTP_SECONDS = 5.0
+WILDCARDS = {"0.0.0.0": "IPv4", "::": "IPv6"}  # noqa: S104 - compared, not bound
 
 
 def git() -> Check:
@@ -118,13 +116,28 @@ def listener_port(settings: Settings, which: str) -> Check:
     return Check(name, ok=False, found="another program uses it", todo=f"end that program, or set {setting}")
 
 
+def address(settings: Settings) -> Check:
+    """Model servers can listen on PINRAIL_HOST, and who reaches them there."""
+    host = settings.pinrail_host
+    try:
+        listen_on_trial(host, 0)
+    except OSError as error:
+        found = f"PINRAIL_HOST={host} cannot be listened on: {error.strerror}"
+        return Check("address", ok=False, found=found, todo="set it to an address of this machine, or to 127.0.0.1")
+    found, todo = f"model servers listen on {host}", ""
+    if host in WILDCARDS:
+        found += f", on every {WILDCARDS[host]} address of this machine, and on no other"
+        todo = "they ask nobody for a password: let a firewall or a proxy say who may reach them"
+    return Check("address", ok=True, found=found, todo=todo)
+
+
 def model_port(host: str, slot: Slot, port: int, target: Target) -> Check:
     """A pin's port is free or used by that pin's model server, which belongs to this state directory."""
     name = f"port {port}"
     if _is_free(host, port):
         return Check(name, ok=True, found=f"free, for {slot}")
     try:
-        health = httpx.get(f"http://{_reachable(host)}:{port}/health", timeout=HTTP_SECONDS).json()
+        health = httpx.get(f"http://{url_host(host)}:{port}/health", timeout=HTTP_SECONDS).json()
         if (health["environment"], health["model"]) == (slot.environment, slot.model):
             found = f"serves {slot} v{health['version']}"
             if any((server.spec.slot, server.spec.port) == (slot, port) for server in target.observe()):
@@ -137,41 +150,12 @@ def model_port(host: str, slot: Slot, port: int, target: Target) -> Check:
     return Check(name, ok=False, found=f"another program uses it, not {slot}", todo=todo)
 
 
-def engine(settings: Settings) -> Check:
-    """The container engine, if model servers are to be containers."""
-    if settings.pinrail_target == "process":
-        return Check("engine", ok=True, found="not needed: model servers are processes (PINRAIL_TARGET=process)")
-    remembered = settings.pinrail_state_dir / REMEMBERED
-    chosen = settings.pinrail_target
-    if chosen == "auto" and remembered.exists() and remembered.read_text() != "compose":
-        return Check("engine", ok=True, found="not needed: this state directory's model servers are processes")
-    docker, must = Docker(), chosen == "compose" or remembered.exists()
-    if not docker.answers():
-        todo = "start docker and install compose v2, or set PINRAIL_TARGET=process" if must else ""
-        return Check("engine", not must, "no docker engine with compose v2 answers: processes", todo)
-    image = settings.pinrail_serving_image or image_name(settings.pinrail_base_image)
-    try:
-        there = docker.has_image(image)
-    except (Rejected, Retryable):
-        there = False
-    if there:
-        return Check("engine", ok=True, found=f"docker answers and has {image}: model servers are containers")
-    found = f"docker answers, but has no image {image}"
-    return Check("engine", not must, found + ("" if must else ": processes"), "`pinrail build` builds it")
-
-
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
-
-
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
+    try:
+        listen_on_trial(host, port)
+    except OSError:
+        return False
+    return True
 
 
 def _status(url: str) -> int | None:

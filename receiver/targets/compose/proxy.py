@@ -6,12 +6,11 @@ is not needed for them.
 
 import contextlib
 import errno
-import ipaddress
 import os
-import socket
 import time
 from dataclasses import dataclass
 
+from receiver.adapters.addresses import listen_on_trial
 from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec
@@ -145,17 +144,10 @@ class FrontDoors:
         Rejected: somebody listens on it, or it is no address of this machine.
         """
         try:
-            version = ipaddress.ip_address(self.place.host).version
-        except ValueError:
-            version = 4  # a name
-        with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET) as trial:  # noqa: PLR2004 - IPv6
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((self.place.host, spec.port))
-                trial.listen()
-            except OSError as error:
-                if error.errno != errno.EACCES:  # the front door is another user: it will see
-                    raise Rejected(self._explained(spec, os.strerror(error.errno or 0))) from error
+            listen_on_trial(self.place.host, spec.port)
+        except OSError as error:
+            if error.errno != errno.EACCES:  # the front door is another user: it will see
+                raise Rejected(self._explained(spec, os.strerror(error.errno or 0))) from error
 
     def _explained(self, spec: ServerSpec, said: str) -> str:
         place = f"port {spec.port} on {self.place.host}"

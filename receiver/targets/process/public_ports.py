@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from receiver.adapters.addresses import family
 from receiver.core.errors import Rejected, VersionFailed
 from receiver.core.port_moves import given_twice
 from receiver.core.state import Role, ServerSpec
@@ -161,9 +162,8 @@ class PublicPorts:
         return self._bind(spec)
 
     def _bind(self, spec: ServerSpec) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
-            return socket.create_server((self._host, spec.port), family=family, backlog=BACKLOG)
+            return socket.create_server((self._host, spec.port), family=family(self._host), backlog=BACKLOG)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise Rejected(self._taken(spec, "a program that Pinrail did not start")) from error

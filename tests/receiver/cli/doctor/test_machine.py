@@ -106,11 +106,17 @@ def test_a_model_server_that_this_state_directory_does_not_know_is_in_the_way() 
     assert (known.ok, known.found) == (True, "serves staging/churn-model v6")
 
 
-def test_no_engine_is_no_fault_unless_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
-    assert machine.engine(settings(tmp_path, pinrail_target="process")).ok
-    assert machine.engine(settings(tmp_path, pinrail_target="auto")).ok
-    assert not machine.engine(settings(tmp_path, pinrail_target="compose")).ok
+def test_who_reaches_model_servers_is_said(tmp_path: Path) -> None:
+    loopback = machine.address(settings(tmp_path))
+    assert (loopback.ok, loopback.todo) == (True, "")
+    everybody = machine.address(settings(tmp_path, pinrail_host="0.0.0.0"))  # noqa: S104 - tried
+    assert (everybody.ok, "every IPv4 address" in everybody.found, "firewall" in everybody.todo) == (True, True, True)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_of_another_machine_is_named_before_a_server_needs_it(tmp_path: Path, host: str) -> None:
+    check = machine.address(settings(tmp_path, pinrail_host=host))
+    assert (check.ok, f"PINRAIL_HOST={host}" in check.found, "127.0.0.1" in check.todo) == (False, True, True)
 
 
 def test_a_clock_that_is_off_is_reported(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
