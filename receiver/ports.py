@@ -191,6 +191,10 @@ class Target(Protocol):
 class Prober(Protocol):
     """Asks model servers questions over HTTP."""
 
+    def require_example(self, spec: ServerSpec, artifacts: Path) -> None:
+        """There is a request to prove such a server with, of the model's own. Else VersionFailed; asks no server."""
+        ...
+
     def prove(self, server: Server, artifacts: Path) -> None:
         """Health names the exact version and digest, and the input example is answered. Else VersionFailed."""
         ...

@@ -47,6 +47,10 @@ class HttpProber:
         self._host = url_host(host)
         self._smoke: dict[str, Smoke] = {}  # by model digest, for watching what was proven
 
+    def require_example(self, spec: ServerSpec, artifacts: Path) -> None:
+        """See :meth:`receiver.ports.Prober.require_example`."""
+        _smoke(spec, artifacts)
+
     def prove(self, server: Server, artifacts: Path) -> None:
         """See :meth:`receiver.ports.Prober.prove`."""
         smoke = _smoke(server.spec, artifacts)
@@ -205,6 +209,6 @@ def _smoke(spec: ServerSpec, artifacts: Path) -> Smoke:
     except (ServingError, OSError, ValueError, LookupError, TypeError) as error:
         raise VersionFailed(f"{spec.slot} v{spec.version}: its input example cannot be read: {error}") from error
     if not rows:
-        what = f"{spec.slot} v{spec.version}"
-        raise VersionFailed(f"{what} has no input example to prove it with: log the model with one")
+        found = f"{spec.slot} v{spec.version} has no input example to try a new server with"
+        raise VersionFailed(f"{found}: log the model with input_example=")
     return Smoke(json.dumps(rows).encode(), len(rows))

@@ -91,7 +91,10 @@ def _other_version(services: Services, seen: Observation, in_sync: Assessment, f
         return in_sync
     if seen.registry_down is not None:
         return replace(in_sync, hold=frozen, retry=None if frozen is not None else seen.registry_down)
-    found = _new_version(services, seen, in_sync, environment, pin)
+    try:
+        found = _new_version(services, seen, in_sync, environment, pin)
+    except Rejected as error:
+        return replace(in_sync, hold=Hold(HoldState.REFUSED, str(error)))
     if frozen is None or (found.hold is not None and found.hold.state is HoldState.REFUSED):
         return found  # what policy refuses is refused, whoever holds the slot
     return replace(in_sync, hold=frozen, unfetched=found.unfetched)
@@ -129,16 +132,13 @@ def _frozen(seen: Observation, slot: Slot) -> Hold | None:
 def _new_version(
     services: Services, seen: Observation, in_sync: Assessment, environment: Environment, pin: Pin
 ) -> Assessment:
-    """Ask policy about a version that is not the verified one."""
+    """Ask policy about a version that is not the verified one. Rejected: it can't be judged or served."""
     override = override_of(pin)
     slot, history = in_sync.slot, services.journal.history(in_sync.slot)
-    try:
-        found = _registered(seen, pin)
-        if found is None:
-            return replace(in_sync, retry=f"the registry has not been asked about {pin.model} v{pin.version} yet")
-        resolved = services.registry.resolve(found, None if override else environment.name)
-    except Rejected as error:
-        return replace(in_sync, hold=Hold(HoldState.REFUSED, str(error)))
+    found = _registered(seen, pin)
+    if found is None:
+        return replace(in_sync, retry=f"the registry has not been asked about {pin.model} v{pin.version} yet")
+    resolved = services.registry.resolve(found, None if override else environment.name)
     if resolved is None:
         return replace(
             in_sync, hold=_refused_before(history, pin.version), unfetched="its artifacts are not here yet"
@@ -176,25 +176,21 @@ def _new_version(
         )
     commit, recorded = seen.snapshot.commit, _recorded(environment, pin)
     spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, commit, pin.egress, recorded)
-    return _promotion(services, in_sync, spec, override, locked=environment.locked_packages)
+    services.prober.require_example(spec, resolved.version.path)
+    missing = _packages_to_install(services, spec, locked=environment.locked_packages)
+    return replace(in_sync, goal=Goal(slot, spec, Purpose.PROMOTE, missing=missing), override=override)
 
 
-def _promotion(
-    services: Services, in_sync: Assessment, spec: ServerSpec, override: str | None, *, locked: bool
-) -> Assessment:
-    """Policy allows the version: can it be loaded?"""
-    try:
-        needed = services.target.needed_packages(spec) if locked else ""
-        missing = services.target.missing_packages(spec)
-    except Rejected as error:
-        return replace(in_sync, hold=Hold(HoldState.REFUSED, str(error)))
+def _packages_to_install(services: Services, spec: ServerSpec, *, locked: bool) -> str:
+    """What the version needs beside what is here. Rejected: it can't be loaded, or it may bring no packages."""
+    needed = services.target.needed_packages(spec) if locked else ""
+    missing = services.target.missing_packages(spec)
     if needed:
-        reason = (
+        raise Rejected(
             f"{spec.slot} v{spec.version} needs packages that Pinrail does not have ({needed}), and policy.packages "
             f"is locked: register it with an ONNX twin, or with the versions that are here"
         )
-        return replace(in_sync, hold=Hold(HoldState.REFUSED, reason))
-    return replace(in_sync, goal=Goal(in_sync.slot, spec, Purpose.PROMOTE, missing=missing), override=override)
+    return missing
 
 
 def _is_live(seen: Observation, slot: Slot, version: int) -> bool:

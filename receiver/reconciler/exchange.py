@@ -160,6 +160,10 @@ class _MeetingProber:
         self._slot = slot
         self._stop = stop
 
+    def require_example(self, spec: ServerSpec, artifacts: Path) -> None:
+        """See :meth:`receiver.ports.Prober.require_example`."""
+        self._real.require_example(spec, artifacts)
+
     def prove(self, server: Server, artifacts: Path) -> None:
         """See :meth:`receiver.ports.Prober.prove`."""
         try:

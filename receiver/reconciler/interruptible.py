@@ -120,6 +120,10 @@ class _InterruptibleProber:
         self._real = real
         self._interrupt = interrupt
 
+    def require_example(self, spec: ServerSpec, artifacts: Path) -> None:
+        """See :meth:`receiver.ports.Prober.require_example`."""
+        self._real.require_example(spec, artifacts)
+
     def prove(self, server: Server, artifacts: Path) -> None:
         """See :meth:`receiver.ports.Prober.prove`."""
         self._interrupt.run(lambda: self._real.prove(server, artifacts))

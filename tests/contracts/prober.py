@@ -9,6 +9,7 @@ import pytest
 from receiver.core.errors import Rejected
 from receiver.core.state import Server
 from receiver.ports import Prober, Target
+from tests.contracts.target import spec
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Rig:
     artifacts: Path  # of every version
     fails_smoke: int  # a version whose answers are wrong
     fails_watch: int  # a version that answers well at first, and fails under traffic
+    without_example: tuple[int, Path]  # a version, and its artifacts
 
 
 class ProberContract:
@@ -31,6 +33,12 @@ class ProberContract:
         rig.prober.prove(server, rig.artifacts)
         rig.target.switch(server)
         rig.prober.watch(server, 0.2)
+
+    def test_a_version_without_an_input_example_is_named_before_a_server_of_it_is_started(self, rig: Rig) -> None:
+        rig.prober.require_example(spec(1, 8000), rig.artifacts)
+        version, artifacts = rig.without_example
+        with pytest.raises(Rejected, match=f"v{version} has no input example"):
+            rig.prober.require_example(spec(version, 8000), artifacts)
 
     def test_a_version_with_wrong_answers_is_rejected_before_it_has_traffic(self, rig: Rig) -> None:
         server = rig.start(rig.fails_smoke)

@@ -9,7 +9,7 @@ from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.outbox import SqliteOutbox
 from receiver.core.errors import VersionFailed
-from receiver.core.state import Server
+from receiver.core.state import Server, ServerSpec
 from receiver.ports import Stop, never
 from receiver.services import Services
 from tests.support.evidence import KEY
@@ -23,12 +23,19 @@ MODEL = "churn-model"
 
 
 class FakeProber:
-    """Versions in ``failing_smoke`` fail their smoke test, those in ``slow_watch`` fail under watch."""
+    """Versions in ``without_example`` have none, those in ``failing_smoke`` fail their smoke test, those in
+    ``slow_watch`` fail under watch.
+    """
 
     def __init__(self) -> None:
+        self.without_example: set[int] = set()
         self.failing_smoke: set[int] = set()
         self.slow_watch: set[int] = set()
         self.watched: list[int] = []
+
+    def require_example(self, spec: ServerSpec, artifacts: Path) -> None:
+        if spec.version in self.without_example:
+            raise VersionFailed(f"v{spec.version} has no input example")
 
     def prove(self, server: Server, artifacts: Path) -> None:
         if server.spec.version in self.failing_smoke:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,8 @@ class TestFakeProber(ProberContract):
         prober, target = FakeProber(), FakeTarget()
         prober.failing_smoke.add(2)
         prober.slow_watch.add(3)
-        return Rig(prober, target, lambda version: target.start(spec(version, 8000)), tmp_path, 2, 3)
+        prober.without_example.add(4)
+        return Rig(prober, target, lambda version: target.start(spec(version, 8000)), tmp_path, 2, 3, (4, tmp_path))
 
 
 class TestHttpProber(ProberContract):
@@ -30,6 +32,11 @@ class TestHttpProber(ProberContract):
         artifacts.mkdir()
         for name, content in artifact_only_files().items():
             (artifacts / name).write_text(content)
+        bare = tmp_path / "bare"
+        bare.mkdir()
+        described = json.loads(artifact_only_files()["MLmodel"])
+        del described["saved_input_example_info"]
+        (bare / "MLmodel").write_text(json.dumps(described))
         with cleaned_up(tmp_path / "state") as state:
             target = process_target(state)
             yield Rig(
@@ -39,4 +46,5 @@ class TestHttpProber(ProberContract):
                 artifacts,
                 tiny_server.PREDICTS_NAN,
                 tiny_server.DIES_AFTER_AN_ANSWER,
+                (4, bare),
             )

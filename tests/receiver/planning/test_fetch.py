@@ -173,6 +173,17 @@ def test_other_bytes_found_before_the_start_are_refused_with_nothing_written_and
     assert outcomes(flow) == [Outcome.LIVE], "what is there now is as it was measured"
 
 
+def test_a_version_without_an_input_example_is_refused_before_anything_is_tried(flow: Flow) -> None:
+    flow.pin(staging=1)
+    flow.prober.without_example.add(1)
+    assert outcomes(flow) == [Outcome.REFUSED]
+    assert (status(flow).state, status(flow).reason) == ("refused", "v1 has no input example")
+    assert not flow.target.servers
+    assert not flow.journal.quarantined()
+    flow.prober.without_example.clear()
+    assert outcomes(flow) == [Outcome.LIVE]
+
+
 def test_an_override_needs_no_evidence_not_even_a_sound_one(flow: Flow) -> None:
     flow.registry.models[MODEL][1].evidence["staging"] = "the evidence is damaged"
     files = flow.files(1, None)
