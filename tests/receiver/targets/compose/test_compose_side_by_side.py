@@ -69,4 +69,4 @@ def test_a_rollback_under_watch_has_the_traffic_back_within_seconds(docker: Dock
         slot = Slot("staging", stack.model)
         hold_newer(stack.services, plan_rollback(stack.services, slot, None, now=True), "wrong answers")
         back = took(lambda: stack.answering() == 1)
-    assert back < 5, back
+    assert back < 2, back
