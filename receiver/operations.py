@@ -3,16 +3,15 @@
 Deciding and acting stay with the receiver: these write what it obeys, or propose a change to the pins.
 """
 
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ml.environment.file import did_you_mean
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import read_pins
 from receiver.core.quarantine import Freeze
 from receiver.core.state import Slot
+from receiver.planning.on_record import unknown_slot
 from receiver.ports import Jobs, Journal, Requests
 from receiver.pull_requests.open_pull_request import ProposedChange, Upstream
 from receiver.pull_requests.promotion import PinChange
@@ -119,23 +118,6 @@ def target_of_rollback(services: Services, slot: Slot) -> tuple[int, int] | str:
     except PinrailError as error:
         return str(error)
     return plan.pinned, plan.target
-
-
-def unknown_slot(journal: Journal, environment: str | None, model: str | None) -> str | None:
-    """Say that no such environment or model was ever seen here, and what may be meant; None: it was."""
-    slots = known_slots(journal)
-    for what, name, known in (
-        ("environment", environment, {slot.environment for slot in slots}),
-        ("model", model, {slot.model for slot in slots}),
-    ):
-        if name is not None and known and name not in known:
-            return f"no {what} {name!r} is on record: {did_you_mean(name, sorted(known))}"
-    return None
-
-
-def known_slots(journal: Journal) -> Sequence[Slot]:
-    """Every slot that has a deployment on record."""
-    return sorted({deployment.draft.slot for deployment in journal.recent(sys.maxsize)})
 
 
 def place_name(environment: str, model: str | None) -> str:

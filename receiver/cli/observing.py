@@ -1,14 +1,16 @@
 """What commands that only show something observe: in a few seconds, also where git or the registry hangs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from receiver.adapters.time_limit import time_limit
 from receiver.core.errors import Rejected, Retryable
+from receiver.core.state import Server
 from receiver.planning.observe import Observation, observe_at
-from receiver.ports import Registry, Snapshot
+from receiver.ports import Registry, Snapshot, Target
 from receiver.services import Services
+from serving.model.deadline import begin
 
 ASK_SECONDS = 5.0  # for git, and for each question to the registry
 
@@ -28,7 +30,8 @@ def observe_soon(services: Services, *, invalid: bool = False) -> Observed:
     ``invalid``: also where those are not valid, else they are Rejected. Git has all its time where no receiver has
     read any pins yet. PinrailError: nothing can be observed.
     """
-    impatient = replace(services, registry=cast("Registry", _Impatient(services.registry)))
+    registry, target = _Impatient(services.registry), _AskedEarly(services.target)
+    impatient = replace(services, registry=cast("Registry", registry), target=cast("Target", target))
     last_valid = services.journal.remembered_pins()
     try:
         snapshot = services.source.snapshot() if last_valid is None else _soon(services.source.snapshot)
@@ -65,3 +68,17 @@ class _Impatient:
                 raise
 
         return ask
+
+
+class _AskedEarly:
+    """The target, whose servers are observed while git is asked."""
+
+    def __init__(self, real: Target) -> None:
+        self._real = real
+        self._observed = begin(real.observe, "observe-servers")
+
+    def observe(self) -> Sequence[Server]:
+        return self._observed.result()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)

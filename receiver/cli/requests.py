@@ -6,10 +6,11 @@ from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.queue import Queue
 from receiver.adapters.sqlite.requests import RequestRecords
 from receiver.core.redact import Redactor
+from receiver.github_wiring import build_upstream
 from receiver.operations import ChangeOperations, Operations
 from receiver.services import Services
 from receiver.settings import Settings
-from receiver.wiring import build_upstream, open_database
+from receiver.wiring import open_database
 
 
 def operations(settings: Settings) -> Operations:

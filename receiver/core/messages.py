@@ -1,7 +1,7 @@
 """Messages to people and GitHub, as data: the journal stores them together with the entry they are about. Pure.
 
 A message says what happened, never how it is delivered. Each kind for GitHub has one handler
-(``build_senders`` in ``wiring.py``); notifications go to Apprise.
+(``build_senders`` in ``github_wiring.py``); notifications go to Apprise.
 """
 
 from collections.abc import Mapping, Sequence

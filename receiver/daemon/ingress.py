@@ -13,8 +13,8 @@ from receiver.adapters.github.hooks import Hooks
 from receiver.adapters.ngrok.tunnel import Tunnel, TunnelOptions
 from receiver.core.backoff import Backoff
 from receiver.core.errors import PinrailError, Retryable
+from receiver.github_wiring import build_github
 from receiver.settings import Settings
-from receiver.wiring import build_github
 
 log = logging.getLogger(__name__)
 

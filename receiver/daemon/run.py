@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Literal
 
+import mlflow.tracking.client  # noqa: F401 - now, rather than in the middle of the first deployment
+
 from receiver.adapters.apprise import notifiers
 from receiver.adapters.sqlite.deliveries import Inbox
 from receiver.adapters.sqlite.outbox import SqliteOutbox
@@ -24,6 +26,8 @@ from receiver.daemon.listener import Listener
 from receiver.daemon.logs import configure_logs
 from receiver.daemon.signals import ShutdownSignal
 from receiver.daemon.startup_summary import log_startup_summary
+from receiver.daemon.wiring import build_background_tasks, build_sources
+from receiver.github_wiring import build_senders
 from receiver.intake.app import PublicApp, Senders
 from receiver.intake.github import Watched
 from receiver.intake.server import server_config
@@ -33,9 +37,6 @@ from receiver.reconciler.fetcher import Fetcher
 from receiver.settings import Settings
 from receiver.wiring import (
     build,
-    build_background_tasks,
-    build_senders,
-    build_sources,
     migrate_state,
     open_database,
     parallel_starts,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from receiver.core.errors import Rejected
+from receiver.github_wiring import public_redactor
 from receiver.settings import Settings, load_settings, misspelt, read_settings
-from receiver.wiring import public_redactor
 
 
 def test_a_missing_setting_is_asked_for_with_the_file_that_was_read(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """MLflow's model registry: aliases and stages, versions by content, and the gate's evidence.
 
-MLflow is imported when the first registry is created, not with this module: ``pinrail --help`` must be quick.
+MLflow is imported when its client is needed, not with this module: ``pinrail status`` must be quick.
 """
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from ml.registry.versions import parse_evidence, provenance, read_evidence_text
 from receiver.adapters.mlflow import calls as mlflow_call
 from receiver.adapters.mlflow.calls import CALL_SECONDS, LIST_SECONDS, Missing, Unsupported
 from receiver.adapters.mlflow.fetched import Fetched, FetchRecords, Registration
+from receiver.adapters.mlflow.reading import can_read
 from receiver.adapters.mlflow.search import Search
 from receiver.adapters.mlflow.views import ModelViews, described
 from receiver.core.errors import ArtifactsChanged, Rejected, Retryable
@@ -40,18 +42,24 @@ class MlflowRegistry:
 
     def __init__(self, uri: str, cache: Cache) -> None:
         """``uri``: the server's base URL. ``cache``: for :meth:`fetch`. Rejected: the URL cannot be used."""
+        mlflow_call.configure()
+        self._uri = uri
+        self._cache = cache
+        self._views = ModelViews(Search(uri, lambda: self._client, self._read, self._list))
+        self._records = FetchRecords(cache)
+        if not can_read(uri):
+            self._client  # noqa: B018 - says at once what is wrong with the address
+
+    @cached_property
+    def _client(self) -> Any:
+        """MLflow's own, made when it is needed: its import takes most of a second."""
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        mlflow_call.configure()
         try:
-            self._client = MlflowClient(tracking_uri=uri)  # MLFLOW_REGISTRY_URI may name another registry
+            return MlflowClient(tracking_uri=self._uri)  # MLFLOW_REGISTRY_URI may name another registry
         except MlflowException as error:
             raise Rejected(f"MLFLOW_TRACKING_URI cannot be used: {mlflow_call.shown(str(error))}") from error
-        self._uri = uri
-        self._cache = cache
-        self._views = ModelViews(Search(self._client, self._read, self._list))
-        self._records = FetchRecords(cache)
 
     def observe(self, wanted: Mapping[str, Collection[int]]) -> dict[str, RegistryView | None]:
         """See :meth:`receiver.ports.Registry.observe`."""

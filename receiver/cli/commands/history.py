@@ -13,7 +13,7 @@ from receiver.cli.tables import change, first_line, realised_text, table
 from receiver.core.deployment import Outcome
 from receiver.core.redact import Redactor
 from receiver.core.times import local
-from receiver.operations import known_slots, unknown_slot
+from receiver.planning.on_record import known_slots, unknown_slot
 from receiver.settings import load_settings
 from receiver.wiring import open_database
 

@@ -9,6 +9,7 @@ from receiver.cli.commands.promote import show_proposed
 from receiver.cli.requests import change_operations
 from receiver.core.errors import PinrailError
 from receiver.core.state import Slot
+from receiver.github_wiring import build_upstream
 from receiver.pull_requests.rollback import (
     RollbackPlan,
     await_serving,
@@ -20,7 +21,7 @@ from receiver.pull_requests.rollback import (
 from receiver.reconciler.reconcile import roll_back_alone
 from receiver.services import Services
 from receiver.settings import Settings, load_settings
-from receiver.wiring import build, build_upstream, open_database
+from receiver.wiring import build, open_database
 
 PROPOSE_SECONDS = 30.0  # after a rollback the pull request is the lesser part: the receiver can open it too
 

@@ -11,7 +11,7 @@ from receiver.core.errors import Rejected, Retryable
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.core.times import iso, local
-from receiver.operations import unknown_slot
+from receiver.planning.on_record import unknown_slot
 from receiver.settings import load_settings
 from receiver.wiring import open_database
 

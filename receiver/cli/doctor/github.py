@@ -8,9 +8,10 @@ from receiver.adapters.sqlite.queries import StateQueries
 from receiver.adapters.sqlite.state_lock import holder
 from receiver.cli.doctor.check import Check
 from receiver.daemon.ingress import PATH
+from receiver.github_wiring import build_github
 from receiver.intake.github import NOT_WATCHED
 from receiver.settings import Settings
-from receiver.wiring import build_github, open_database
+from receiver.wiring import open_database
 
 TUNNEL_SECONDS = 10.0
 RECENT = 20  # deliveries

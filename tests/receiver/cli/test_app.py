@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -272,3 +273,13 @@ def test_what_the_machine_refuses_is_no_bug(
     said = capsys.readouterr().err
     assert said.startswith(f"pinrail: /state/mirror.git.turn: {os.strerror(number)}: ")
     assert advice in said
+
+
+@pytest.mark.parametrize("command", ["status", "version", "watch", "history"])
+def test_a_quick_command_imports_nothing_slow(command: str) -> None:
+    code = (
+        f"import sys, receiver.cli.commands.{command}\n"
+        "print({'mlflow', 'fastapi', 'httpx', 'rich', 'pandas', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"

@@ -12,10 +12,11 @@ import pytest
 
 from ml.environment.file import parse_environment
 from receiver.core.errors import Retryable
+from receiver.github_wiring import public_redactor
 from receiver.ports import Snapshot
 from receiver.pull_requests.reviewer import Reviewer
 from receiver.settings import Settings
-from receiver.wiring import build_registry, public_redactor
+from receiver.wiring import build_registry
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
 from tests.support.github_server import Fault

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from receiver.core.errors import Rejected, Retryable
+from receiver.daemon.wiring import build_background_tasks
 from receiver.reconciler.background import BackgroundTask
 from receiver.settings import Settings
-from receiver.wiring import build_background_tasks
 from tests.support.flow import Flow
 from tests.support.running_controller import running
 from tests.support.waiting import eventually

@@ -14,8 +14,8 @@ from receiver.adapters.git.signing import SigningKey
 from receiver.cli.doctor import machine
 from receiver.cli.doctor.check import Question, answer
 from receiver.core.errors import Rejected
+from receiver.github_wiring import build_upstream
 from receiver.settings import Settings, load_settings
-from receiver.wiring import build_upstream
 from tests.support.git_repos import FILES, Origin
 
 PATH = "environments/staging.yaml"

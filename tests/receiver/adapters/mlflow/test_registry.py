@@ -67,6 +67,29 @@ def test_importing_the_adapter_does_not_import_mlflow() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_look_does_not_wait_for_the_import_of_mlflow(proxy: FaultProxy, model: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from serving.model.loader import Cache\n"
+        "from receiver.adapters.mlflow.registry import MlflowRegistry\n"
+        f"seen = MlflowRegistry({proxy.url!r}, Cache(Path({str(tmp_path)!r}))).observe({{{model!r}: (1,)}})\n"
+        f"print('mlflow' in sys.modules, seen[{model!r}].versions[1].status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "READY"], done.stderr
+
+
+def test_credentials_in_a_file_are_left_to_the_client(
+    mlflow_auth_server: AuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".mlflow" / "credentials"
+    file.parent.mkdir()
+    name, password = mlflow_auth_server.username, mlflow_auth_server.password
+    file.write_text(f"[mlflow]\nmlflow_tracking_username = {name}\nmlflow_tracking_password = {password}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    registry = MlflowRegistry(mlflow_auth_server.url, Cache(tmp_path, mlflow_auth_server.url))
+    assert registry.observe({"nobody": ()}) == {"nobody": None}
+
+
 def test_a_registry_apart_from_the_tracking_server_is_the_one_that_is_asked(
     mlflow_server: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
