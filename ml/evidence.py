@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
+from serving.model.small_files import EVIDENCE
+
 # What JSON may hold where a record has a field of that type.
 PLAIN: Mapping[Any, Any] = {str: str, int: int, float: (int, float)}
 
@@ -20,7 +22,6 @@ PLAIN: Mapping[Any, Any] = {str: str, int: int, float: (int, float)}
 LONGEST = 2000  # characters of a reason
 LARGEST = 1e300  # of a number; beyond a float's range nothing can be compared or shown
 LAST_SECOND = 253_402_300_799  # of the year 9999, the last that a date can be in
-LONGEST_TEXT = 4 << 20  # characters of a record
 
 
 class CheckOutcome(StrEnum):
@@ -104,7 +105,7 @@ class Evidence:
     @classmethod
     def from_json(cls, text: str) -> "Evidence":
         """Read what :meth:`to_json` wrote. ValueError: not evidence, with what is wrong."""
-        if len(text) > LONGEST_TEXT:
+        if len(text) > EVIDENCE.most:
             raise ValueError(f"this is no evidence record: it has {len(text):,} characters")
         try:
             raw: dict[str, Any] = json.loads(text)

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ml.errors import MlError
+from serving.errors import UnsupportedModelError
+from serving.model.small_files import REFERENCE, read_small
 
 PATH = Path("pinrail") / "reference.json"
 
@@ -73,8 +75,8 @@ def read_reference(path: Path) -> Reference | None:
     if file is None:
         return None
     try:
-        return Reference.from_json(file.read_text())
-    except ValueError as error:
+        return Reference.from_json(read_small(file, REFERENCE).decode())
+    except (ValueError, UnsupportedModelError) as error:
         raise MlError(f"{file.relative_to(path)} of the version: {error}") from error
 
 

@@ -8,7 +8,7 @@ import difflib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from ml.environment.log_schema import LogFields
 from ml.environment.schema import SHAPE, EnvironmentFile, LiveFields, fields_at, schema_text
-from ml.environment.strict_yaml import Document, Path, Problem, read_yaml, show, show_key
+from ml.environment.strict_yaml import MAX_PROBLEMS, Document, Path, Problem, read_yaml, show, show_key
 from ml.errors import MlError
 from serving.inference_log.settings import LogSettings
 
@@ -102,7 +102,11 @@ class EnvironmentInvalid(MlError):  # noqa: N818 - it names what was refused
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         self.file = file
-        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, str(problem))))
+        found = sorted(problems, key=lambda problem: (problem.line, str(problem)))
+        self.problems = tuple(found[:MAX_PROBLEMS])
+        if len(found) > MAX_PROBLEMS:
+            last = self.problems[-1]
+            self.problems = (*self.problems[:-1], replace(last, advice=f"{last.advice}; more is wrong after this"))
         super().__init__("\n".join(f"{file}:{problem}" for problem in self.problems))
 
 
@@ -115,7 +119,7 @@ def parse_environment(raw: bytes, file: str) -> Environment:
         found = SHAPE.validate_python(document.value)
     except ValidationError as error:
         broken = [problem.path for problem in document.problems]
-        explained = [_explain(details, document) for details in error.errors(include_url=False)]
+        explained = [_explain(details, document) for details in error.errors(include_url=False)[: MAX_PROBLEMS + 1]]
         fresh = [p for p in explained if not any(p.path[: len(path)] == path for path in broken)]
         raise EnvironmentInvalid(file, [*document.problems, *fresh]) from None
     problems = [*document.problems, *_soak_without_after(found, document), *_live_without_log(found, document)]

@@ -13,6 +13,7 @@ import yaml
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 12
+MAX_PROBLEMS = 50  # of a file, in a message: whoever opens a pull request may write such a file
 MAX_DIGITS = 20  # longer than any valid number; Python refuses to convert about 4,300 digits
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -226,7 +227,10 @@ class _Reader:
 
     def _note(self, event: Any, path: Path, *words: str) -> None:
         found, allowed, advice = words
-        self._document.problems.append(Problem(_line(event), path, found, allowed, advice))
+        problem = Problem(_line(event), path, found, allowed, advice)
+        if len(self._document.problems) >= MAX_PROBLEMS:
+            raise _Unreadable(problem)
+        self._document.problems.append(problem)
 
 
 def _line(event: Any) -> int:

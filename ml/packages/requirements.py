@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ml.errors import MlError
 from serving.errors import UnsupportedModelError
-from serving.model import model_dir
+from serving.model import model_dir, small_files
+from serving.model.small_files import SmallFile, parse_yaml, read_small
 
 REQUIREMENTS, PYTHON_ENV, CONDA = "requirements.txt", "python_env.yaml", "conda.yaml"
-FILE_BYTES = 1 << 20
+MOST_LINES = 5000  # those of included files too, each as often as it is included
+MOST_INCLUDED = 20
+LONGEST_LINE = 2000  # characters, without hashes
 # What installs packages is no part of what a model needs.
 TOOLS = frozenset({"pip", "wheel"})
 INDEX_OPTION = re.compile(r"(--index-url|--extra-index-url|--find-links|-i|-f)(?:[=\s]\s*|(?=https?:))(\S+)")
@@ -80,7 +82,7 @@ def _parse(artifacts: Path, lines: list[str], python: str | None) -> Listed:
     constraints: list[str] = []
     indexes: list[str] = []
     hashed: set[str] = set()
-    for line in _included(artifacts, lines, constraints):
+    for line in _Included(artifacts, constraints).lines(lines):
         if option := INDEX_OPTION.match(line):
             indexes.append(shown(option[2]))
         elif LOCAL.match(line):
@@ -93,7 +95,7 @@ def _parse(artifacts: Path, lines: list[str], python: str | None) -> Listed:
         elif REMOTE.match(line):
             addresses.append(line)
         else:
-            text, *hashes = re.split(r"\s+--hash[=\s]", line)
+            text, *hashes = re.split(r"\s--hash[=\s]", line)
             requirement = _requirement(text)
             requirements.append(requirement)
             if hashes:
@@ -109,30 +111,54 @@ def _parse(artifacts: Path, lines: list[str], python: str | None) -> Listed:
     )
 
 
-def _included(artifacts: Path, lines: list[str], constraints: list[str], depth: int = 0) -> Iterator[str]:
-    for line in lines:
-        named = INCLUDED.match(line)
-        if named is None:
-            yield line
-            continue
-        file = (artifacts / named[1]).resolve()
-        found = _lines(file) if file.is_relative_to(artifacts.resolve()) and depth < 5 else None  # noqa: PLR2004 - enough
+class _Included:
+    """The lines of a file and of those that it includes: a few small files can include each other endlessly."""
+
+    def __init__(self, artifacts: Path, constraints: list[str]) -> None:
+        """``constraints``: is added to."""
+        self._artifacts = artifacts.resolve()
+        self._constraints = constraints
+        self._lines = 0
+        self._files = 0
+
+    def lines(self, lines: list[str]) -> Iterator[str]:
+        """Everything but what includes a file."""
+        self._lines += len(lines)
+        if self._lines > MOST_LINES:
+            raise UnsuitablePackagesError(f"its requirements have more than {MOST_LINES:,} lines: list what it needs")
+        for line in lines:
+            named = INCLUDED.match(line)
+            if named is None:
+                yield line
+                continue
+            found = list(self.lines(self._read(named[1])))
+            if line.startswith(("-c", "--constraint")):
+                self._constraints += found
+            else:
+                yield from found
+
+    def _read(self, name: str) -> list[str]:
+        self._files += 1
+        if self._files > MOST_INCLUDED:
+            raise UnsuitablePackagesError(f"its requirements include over {MOST_INCLUDED} files: put them into one")
+        file = (self._artifacts / name).resolve()
+        found = _lines(file) if file.is_relative_to(self._artifacts) else None
         if found is None:
-            raise UnsuitablePackagesError(f"its requirements include {shown(named[1])}, which is not among its files")
-        if line.startswith(("-c", "--constraint")):
-            constraints += found
-        else:
-            yield from _included(artifacts, found, constraints, depth + 1)
+            raise UnsuitablePackagesError(f"its requirements include {shown(name)}, which is not among its files")
+        return found
 
 
 def _requirement(text: str) -> Requirement:
+    wrong = UnsuitablePackagesError(
+        f"its requirements have a line that is no requirement ({shown(text)!r}): register it again with "
+        f"pip_requirements="
+    )
+    if len(text) > LONGEST_LINE:
+        raise wrong
     try:
         return Requirement(text)
-    except InvalidRequirement as error:
-        raise UnsuitablePackagesError(
-            f"its requirements have a line that is no requirement ({shown(text)!r}): register it again with "
-            f"pip_requirements="
-        ) from error
+    except (InvalidRequirement, RecursionError) as error:
+        raise wrong from error
 
 
 def _lines(file: Path) -> list[str] | None:
@@ -145,22 +171,20 @@ def _lines(file: Path) -> list[str] | None:
     return [line for line in bare if line]
 
 
-def _text(file: Path) -> str | None:
+def _text(file: Path, kind: SmallFile = small_files.REQUIREMENTS) -> str | None:
     try:
-        with file.open("rb") as opened:
-            raw = opened.read(FILE_BYTES + 1)
+        return read_small(file, kind).decode("utf-8-sig", errors="replace")
     except OSError:
         return None
-    if len(raw) > FILE_BYTES:
-        raise UnsuitablePackagesError(f"its {file.name} is larger than {FILE_BYTES >> 20} MB")
-    return raw.decode("utf-8-sig", errors="replace")
+    except UnsupportedModelError as error:
+        raise UnsuitablePackagesError(str(error)) from error
 
 
 def _mapping(file: Path) -> Mapping[str, Any]:
     try:
-        raw = yaml.safe_load(_text(file) or "")
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UnsuitablePackagesError(f"its {file.name} is no YAML: {' '.join(str(error).split())[:200]}") from error
+        raw = parse_yaml((_text(file, small_files.ENVIRONMENT) or "").encode())
+    except ValueError as error:
+        raise UnsuitablePackagesError(f"its {file.name} cannot be read: {error}") from error
     return raw if isinstance(raw, Mapping) else {}
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from ml.errors import EvidenceError, RegistryError
 from ml.evidence import Evidence
 from ml.registry.client import registry_errors
+from serving.errors import UnsupportedModelError
+from serving.model.small_files import EVIDENCE, read_small
 
 DIGEST_TAG = "pinrail.digest"
 EVIDENCE_TAG = "pinrail.evidence."
@@ -134,14 +136,17 @@ def tagged_text(version: Any, environment: str) -> str | None:
 
 
 def read_evidence_text(client: Any, version: Any, environment: str) -> str:
-    """Return the stored text of the evidence, without checking it."""
+    """Return the stored text of the evidence, without checking it. EvidenceError: it is too large to be any."""
     tagged = tagged_text(version, environment)
     if tagged is not None:
         return tagged
     path = _artifact(version.name, int(version.version), f"{environment}.json")
     with registry_errors(), tempfile.TemporaryDirectory() as directory:
         found = Path(client.download_artifacts(version.run_id, path, directory))
-        return found.read_text(encoding="utf-8", errors="replace")  # other bytes fail the checksum
+        try:
+            return read_small(found, EVIDENCE).decode(errors="replace")  # other bytes fail the checksum
+        except UnsupportedModelError as error:
+            raise EvidenceError(f"{version.name} version {version.version}: {error}") from error
 
 
 def _artifact(model: str, version: int, file: str) -> str:

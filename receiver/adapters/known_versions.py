@@ -10,9 +10,9 @@ from receiver.adapters.mlflow.fetched import FetchRecords
 from serving.errors import ServingError
 from serving.model.loader import Cache
 from serving.model.model_dir import Column, describe_outputs, read
+from serving.model.small_files import EVIDENCE, REQUIREMENTS, read_small
 
 MOST_REQUIREMENTS = 500
-MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,9 @@ class KnownVersions:
     def _evidence(self, model: str, version: int) -> Mapping[str, Evidence]:
         found = {}
         for path in sorted(self._cache.index(model, version).parent.glob(f"{version:d}.*.evidence.json")):
-            with suppress(OSError, ValueError):
-                if path.stat().st_size <= MOST_BYTES:
-                    evidence = Evidence.from_json(path.read_text("utf-8"))
-                    found[evidence.environment] = evidence
+            with suppress(OSError, ValueError, ServingError):
+                evidence = Evidence.from_json(read_small(path, EVIDENCE).decode())
+                found[evidence.environment] = evidence
         return found
 
 
@@ -63,9 +62,7 @@ def _with_artifacts(known: KnownVersion, path: Path) -> KnownVersion:
     with suppress(ServingError):
         described = read(path)
         known = replace(known, run_id=described.run_id, columns=described.columns, outputs=describe_outputs(path))
-    with suppress(OSError):
-        requirements = path / "requirements.txt"
-        if requirements.stat().st_size <= MOST_BYTES:
-            lines = requirements.read_text("utf-8", "replace").splitlines()[:MOST_REQUIREMENTS]
-            known = replace(known, requirements=[line for line in lines if line.strip()])
+    with suppress(OSError, ServingError):
+        lines = read_small(path / "requirements.txt", REQUIREMENTS).decode(errors="replace").splitlines()
+        known = replace(known, requirements=[line for line in lines[:MOST_REQUIREMENTS] if line.strip()])
     return known

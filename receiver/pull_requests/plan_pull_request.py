@@ -26,8 +26,8 @@ from receiver.pull_requests.plan_comment import DetailedComparison, PlannedChang
 from receiver.services import Services
 from serving.errors import ServingError
 from serving.model.model_dir import read
+from serving.model.small_files import REQUIREMENTS, read_small
 
-REQUIREMENTS = "requirements.txt"  # MLflow's, in a version's artifacts
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -125,8 +125,8 @@ def _packages(registry: Registry, slot: Slot, version: int | None) -> dict[str, 
 def read_packages(artifacts: Path) -> dict[str, str]:
     """The packages that a version requires, by name; empty if it lists none."""
     try:
-        lines = (artifacts / REQUIREMENTS).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        lines = read_small(artifacts / "requirements.txt", REQUIREMENTS).decode(errors="replace").splitlines()
+    except (OSError, ServingError):
         return {}
     named = ((_PACKAGE.match(line.strip()), line.strip()) for line in lines)
     return {re.sub(r"[-_.]+", "-", found[0]).lower(): line for found, line in named if found}

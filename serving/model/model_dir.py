@@ -1,15 +1,13 @@
 """Reads the metadata of an MLflow model directory as text, without MLflow and without running the model."""
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from serving.errors import UnsupportedModelError
+from serving.model.small_files import INPUT_EXAMPLE, MLMODEL, parse_json, parse_yaml, read_small
 
 T = TypeVar("T")
 
@@ -78,7 +76,7 @@ def read(path: Path) -> ModelDir:
             f"the model in {path.name} has no signature, so requests to it can't be checked: "
             f"log it with signature=mlflow.models.infer_signature(inputs, predictions)"
         )
-    inputs = json.loads(signature["inputs"])
+    inputs = parse_json(signature["inputs"])
     tensor = _tensor_type(inputs)
     flavors = raw.get("flavors") or {}
     generic = flavors.get("python_function", {})
@@ -86,7 +84,7 @@ def read(path: Path) -> ModelDir:
     return ModelDir(
         path=path,
         columns=_columns_of_tensor(inputs[0]) if tensor else _columns(inputs),
-        params=tuple(_param(p) for p in json.loads(signature.get("params") or "null") or ()),
+        params=tuple(_param(p) for p in parse_json(signature.get("params") or "null") or ()),
         flavors=frozenset(flavors),
         run_id=raw.get("run_id") or None,
         onnx=twin if twin.is_file() else None,
@@ -108,7 +106,7 @@ def describe_outputs(path: Path) -> str:
 def outputs(path: Path) -> list[Mapping[str, Any]]:
     """The signature's outputs, as MLflow writes them; empty if there are none."""
     signature = _mlmodel(path).get("signature") or {}
-    found: list[Mapping[str, Any]] = json.loads(signature.get("outputs") or "[]")
+    found: list[Mapping[str, Any]] = parse_json(signature.get("outputs") or "[]")
     return found
 
 
@@ -134,7 +132,8 @@ def _examples(path: Path) -> list[dict[str, Any]]:
     if info.get("type") not in {"dataframe", "ndarray", "json_object"} or not info.get("artifact_path"):
         return []
     # MLflow writes missing values as NaN, which is not JSON.
-    raw = json.loads(inside(path, info["artifact_path"]).read_bytes(), parse_constant=lambda _: None)
+    text = read_small(inside(path, info["artifact_path"]), INPUT_EXAMPLE)
+    raw = parse_json(text, lambda _: None)
     if info.get("params"):
         raw = raw["inputs"]  # the params lie beside it
     names = [column.name for column in read(path).columns]
@@ -158,8 +157,8 @@ def inside(path: Path, name: str) -> Path:
 def _mlmodel(path: Path) -> Mapping[str, Any]:
     file = path / "MLmodel"
     try:
-        raw = yaml.safe_load(file.read_bytes())
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        raw = parse_yaml(read_small(file, MLMODEL))
+    except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{file} cannot be read as a model description: {error}") from error
     if not isinstance(raw, Mapping):
         raise UnsupportedModelError(f"{file} is not a model description: not a mapping")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from ml.errors import EvidenceError
 from receiver.adapters.time_limit import at_most
 from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.redact import Redactor
@@ -87,7 +88,7 @@ def once(call: Callable[[], T], uri: str, seconds: float) -> T:
     future.add_done_callback(lambda _: slot.release())
     try:
         return future.result(seconds)
-    except PinrailError:
+    except (PinrailError, EvidenceError):
         raise
     except Exception as error:
         if not future.done():

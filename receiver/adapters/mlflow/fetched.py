@@ -21,8 +21,9 @@ from pathlib import Path
 from ml.registry.versions import sha256
 from receiver.core.backoff import Backoff
 from receiver.core.state import RegisteredVersion
-from serving.errors import DigestDiffersError
+from serving.errors import DigestDiffersError, UnsupportedModelError
 from serving.model.loader import Cache, write_whole
+from serving.model.small_files import EVIDENCE, read_small
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,10 @@ class FetchRecords:
     def evidence(self, model: str, version: int, environment: str, checksum: str) -> str | None:
         """The evidence's text with this SHA-256; None: it was not read yet."""
         try:
-            text = self._path(model, version, f"{environment}.evidence").read_text("utf-8", "replace")
-        except OSError:
+            text = read_small(self._path(model, version, f"{environment}.evidence"), EVIDENCE).decode(
+                errors="replace"
+            )
+        except (OSError, UnsupportedModelError):
             return None
         return text if sha256(text) == checksum else None
 

@@ -140,9 +140,9 @@ class MlflowRegistry:
             )
             self._records.remember_refused(found, str(gone), environment)
             raise gone from error
-        except DamagedEvidence as error:
+        except (DamagedEvidence, EvidenceError) as error:
             self._records.remember_refused(found, str(error), environment)
-            raise
+            raise DamagedEvidence(str(error)) from error
         self._cached(model, version, lambda: self._records.remember_evidence(model, version, environment, text))
         return evidence
 

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -190,6 +191,23 @@ def test_a_tag_is_refused_and_nothing_is_constructed(tag: str) -> None:
 )
 def test_what_is_no_single_plain_mapping_is_refused_clearly(raw: bytes, found: str) -> None:
     assert found in refused(raw)[0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "".join(f"  m{n}: {{versoin: 1}}\n" for n in range(3000)),
+        "".join("  a: 1\n" for _ in range(9000)),
+        "".join(f"  a: 1\n  b{n}: 1\n" for n in range(3500)),
+        "  x: [" + "*a, " * 16_000 + "*a]\n",
+    ],
+)
+def test_a_file_in_which_all_is_wrong_costs_little_and_says_so_in_fifty_lines(wrong: str) -> None:
+    began = time.process_time()
+    lines = refused(GOOD.partition("models:")[0] + "models:\n" + wrong)
+    assert len(lines) == 50
+    assert "more is wrong after this" in lines[-1]
+    assert time.process_time() - began < 2.0
 
 
 def test_dates_that_are_none_and_other_guesses_of_yaml_stay_text() -> None:

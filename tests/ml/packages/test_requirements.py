@@ -1,5 +1,6 @@
 """What a version lists is read as MLflow, pip and people write it; what cannot be installed is refused by name."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -152,8 +153,38 @@ def test_a_file_that_mlflow_did_not_write_is_no_bug(tmp_path: Path, text: str) -
 
 
 def test_a_huge_list_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsuitablePackagesError, match="larger than 1 MB"):
+    with pytest.raises(UnsuitablePackagesError, match="found 1,800,000 bytes in req"):
         needed(tmp_path, requirements="numpy\n" * 300_000)
+    with pytest.raises(UnsuitablePackagesError, match="more than 5,000 lines"):
+        needed(tmp_path, requirements="numpy\n" * 5001)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"requirements": "-r b.yaml\n" * 60, "b": "-r b.yaml\n" * 60}, "include over 20 files"),
+        ({"requirements": "-c b.yaml\n" * 19, "b": "x\n" * 300}, "more than 5,000 lines"),
+        ({"requirements": "a" + " " * 500_000 + "b"}, "no requirement"),
+        ({"requirements": "a; " + "(" * 1900}, "no requirement"),
+        (
+            {"conda": "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 10}]\n" for i in range(1, 9))},
+            "20,000",
+        ),
+        ({"requirements": "numpy", "python_env": "python: 1" + ":1" * 90_000}, "a number of 180,001 characters"),
+    ],
+)
+def test_a_small_list_that_stands_for_an_endless_one_is_refused_at_once(
+    tmp_path: Path, files: dict[str, str], reason: str
+) -> None:
+    began = time.process_time()
+    with pytest.raises(UnsuitablePackagesError, match=reason):
+        needed(tmp_path, **files)
+    assert time.process_time() - began < 2.0
+
+
+def test_a_requirement_with_a_hundred_hashes_is_one(tmp_path: Path) -> None:
+    hashes = " ".join(f"\\\n    --hash=sha256:{i:064x}" for i in range(100))
+    assert needed(tmp_path, requirements=f"numpy==2.4.6 {hashes}\n") is None
 
 
 def test_a_twin_needs_nothing_unless_the_model_takes_params(tmp_path: Path) -> None:

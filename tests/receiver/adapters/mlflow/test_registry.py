@@ -24,6 +24,7 @@ from receiver.ports import Resolved
 from receiver.pull_requests.comparison import compare
 from serving.model.digest import digest_tree
 from serving.model.loader import Cache
+from serving.model.small_files import EVIDENCE as EVIDENCE_FILE
 from tests.contracts.registry import EVIDENCE, FILES, new_name
 from tests.support.fault_proxy import HTML, UNAVAILABLE, Answer, Drip, Drop, DropAfter, FaultProxy, Hang, fault_proxy
 from tests.support.mlflow_server import AuthServer, register_version
@@ -372,6 +373,21 @@ def test_evidence_is_downloaded_once(mlflow_server: str, proxy: FaultProxy, regi
     assert once > 0
     assert registry.evidence(name, 1, "staging") == found
     assert downloads(proxy) == once
+
+
+def test_evidence_that_is_too_large_is_refused_and_not_kept(
+    mlflow_server: str, registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    client, name = MlflowClient(mlflow_server), new_name()
+    version = register_version(client, name, FILES)
+    write_evidence(client, replace(EVIDENCE, model=name))
+    run_id = client.get_model_version(name, str(version)).run_id
+    client.log_text(run_id, " " * (EVIDENCE_FILE.most + 1), f"pinrail/evidence/{name}/1/staging.json")
+    with pytest.raises(Rejected, match=r"its evidence is too large: found 4,194,305 bytes"):
+        registry.evidence(name, 1, "staging")
+    with pytest.raises(Rejected, match="too large"):
+        resolve(registry, name, 1, "staging")
+    assert not list(tmp_path.rglob("*.evidence.json"))
 
 
 def test_a_receiver_that_is_killed_while_it_downloads_has_fetched_nothing(
