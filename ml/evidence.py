@@ -80,6 +80,7 @@ class Evidence:
     measured_at: float  # seconds since the epoch
     rows: int = 0  # evaluation rows; 0: recorded before they were counted
     registered: int = 0  # when the registry says that the version was registered, in milliseconds
+    champion: int = 0  # the version that was live in the environment; 0: none, or none was recorded
     key: str = ""  # the public key of who measured; see ml/evidence_key.py
     signature: str = ""
 
@@ -129,7 +130,7 @@ def _of_plain_types(evidence: Evidence) -> Evidence:
 
 def _in_range(value: float, name: str) -> bool:
     """Whether a number can be compared and shown. A value may be no number, for a check may find none."""
-    if name in {"version", "rows", "registered", "measured_at"}:
+    if name in {"version", "rows", "registered", "measured_at", "champion"}:
         return 0 <= value <= (LAST_SECOND if name == "measured_at" else 2**63 - 1)
     return -LARGEST <= value <= LARGEST or (name == "value" and value != value)  # noqa: PLR0124 - not a number
 

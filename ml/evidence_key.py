@@ -7,6 +7,7 @@ The private key is a PEM file, as ``openssl genpkey -algorithm ed25519`` writes 
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,6 +75,8 @@ def signer(evidence: Evidence) -> str | None:
 def _signed(evidence: Evidence) -> bytes:
     """Every field but the signature itself, in one spelling."""
     fields = json.loads(replace(evidence, signature="").to_json())
+    if not fields["champion"]:
+        del fields["champion"]  # what was signed before there was this field still holds
     return PURPOSE + json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -126,15 +129,10 @@ def new_key() -> EvidenceKey:
 
 
 def _make(file: Path) -> None:
-    """Write a new key, whole and for its owner only; of two processes that come here at once, one wins."""
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with open(descriptor, "w") as stream:  # noqa: PTH123 - of a descriptor with a mode
-            stream.write(new_key().pem)
-            stream.flush()
-            os.fsync(descriptor)
+    """Write a new key, whole and for its owner only; of those who come here at once, one wins."""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}.") as fresh:  # of mode 0600
+        fresh.write(new_key().pem)
+        fresh.flush()
+        os.fsync(fresh.fileno())
         with contextlib.suppress(FileExistsError):
-            os.link(fresh, file)
-    finally:
-        fresh.unlink()
+            os.link(fresh.name, file)

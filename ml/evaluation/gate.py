@@ -110,6 +110,7 @@ def run_gate(
                 measured_at=time.time(),
                 rows=len(subject.data),
                 registered=registered,
+                champion=0 if champion is None else champion.version,
             )
             judged.append(Judgement(own, evidence, seconds))
     return judged
@@ -145,5 +146,5 @@ def _champion(cache: Cache, live: Artifacts, subject: Subject, limits: Limits) -
     try:
         fetched = _fetch(cache, live.model, live.version)
     except MlError as error:  # a live version with lost artifacts must not block its successor
-        return Champion(live.name, (), "", None, incomparable(live.name, subject.name, str(error)))
+        return Champion(live.name, (), "", None, incomparable(live.name, subject.name, str(error)), live.version)
     return load_champion(replace(live, digest=fetched.digest), fetched.path, subject, limits)

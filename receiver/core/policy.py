@@ -134,6 +134,7 @@ def why_not_believed(evidence: Evidence, trusted: Collection[str] | None) -> str
     return None if signed in trusted else f"it is signed by {signed}"
 
 
+COMPARING = {"champion", "contract", "replay"}  # checks of what the live version is, was asked or answered
 RELATIONS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq}
 
 
@@ -171,6 +172,21 @@ def why_void(evidence: Evidence, request: PromotionRequest) -> str | None:
     if evidence.gate_digest != gate_digest(request.gate):
         return f"the gate of {request.environment} has changed since"
     return None
+
+
+def outdated(evidence: Evidence, gate: Mapping[str, Any], live: int | None) -> str | None:
+    """Say what went live since the gate compared the version with another one; None: nothing, or it compares nothing.
+
+    No reason to refuse: its limits hold. Whoever merges should know, and Pinrail merges nothing so by itself.
+    """
+    if live in {None, evidence.version, evidence.champion} or not COMPARING & checks_of(gate).keys():
+        return None
+    compared = f"v{evidence.champion}" if evidence.champion else "no version"
+    return (
+        f"the gate compared v{evidence.version} with {compared}, and v{live} is live in {evidence.environment} now: "
+        f"measure it again with `python -m ml.evaluate --model {evidence.model} --version {evidence.version} "
+        f"--environment {evidence.environment}`"
+    )
 
 
 def soak(request: PromotionRequest) -> Hold | None:

@@ -34,7 +34,7 @@ def mergeable(base: tuple[Snapshot, Desired], proposed: MergeCandidate, plan: Pu
     allowed = any(e.name == change.slot.environment and e.auto_merge for e in desired.environments)
     if not allowed or change.old is None or change.new is None or change.override is not None:
         return None
-    if any(entry.manual for entry in change.lifts):
+    if change.outdated is not None or any(entry.manual for entry in change.lifts):
         return None  # what a person took out, only a person lets in again
     try:
         expected = {**snapshot.files, path: edit_pin(snapshot.files[path], model, change.new, path)}

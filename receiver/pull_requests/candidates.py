@@ -14,7 +14,7 @@ from ml.environment.file import Environment
 from ml.environment.gate_schema import checks_of
 from ml.evidence import Evidence
 from receiver.adapters.github.pulls import Pulls
-from receiver.core.deployment import Outcome
+from receiver.core.deployment import Outcome, last_verified
 from receiver.core.errors import Rejected, Retryable
 from receiver.core.pins import read_pins
 from receiver.core.state import Slot
@@ -73,7 +73,9 @@ class Candidates:
             return
         floor = max([first.models[model].version, *self._tried(slot)])
         new = [version for version in self.services.registry.versions(model) if version > floor][-MOST:]
-        found = [judge.evidence(slot, version, gate, snapshot.files) for version in reversed(new)]
+        verified = last_verified(self.services.journal.history(slot))
+        live = verified.version if verified is not None else None
+        found = [judge.evidence(slot, version, gate, snapshot.files, live) for version in reversed(new)]
         passed = [evidence for evidence in found if evidence is not None and evidence.passed]
         basis = (snapshot.commit, [evidence.version for evidence in passed])
         if passed and self._proposed.get(slot) != basis and self._propose(slot, passed):

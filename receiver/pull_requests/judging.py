@@ -15,6 +15,7 @@ from ml.evidence import CheckOutcome, Evidence, gate_digest
 from ml.evidence_key import signer
 from receiver.core.backoff import Backoff
 from receiver.core.errors import Rejected, Retryable
+from receiver.core.policy import COMPARING
 from receiver.core.state import Slot
 from receiver.ports import Registry
 
@@ -25,7 +26,7 @@ BY_TRAFFIC = ("contract", "replay")  # checks that may decide later
 AGAIN_SECONDS = 3600.0
 
 Files = Mapping[str, bytes]
-Key = tuple[Slot, int, str]  # the digest of the gate: another gate needs another measurement
+Key = tuple[Slot, int, str, int | None]  # with the digest of the gate, and the live version that it compares with
 
 
 class VersionGate(Protocol):
@@ -56,12 +57,16 @@ class Judge:
     _judged: dict[Key, Evidence] = field(default_factory=dict, init=False)
     _unmeasured: dict[Key, _Unmeasured] = field(default_factory=dict, init=False)
 
-    def evidence(self, slot: Slot, version: int, checks: Mapping[str, Any], files: Files) -> Evidence | None:
+    def evidence(
+        self, slot: Slot, version: int, checks: Mapping[str, Any], files: Files, live: int | None = None
+    ) -> Evidence | None:
         """Evidence for these checks: known, recorded, or measured now. None: it cannot be measured now.
+
+        ``live``: the version that serves the slot, with which some checks compare.
 
         Retryable: the registry cannot be asked, or the measurement was stopped.
         """
-        key = (slot, version, gate_digest(checks))
+        key = (slot, version, gate_digest(checks), live if COMPARING & checks.keys() else None)
         if key not in self._judged:
             found = self._recorded(key) or self._measured(key, files)
             if found is None:
@@ -74,18 +79,20 @@ class Judge:
         return self._judged[key]
 
     def _recorded(self, key: Key) -> Evidence | None:
-        slot, version, gate = key
+        slot, version, gate, live = key
         try:
             found = self.registry.evidence(slot.model, version, slot.environment)
         except Rejected:  # damaged: measure again
             return None
         if found is None or found.gate_digest != gate or signer(found) not in self.trusted:
             return None
+        if live not in {None, found.champion}:
+            return None
         old = abs(time.time() - found.measured_at) > AGAIN_SECONDS
         return None if old and _may_decide_later(found) else found
 
     def _measured(self, key: Key, files: Files) -> Evidence | None:
-        slot, version, _ = key
+        slot, version, *_ = key
         if key in self._unmeasured and time.monotonic() < self._unmeasured[key].not_before:
             return None
         log.info("measuring %s v%d", slot.model, version)
@@ -99,7 +106,7 @@ class Judge:
         found = self._recorded(key)
         if found is None:
             what = f"evidence of {slot.model} v{version} for {slot.environment}"
-            self._defer(key, f"the gate recorded no {what}, or with a key that is not trusted there")
+            self._defer(key, f"the gate recorded no {what}, with a key that is trusted there and beside what is live")
         return found
 
     def _defer(self, key: Key, reason: str) -> None:

@@ -70,6 +70,7 @@ class PlannedChange:
     soak: Soak | None = None
     lifts: Sequence[Quarantine] = ()  # holds that the merge would end
     way_back: WayBack | None = None  # to the version that serves now
+    outdated: str | None = None  # what the gate has compared it with is not live any more
     remarks: Sequence[str] = ()  # what may be a mistake
 
     @property
@@ -209,7 +210,7 @@ def _verdict(change: PlannedChange) -> list[str]:
     if change.override:
         said.append(f"⚠️ An override waives gate and soak: {text(change.override)}")
     said += [f"⚠️ {text(entry.lifting)}" for entry in change.lifts]
-    said += [f"⚠️ {text(remark)}" for remark in change.remarks]
+    said += [f"⚠️ {text(remark)}" for remark in (change.outdated, *change.remarks) if remark]
     if change.soak is not None:
         said.append(_soak(change.soak))
     return said

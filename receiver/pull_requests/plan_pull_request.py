@@ -13,7 +13,7 @@ from ml.evidence import Evidence
 from receiver.core.deployment import longest_live
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import Desired
-from receiver.core.policy import since_taken_out
+from receiver.core.policy import outdated, since_taken_out
 from receiver.core.state import Slot
 from receiver.core.way_back import way_back
 from receiver.planning.assess import Assessment
@@ -68,21 +68,32 @@ def _change(services: Services, before: Desired, seen: Observation, slot: Slot) 
     verified = assessment.verified.version if assessment.verified else None  # if the pins now are not valid
     old = was.models[slot.model].version if was and slot.model in was.models else verified
     new = pin.version if pin else None
+    comparison = _comparison(services.registry, slot, old, new) if new is not None and old != new else None
     return PlannedChange(
         slot=slot,
         port=pin.port if pin else None,
         old=old,
         new=new,
         actions=tuple(str(action) for action in assessment.actions),
-        comparison=_comparison(services.registry, slot, old, new) if new is not None and old != new else None,
+        comparison=comparison,
         hold=assessment.hold,
         retry=assessment.retry,
         override=assessment.override,
         soak=_soak(services, environment, assessment),
         lifts=seen.lifted(slot),
         way_back=way_back(services.journal, slot, new) if old != new else None,
+        outdated=_outdated(comparison, environment, slot, verified),
         remarks=_remarks(services.registry, environment, slot, new),
     )
+
+
+def _outdated(
+    comparison: DetailedComparison | None, environment: Environment | None, slot: Slot, live: int | None
+) -> str | None:
+    evidence = comparison.evidence[1] if comparison is not None else None
+    if evidence is None or environment is None:
+        return None
+    return outdated(evidence, environment.gate_for(slot.model), live)
 
 
 def _remarks(registry: Registry, environment: Environment | None, slot: Slot, new: int | None) -> Sequence[str]:

@@ -16,7 +16,7 @@ from ml.evidence_key import EvidenceKey, key_of, new_key, own_key, signer
 from tests.support.evidence import EVIDENCE, KEY
 
 HUGE = 10**400
-FIELDS = ("version", "rows", "registered", "measured_at")
+FIELDS = ("version", "rows", "registered", "measured_at", "champion")
 
 
 def test_a_signature_survives_the_registry(tmp_path: Path) -> None:
@@ -24,6 +24,15 @@ def test_a_signature_survives_the_registry(tmp_path: Path) -> None:
     signed = KEY.sign(replace(EVIDENCE, verdicts=(*EVIDENCE.verdicts, unknown)))
     assert signer(Evidence.from_json(signed.to_json())) == KEY.public
     assert signer(EVIDENCE) is None
+
+
+def test_a_signature_of_before_the_champion_was_recorded_holds_and_one_vouches_for_the_champion() -> None:
+    signed = KEY.sign(EVIDENCE)
+    older = json.loads(signed.to_json())
+    del older["champion"]
+    assert signer(Evidence.from_json(json.dumps(older))) == KEY.public
+    assert signer(replace(signed, champion=5)) is None
+    assert signer(replace(KEY.sign(replace(EVIDENCE, champion=5)), champion=0)) is None
 
 
 def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def test_a_version_that_was_measured_on_other_rows_fails_where_the_rows_are_name
 
 def test_the_live_version_is_no_champion_of_itself(client: Any, evidence: Evidence) -> None:
     assert registry.find_alias(client, MODEL, "strict") == 1
+    assert evidence.champion == 0
     assert {v.reason for v in evidence.verdicts if v.name.startswith("champion")} == {
         "no version is live here to compare with"
     }
@@ -180,7 +181,9 @@ def test_a_live_version_whose_artifacts_are_lost_keeps_its_successor_measurable(
     lost = client.create_model_version(MODEL, f"{run.info.artifact_uri}/model", run.info.run_id)
     client.set_registered_model_alias(MODEL, "quick", lost.version)
     asked = COSTS.replace(b"latency_p95_ms: {max: 100}", b"champion: {require: hold}\n  f1: {min: 0.1}")
-    verdicts = judge(client, 1, asked.replace(b"  memory_mb: {max: 600}\n", b""), tmp_path).evidence.verdicts
+    found = judge(client, 1, asked.replace(b"  memory_mb: {max: 600}\n", b""), tmp_path).evidence
+    assert found.champion == int(lost.version)
+    verdicts = found.verdicts
     assert {v.name: v.outcome for v in verdicts} == {
         "champion.accuracy": CheckOutcome.INCONCLUSIVE,
         "f1": CheckOutcome.PASS,
@@ -332,6 +335,7 @@ def test_two_versions_with_modules_of_one_name_are_measured_each_with_its_own(cl
     environment = parse_environment(asked, "environment.yaml")
     rows = own_file(tmp_path / "rows.csv", "y")
     (judged,) = run_gate(client, ("with-helper", version), [environment], rows, tmp_path / "scratch")
+    assert judged.evidence.champion == 1
     assert [str(v) for v in judged.evidence.verdicts] == [
         "PASS: accuracy=0.9 >= 0.78",
         "FAIL: champion.accuracy=-0.1 < -0.01",

@@ -9,7 +9,7 @@ import pytest
 from ml.environment.gate_schema import AtLeast
 from ml.evidence import CheckOutcome, Evidence, Verdict, gate_digest
 from receiver.core.deployment import Cause, Deployment, Draft, Outcome
-from receiver.core.policy import HoldState, PromotionRequest, decide, duration
+from receiver.core.policy import HoldState, PromotionRequest, decide, duration, outdated
 from receiver.core.state import Slot
 from tests.support.evidence import KEY, OTHER_KEY
 
@@ -254,3 +254,16 @@ def test_what_was_never_live_here_itself_needs_gate_and_soak(here: Deployment) -
 
 def test_an_environment_that_follows_none_has_no_soak() -> None:
     assert decide(replace(ASKED, follows=None, there=())) is None
+
+
+@pytest.mark.parametrize(("champion", "compared"), [(0, "no version"), (5, "v5")])
+def test_a_version_that_was_compared_with_what_is_not_live_any_more_is_named(champion: int, compared: str) -> None:
+    evidence, gate = replace(EVIDENCE, champion=champion), {**GATE, "champion": {"require": "hold"}}
+    said = outdated(evidence, gate, 7)
+    assert said is not None
+    assert said.startswith(
+        f"the gate compared v6 with {compared}, and v7 is live in production now: measure it again"
+    )
+    for live in (None, 6, champion or None):  # nothing to compare with, itself, what it was compared with
+        assert outdated(evidence, gate, live) is None
+    assert outdated(evidence, GATE, 7) is None, "such a gate compares nothing"

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from ml.environment.file import parse_environment
+from ml.evidence import CheckOutcome, Verdict
 from receiver.adapters.git.command import parse_remote
 from receiver.core.pins import read_pins
 from receiver.core.state import Slot
 from receiver.pull_requests.promotion import Author, PinChange, push_promotion_branch
 from receiver.pull_requests.rollback import hold_newer, plan_rollback
+from tests.support.evidence import KEY
 from tests.support.flow import MODEL
 from tests.support.git_repos import git
 from tests.support.github_server import Fault
@@ -118,6 +121,30 @@ def test_a_hold_that_a_person_made_is_ended_by_no_automatic_merge_and_the_plan_n
     assert "the merge ends the hold of v2" in review.comment(number)
     assert "sales complains" in review.comment(number)
     assert merges(review) == 0
+
+
+def test_a_version_that_was_compared_with_another_than_the_live_one_waits_for_people_and_the_plan_names_it(
+    review: Review,
+) -> None:
+    files = {
+        path: raw.replace(b"{min: 0.8}", b"{min: 0.8}, champion: {require: hold}")
+        for path, raw in automatic(review, 1, 1).items()
+    }
+    staging = parse_environment(files[STAGING_FILE], STAGING_FILE)
+    review.merge(files)
+    better = Verdict("champion.accuracy", CheckOutcome.PASS, 0.02, ">=", 0.0)
+    for version, champion in ((2, 1), (3, 9)):
+        found = review.flow.evidence(version, staging)
+        compared = replace(found, verdicts=(*found.verdicts, better), champion=champion)
+        review.flow.registry.record(KEY.sign(compared))
+    number = propose(review, replace(TWO, version=3))
+    review.run_plans()
+    assert review.status(number)[0] == "success"
+    assert "the gate compared v3 with v9, and v1 is live in staging now" in review.comment(number)
+    assert merges(review) == 0
+    number = propose(review, TWO)
+    review.run_plans()
+    assert review.hosted.pulls[number]["merged"]
 
 
 def test_a_fork_is_never_merged(review: Review) -> None:

@@ -26,6 +26,8 @@ class Gate:
         self.registry = registry
         self.outcomes = outcomes
         self.age = 0.0
+        self.checks: Mapping[str, object] = CHECKS
+        self.champion = 0
         self.key = KEY
         self.runs = 0
 
@@ -34,9 +36,10 @@ class Gate:
         names = ("accuracy", "replay.flips")
         verdicts = tuple(Verdict(n, o, 0.9, ">=", 0.8) for n, o in zip(names, self.outcomes, strict=True))
         made = Evidence(
-            *(slot.model, version, slot.environment, "sha256:1", "sha256:2", gate_digest(CHECKS)),
+            *(slot.model, version, slot.environment, "sha256:1", "sha256:2", gate_digest(self.checks)),
             verdicts=verdicts,
             measured_at=time.time() - self.age,
+            champion=self.champion,
         )
         self.registry.record(self.key.sign(made))
 
@@ -76,3 +79,22 @@ def test_what_too_few_requests_left_open_is_measured_again_after_a_while(registr
         assert found is not None
         assert found.passed
     assert gate.runs == 2
+
+
+def test_a_version_that_was_compared_with_what_is_not_live_any_more_is_measured_again(registry: FakeRegistry) -> None:
+    checks = {**CHECKS, "champion": {"require": "hold"}}
+    judge, gate = judged(registry, PASS, PASS)
+    gate.checks = checks
+    for live, runs in ((4, 1), (4, 1), (5, 2), (5, 2)):
+        gate.champion = live
+        found = judge.evidence(SLOT, 1, checks, {}, live)
+        assert found is not None
+        assert (found.champion, gate.runs) == (live, runs)
+
+
+def test_a_gate_that_compares_nothing_measures_once_whatever_is_live(registry: FakeRegistry) -> None:
+    judge, gate = judged(registry, PASS, PASS)
+    gate.checks = {"accuracy": {"min": 0.8}}
+    for live in (4, 5):
+        assert judge.evidence(SLOT, 1, gate.checks, {}, live) is not None
+    assert gate.runs == 1
