@@ -1,6 +1,6 @@
 """Entry point of ``pinrail`` and ``python -m receiver``: the one place where errors become exit codes.
 
-0 done, 1 refused or failed with a reason, 2 usage (the argument parser's own), 3 a bug.
+0 done, 1 refused or failed with a reason, 2 usage (the argument parser's own), 3 a bug, 4 the time is up.
 """
 
 import errno
@@ -10,9 +10,10 @@ from typing import Literal, NoReturn
 
 from ml.errors import MlError
 from receiver.adapters.hidden import hide_process
-from receiver.cli.failure import FailureView, fail
+from receiver.cli.failure import FailureView, TimeUp, fail
 from receiver.core.errors import PinrailError, Retryable
 
+TIME_UP = 4
 INTERRUPTED = 130  # the shell's convention for Ctrl-C
 
 _RIGHTS = "run this as the user whose receiver has that directory, make it writable, or set PINRAIL_STATE_DIR"
@@ -30,11 +31,18 @@ OUTSIDE = {
 
 def main() -> None:
     """Run the command line and exit."""
-    from receiver.cli.app import app
+    from receiver.cli.app import UsageError, app
 
     hide_process()
     try:
-        app(prog_name="pinrail")
+        # What typer does by itself is to print text about a wrong command line.
+        code = app(prog_name="pinrail", standalone_mode="--json" not in sys.argv)
+        sys.exit(code if isinstance(code, int) else 0)
+    except UsageError as error:
+        usage = error.ctx.get_usage() if error.ctx is not None else ""
+        fail(FailureView("usage", error.format_message(), usage), 2)
+    except TimeUp as error:
+        fail(FailureView("timeout", str(error), ""), TIME_UP)
     except (PinrailError, MlError) as error:
         kind: Literal["retryable", "rejected"] = "retryable" if isinstance(error, Retryable) else "rejected"
         fail(FailureView(kind, str(error), getattr(error, "hint", "")), 1)

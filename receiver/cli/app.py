@@ -18,6 +18,9 @@ app = typer.Typer(
     add_completion=True,
 )
 
+# What typer raises for a wrong command line; it exports only this kind of it.
+UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -160,12 +163,42 @@ def plan(*, json: Json = False) -> None:
 def status(
     *,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 unless everything is in sync.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C: drawn anew on a terminal, else what changes.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compare pin, registry and server of every model."""
     from receiver.cli.commands.status import show_status
 
-    if not show_status(as_json=json) and exit_code:
+    if watch:
+        from receiver.cli.commands.status_watch import watch_status
+
+        watch_status(as_json=json)
+    elif not show_status(as_json=json) and exit_code:
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    environment: Environment,
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ENVIRONMENT", help="Another one; default: what serves.", autocompletion=_environments
+        ),
+    ] = None,
+    *,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 if anything differs.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare two environments, or one's pins with what serves.
+
+    Shows only what differs.
+    """
+    from receiver.cli.commands.diff import show_diff
+
+    if show_diff(environment, other, as_json=json) and exit_code:
         raise typer.Exit(1)
 
 
@@ -174,11 +207,11 @@ def watch(
     environment: Environment,
     model: Model,
     *,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds until it gives up, and ends with 1.")] = 600.0,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds until it gives up, and ends with 4.")] = 600.0,
 ) -> None:
     """Follow the deployment of a slot that runs or comes next.
 
-    Ends with 0 if it went live, else with 1.
+    Ends with 0 if it went live, with 1 if not, with 4 if the time is up.
     """
     from receiver.cli.commands.watch import watch as follow_deployment
     from receiver.core.state import Slot
@@ -295,12 +328,14 @@ def promote(
     to: Annotated[
         str | None, typer.Option(hidden=True, help="The old order: promote MODEL --to ENVIRONMENT.")
     ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it is merged, and live or not.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait, then it ends with 4.")] = 3600.0,
     json: Json = False,
 ) -> None:
     """Open a pull request that pins a version, if it may go there.
 
     Checks what the receiver would check: gate, evidence, signature. Without GITHUB_TOKEN it pushes the branch and
-    prints the link.
+    prints the link. With --wait it ends with 0 if the version went live, with 1 if not, with 4 if the time is up.
     """
     from receiver.cli.commands.promote import show_promotion
     from receiver.pull_requests.promotion import PinChange
@@ -310,7 +345,8 @@ def promote(
         typer.echo(f"note: `pinrail promote {environment} {model} --version {version}` is the order now", err=True)
     elif model is None or to is not None:
         raise typer.BadParameter("name the environment and the model: pinrail promote ENVIRONMENT MODEL --version N")
-    show_promotion(PinChange(model, version, environment), as_json=json)
+    if not show_promotion(PinChange(model, version, environment), timeout if wait else None, as_json=json):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Literal, NoReturn
 
+from receiver.core.errors import Retryable
 from receiver.core.redact import plain_lines
 
 EXIT_CODES = {
@@ -12,22 +13,30 @@ EXIT_CODES = {
     1: "refused or failed, with a reason",
     2: "usage: the command line is wrong",
     3: "a bug in Pinrail",
+    4: "the time of `--timeout` ran out: nothing has failed, and it is not done",
     130: "interrupted by Ctrl-C",
 }
 KINDS = {
     "rejected": "change what was asked for, as the message says",
     "retryable": "try again later: something outside did not answer",
     "machine": "mend this machine: rights, disk space, open files",
+    "usage": "correct the command line: `pinrail COMMAND --help` shows what it takes",
+    "timeout": "wait longer, or see `pinrail status`: what was waited for goes on",
     "bug": "report it, with the traceback that is the hint",
 }
+
+
+class TimeUp(Retryable):
+    """``--timeout`` is over: nothing has failed, and what was waited for goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailureView:
     """Why a command failed."""
 
-    kind: Literal["rejected", "retryable", "machine", "bug"]
-    """What to do next: change what was asked for, try again later, mend this machine, or report a bug."""
+    kind: Literal["rejected", "retryable", "machine", "usage", "timeout", "bug"]
+    """What to do next: change what was asked for, try again later, mend this machine, correct the command line, wait
+    longer, or report a bug."""
     message: str
     """What was found, where, and what to do."""
     hint: str
@@ -36,7 +45,7 @@ class FailureView:
 
 @dataclass(frozen=True, slots=True)
 class ErrorView:
-    """What any command prints with ``--json`` if it fails: its exit code is 1, or 3 for a bug."""
+    """What any command prints with ``--json`` if it fails: exit code 1, or 2 for usage, 3 for a bug, 4 for time."""
 
     error: FailureView
 

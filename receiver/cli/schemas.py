@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from receiver.admin.views import DeliveriesView, DeploymentsView, DeploymentView, EnvironmentsView
+from receiver.cli.commands.diff import DiffView
 from receiver.cli.commands.labels import LabelsView
 from receiver.cli.commands.live import LiveView
 from receiver.cli.commands.plan import PlanView
@@ -29,6 +30,7 @@ PUBLISHED: Mapping[str, Any] = {
     "deliveries": DeliveriesView,  # /api/deliveries
     "plan": PlanView,
     "live": LiveView,
+    "diff": DiffView,
     "requests": list[RequestView],
     "labels": LabelsView,
     "proposal": ProposalView,  # pinrail promote --json, pinrail rollback --json

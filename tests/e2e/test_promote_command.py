@@ -1,21 +1,27 @@
 """``pinrail promote`` and ``pinrail rollback`` as a person runs them: real registry, real git, a GitHub beside."""
 
 import json
+import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ml.train import TrainResult
 from receiver.__main__ import main
+from receiver.adapters.github.client import GitHubClient
+from receiver.adapters.github.pulls import Pulls
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.adapters.sqlite.state_lock import exclusive
 from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.state import Slot
 from tests.support.git_repos import Origin
 from tests.support.github_server import TOKEN, FakeGitHub, serving
 from tests.support.github_spec import require_description
+from tests.support.waiting import eventually
 
 require_description()
 
@@ -81,6 +87,63 @@ def test_a_refusal_exits_with_1_and_the_reason(
     assert pinrail(monkeypatch, "promote", "shared-churn", "--version", "77", "--to", "staging") == 1
     assert "shared-churn has version" in capsys.readouterr().err
     assert github.calls == []
+
+
+def wait_for(github: FakeGitHub, then: Callable[[int], None]) -> threading.Thread:
+    """Do something once the pull request is open, beside the command that waits for it."""
+
+    def act() -> None:
+        eventually(lambda: bool(github.pulls), 30)
+        then(next(iter(github.pulls)))
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(("outcome", "code"), [(Outcome.LIVE, 0), (Outcome.ROLLED_BACK, 1)])
+def test_who_waits_gets_to_know_how_it_ended(  # noqa: PLR0917 - pytest's fixtures
+    github: FakeGitHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    outcome: Outcome,
+    code: int,
+) -> None:
+    monkeypatch.setattr("receiver.cli.waiting.MERGE_SECONDS", 0.1)
+    slot = Slot("staging", "shared-churn")
+
+    def merge_and_deploy(number: int) -> None:
+        Pulls(GitHubClient(github.repository, TOKEN, url)).merge(github_pull(number), "Promote")
+        journal = SqliteJournal(Database(tmp_path / "state" / "pinrail.db"))
+        for state in (Outcome.INTERRUPTED, outcome):
+            journal.close(journal.open(Draft(slot, 99, 1, None, "c" * 40, Cause.read("push"))), state)
+
+    url = os.environ["GITHUB_API_URL"]
+    github_pull = Pulls(GitHubClient(github.repository, TOKEN, url)).get
+    thread = wait_for(github, merge_and_deploy)
+    with exclusive(tmp_path / "state"):
+        assert pinrail(monkeypatch, *PROMOTE, "--wait", "--timeout", "60", "--json") == code
+    thread.join()
+    said = capsys.readouterr()
+    assert json.loads(said.out)["outcome"] == outcome
+    assert "merged; waiting for the deployment of staging/shared-churn v1" in said.err
+
+
+def test_a_pull_request_that_is_closed_ends_the_wait(
+    github: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("receiver.cli.waiting.MERGE_SECONDS", 0.1)
+    pulls = Pulls(GitHubClient(github.repository, TOKEN, os.environ["GITHUB_API_URL"]))
+    thread = wait_for(github, lambda number: pulls.close(number, "no"))
+    with exclusive(tmp_path / "state"):
+        assert pinrail(monkeypatch, *PROMOTE, "--wait") == 1
+        thread.join()
+        assert "was closed" in capsys.readouterr().err
+        assert pinrail(monkeypatch, *PROMOTE, "--wait", "--timeout", "0") == 4
+    assert "is not merged yet" in capsys.readouterr().err
+    assert pinrail(monkeypatch, *PROMOTE, "--wait") == 1
+    assert "no receiver runs on" in capsys.readouterr().err
 
 
 def test_without_a_token_the_branch_is_pushed(

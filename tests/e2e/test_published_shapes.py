@@ -100,6 +100,11 @@ def test_live_says_what_was_verified_then(world: World, versions: Versions) -> N
     assert command(world, "live", "live", "--at", "2020-01-01")["live"] == []
 
 
+def test_pins_that_are_served_do_not_differ_from_it(world: World) -> None:
+    said = command(world, "diff", "diff", "staging", "--exit-code")
+    assert (said["left"], said["right"], said["differences"]) == ("staging", None, [])
+
+
 def test_doctor_has_a_check_for_each_line(world: World) -> None:
     said = command(world, "doctor", "doctor")
     assert said["ok"] is True

@@ -32,11 +32,12 @@ def show_status(*, as_json: bool) -> bool:
     view = environments_view(replace(report, stale=observed.stale or None), Redactor(settings.secrets), figures)
     if not runs:
         sys.stderr.write(f"no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it\n")
-    answer(view, _text, json_wanted=as_json)
+    answer(view, status_text, json_wanted=as_json)
     return runs and view.stale is None and all(row.state == "in sync" for row in view.environments)
 
 
-def _text(view: EnvironmentsView) -> str:
+def status_text(view: EnvironmentsView) -> str:
+    """The view as a table."""
     now = time.time()
     stale = f"these are not the pins at the branch head: {view.stale}\n" if view.stale else ""
     return stale + table(

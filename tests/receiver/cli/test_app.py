@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -283,3 +284,24 @@ def test_a_quick_command_imports_nothing_slow(command: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_wrong_command_line_is_json_too_where_json_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (("status", "--jsn"), ("watch", "staging"), ("promote", "staging", "churn-model")):
+        assert pinrail(monkeypatch, *arguments, "--json") == 2
+        error = json.loads(capsys.readouterr().out)["error"]
+        assert error["kind"] == "usage"
+        assert error["hint"].startswith(f"Usage: pinrail {arguments[0]}")
+
+
+def test_time_that_is_up_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], journal: SqliteJournal
+) -> None:
+    assert journal.recent(1)
+    monkeypatch.setattr("receiver.cli.following.program_began", time.time)  # not when pytest began
+    assert pinrail(monkeypatch, "watch", "staging", "churn-model", "--timeout", "0") == 4
+    said = capsys.readouterr()
+    assert "nothing is being deployed: deployment 1 ended" in said.out
+    assert "has ended within 0 s" in said.err

@@ -1,5 +1,7 @@
 """Tables: whole wherever they are shown. What has no room beside stands beneath."""
 
+import re
+
 import pytest
 
 from receiver.cli.tables import layout
@@ -58,3 +60,10 @@ def test_a_cell_of_several_lines_keeps_them() -> None:
 
 def test_what_acts_on_a_terminal_is_taken_out() -> None:
     assert layout(("a",), [("\x1b[31mred",)], 80).splitlines() == ["a", "red"]
+
+
+def test_states_are_coloured_and_widths_are_not_changed_by_it() -> None:
+    plain, coloured = (layout(HEADER, ROWS, 120, coloured=on) for on in (False, True))
+    assert "\x1b[31mrolled-back\x1b[0m  v3" in coloured
+    assert "\x1b[32min sync\x1b[0m      v2" in coloured
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == plain

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.cli.commands.watch import follow
+from receiver.cli.following import Follower
 from receiver.core.deployment import Cause, Draft, Outcome
 from receiver.core.plan import Action, ActionKind
 from receiver.core.state import Slot
@@ -33,6 +34,10 @@ def soon() -> float:
     return time.monotonic() + 20
 
 
+def following(journal: SqliteJournal, say: Callable[[str], None] = lambda _: None) -> Follower:
+    return Follower(journal, SLOT, time.time(), say)
+
+
 def test_the_running_deployment_is_followed_step_by_step_to_its_end(journal: SqliteJournal) -> None:
     journal.close(begin(journal, 5), Outcome.LIVE)
     number = begin(journal, 6)
@@ -51,7 +56,7 @@ def test_the_running_deployment_is_followed_step_by_step_to_its_end(journal: Sql
 
     thread = threading.Thread(target=go_on)
     thread.start()
-    ended = follow(journal, SLOT, soon(), say, poll_seconds=0.01)
+    ended = follow(following(journal, say), soon(), poll_seconds=0.01)
     thread.join()
     assert ended is not None
     assert (ended.id, ended.state) == (number, Outcome.ROLLED_BACK)
@@ -65,11 +70,41 @@ def test_the_running_deployment_is_followed_step_by_step_to_its_end(journal: Sql
 def test_without_one_the_next_is_awaited(journal: SqliteJournal) -> None:
     journal.close(begin(journal, 5), Outcome.LIVE)
     threading.Timer(0.05, lambda: journal.close(begin(journal, 6), Outcome.LIVE)).start()
-    ended = follow(journal, SLOT, soon(), lambda _: None, poll_seconds=0.01)
+    ended = follow(following(journal), soon(), poll_seconds=0.01)
     assert ended is not None
     assert (ended.draft.to_version, ended.state) == (6, Outcome.LIVE)
 
 
 def test_a_deadline_ends_it_without_an_answer(journal: SqliteJournal) -> None:
     begin(journal, 6)
-    assert follow(journal, SLOT, time.monotonic(), lambda _: None) is None
+    assert follow(following(journal), time.monotonic()) is None
+
+
+def test_one_that_ends_while_the_command_starts_is_not_missed(journal: SqliteJournal) -> None:
+    journal.close(begin(journal, 5), Outcome.LIVE)
+    before_its_imports = following(journal)
+    number = begin(journal, 6)
+    journal.close(number, Outcome.REFUSED, "accuracy")
+    ended = follow(before_its_imports, time.monotonic())
+    assert ended is not None
+    assert (ended.id, ended.state) == (number, Outcome.REFUSED)
+
+
+def test_an_interrupted_one_is_followed_into_the_next(journal: SqliteJournal) -> None:
+    said: list[str] = []
+    watching = following(journal, said.append)
+    journal.close(begin(journal, 6), Outcome.INTERRUPTED, "the receiver stops")
+    journal.close(begin(journal, 6), Outcome.LIVE)
+    ended = follow(watching, time.monotonic())
+    assert ended is not None
+    assert ended.state is Outcome.LIVE
+    assert said[1].endswith("interrupted: the receiver stops; it goes on by itself")
+
+
+def test_a_receiver_that_ends_meanwhile_is_said_once(journal: SqliteJournal) -> None:
+    said: list[str] = []
+    runs = iter([True, False, False, True])
+    watching = Follower(journal, SLOT, time.time(), said.append, lambda: next(runs))
+    for _ in range(4):
+        assert list(watching.ended()) == []
+    assert said == ["no receiver runs, so nothing goes on: `pinrail up` starts it", "a receiver runs again"]
