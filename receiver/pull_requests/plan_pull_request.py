@@ -21,11 +21,10 @@ from receiver.planning.fetch import fetch_and_assess, fetched
 from receiver.planning.observe import Observation, observe_at
 from receiver.ports import Registry, Snapshot
 from receiver.pull_requests.comparison import compare
-from receiver.pull_requests.log_remarks import unknown_private_columns
 from receiver.pull_requests.plan_comment import DetailedComparison, PlannedChange, PullRequestPlan, Soak
+from receiver.pull_requests.remarks import remarks
 from receiver.services import Services
 from serving.errors import ServingError
-from serving.model.model_dir import read
 from serving.model.small_files import REQUIREMENTS, read_small
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -97,14 +96,12 @@ def _outdated(
 
 
 def _remarks(registry: Registry, environment: Environment | None, slot: Slot, new: int | None) -> Sequence[str]:
-    """What may be a mistake in the log's private columns; nothing where the version's columns are not known."""
-    if environment is None or new is None or environment.log_for(slot.model) is None:
+    if environment is None or new is None:
         return ()
     try:
-        columns = read(fetched(registry, slot.model, new).path).columns
+        return list(remarks(environment, slot.model, fetched(registry, slot.model, new).path))
     except (PinrailError, ServingError):  # that it cannot be served is reported elsewhere
         return ()
-    return unknown_private_columns(environment, slot.model, [column.name for column in columns])
 
 
 def _comparison(registry: Registry, slot: Slot, old: int | None, new: int) -> DetailedComparison:

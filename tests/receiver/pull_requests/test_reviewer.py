@@ -422,6 +422,19 @@ def test_a_private_column_that_the_version_does_not_have_is_named(review: Review
     assert said is None or said in comment.replace("\\", "")
 
 
+@pytest.mark.parametrize(("answers", "named"), [("float64", True), ("int64", False)])
+def test_labels_that_can_decide_nothing_about_a_version_are_named(review: Review, answers: str, named: bool) -> None:
+    described = SIGNED.format(kind="long", version=9).replace("int64", answers)
+    version = review.flow.registry.register(MODEL, {"MLmodel": described})
+    review.flow.record(version)
+    asks = b"policy: {live: {accuracy: {min: 0.8}}}\nlog: {}\n"
+    files = review.flow.files(version, 1)
+    number = review.open({**files, STAGING_FILE: files[STAGING_FILE] + asks})
+    review.run_plans()
+    said = "labels never decide for this version: it answers with double values"
+    assert (said in review.comment(number).replace("\\", "")) is named
+
+
 def test_a_change_of_the_log_is_a_change_of_the_server(review: Review) -> None:
     files = review.flow.files(1, 1)
     number = review.open({**files, STAGING_FILE: files[STAGING_FILE] + b"log: {}"})
