@@ -22,7 +22,7 @@ from receiver.admin.queries import AdminQueries
 from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor, plain
 from receiver.core.state import Slot
-from receiver.operations import ChangeOperations, Operations, target_of_rollback
+from receiver.operations import ChangeOperations, Operations, place_name, target_of_rollback
 from receiver.pull_requests.promotion import PinChange
 from receiver.services import Services
 
@@ -184,6 +184,15 @@ def _explain_rollback(services: Services, slot: Slot) -> tuple[bool, str]:
     )
 
 
+def _explain_resume(services: Services, environment: str, model: str | None) -> tuple[bool, str]:
+    held = next((f for f in services.journal.frozen() if (f.environment, f.model) == (environment, model)), None)
+    place = place_name(environment, model)
+    if held is None:
+        return False, f"{place} is not held, so there is nothing to resume."
+    whole = ", the whole environment" if model is None else ""
+    return True, f"Ends the hold of {place}{whole}: new versions are deployed again. It is held for: {held.reason}"
+
+
 def _said(possible: bool, text: str) -> Callable[[Services, Slot], tuple[bool, str]]:
     return lambda _services, slot: (possible, text.format(slot=slot))
 
@@ -214,8 +223,14 @@ FORMS: Mapping[str, ActionForm] = {
     "resume": ActionForm(
         "Resume",
         (),
-        _said(True, "Ends the hold: new versions are deployed for {slot} again."),
+        lambda services, slot: _explain_resume(services, slot.environment, slot.model),
         lambda use, slot, _: ActionResult(use[0].resume(slot.environment, slot.model)),
+    ),
+    "resume-environment": ActionForm(
+        "Resume the environment",
+        (),
+        lambda services, slot: _explain_resume(services, slot.environment, None),
+        lambda use, slot, _: ActionResult(use[0].resume(slot.environment, None)),
     ),
     "retry": ActionForm(
         "Retry",

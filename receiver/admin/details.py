@@ -1,26 +1,29 @@
 """The pages about one model, one deployment and one version: what they show, from this machine's records alone."""
 
+import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
+from ml.evidence import CheckOutcome
 from receiver.adapters.git.commit_log import CommitNote
 from receiver.adapters.known_versions import KnownVersion
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.adapters.sqlite.requests import RequestRecords
 from receiver.admin.actions import Actions
-from receiver.admin.pages import Comparison, DeploymentPage, ModelPage, VersionPage
+from receiver.admin.pages import Comparison, DeploymentPage, ModelPage, Moment, VersionPage
 from receiver.admin.queries import AdminQueries
 from receiver.admin.timeline import timeline
 from receiver.admin.views import DeploymentView, deployment_view
 from receiver.core.deployment import Deployment, Outcome
 from receiver.core.links import Links
+from receiver.core.plan import ActionKind
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
-from receiver.core.times import iso
+from receiver.core.times import iso, seconds_of
 from receiver.planning.status import SlotStatus
 
 DEPLOYMENTS = 500  # of a slot, that its timeline is drawn from
@@ -38,6 +41,12 @@ class Sources:
     """Who has it may post labels; None: nobody may."""
     actions: Actions | None = None
     """What can be done from the pages; None: nothing."""
+    stabilise_seconds: float | None = None
+    """How long a new version is watched; None: that is not known."""
+    poll_seconds: float | None = None
+    """How often the branch is fetched without a push; None: that is not known."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the receiver stops: whatever is open then ends."""
 
 
 class Details:
@@ -62,6 +71,7 @@ class Details:
 
     def model(self, slot: Slot, days: int | None) -> ModelPage | None:
         """Everything about one slot, and when its model was live in the other environments."""
+        key = (slot.environment, slot.model)
         rows = [row for row in self._queries.environments().environments if row.model == slot.model]
         row = next((row for row in rows if row.environment == slot.environment), None)
         environments = dict.fromkeys([*(row.environment for row in rows), slot.environment])
@@ -74,9 +84,13 @@ class Details:
             return self._redact.line(_sentence(deployment, notes.get(deployment.draft.revision)))
 
         own = histories[slot.environment]
+        figures = self._queries.environments()
         return ModelPage(
             slot,
             row,
+            self._moments(slot, row),
+            next((each for each in figures.drift if (each.environment, each.model) == key), None),
+            next((each for each in figures.ways_back if (each.environment, each.model) == key), None),
             [name for name in environments if name != slot.environment],
             timeline(histories, days, time.time(), describe),
             [entry for entry in self._queries.quarantined() if entry.slot == slot],
@@ -88,20 +102,29 @@ class Details:
             [self._view(deployment) for deployment in reversed(own[-LISTED:])],
             notes,
             self._compared(slot.model, row, own),
-            [
-                one
-                for one in self._queries.realised()
-                if (one.environment, one.model) == (slot.environment, slot.model)
-            ],
+            [one for one in self._queries.realised() if (one.environment, one.model) == key],
             [self._redact.within(request) for request in self._requests.of(slot)],
         )
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set when the receiver stops."""
+        return self._sources.stopping
 
     def deployment(self, number: int) -> DeploymentPage | None:
         """One deployment with its steps."""
         found = self._journal.find(number)
         if found is None:
             return None
-        return DeploymentPage(self._view(found), self._notes([found]).get(found.draft.revision))
+        view = self._view(found)
+        moments = [] if found.state.terminal else list(self._end_of_watch(found))
+        note = self._notes([found]).get(found.draft.revision)
+        return DeploymentPage(view, note, moments, self._redact.within(self._waived(found)))
+
+    def view(self, number: int) -> DeploymentView | None:
+        """One deployment alone."""
+        found = self._journal.find(number)
+        return None if found is None else self._view(found)
 
     def version(self, model: str, version: int) -> VersionPage | None:
         """What the gate measured of a version, what it needs, and where it was deployed."""
@@ -119,6 +142,32 @@ class Details:
             [self._view(deployment) for deployment in deployed[:LISTED]],
             [one for one in self._queries.realised() if (one.model, one.version) == (model, version)],
         )
+
+    def _moments(self, slot: Slot, row: SlotStatus | None) -> list[Moment]:
+        """What is going to happen, and when."""
+        found = [] if row is None or row.eligible is None else [Moment("Eligible", seconds_of(row.eligible))]
+        for running in self._journal.running():
+            if running.draft.slot == slot:
+                found += self._end_of_watch(running)
+        fetch = self._queries.next_fetch(self._sources.poll_seconds)
+        return found if fetch is None else [*found, Moment("Next fetch of the branch", fetch)]
+
+    def _end_of_watch(self, running: Deployment) -> Iterator[Moment]:
+        seconds = self._sources.stabilise_seconds
+        for step in self._journal.steps(running.id):
+            if step.action.kind is ActionKind.WATCH and step.result is None and seconds is not None:
+                yield Moment("Watched until", step.started_at + seconds)
+
+    def _waived(self, deployment: Deployment) -> list[str]:
+        """What stood against a version that an override let in, as far as this machine knows."""
+        draft = deployment.draft
+        if draft.override is None or draft.to_version is None:
+            return []
+        known = self._sources.versions(draft.slot.model, draft.to_version)
+        evidence = None if known is None else known.evidence.get(draft.slot.environment)
+        if evidence is None:
+            return [f"no evidence for {draft.slot.environment} is on this machine"]
+        return [str(verdict) for verdict in evidence.verdicts if verdict.outcome is not CheckOutcome.PASS]
 
     def _history(self, slot: Slot) -> list[Deployment]:
         return self._journal.recent(DEPLOYMENTS, slot.environment, slot.model)[::-1]

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,7 +16,7 @@ from receiver.admin.pages import DeploymentPage, ModelPage, VersionPage
 from receiver.admin.queries import AdminQueries
 from receiver.admin.views import EnvironmentsView
 from receiver.core.links import Links
-from receiver.core.times import ago, iso
+from receiver.core.times import ago, iso, seconds_of
 from receiver.planning.status import SlotStatus
 
 _TEMPLATES = Environment(
@@ -135,6 +134,8 @@ def _notices(queries: AdminQueries, view: EnvironmentsView) -> Iterator[Notice]:
         yield Notice("warn", "The servers cannot be observed.", text)
     for job in queries.jobs():
         if job.state == "dead":
+            if view.stale and job.note in view.stale:
+                continue  # that is why the pins are old, and stands above
             text = f"(job {job.id}), so nothing new is deployed: {job.note}"
             yield Notice("bad", "The branch could not be read, or its pins are not valid", text)
         elif job.state == "retry":
@@ -149,7 +150,7 @@ def _link(text: str, group: str) -> str:
 
 
 def _seconds(moment: str | float) -> float:
-    return datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
+    return seconds_of(moment) if isinstance(moment, str) else moment
 
 
 def _took(seconds: float | None) -> str:
@@ -177,5 +178,6 @@ _TEMPLATES.filters |= {
     "moment": lambda moment: iso(_seconds(moment)),
     "took": _took,
     "tone": tone,
+    "utc": lambda seconds: iso(seconds).replace("T", " ").replace("Z", " UTC"),
     "version": lambda version: "nothing" if version is None else f"v{version}",
 }

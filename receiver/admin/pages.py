@@ -3,14 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ml.live.drift_report import SlotDrift
 from ml.live.labels import Realised
 from receiver.adapters.git.commit_log import CommitNote
 from receiver.adapters.known_versions import KnownVersion
 from receiver.admin.timeline import Timeline
 from receiver.admin.views import DeploymentView
+from receiver.core.deployment import WayBack
 from receiver.core.quarantine import Freeze, Quarantine, RecordedRequest
 from receiver.core.state import Slot
 from receiver.planning.status import SlotStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that is going to happen, and when; seconds since the epoch."""
+
+    what: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +29,9 @@ class ModelPage:
 
     slot: Slot
     row: SlotStatus | None  # None: it is neither pinned nor served any more
+    moments: Sequence[Moment]
+    drift: SlotDrift | None  # None: nothing was compared
+    way_back: WayBack | None
     others: Sequence[str]  # environments with the same model
     timeline: Timeline
     quarantined: Sequence[Quarantine]
@@ -45,6 +58,8 @@ class DeploymentPage:
 
     deployment: DeploymentView
     note: CommitNote | None
+    moments: Sequence[Moment]
+    waived: Sequence[str]  # what stood against a version that an override let in
 
 
 @dataclass(frozen=True, slots=True)

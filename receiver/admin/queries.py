@@ -94,6 +94,15 @@ class AdminQueries:
         """The last deliveries, newest first; with ``job``, those that joined it."""
         return DeliveriesView([self._delivery(row) for row in self._records.deliveries(limit, job)])
 
+    def next_fetch(self, poll_seconds: float | None) -> float | None:
+        """When the branch is fetched next without a push; None: now, or that is not known."""
+        current, last = self._records.current_jobs(), self._records.last_job()
+        if current:
+            return current[0].not_before if current[0].state == "retry" else None
+        if poll_seconds is None or last is None or last.ended_at is None:
+            return None
+        return last.ended_at + poll_seconds
+
     def quarantined(self) -> list[Quarantine]:
         """What is in quarantine, newest first."""
         return [replace(entry, reason=self._redact.lines(entry.reason)) for entry in self._journal.quarantined()]

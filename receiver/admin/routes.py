@@ -6,6 +6,7 @@ from fastapi import FastAPI, Path, Query, Response
 from fastapi.responses import HTMLResponse
 
 from receiver.admin.details import Details
+from receiver.admin.events import add_events
 from receiver.admin.health import HealthGroup
 from receiver.admin.overview import OverviewFilter
 from receiver.admin.page import (
@@ -51,6 +52,8 @@ def _add_details(app: FastAPI, queries: AdminQueries, details: Details) -> None:
         if page is None:
             return missing(f"deployment {number}")
         return HTMLResponse(render_deployment(queries, page, details.links))
+
+    add_events(app, details.view, details.stopping)
 
     @app.get("/models/{environment}/{model}", response_class=HTMLResponse)
     def model_page(environment: str, model: str, days: Days | None = None) -> HTMLResponse:

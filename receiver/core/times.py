@@ -8,6 +8,11 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def seconds_of(text: str) -> float:
+    """The seconds since the epoch of an :func:`iso` time."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 def local(text: str) -> str:
     """An :func:`iso` time as this machine's local time, for a table."""
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -91,7 +91,7 @@ def _start(settings: Settings, redact: Redactor, cleanup: ExitStack, *, tunnel: 
         services, status_board, parallel=parallel_starts(settings), poll_seconds=poll_seconds, after=background_tasks
     )
     fetcher = Fetcher(services, queue, controller, poll_seconds, background_tasks)
-    admin_port, sources = settings.pinrail_admin_port, build_sources(settings, services, database)
+    admin_port, sources = settings.pinrail_admin_port, build_sources(settings, services, database, stop)
     admin = Listener(admin_config(database, status_board.report, admin_port, redact, sources), "admin")
     cleanup.callback(admin.stop)
     public = Listener(server_config(PublicApp(_senders(settings), inbox), settings.pinrail_public_port), "public")

@@ -1,5 +1,6 @@
 """Builds what the receiver has beside the flow: the pages' sources and actions, and the background tasks."""
 
+import threading
 from dataclasses import replace
 
 from receiver.adapters.gate_runner import GateRunner
@@ -37,14 +38,22 @@ from receiver.wiring import MIRROR, PROPOSALS, token_of
 from serving.model.loader import Cache
 
 
-def build_sources(settings: Settings, services: Services, database: Database) -> Sources:
+def build_sources(settings: Settings, services: Services, database: Database, stop: threading.Event) -> Sources:
     """What the pages show beside the journal, and what can be done there. Showing asks nothing of the network."""
     url = settings.pinrail_repo_url or ""
     links = Links(repository_page(url), web_page(settings.mlflow_tracking_uri))
     commits = CommitLog(settings.pinrail_state_dir / MIRROR, parse_remote(url, token_of(settings)))
     versions = KnownVersions(Cache(settings.pinrail_state_dir / "cache"))
-    actions = build_actions(settings, services, database)
-    return Sources(commits, versions, links, settings.pinrail_labels_token, actions)
+    return Sources(
+        commits,
+        versions,
+        links,
+        settings.pinrail_labels_token,
+        build_actions(settings, services, database),
+        settings.pinrail_stabilise_seconds,
+        settings.pinrail_poll_seconds,
+        stop,
+    )
 
 
 def build_actions(settings: Settings, services: Services, database: Database) -> Actions | None:

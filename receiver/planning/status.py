@@ -41,6 +41,8 @@ class SlotStatus:
     """When the last verified state was verified; seconds since the epoch."""
     verified: str | None
     """The same as ``since``, as ISO 8601 in UTC."""
+    eligible: str | None = None
+    """When the pinned version, which waits, may be deployed; ISO 8601, UTC. null: it does not wait for a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,7 @@ def _status(seen: Observation, assessment: Assessment, activity: Activity) -> Sl
     live = next((s for s in seen.servers if s.spec.slot == slot and s.role is Role.LIVE), None)
     staged = [v for v, stage in view.stages.items() if environment and stage == environment.stage] if view else []
     since = assessment.verified.at if assessment.verified else None
+    until = assessment.hold.until if assessment.hold and activity.purpose is None else None
     return SlotStatus(
         environment=slot.environment,
         model=slot.model,
@@ -222,4 +225,5 @@ def _status(seen: Observation, assessment: Assessment, activity: Activity) -> Sl
         url=f"http://127.0.0.1:{live.spec.port}" if live else None,
         since=since,
         verified=None if since is None else iso(since),
+        eligible=None if until is None else iso(until),
     )

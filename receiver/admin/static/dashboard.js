@@ -26,6 +26,36 @@ async function refresh() {
   const { textContent, className } = fresh.getElementById("summary");
   showSummary(textContent, className);
   document.title = fresh.title;
+  countDown();
+  listen();
+}
+
+// A time as the reader's clock has it, and how long until then; the text that the server wrote has UTC.
+function countDown() {
+  for (const time of document.querySelectorAll("time.until")) {
+    const at = new Date(time.dateTime), left = Math.round((at - Date.now()) / 1000);
+    const far = at.toDateString() !== new Date().toDateString();
+    const clock = at.toLocaleTimeString([], { hourCycle: "h23", hour: "2-digit", minute: "2-digit", second: left < 600 ? "2-digit" : undefined });
+    const text = `${far ? `${at.toLocaleDateString()} ` : ""}${clock} (${left > 0 ? `in ${duration(left)}` : "now"})`;
+    time.title ||= time.textContent;
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+function duration(seconds) {
+  const parts = [[Math.floor(seconds / 86400), "d"], [Math.floor(seconds / 3600) % 24, "h"], [Math.floor(seconds / 60) % 60, "min"], [seconds % 60, "s"]];
+  const first = parts.findIndex(([count]) => count > 0);
+  return parts.slice(first, first + 2).filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`).join(" ");
+}
+
+// A running deployment says when something has happened; without that the page is fetched every few seconds anyway.
+let events = null;
+function listen() {
+  const url = document.querySelector("[data-events]")?.dataset.events;
+  if (!url || events || !window.EventSource) return;
+  events = new EventSource(url);
+  events.addEventListener("step", () => refresh().catch(unreachable));
+  events.addEventListener("end", () => { events.close(); refresh().catch(unreachable); });
 }
 
 // Set only on change: a screen reader announces every assignment.
@@ -39,4 +69,7 @@ function unreachable() {
   showSummary("the receiver does not answer", "badge alarm");
 }
 
+countDown();
+listen();
+setInterval(countDown, 1000);
 setInterval(() => refresh().catch(unreachable), SECONDS * 1000);

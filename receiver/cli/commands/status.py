@@ -11,7 +11,7 @@ from receiver.cli.observing import observe_soon
 from receiver.cli.output import answer
 from receiver.cli.tables import first_line, realised_text, table, version
 from receiver.core.redact import Redactor
-from receiver.core.times import ago
+from receiver.core.times import ago, local
 from receiver.planning.status import SlotStatus, activities_now, status_report
 from receiver.settings import load_settings
 from receiver.wiring import build, open_database
@@ -61,8 +61,9 @@ def status_text(view: EnvironmentsView) -> str:
 
 
 def _remarks(view: EnvironmentsView, row: SlotStatus) -> list[str]:
-    """What is worth knowing beside the state: drift, and a way back that is not ready."""
+    """What is worth knowing beside the state: until when it waits, drift, and a way back that is not ready."""
     slot = (row.environment, row.model)
     drift = [drift_line(each) for each in view.drift if (each.environment, each.model) == slot]
     missing = [each for each in view.ways_back if (each.environment, each.model) == slot and not each.ready]
-    return [*drift, *(f"way back: {each}" for each in missing)]
+    eligible = [] if row.eligible is None else [f"eligible at {local(row.eligible)}"]
+    return [*eligible, *drift, *(f"way back: {each}" for each in missing)]

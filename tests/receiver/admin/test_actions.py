@@ -15,6 +15,7 @@ from receiver.admin import actions
 from receiver.admin.actions import Actions
 from receiver.admin.app import admin_config
 from receiver.admin.details import Sources
+from receiver.core.quarantine import Freeze
 from receiver.core.redact import Redactor
 from receiver.daemon.listener import Listener
 from receiver.operations import ChangeOperations, Operations
@@ -25,7 +26,7 @@ from tests.support.promotion_scenario import STAGING, PromotionScenario
 TOKEN = "a token of the tests"
 PATH = "/models/staging/churn-model"
 ROW = SlotStatus("staging", "churn-model", 2, 2, 2, 2, "in sync", "", None, None, None)
-ACTIONS = ("promote", "rollback", "hold", "resume", "retry", "fetch")
+ACTIONS = ("promote", "rollback", "hold", "retry", "fetch")
 
 
 @dataclass
@@ -93,6 +94,22 @@ def test_a_hold_and_its_end_are_recorded_with_who_asked(acting: Acting) -> None:
     assert acting.post("resume").status_code == 200
     assert acting.scenario.services.journal.frozen() == []
     assert acting.recorded() == [("Ann (page)", "resume"), ("Ann (page)", "hold")]
+
+
+def test_the_hold_of_a_whole_environment_is_ended_from_the_page_of_any_of_its_models(acting: Acting) -> None:
+    acting.scenario.services.journal.freeze(Freeze("staging", None, "audit", 0.0))
+    page = acting.client.get(PATH).text
+    assert "The whole environment is held" in page
+    assert f'href="{PATH}/resume-environment"' in page
+    assert f'href="{PATH}/resume"' not in page
+    assert "staging, the whole environment: new versions are deployed again. It is held for: audit" in (
+        acting.client.get(f"{PATH}/resume-environment").text
+    )
+    assert acting.post("resume-environment").status_code == 200
+    assert acting.scenario.services.journal.frozen() == []
+    answer = acting.client.get(f"{PATH}/resume-environment").text
+    assert "staging is not held" in answer
+    assert 'type="password"' not in answer
 
 
 def test_a_promotion_opens_the_pull_request_that_the_command_line_would(acting: Acting) -> None:

@@ -169,6 +169,7 @@ def test_the_three_way_truth_is_shown_and_announced(admin: Admin) -> None:
             "url": "http://127.0.0.1:8001",
             "since": 0.0,
             "verified": "1970-01-01T00:00:00Z",
+            "eligible": None,
         }
     ]
     assert (answer["commit"], answer["stale"]) == (COMMIT, None)

@@ -12,7 +12,10 @@ import httpx
 import pytest
 
 from ml.evidence import CheckOutcome, Evidence, Verdict
+from ml.live import drift_report
+from ml.live.drift_report import ColumnDrift, SlotDrift
 from receiver.adapters.git.commit_log import CommitNote
+from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.known_versions import KnownVersions
 from receiver.adapters.mlflow.fetched import FetchRecords, Registration
 from receiver.adapters.sqlite.database import Database
@@ -20,8 +23,9 @@ from receiver.adapters.sqlite.journal import SqliteJournal
 from receiver.admin.app import admin_config
 from receiver.admin.details import Sources
 from receiver.admin.timeline import timeline
-from receiver.core.deployment import DRIFT, Cause, Deployment, Draft, Outcome
+from receiver.core.deployment import DRIFT, Cause, Deployment, Draft, Outcome, WayBack
 from receiver.core.links import Links
+from receiver.core.plan import Action, ActionKind
 from receiver.core.quarantine import Freeze
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
@@ -64,13 +68,25 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         number = journal.open(Draft(SLOT, before, after, DIGEST, COMMIT, Cause.read("push"), "because " + EVIL))
         journal.close(number, outcome, EVIL if outcome is Outcome.ROLLED_BACK else "")
     journal.freeze(Freeze("production", None, "audit " + EVIL, time.time()))
+    gone = WayBack("production", "churn-model", 5, False, None, None, f"its files are gone {EVIL}")
+    journal.note_ways_back([gone])
+    watched = journal.open(Draft(Slot("staging", "churn-model"), 5, 6, DIGEST, COMMIT, Cause.read("push")))
+    journal.intend(watched, 0, Action(ActionKind.WATCH, "v6", None, "stable"))
+    root = LogDirectories(directory).root
+    root.mkdir(parents=True)
+    column = ColumnDrift("tenure", 0.31, None, 0.125, 0.0, drifted=True)
+    drift_report.write(
+        root, [SlotDrift("production", "churn-model", 6, 700, 0.2, None, [column], 1, {"0": 0.75}, "", NOW)]
+    )
 
     def commits(_: Any) -> Mapping[str, CommitNote]:
         return {COMMIT: CommitNote(f"Ann {EVIL}", f"Promote {EVIL} (#12)", 12)}
 
     versions = KnownVersions(known_cache(directory / "cache"))
-    sources = Sources(commits, versions, Links("https://github.com/o/r", "http://mlflow"))
-    report = StatusReport(COMMIT, None, [ROW, replace(ROW, environment="staging")])
+    links = Links("https://github.com/o/r", "http://mlflow")
+    sources = Sources(commits, versions, links, stabilise_seconds=3600.0, poll_seconds=60.0)
+    waiting = replace(ROW, environment="staging", state="waiting", eligible="2023-11-14T22:43:20Z")
+    report = StatusReport(COMMIT, None, [ROW, waiting])
     listener = Listener(admin_config(database, lambda: report, 0, Redactor(["hunter2hunter2"]), sources), "admin")
     listener.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{listener.port}") as client:
@@ -91,7 +107,7 @@ def test_a_model_page_says_what_was_live_when_by_which_commit_and_person(pages: 
     text = page(pages, "/models/production/churn-model")
     assert re.search(r'<a href="/deployments/3" aria-label="production/churn-model v5 → v6: live, .*#12', text)
     assert 'class="mark rolled-back"' in text
-    assert "Held" in text
+    assert "The whole environment is held" in text
     assert 'href="https://github.com/o/r/commit/1f1f' in text
     assert 'href="https://github.com/o/r/pull/12"' in text
     assert 'href="/models/staging/churn-model"' in text
@@ -100,19 +116,40 @@ def test_a_model_page_says_what_was_live_when_by_which_commit_and_person(pages: 
 def test_a_model_page_compares_the_metrics_of_the_pinned_version_and_of_the_one_before(pages: httpx.Client) -> None:
     text = page(pages, "/models/production/churn-model?days=7")
     assert "v6 (pinned)" in text
-    assert '<td title="0.81234567">0.8123</td>' in text
+    assert '<td title="0.81234567" data-name="v6">0.8123</td>' in text
+
+
+def test_what_is_going_to_happen_has_its_time_also_without_javascript(pages: httpx.Client) -> None:
+    text = page(pages, "/models/staging/churn-model")
+    assert (
+        '<strong>Eligible</strong> <time class="until" datetime="2023-11-14T22:43:20Z">2023-11-14 22:43:20 UTC</time>'
+        in text
+    )
+    assert "<strong>Watched until</strong>" in text
+    assert "<strong>Watched until</strong>" in page(pages, "/deployments/4")
+    assert "Watched until" not in page(pages, "/models/production/churn-model")
+
+
+def test_a_model_page_shows_the_way_back_and_what_has_drifted(pages: httpx.Client) -> None:
+    text = page(pages, "/models/production/churn-model")
+    assert "Way back" in text
+    assert "not ready" in text
+    assert "700 rows that v6 was asked" in text
+    assert re.search(r'tenure</th><td><span class="badge warn">drifted</span></td><td title="0.31"', text)
+    assert "12.5 %" in text
 
 
 def test_a_deployment_page_says_what_was_waived_and_who_it_was(pages: httpx.Client) -> None:
     text = page(pages, "/deployments/2")
     assert "Gate and soak were waived" in text
+    assert "What stood against it" not in text  # the evidence has passed
     assert "by Ann" in text
     assert DIGEST in text
 
 
 def test_a_version_page_shows_each_verdict_with_value_and_limit_and_serves_the_evidence(pages: httpx.Client) -> None:
     text = page(pages, "/versions/churn-model/6")
-    assert '<td title="0.81234567">0.8123</td>' in text
+    assert '<td title="0.81234567" data-name="value">0.8123</td>' in text
     assert "&gt;= 0.8" in text
     assert "1000 rows" in text
     assert "numpy" in text
