@@ -1,6 +1,6 @@
 """Entry point of ``pinrail`` and ``python -m receiver``: the one place where errors become exit codes.
 
-0 done, 1 refused or failed with a reason, 2 usage (the argument parser's own), 3 a bug, 4 the time is up.
+0 done, 1 refused or failed with a reason, 2 usage (the argument parser's own), 3 a bug.
 """
 
 import errno
@@ -13,7 +13,6 @@ from receiver.adapters.hidden import hide_process
 from receiver.cli.failure import FailureView, TimeUp, fail
 from receiver.core.errors import PinrailError, Retryable
 
-TIME_UP = 4
 INTERRUPTED = 130  # the shell's convention for Ctrl-C
 
 _RIGHTS = "run this as the user whose receiver has that directory, make it writable, or set PINRAIL_STATE_DIR"
@@ -42,7 +41,7 @@ def main() -> None:
         usage = error.ctx.get_usage() if error.ctx is not None else ""
         fail(FailureView("usage", error.format_message(), usage), 2)
     except TimeUp as error:
-        fail(FailureView("timeout", str(error), ""), TIME_UP)
+        fail(FailureView("timeout", str(error), ""), 1)
     except (PinrailError, MlError) as error:
         kind: Literal["retryable", "rejected"] = "retryable" if isinstance(error, Retryable) else "rejected"
         fail(FailureView(kind, str(error), getattr(error, "hint", "")), 1)

@@ -207,11 +207,11 @@ def watch(
     environment: Environment,
     model: Model,
     *,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds until it gives up, and ends with 4.")] = 600.0,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds until it gives up, and ends with 1.")] = 600.0,
 ) -> None:
     """Follow the deployment of a slot that runs or comes next.
 
-    Ends with 0 if it went live, with 1 if not, with 4 if the time is up.
+    Ends with 0 if it went live, with 1 if not, or not in time.
     """
     from receiver.cli.commands.watch import watch as follow_deployment
     from receiver.core.state import Slot
@@ -329,13 +329,13 @@ def promote(
         str | None, typer.Option(hidden=True, help="The old order: promote MODEL --to ENVIRONMENT.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is merged, and live or not.")] = False,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait, then it ends with 4.")] = 3600.0,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait, then it ends with 1.")] = 3600.0,
     json: Json = False,
 ) -> None:
     """Open a pull request that pins a version, if it may go there.
 
     Checks what the receiver would check: gate, evidence, signature. Without GITHUB_TOKEN it pushes the branch and
-    prints the link. With --wait it ends with 0 if the version went live, with 1 if not, with 4 if the time is up.
+    prints the link. With --wait it ends with 0 if the version went live, with 1 if not, or not in time.
     """
     from receiver.cli.commands.promote import show_promotion
     from receiver.pull_requests.promotion import PinChange

@@ -10,10 +10,9 @@ from receiver.core.redact import plain_lines
 
 EXIT_CODES = {
     0: "done",
-    1: "refused or failed, with a reason",
+    1: "refused, failed or not done in the time of `--timeout`, with a reason",
     2: "usage: the command line is wrong",
     3: "a bug in Pinrail",
-    4: "the time of `--timeout` ran out: nothing has failed, and it is not done",
     130: "interrupted by Ctrl-C",
 }
 KINDS = {

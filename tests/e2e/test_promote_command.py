@@ -140,7 +140,7 @@ def test_a_pull_request_that_is_closed_ends_the_wait(
         assert pinrail(monkeypatch, *PROMOTE, "--wait") == 1
         thread.join()
         assert "was closed" in capsys.readouterr().err
-        assert pinrail(monkeypatch, *PROMOTE, "--wait", "--timeout", "0") == 4
+        assert pinrail(monkeypatch, *PROMOTE, "--wait", "--timeout", "0") == 1
     assert "is not merged yet" in capsys.readouterr().err
     assert pinrail(monkeypatch, *PROMOTE, "--wait") == 1
     assert "no receiver runs on" in capsys.readouterr().err
