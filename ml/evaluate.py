@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml.datasets.own_rows import LABEL, own_rows
 from ml.env_file import TRAINING, export_env_file
 from ml.errors import INTERRUPTED, MlError
 from ml.evaluation import guard
 from ml.evaluation.candidate import Candidate, find_candidate
+from ml.evaluation.hidden import hide_memory
 from ml.evidence_key import FILE_NAME, NAME, STATE_NAME, EvidenceKey, key_of
-from ml.hidden import hide_memory
-from ml.own_rows import LABEL, own_rows
 from ml.registry import client as tracking
 from ml.report.summary import Evaluation, summary
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml.twin_probes import probes
+from ml.evaluation.twin_probes import probes
 from serving.model.runtimes.onnx import CLASSES_KEY
 
 PATH = Path("onnx") / "model.onnx"

@@ -26,7 +26,7 @@ def write(source: Path | None, directory: Path) -> None:
     """Write the three snapshots. MlError: the source is not valid."""
     from ml.datasets import telco
     from ml.datasets.dataset import split
-    from ml.reference import describe
+    from ml.datasets.reference import describe
 
     parts = dict(zip((TRAINING, EVALUATION), split(telco.load(source or telco.PATH)), strict=True))
     directory.mkdir(parents=True, exist_ok=True)

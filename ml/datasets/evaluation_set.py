@@ -10,8 +10,8 @@ import pandas as pd
 from ml import snapshot
 from ml.datasets import telco
 from ml.datasets.dataset import Dataset, arrange, split
+from ml.datasets.own_rows import LABEL, own_rows
 from ml.errors import DataError
-from ml.own_rows import LABEL, own_rows
 from serving.model.model_dir import ModelDir
 
 # The evaluation rows that fit a model's signature.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.datasets.evaluation_set import ReadRows
+from ml.datasets.request_log import RequestLog, slot_directory
 from ml.environment.file import Environment, is_yaml, parse_environment, wrong_suffix
 from ml.environment.gate_schema import POSITIVE, checks_of
 from ml.errors import MlError
@@ -23,7 +24,6 @@ from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Subject
 from ml.registry import client as tracking
 from ml.registry import versions as registry
-from ml.request_log import RequestLog, slot_directory
 from serving.errors import ServingError
 from serving.model.loader import Cache, CachedModel
 

@@ -8,12 +8,12 @@ import pandas as pd
 
 from ml.datasets.dataset import Dataset
 from ml.datasets.evaluation_set import ReadRows
+from ml.datasets.reference import Reference, read_reference
 from ml.errors import MlError
 from ml.evaluation.records import to_records
 from ml.evaluation.server_process import Artifacts, Limits, VersionServer, serving
 from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Record, Subject
-from ml.reference import Reference, read_reference
 from serving.errors import ServingError
 from serving.model import model_dir
 from serving.model.model_dir import Column, ModelDir

@@ -9,10 +9,10 @@ import pandas as pd
 from ml.errors import MlError
 from ml.evaluation.records import to_records
 from ml.evaluation.server_process import Artifacts, Limits, VersionServer, serving
+from ml.evaluation.twin_probes import probes
 from ml.evidence import Verdict
 from ml.gates import onnx_twin
 from ml.gates.subject import Record, Subject
-from ml.twin_probes import probes
 
 ONNX = "onnx"
 ORIGINAL = "original"  # the runtime that is not the ONNX twin

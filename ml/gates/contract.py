@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml.datasets.request_log import ARROW_TYPES, RequestLog, as_sent, column_of
 from ml.environment.gate_schema import AtMostCount, ContractLimits
 from ml.evidence import CheckOutcome, Verdict
 from ml.gates.judge import judge
 from ml.gates.subject import Record, Subject
-from ml.request_log import ARROW_TYPES, RequestLog, as_sent, column_of
 from serving.errors import InvalidRequestError
 from serving.model.model_dir import Column, ModelDir
 from serving.model.schema import RequestSchema

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ml.datasets.reference import Profile, shares_of
 from ml.environment.gate_schema import DriftLimits, Threshold
 from ml.evidence import CheckOutcome, Verdict
 from ml.gates.answers import Array
 from ml.gates.judge import judge
 from ml.gates.subject import Subject
-from ml.reference import Profile, shares_of
 
 BINS = 10
 ALMOST_NONE = 1e-4  # replaces an empty bin, which has no logarithm
@@ -40,7 +40,7 @@ def check(subject: Subject, limits: DriftLimits) -> Sequence[Verdict]:
 
 def _verdict(name: str, values: dict[str, float], limit: Threshold, *, known: bool) -> Verdict:
     if not known:
-        reason = "the version has no record of its training data: write one with ml.reference"
+        reason = "the version has no record of its training data: write one with ml.datasets.reference"
         return Verdict(name, CheckOutcome.INCONCLUSIVE, float("nan"), "not known to be <=", limit.max or 0.0, reason)
     worst = sorted(values, key=values.__getitem__, reverse=True)[:3]
     says = "largest: " + ", ".join(f"{column} {values[column]:.3f}" for column in worst) if worst else "no column"

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ml.datasets.request_log import PREDICTION, PROBABILITIES, RequestLog
 from ml.environment.gate_schema import ReplayLimits
 from ml.evidence import CheckOutcome, Verdict
 from ml.gates.answers import Answers, Array
 from ml.gates.contract import ELSEWHERE, Schema, as_recorded, recorded_columns
+from ml.gates.intervals import Z, wilson
 from ml.gates.robustness import MOVED
 from ml.gates.subject import Champion, Record, Subject
-from ml.intervals import Z, wilson
-from ml.request_log import PREDICTION, PROBABILITIES, RequestLog
 from serving.model.model_dir import Column
 
 DAYS = 365

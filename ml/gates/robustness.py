@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ml.datasets.reference import is_measured
 from ml.environment.gate_schema import RobustnessLimits
 from ml.evidence import Verdict
 from ml.gates.answers import Answers, Array
 from ml.gates.judge import judge
 from ml.gates.subject import Record, Subject
-from ml.reference import is_measured
 
 NOISE = 0.01  # of a column's standard deviation
 SEED = 0

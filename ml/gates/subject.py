@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ml.datasets.dataset import Dataset
+from ml.datasets.reference import Reference
+from ml.datasets.request_log import RequestLog
 from ml.gates.answers import Answers, Array
-from ml.reference import Reference
-from ml.request_log import RequestLog
 from serving.model.model_dir import Column
 
 Record = Mapping[str, Any]

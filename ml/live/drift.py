@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from ml.datasets.reference import Profile, read_reference
+from ml.datasets.request_log import PREDICTION, RequestLog, column_of, slot_directory
 from ml.errors import MlError
 from ml.gates.contract import HASH
 from ml.gates.drift import BINS, distance
 from ml.live.drift_report import ColumnDrift, SlotDrift, WatchedVersion, finite, write
-from ml.reference import Profile, read_reference
-from ml.request_log import PREDICTION, RequestLog, column_of, slot_directory
 
 DAYS = 1.0
 MOST_ROWS = 50_000

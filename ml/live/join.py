@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml.datasets.request_log import ANSWERED, PREDICTION, PROBABILITIES, parts, read_part, slot_directory
 from ml.live.label_store import LabelStore
 from ml.live.labels import RecordedAnswer
 from ml.live.realised import measure
-from ml.request_log import ANSWERED, PREDICTION, PROBABILITIES, parts, read_part, slot_directory
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from ml.datasets.dataset import Columns
+from ml.datasets.request_log import RequestLog, column_of, slot_directory
 from ml.errors import DataError
 from ml.live.label_store import LabelStore
-from ml.request_log import RequestLog, column_of, slot_directory
 
 DAYS = 36_500.0
 

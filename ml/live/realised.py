@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from ml.intervals import wilson
+from ml.gates.intervals import wilson
 from ml.live.labels import Labelled, Realised
 
 RESAMPLES, RESAMPLED_VALUES = 1000, 20_000_000

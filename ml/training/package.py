@@ -7,7 +7,8 @@ from pathlib import Path
 import mlflow.sklearn
 from mlflow.models import Model
 
-from ml import onnx_twin, reference
+from ml import onnx_twin
+from ml.datasets import reference
 from ml.datasets.dataset import Columns
 from ml.training.fit import Fitted
 from ml.training.signature import signature_of

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ml.datasets.own_rows import LABEL
 from ml.evidence_key import NAME, EvidenceKey
-from ml.own_rows import LABEL
 from ml.packages.build import index_variables
 from receiver.adapters import shell
 from receiver.core.errors import Rejected

@@ -2,7 +2,7 @@
 
 import os
 
-from ml.hidden import hide_memory
+from ml.evaluation.hidden import hide_memory
 
 
 def hide_process() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ml.environment.file import Environment, LogPolicy
-from ml.model_kind import Kind, kind_of
+from ml.gates.model_kind import Kind, kind_of
 from serving.model.model_dir import read
 
 

@@ -4,7 +4,7 @@ from serving.errors import UnsupportedModelError
 from serving.model.model_dir import ModelDir, inside
 from serving.model.small_files import REFERENCE, parse_json, read_small
 
-PLACES = ("pinrail/reference.json", "extra_files/reference.json")  # as in ml/reference.py
+PLACES = ("pinrail/reference.json", "extra_files/reference.json")  # as in ml/datasets/reference.py
 MOST = 50  # of a column; with more it is free text
 
 

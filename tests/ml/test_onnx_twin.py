@@ -14,7 +14,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from ml import onnx_twin, twin_probes
+from ml import onnx_twin
+from ml.evaluation import twin_probes
 
 KEEP = ColumnTransformer([("all", "passthrough", ["a", "b"])])
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ml.datasets.reference import describe
 from ml.evidence import CheckOutcome, Evidence, Verdict
 from ml.gates.subject import Champion, Subject
-from ml.reference import describe
 from ml.report.facts import collect
 from ml.report.page import to_html, to_json
 from tests.support.chromium import browser, find_browser

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from ml import snapshot
 from ml.datasets import telco
 from ml.datasets.dataset import split
-from ml.reference import Reference
+from ml.datasets.reference import Reference
 from ml.registry import client as tracking
 from ml.snapshot import main
 from ml.train import TrainOptions, TrainResult, train

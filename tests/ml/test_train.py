@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml import onnx_twin, reference
-from ml.datasets import telco
+from ml import onnx_twin
+from ml.datasets import reference, telco
 from ml.datasets.dataset import split
 from ml.registry import client as tracking
 from ml.train import TrainResult, main

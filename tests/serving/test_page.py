@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ml.reference import describe
+from ml.datasets.reference import describe
 from serving.app import Identity, ModelServer, build_app
 from serving.model.digest import digest_tree
 from serving.model.known_values import known_values

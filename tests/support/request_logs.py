@@ -4,8 +4,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from ml.datasets.request_log import RequestLog
 from ml.environment.file import LogPolicy
-from ml.request_log import RequestLog
 from receiver.adapters.inference_log.collector import LogCollector
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.core.state import Slot

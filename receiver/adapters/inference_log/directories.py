@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from ml.request_log import slot_directory
+from ml.datasets.request_log import slot_directory
 from receiver.core.state import Slot
 from serving.inference_log.spool import KEY, KEY_BYTES
 

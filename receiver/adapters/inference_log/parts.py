@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.request_log import DAY, PREDICTION, days, parts, read_part
+from ml.datasets.request_log import DAY, PREDICTION, days, parts, read_part
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ml.request_log import PROBABILITIES, last_first, read_part
-from ml.request_log import parts as parts_of
+from ml.datasets.request_log import PROBABILITIES, last_first, read_part
+from ml.datasets.request_log import parts as parts_of
 from receiver.adapters.inference_log.table import OWN
 from receiver.core.errors import Rejected
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from ml.request_log import PREDICTION, PROBABILITIES, column_of
+from ml.datasets.request_log import PREDICTION, PROBABILITIES, column_of
 from serving.inference_log.segment import HASHED, Header, Record, SegmentInvalid
 
 OWN = pa.schema(

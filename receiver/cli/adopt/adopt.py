@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml.model_kind import Kind, ModelKind, kind_of
-from ml.own_rows import own_rows
+from ml.datasets.own_rows import own_rows
+from ml.gates.model_kind import Kind, ModelKind, kind_of
 from receiver.cli.adopt.rows import write_rows
 from receiver.cli.commands.check import read_files
 from receiver.cli.progress import progress

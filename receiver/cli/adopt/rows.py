@@ -4,7 +4,7 @@ import csv
 import os
 from pathlib import Path
 
-from ml.own_rows import LABEL
+from ml.datasets.own_rows import LABEL
 from receiver.core.errors import Rejected
 from serving.model.model_dir import input_example, read
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import json
 
+from ml.datasets.request_log import PREDICTION, PROBABILITIES
 from ml.environment.file import did_you_mean
-from ml.request_log import PREDICTION, PROBABILITIES
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.query import RequestFilter, export, newest
 from receiver.adapters.inference_log.table import OWN

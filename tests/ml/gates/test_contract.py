@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ml import reference
+from ml.datasets import reference
+from ml.datasets.request_log import RequestLog
 from ml.environment.gate_schema import ContractLimits
 from ml.evidence import CheckOutcome, Verdict
 from ml.gates.contract import check
 from ml.gates.subject import Champion, Subject
-from ml.request_log import RequestLog
 from serving.model.model_dir import Column
 from tests.support.request_logs import request_log
 from tests.support.segments import record

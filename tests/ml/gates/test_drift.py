@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml.datasets.reference import Reference, describe
 from ml.environment.gate_schema import AtMost, AtMostShare, DriftLimits
 from ml.evidence import CheckOutcome
 from ml.gates.drift import check, columns
 from ml.gates.subject import Subject
-from ml.reference import Reference, describe
 from tests.support.examples import examples
 from tests.support.subjects import Plain, make_subject
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml.datasets.request_log import RequestLog
 from ml.environment.gate_schema import AtMostShare, ReplayLimits
 from ml.evidence import CheckOutcome, Verdict
+from ml.gates.intervals import wilson
 from ml.gates.replay import check
 from ml.gates.subject import Champion, Record, Subject
-from ml.intervals import wilson
-from ml.request_log import RequestLog
 from serving.inference_log.segment import Record as LoggedRequest
 from serving.model.model_dir import Column
 from tests.support.request_logs import request_log

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ml.datasets.reference import PATH, describe
 from ml.live import drift_report
 from ml.live.drift import compare
 from ml.live.drift_report import SlotDrift, WatchedVersion, drift_line
-from ml.reference import PATH, describe
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.core.state import Slot
 from tests.support.request_logs import request_log

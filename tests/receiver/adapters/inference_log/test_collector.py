@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from ml.datasets.request_log import read_part
 from ml.environment.file import LogPolicy
-from ml.request_log import read_part
 from receiver.adapters.inference_log import collector, parts
 from receiver.adapters.inference_log.collector import LogCollector
 from receiver.adapters.inference_log.directories import LogDirectories

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.reference import PATH, describe
+from ml.datasets.reference import PATH, describe
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.drift_checks import DriftChecks
 from receiver.core.state import Slot

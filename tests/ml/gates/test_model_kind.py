@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ml.model_kind import Kind, kind_of
+from ml.gates.model_kind import Kind, kind_of
 from serving.errors import UnsupportedModelError
 from tests.support.small_models import save_pyfunc, save_tensor_regressor, save_two_questions
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml.request_log import read_part
+from ml.datasets.request_log import read_part
 
 REPLACEMENTS = 300
 
