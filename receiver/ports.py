@@ -153,18 +153,20 @@ class Target(Protocol):
         """
         ...
 
-    def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
+    def start(self, spec: ServerSpec, stop: Stop = never, at_once: int = 1) -> Server:
         """A healthy server with this spec and no traffic; one that is already there is returned as it is.
 
+        Of its replicas, those that are not there are started, at most ``at_once`` at the same time.
         VersionFailed, with the last log lines, when it does not become healthy; Rejected when it cannot be started.
         ``stop`` is asked while it waits; the server that was begun may then be there, and is found again.
         """
         ...
 
     def switch(self, server: Server) -> None:
-        """Give the slot's traffic to this server without failing a request; who had it becomes STANDBY.
+        """Give the slot's traffic to all replicas of this server without failing a request, or to none of them.
 
-        Rejected: its port is another slot's, or another program's.
+        Who had it becomes STANDBY. VersionFailed: a replica has ended. Rejected: its port is another slot's, or
+        another program's.
         """
         ...
 

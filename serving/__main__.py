@@ -20,7 +20,7 @@ from serving.inference_log.settings import read_settings
 from serving.lifecycle.server import run_on_port, run_with_control_socket
 
 CAUSE_LENGTH = 500
-IDENTITY = ("model", "version", "digest", "environment", "stage", "revision", "log")
+IDENTITY = ("model", "version", "digest", "environment", "stage", "revision", "log", "replica", "replicas")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +77,7 @@ def load(options: argparse.Namespace, at_exit: ExitStack) -> Any:
         environment=options.environment,
         stage=options.stage or None,  # compose passes an empty value where there is none
         revision=options.revision,
+        replica=options.replica,
     )
     predictor = load_predictor(path, options.runtime)
     app = build_app(identity, predictor, _inference_log(options, predictor, at_exit))
@@ -108,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--environment", required=True, help="shown in /health")
     parser.add_argument("--stage", help="shown in /health")
     parser.add_argument("--revision", help="the commit that pins it, shown in /health")
+    replica = os.environ.get("PINRAIL_REPLICA", "1")
+    parser.add_argument("--replica", type=int, default=replica, help="which one it is, shown in /health")
+    parser.add_argument("--replicas", type=int, default=1, help="how many there are")
     parser.add_argument("--cache", required=True, type=Path, help="the directory of downloaded versions")
     parser.add_argument(
         "--download-seconds", type=float, default=120.0, help="how long a download may take (%(default)s)"

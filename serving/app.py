@@ -39,6 +39,7 @@ class Identity:
     environment: str
     stage: str | None
     revision: str | None  # the commit that pins it
+    replica: int = 1  # which of several servers that share the requests
 
 
 class Health(BaseModel):
@@ -52,6 +53,7 @@ class Health(BaseModel):
     run_id: str | None
     digest: str
     revision: str | None
+    replica: int
     runtime: str
 
 

@@ -61,6 +61,7 @@ class Pin:
     gate: Mapping[str, Any] | None = None  # in place of the environment's
     egress: bool = False  # the model server may reach the internet
     log: LogPolicy | None = None  # in place of the environment's
+    replicas: int = 1  # model servers that share its requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,16 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
         override = Override(**entry["override"]) if "override" in entry else None
         own: dict[str, Any] | None = {**entry["gate"]} if "gate" in entry else None
         log = _log(entry["log"]) if "log" in entry else None
-        pins[model] = Pin(model, entry["version"], entry["port"], override, own, entry.get("egress", False), log)
+        pins[model] = Pin(
+            model,
+            entry["version"],
+            entry["port"],
+            override,
+            own,
+            egress=entry.get("egress", False),
+            log=log,
+            replicas=entry.get("replicas", 1),
+        )
     gate: dict[str, Any] = {**found["gate"]}
     return Environment(
         name=found["environment"],

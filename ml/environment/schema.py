@@ -82,6 +82,12 @@ Egress = Annotated[
     Field(strict=True),
     says("true or false", "leave it out where the model needs no internet"),
 ]
+MOST_REPLICAS = 16
+Replicas = Annotated[
+    int,
+    Field(strict=True, ge=1, le=MOST_REPLICAS),
+    says(f"a whole number from 1 to {MOST_REPLICAS}", "write how many servers share the pin's requests, like 2"),
+]
 Reason = Annotated[
     str,
     Field(strict=True, pattern=PRINTABLE),
@@ -183,6 +189,9 @@ class PinFields(TypedDict):
     version: Annotated[Version, Field(description="The registry version. The one line that a promotion changes.")]
     port: Annotated[Port, Field(description="Where it answers; no two pins share a port.")]
     egress: NotRequired[Annotated[Egress, Field(description="Whether its container may reach the internet.")]]
+    replicas: NotRequired[
+        Annotated[Replicas, Field(description="How many model servers share its requests. Default: 1.")]
+    ]
     override: NotRequired[OverrideFields]
     gate: NotRequired[Annotated[Gate, Field(description="What is asked of this model, in place of the gate above.")]]
     log: NotRequired[Annotated[LogFields, Field(description="What is recorded, in place of the log above.")]]

@@ -55,7 +55,8 @@ class HttpProber:
         """See :meth:`receiver.ports.Prober.prove`."""
         smoke = _smoke(server.spec, artifacts)
         self._smoke[server.spec.digest] = smoke
-        _check(server.url, server.spec, smoke, PROVE_SECONDS)
+        for url in server.urls:
+            _check(url, server.spec, smoke, PROVE_SECONDS)
 
     def watch(self, server: Server, seconds: float, stop: Stop = never) -> None:
         """See :meth:`receiver.ports.Prober.watch`. It asks at least once."""
@@ -66,6 +67,8 @@ class HttpProber:
             stop()
             try:
                 _check(url, server.spec, smoke, WATCH_SECONDS)
+                if len(server.urls) > 1:  # the port answers also where one of them has ended
+                    _check_each(server, None)
             except VersionFailed as error:
                 if isinstance(error, NoAnswerError) and _only_the_port_is_silent(url, server, smoke):
                     raise Retryable(f"{error}; the server itself answers: has the port too many clients?") from error
@@ -78,7 +81,7 @@ class HttpProber:
 def _only_the_port_is_silent(url: str, server: Server, smoke: Smoke | None) -> bool:
     """The server answers as it should at its private address, and the public port still does not."""
     try:
-        _check(server.url, server.spec, smoke, WATCH_SECONDS)
+        _check_each(server, smoke)
     except VersionFailed:
         return False
     try:
@@ -88,6 +91,11 @@ def _only_the_port_is_silent(url: str, server: Server, smoke: Smoke | None) -> b
     except VersionFailed:
         return False
     return False
+
+
+def _check_each(server: Server, smoke: Smoke | None) -> None:
+    for url in server.urls:
+        _check(url, server.spec, smoke, WATCH_SECONDS)
 
 
 def is_healthy(url: str, timeout: float = WATCH_SECONDS) -> bool:

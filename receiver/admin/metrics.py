@@ -83,8 +83,15 @@ class StateCollector(Collector):
         )
         states = GaugeMetricFamily("pinrail_state", "1 for the state that a slot is in.", labels=(*slot, "state"))
         in_sync = GaugeMetricFamily("pinrail_in_sync", "1 if pin, registry and server agree.", labels=slot)
+        replicas = GaugeMetricFamily(
+            "pinrail_replicas",
+            "Model servers that are to share a slot's requests, and answer.",
+            labels=(*slot, "state"),
+        )
         for row in view.environments:
             names = (row.environment, row.model)
+            replicas.add_metric((*names, "wanted"), row.replicas)
+            replicas.add_metric((*names, "up"), row.replicas_up)
             sources = {"pin": row.pinned, "registry": row.alias_version, "server": row.serving_version}
             for source, version in sources.items():
                 versions.add_metric((*names, source), version or 0)
@@ -93,6 +100,7 @@ class StateCollector(Collector):
         yield versions
         yield states
         yield in_sync
+        yield replicas
         yield GaugeMetricFamily(
             "pinrail_truth_known", "1 if registry and servers could be observed.", float(view.problem is None)
         )

@@ -95,16 +95,21 @@ def plan(goal: Goal, world: World) -> tuple[Action, ...]:
     """Order the actions that turn ``world`` into ``goal``. Empty: nothing to do."""
     fit = fitting(goal, world.servers)
     live = next((s for s in world.servers if s.role is Role.LIVE), None)
+    missing = fit.missing if fit is not None else ""
     switching = goal.spec is not None and (fit is None or fit.role is not Role.LIVE)
-    unproven = goal.spec is not None and (switching or not goal.verified)
-    renewing = fit is not None and bool(fit.differs)
+    unproven = goal.spec is not None and (switching or bool(missing) or not goal.verified)
+    renewing = fit is not None and bool(fit.differs or missing)
 
-    start = [] if goal.spec is None or fit else [Action(ActionKind.START, _name(goal.spec), None, Role.CANDIDATE)]
+    start = (
+        [Action(ActionKind.START, _name(goal.spec), missing or None, Role.CANDIDATE)]
+        if goal.spec and (fit is None or missing)
+        else []
+    )
     install = [Action(ActionKind.INSTALL, start[0].subject, None, goal.missing)] if start and goal.missing else []
     prove = [Action(ActionKind.PROVE, _name(goal.spec), None, "proven")] if goal.spec and unproven else []
     registry = list(registry_actions(goal, world) if goal.undo is None else undo_actions(goal.undo, world))
     switch = (
-        [Action(ActionKind.SWITCH, goal.slot.model, _traffic(live), _name(goal.spec))]
+        [Action(ActionKind.SWITCH, goal.slot.model, _traffic(live), _described(goal.spec, live))]
         if goal.spec and (switching or renewing)
         else []
     )
@@ -199,7 +204,14 @@ def _named(version: int | None) -> str | None:
 def _traffic(live: Server | None) -> str | None:
     if live is None:
         return None
-    return f"{_name(live.spec)} ({live.differs})" if live.differs else _name(live.spec)
+    remark = live.differs or live.missing
+    return f"{_name(live.spec)} ({remark})" if remark else _name(live.spec)
+
+
+def _described(spec: ServerSpec, live: Server | None) -> str:
+    """The version, and what beside its pin is not as it was: ``v6, replicas 1 -> 3``."""
+    changes = spec.changes_from(live.spec) if live is not None else ""
+    return ", ".join(filter(None, [_name(spec), changes]))
 
 
 def _name(spec: ServerSpec) -> str:

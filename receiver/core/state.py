@@ -1,7 +1,7 @@
 """What is true: model servers as they answer, the registry as it answers. Never read from our own database."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -26,6 +26,8 @@ class Role(StrEnum):
 
 # Which of several servers with one spec to use.
 USEFULNESS = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
+# The parts of a spec that stand beside a pin, and may be changed without another version.
+SETTINGS = ("port", "egress", "log", "replicas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +42,32 @@ class ServerSpec:
     revision: str  # the commit whose merge started it, shown in /health
     egress: bool = False  # it may reach the internet, where the target can keep it from that
     log: str = ""  # what it records of its requests, as serving.inference_log.settings has it; empty: nothing
+    replicas: int = 1  # how many processes or containers share its requests
+
+    def with_settings_of(self, other: "ServerSpec") -> "ServerSpec":
+        """The same version with what stands beside the pin of another."""
+        return replace(self, **{name: getattr(other, name) for name in SETTINGS})
+
+    def changes_from(self, before: "ServerSpec") -> str:
+        """How many replicas it has, where ``before`` had another number: ``replicas 1 -> 3``; else empty."""
+        return "" if self.replicas == before.replicas else f"replicas {before.replicas} -> {self.replicas}"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running model server, as it described itself a moment ago."""
+    """A running model server, as it described itself a moment ago: all its replicas, which have one role together."""
 
     id: str  # unique per start; names its log, its socket or its container
     spec: ServerSpec
     role: Role
-    url: str  # private base URL, reachable by the receiver in every role
+    urls: tuple[str, ...]  # of each replica that answers, a base URL for the receiver alone
     differs: str = ""  # what about its way to the public port is not as the settings say; empty: nothing
+
+    @property
+    def missing(self) -> str:
+        """``1 of 2 replicas`` where one does not answer; empty: all do."""
+        wanted = self.spec.replicas
+        return f"{len(self.urls)} of {wanted} replicas" if len(self.urls) < wanted else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def _same_version(seen: Observation, in_sync: Assessment, frozen: Hold | None) -
     spec, live = in_sync.goal.spec if in_sync.goal else None, _like(seen, in_sync.goal, Role.LIVE)
     if in_sync.goal is None or spec is None:
         return in_sync
-    if live is not None and (live.port, live.egress, live.log) == (spec.port, spec.egress, spec.log):
+    if live is not None and live.with_settings_of(spec) == live:
         return in_sync
     if live is not None and frozen is None:
         return replace(in_sync, goal=replace(in_sync.goal, purpose=Purpose.CHANGE))
@@ -174,8 +174,7 @@ def _new_version(
         return replace(
             in_sync, hold=hold, unfetched="its artifacts may have been restored" if differs and old else None
         )
-    commit, recorded = seen.snapshot.commit, _recorded(environment, pin)
-    spec = ServerSpec(slot, pin.version, digest, environment.stage, pin.port, commit, pin.egress, recorded)
+    spec = _spec(environment, pin, digest, seen.snapshot.commit)
     services.prober.require_example(spec, resolved.version.path)
     missing = _packages_to_install(services, spec, locked=environment.locked_packages)
     return replace(in_sync, goal=Goal(slot, spec, Purpose.PROMOTE, missing=missing), override=override)
@@ -221,9 +220,20 @@ def override_of(pin: Pin) -> str | None:
     return pin.override.reason if pin.override and pin.override.version == pin.version else None
 
 
-def _recorded(environment: Environment, pin: Pin) -> str:
+def _spec(environment: Environment, pin: Pin, digest: str, revision: str) -> ServerSpec:
+    """What a server of the pinned version is started with."""
     log = environment.log_for(pin.model)
-    return "" if log is None else log.settings.to_json()
+    return ServerSpec(
+        Slot(environment.name, pin.model),
+        pin.version,
+        digest,
+        environment.stage,
+        pin.port,
+        revision,
+        egress=pin.egress,
+        log="" if log is None else log.settings.to_json(),
+        replicas=pin.replicas,
+    )
 
 
 def _refused_before(history: Sequence[Deployment], version: int) -> Hold | None:
@@ -249,9 +259,8 @@ def _version_to_keep(
 ) -> Goal | None:
     """The version to keep: the last verified one or, without a record of it, another one that has traffic."""
     if verified is not None and verified.version is not None and verified.digest is not None:
-        known = verified.version, verified.digest, environment.stage, pin.port, verified.revision, pin.egress
-        spec = ServerSpec(slot, *known, _recorded(environment, pin))
-        return Goal(slot, spec, Purpose.RESTORE)
+        spec = _spec(environment, pin, verified.digest, verified.revision)
+        return Goal(slot, replace(spec, version=verified.version), Purpose.RESTORE)
     if verified is not None:
         return None
     others = (s for s in seen.servers if s.spec.slot == slot and s.spec.version != pin.version)
@@ -284,7 +293,7 @@ def _as_it_runs(seen: Observation, to_keep: Goal | None) -> Goal | None:
         like = None if like is None or _has_moved_in(seen, slot, like.port) else like
     if like is None:
         return _where_it_served(seen, to_keep, to_keep.spec)
-    return replace(to_keep, spec=replace(to_keep.spec, port=like.port, egress=like.egress, log=like.log))
+    return replace(to_keep, spec=to_keep.spec.with_settings_of(like))
 
 
 def _where_it_served(seen: Observation, to_keep: Goal, spec: ServerSpec) -> Goal:
@@ -308,10 +317,11 @@ def _is_down(services: Services, seen: Observation, slot: Slot, to_keep: Goal | 
 
 
 def _rolling_back_to(seen: Observation, to_keep: Goal) -> Goal:
-    """A rollback keeps the port of the running server: the pinned port may be what failed."""
+    """A rollback keeps the port and the settings of the running server: the pinned ones may be what failed."""
     spec = to_keep.spec
     for server in seen.servers:
-        same = spec is not None and replace(spec, port=server.spec.port, revision=server.spec.revision) == server.spec
+        like = spec.with_settings_of(server.spec) if spec is not None else None
+        same = like is not None and replace(like, revision=server.spec.revision) == server.spec
         left = server.role is Role.CANDIDATE or _has_moved_in(seen, to_keep.slot, server.spec.port)
         if same and not left:
             spec = server.spec

@@ -43,6 +43,16 @@ class SlotStatus:
     """The same as ``since``, as ISO 8601 in UTC."""
     eligible: str | None = None
     """When the pinned version, which waits, may be deployed; ISO 8601, UTC. null: it does not wait for a time."""
+    replicas: int = 1
+    """How many model servers share its requests, as the one that serves was started; without one, as pinned."""
+    replicas_up: int = 0
+    """How many of them answer."""
+
+    @property
+    def replicas_said(self) -> str:
+        """``2 of 3 replicas``; empty where one serves, or nothing does."""
+        several = self.replicas > 1 and self.replicas_up
+        return f"{self.replicas_up} of {self.replicas} replicas" if several else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,4 +236,6 @@ def _status(seen: Observation, assessment: Assessment, activity: Activity) -> Sl
         since=since,
         verified=None if since is None else iso(since),
         eligible=None if until is None else iso(until),
+        replicas=live.spec.replicas if live else pin.replicas if pin else 1,
+        replicas_up=len(live.urls) if live else 0,
     )

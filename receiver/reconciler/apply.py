@@ -51,9 +51,11 @@ def _install(run: Run, goal: Goal, _: Action) -> None:
     run.services.target.install(spec, run.stop)
 
 
-def _start(run: Run, goal: Goal, _: Action) -> None:
+def _start(run: Run, goal: Goal, action: Action) -> None:
     spec = _spec(goal)
     services = run.services
+    if action.before is not None and (fit := fitting(goal, services.target.observe())) is not None:
+        spec = fit.spec  # replicas are missing in it: they are started as the others were
     services.registry.artifacts(spec.slot.model, spec.version, spec.digest)  # so that starting needs no registry
     run.server = services.target.start(spec, run.stop)
 

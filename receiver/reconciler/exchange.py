@@ -135,10 +135,10 @@ class _MeetingTarget:
             self._exchange.leave(self._slot, error)
             raise
 
-    def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
+    def start(self, spec: ServerSpec, stop: Stop = never, at_once: int = 1) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
         try:
-            return self._real.start(spec, stop)
+            return self._real.start(spec, stop, at_once)
         except Exception as error:
             self._exchange.leave(self._slot, error)
             raise

@@ -6,8 +6,9 @@ The protocol, over a Unix stream socket that only its owner can open, one comman
 - ``{"do": "hold"}``, with a descriptor: keep it open until the end, in place of the one held before. It carries the
   lock of a record that the receiver has written anew.
 - ``{"do": "take"}``: accept on the public port. The first time, its listening socket comes along.
-- ``{"do": "stand-by", "to": PATH}``: stop accepting, hand open connections to the server whose control socket is
-  at PATH, and reply when no request is in flight. The listening socket stays open: new clients wait in its backlog.
+- ``{"do": "stand-by", "to": PATH, "also": [PATH]}``: stop accepting, hand open connections to the server whose
+  control socket is at PATH and, in turn, to those that ``also`` names, and reply when no request is in flight. The
+  listening socket stays open: new clients wait in its backlog.
 - ``{"do": "give"}``: reply with a copy of the listening socket, for a newer server.
 - ``{"do": "adopt"}``, with connections: continue them. Sent by one server to the next.
 - ``{"do": "exit"}``: answer the requests in flight, then exit.

@@ -19,6 +19,7 @@ import uvicorn
 
 from serving.http.onewrite import OneWriteProtocol
 from serving.lifecycle.control import MAX_FDS, ControlError, ask
+from serving.lifecycle.shared_accept import ConnectionCounts, SharedAcceptor
 
 KEEP_ALIVE_SECONDS = 75  # nginx's: longer than clients and proxies keep an idle connection for reuse
 LINGER_SECONDS = KEEP_ALIVE_SECONDS + 5  # an idle connection that no server adopted has timed out by then
@@ -69,10 +70,12 @@ class Connection(OneWriteProtocol):
         """Add the connection to its listener's."""
         super().connection_made(transport)
         self.listener.connections.add(self)
+        self.listener.note_connections()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove it from its listener's."""
         self.listener.connections.discard(self)
+        self.listener.note_connections()
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
@@ -90,13 +93,15 @@ class Connection(OneWriteProtocol):
 class PublicListener:
     """The public port of one model server: role, listening socket and open connections."""
 
-    def __init__(self, server: uvicorn.Server) -> None:
+    def __init__(self, server: uvicorn.Server, counts: ConnectionCounts | None = None) -> None:
+        """``counts``: where other servers accept on the same socket."""
         self.server = server
+        self._counts = counts
         self.role = ListenerRole.CANDIDATE
         self.since = time.monotonic()  # when the role began; comparable between processes of one machine
         self.connections: set[Connection] = set()
         self._listening: socket.socket | None = None
-        self._accepting: asyncio.Server | None = None
+        self._accepting: asyncio.Server | SharedAcceptor | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._adopting: set[asyncio.Task[None]] = set()
 
@@ -123,12 +128,20 @@ class PublicListener:
                 "take: this server holds no listening socket; pass the listening socket with the command"
             )
         if self._accepting is None:
-            loop = asyncio.get_running_loop()
-            self._accepting = await loop.create_server(
-                lambda: Connection(self), sock=self._listening.dup(), backlog=BACKLOG
-            )
-            self.server.servers.append(self._accepting)  # uvicorn closes it when it shuts down
+            self._accepting = await self._accept_on(self._listening.dup())
+            self.server.servers.append(self._accepting)  # type: ignore[arg-type] # uvicorn closes it in the end
         self._set_role(ListenerRole.LIVE)
+
+    async def _accept_on(self, listening: socket.socket) -> "asyncio.Server | SharedAcceptor":
+        if self._counts is not None:
+            return SharedAcceptor(listening, self._counts, self._continue)
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: Connection(self), sock=listening, backlog=BACKLOG)
+
+    def note_connections(self) -> None:
+        """Let the other servers on the same socket know how many connections are open here."""
+        if self._counts is not None:
+            self._counts.note(len(self.connections))
 
     def share_socket(self) -> int:
         """The listening socket's descriptor, which stays open here. ControlError: there is none."""
@@ -136,18 +149,17 @@ class PublicListener:
             raise ControlError("give: this server never had a listening socket")
         return self._listening.fileno()
 
-    async def drain(self, successor: Path | None) -> None:
+    async def drain(self, successors: Sequence[Path] = ()) -> None:
         """Stop accepting and hand over idle connections; returns when none is in flight, or after SETTLE_SECONDS."""
         if self.role is ListenerRole.LIVE:
             self._stop_accepting()
             self._set_role(ListenerRole.STANDBY)
         deadline = time.monotonic() + SETTLE_SECONDS
         while self.role is ListenerRole.STANDBY:
-            if successor is not None and not await self._hand_over(successor):
-                successor = None
+            successors = await self._hand_over(successors)
             # A connection that was accepted just before appears in this time.
             await asyncio.sleep(POLL_SECONDS)
-            if time.monotonic() > deadline or not (self.in_flight or (successor and self._idle())):
+            if time.monotonic() > deadline or not (self.in_flight or (successors and self._idle())):
                 break
 
     def adopt(self, fds: Sequence[int]) -> Callable[[], None]:
@@ -189,11 +201,18 @@ class PublicListener:
         with contextlib.suppress(OSError):  # the client disconnected meanwhile
             await asyncio.get_running_loop().connect_accepted_socket(lambda: Connection(self), connection)
 
-    async def _hand_over(self, successor: Path) -> bool:
-        """Hand over the idle connections. False: the successor refuses them, or is gone."""
+    async def _hand_over(self, successors: Sequence[Path]) -> Sequence[Path]:
+        """Hand over the idle connections, to each successor as many; returns those that took theirs, in rotation."""
         idle = self._idle()
-        for start in range(0, len(idle), MAX_FDS):
-            batch = idle[start : start + MAX_FDS]
+        shares = [idle[place :: len(successors)] for place in range(len(successors))]
+        took = [path for path, share in zip(successors, shares, strict=True) if await self._hand_to(path, share)]
+        return [*took[1:], *took[:1]]
+
+    async def _hand_to(self, successor: Path, share: Sequence[Connection]) -> bool:
+        """Hand over these connections. False: the successor refuses them, or is gone."""
+        for start in range(0, len(share), MAX_FDS):
+            # What was handed over before took a moment, in which a request may have begun on these.
+            batch = [connection for connection in share[start : start + MAX_FDS] if connection.between_requests]
             for connection in batch:
                 connection.transport.pause_reading()  # bytes that arrive from now on stay in the kernel
             fds = [os.dup(c.transport.get_extra_info("socket").fileno()) for c in batch]
@@ -219,7 +238,7 @@ class PublicListener:
     def _stop_accepting(self) -> None:
         if self._accepting is not None:
             self._accepting.close()
-            self.server.servers.remove(self._accepting)
+            self.server.servers.remove(self._accepting)  # type: ignore[arg-type]
             self._accepting = None
 
     def _set_role(self, role: ListenerRole) -> None:

@@ -32,7 +32,8 @@ def options(identity: Mapping[str, object], cache: Path, control: Path) -> list[
     """The options of ``python -m serving`` behind a control socket; None in ``identity`` leaves an option out.
 
     Args:
-        identity: model, version, digest, environment, stage and revision; log and log-directory.
+        identity: model, version, digest, environment, stage and revision; log and log-directory; where there are
+            several, replica and replicas.
         cache: the directory of downloaded versions.
         control: where to open the control socket.
     """

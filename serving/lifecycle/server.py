@@ -19,6 +19,7 @@ from serving.lifecycle import control
 from serving.lifecycle.control import ControlError, Reply
 from serving.lifecycle.handover import BACKLOG, KEEP_ALIVE_SECONDS, PublicListener
 from serving.lifecycle.loading import LoadingApp
+from serving.lifecycle.shared_accept import ConnectionCounts
 
 DRAIN_SECONDS = 30  # how long requests in flight have after SIGTERM
 PRIVATE_HOST = "127.0.0.1"
@@ -88,7 +89,7 @@ class _ControlledServer:
         self.path = path
         self.identity = dict(identity)
         self.http = _HttpServer(load, PRIVATE_HOST, 0)
-        self.listener = PublicListener(self.http.server)
+        self.listener = PublicListener(self.http.server, _counts(path, identity))
         self.private = socket.create_server((PRIVATE_HOST, 0), backlog=BACKLOG)
         self.private_url = "http://{}:{}".format(*self.private.getsockname())
         self.held: Sequence[int] = ()  # descriptors that are kept open for the receiver
@@ -124,7 +125,7 @@ class _ControlledServer:
         if do == "take":
             await listener.activate(socket.socket(fileno=fds.pop()) if fds else None)
         elif do == "stand-by":
-            await listener.drain(Path(command["to"]) if command.get("to") else None)
+            await listener.drain([Path(path) for path in (command.get("to"), *command.get("also", ())) if path])
         elif do == "give":
             return Reply({"ok": True}, [listener.share_socket()])
         elif do == "adopt":
@@ -143,6 +144,12 @@ class _ControlledServer:
             "ready": self.ready,
             "spec": self.identity,
         }
+
+
+def _counts(path: Path, identity: Mapping[str, Any]) -> ConnectionCounts | None:
+    """Where the replicas of a server count their connections; None: it is the only one."""
+    replicas = int(identity.get("replicas") or 1)
+    return ConnectionCounts(path, int(identity["replica"]), replicas) if replicas > 1 else None
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None:

@@ -88,7 +88,7 @@ def _settle(flow: Flow, models: list[str]) -> None:
             flow.registry.set_alias(model, environment, 1)
             port = 10_000 + place * len(models) + models.index(model)
             spec = ServerSpec(Slot(environment, model), 1, digest, stage, port, commit)
-            server = Server(f"{environment}-{model}", spec, Role.LIVE, "http://127.0.0.1:9")
+            server = Server(f"{environment}-{model}", spec, Role.LIVE, ("http://127.0.0.1:9",))
             flow.target.servers[server.id] = server
             draft = Draft(
                 slot=spec.slot,

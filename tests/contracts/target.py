@@ -41,6 +41,7 @@ class Rig:
     public_version: Callable[[int], int | None]
     kill: Callable[[Server], None]
     occupy: Callable[[int], contextlib.AbstractContextManager[object]]  # another program takes a port
+    kill_replica: Callable[[Server], None]  # one of several
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.plan import ActionKind
+from receiver.core.state import Role
 from tests.support.crashing import Crash, Moment
 from tests.support.models import Versions, register_artifact_only
-from tests.support.process_target import COMMAND
+from tests.support.process_target import COMMAND, kill_replica
 from tests.support.world import Watcher, World, wait_for_death
 
 # Around every action, and around the closing entry (None). These versions need no packages: for INSTALL, see
@@ -47,6 +48,29 @@ def test_killed_anywhere_in_a_promotion_it_serves_the_newest_pin_after_a_restart
                     world.merge(now)
                     wait_for_death(process)
                 assert world.health()["version"] in (before, now), f"{kind}, {moment}"
+            with world.receiver():
+                world.settle(now)
+    assert set(watcher.versions) == {versions.good, versions.better}
+    assert watcher.failures == []
+
+
+@halves
+def test_killed_anywhere_in_a_promotion_of_two_replicas_both_serve_the_newest_pin_after_a_restart(
+    half: int, tmp_path: Path, mlflow_server: str
+) -> None:
+    versions = register_artifact_only(mlflow_server, f"replicas-{half}")
+    pins = [versions.better, versions.good]
+    with World(tmp_path, versions, 0.2, COMMAND, replicas=2) as world:
+        world.bring_up(versions.good)
+        with Watcher(world) as watcher:
+            for turn, (kind, moment) in enumerate(BOUNDARIES[half::2]):
+                now, before = pins[turn % 2], pins[(turn + 1) % 2]
+                with world.receiver(Crash(kind, moment, now)) as process:
+                    world.settle(before)
+                    world.merge(now)
+                    wait_for_death(process)
+                if turn % 3 == 0:  # and one of them ends while no receiver runs
+                    kill_replica(world.state, next(s for s in world.servers() if s.role is Role.LIVE), 1)
             with world.receiver():
                 world.settle(now)
     assert set(watcher.versions) == {versions.good, versions.better}

@@ -40,6 +40,7 @@ def test_health_says_exactly_what_is_served(app: ModelServer, classifier: Path) 
         "run_id": None,
         "digest": digest_tree(classifier),
         "revision": "0123abc",
+        "replica": 1,
         "runtime": "onnx",
     }
 

@@ -40,19 +40,25 @@ class FakeTarget:
             raise self.failing[spec.version]
         self.installed.add(self.packages.get(spec.version, ""))
 
-    def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
+    def start(self, spec: ServerSpec, stop: Stop = never, at_once: int = 1) -> Server:
         for server in self.servers.values():
             if server.spec == spec:
-                return server
+                self.servers[server.id] = replace(server, urls=self._urls(server.id, spec))
+                return self.servers[server.id]
         if spec.version in self.broken:
             raise VersionFailed(f"{spec.slot} v{spec.version} ended while it was starting.\nit is broken")
         self._started += 1
-        server = Server(f"fake-{self._started}", spec, Role.CANDIDATE, f"http://fake-{self._started}")
+        name = f"fake-{self._started}"
+        server = Server(name, spec, Role.CANDIDATE, self._urls(name, spec))
         self.servers[server.id] = server
         return server
 
+    @staticmethod
+    def _urls(name: str, spec: ServerSpec) -> tuple[str, ...]:
+        return tuple(f"http://{name}-{number}" for number in range(spec.replicas))
+
     def switch(self, server: Server) -> None:
-        if server.id not in self.servers:
+        if server.id not in self.servers or self.servers[server.id].missing:
             raise VersionFailed(f"{server.spec.slot} v{server.spec.version} cannot have traffic: it does not answer.")
         self._require_port(server, [server.spec.slot])
         self._give_traffic(server)
@@ -88,6 +94,11 @@ class FakeTarget:
     def drain(self, server: Server) -> None:
         """The server stops to accept, and nobody follows."""
         self.servers[server.id] = replace(self.servers[server.id], role=Role.STANDBY)
+
+    def lose_replica(self, server: Server) -> None:
+        """One of the server's replicas ends by itself."""
+        found = self.servers[server.id]
+        self.servers[server.id] = replace(found, urls=found.urls[1:])
 
     def die(self, server: Server) -> None:
         """The server ends by itself."""

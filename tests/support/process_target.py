@@ -50,6 +50,14 @@ def send_signal(state: Path, server: Server, number: int) -> None:
         eventually(lambda: not is_running(state, server))
 
 
+def kill_replica(state: Path, server: Server, number: int) -> None:
+    """End one of a server's replicas, and wait until it has ended."""
+    record = next(r for r in ServerRecords(state).of(server.id) if r.replica == number)
+    assert record.pid is not None
+    os.kill(record.pid, signal.SIGKILL)
+    eventually(lambda: not ServerRecords(state).alive(record))
+
+
 def is_running(state: Path, server: Server) -> bool:
     """The server's process exists."""
     record = ServerRecords(state).get(server.id)

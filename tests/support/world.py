@@ -38,8 +38,14 @@ class World:
     """One environment, staging, whose receivers come and go. ``servers``: what starts a model server, if not ours."""
 
     def __init__(
-        self, directory: Path, versions: Versions, stabilise_seconds: float, servers: Sequence[str] | None = None
+        self,
+        directory: Path,
+        versions: Versions,
+        stabilise_seconds: float,
+        servers: Sequence[str] | None = None,
+        replicas: int = 1,
     ) -> None:
+        self.replicas = replicas
         self._server_command = servers
         self.model = versions.model
         self.port = free_port()
@@ -85,7 +91,7 @@ class World:
         text = (
             f"# merge {self._merges}\nenvironment: staging\n"
             "registry: {stage: Staging, alias: staging}\ngate: {}\n"
-            f"models:\n  {self.model}: {{version: {version}, port: {self.port}}}\n"
+            f"models:\n  {self.model}: {{version: {version}, port: {self.port}, replicas: {self.replicas}}}\n"
         )
         return self.origin.commit({"environments/staging.yaml": text})
 
@@ -146,8 +152,9 @@ class World:
         if not self.idle() or self.verified() != version or self.alias() != version:
             return False
         staged = [v for v, stage in self.stages().items() if stage == "Staging"]
-        serving = [(server.spec.version, server.role) for server in self.servers()]
-        return (staged, serving, self.answers()) == ([version], [(version, Role.LIVE)], version)
+        serving = [(s.spec.version, s.role, len(s.urls), s.differs) for s in self.servers()]
+        wanted = [(version, Role.LIVE, self.replicas, "")]
+        return (staged, serving, self.answers()) == ([version], wanted, version)
 
     def answers(self) -> int | None:
         """The version behind the public port; None: nobody, or not well."""

@@ -53,8 +53,10 @@ def _lines(settings: Settings, target: Target, server: Server, wanted: tuple[int
     if target_name(settings) == "compose":
         argv = ["docker", "logs", "--tail", str(lines), *(["--follow"] if follow else []), server.id]
     else:
-        log = settings.pinrail_state_dir / "logs" / f"{server.id}.log"
-        argv = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)]
+        logs = settings.pinrail_state_dir / "logs"
+        numbered = [logs / f"{server.id}.{number}.log" for number in range(1, server.spec.replicas + 1)]
+        files = numbered if server.spec.replicas > 1 else [logs / f"{server.id}.log"]
+        argv = ["tail", "-n", str(lines), *(["-F"] if follow else []), *map(str, files)]
     check_at = time.monotonic() + CHECK_SECONDS
     for line in shell.stream(argv, environment=shell.scrubbed(os.environ, *shell.DOCKER), pause=CHECK_SECONDS):
         if line is not None:

@@ -49,7 +49,7 @@ def status_text(view: EnvironmentsView) -> str:
                 version(row.pinned),
                 version(row.alias_version),
                 version(row.stage_version),
-                version(row.serving_version),
+                " ".join(filter(None, [version(row.serving_version), row.replicas_said])),
                 row.state,
                 None if row.since is None else ago(row.since, now),
                 realised_text([r for r in view.realised if (r.environment, r.model) == (row.environment, row.model)]),

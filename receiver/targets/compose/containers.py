@@ -61,7 +61,7 @@ class ServerContainer:
 
     def server(self, role: Role, differs: str = "") -> Server:
         """The same in the flow's words."""
-        return Server(self.id, self.spec, role, self.url, differs)
+        return Server(self.id, self.spec, role, (self.url,), differs)
 
 
 @dataclass(frozen=True, slots=True)

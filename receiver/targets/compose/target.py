@@ -71,8 +71,11 @@ class ComposeTarget:
     def install(self, spec: ServerSpec, stop: Stop = never) -> None:
         """See :meth:`receiver.ports.Target.install`."""
 
-    def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
+    def start(self, spec: ServerSpec, stop: Stop = never, at_once: int = 1) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
+        del at_once
+        if spec.replicas > 1:
+            raise Rejected(f"{_name(spec)}: replicas are not served on the compose target: write `replicas: 1`")
         slot = self._slot(spec)
         well = [s for s in self._described(slot) if s.spec == spec]
         if well:

@@ -65,4 +65,5 @@ def _spec(status: Mapping[str, Any]) -> ServerSpec:
         port=int(status["port"] or NO_PORT),
         revision=str(said["revision"]),
         log=str(said["log"] or ""),
+        replicas=int(said.get("replicas") or 1),
     )

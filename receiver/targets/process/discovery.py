@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from receiver.adapters import shell
-from receiver.core.state import Role, Server
+from receiver.core.state import USEFULNESS, Role, Server, ServerSpec
 from receiver.targets.process.records import ServerRecord, ServerRecords
 from serving.lifecycle.control import ControlError, ask
 
@@ -25,7 +25,7 @@ ASKING_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a server said of itself a moment ago."""
+    """What a process, a server or a replica of one, said of itself a moment ago."""
 
     record: ServerRecord
     role: Role
@@ -34,9 +34,43 @@ class Status:
     ready: bool  # has loaded its model
     port: int | None  # whose listening socket it holds
 
+
+@dataclass(frozen=True, slots=True)
+class ReplicaGroup:
+    """The replicas of one server that answer, by their number; most servers have one."""
+
+    id: str
+    members: Sequence[Status]
+
+    @property
+    def spec(self) -> ServerSpec:
+        """What all of them were started with."""
+        return self.members[0].record.spec
+
+    @property
+    def role(self) -> Role:
+        """LIVE as soon as one of them accepts: the others do, or are to."""
+        return min((member.role for member in self.members), key=USEFULNESS.index)
+
+    @property
+    def since(self) -> float:
+        """When the first of them got its role."""
+        return min(member.since for member in self.members if member.role is self.role)
+
     def server(self) -> Server:
         """The same in the flow's words."""
-        return Server(self.record.id, self.record.spec, self.role, self.url)
+        accepting = sum(member.role is self.role for member in self.members)
+        partly = f"{accepting} of {len(self.members)} replicas have traffic" if accepting < len(self.members) else ""
+        urls = tuple(member.url for member in self.members)
+        return Server(self.id, self.spec, self.role, urls, partly if self.role is Role.LIVE else "")
+
+
+def grouped(statuses: Iterable[Status]) -> list[ReplicaGroup]:
+    """The servers that processes are replicas of."""
+    found: dict[str, list[Status]] = {}
+    for status in sorted(statuses, key=lambda status: status.record.replica):
+        found.setdefault(status.record.group, []).append(status)
+    return [ReplicaGroup(name, members) for name, members in found.items()]
 
 
 class ServerDiscovery:
@@ -108,21 +142,21 @@ class ServerDiscovery:
         return ended
 
 
-def with_one_live_each(statuses: Iterable[Status]) -> list[Status]:
+def with_one_live_each(groups: Iterable[ReplicaGroup]) -> list[Server]:
     """A slot's traffic counts as given only when who had it has let go.
 
     Where a switch was cut short and two servers accept, the one that came first has the traffic and the other is a
     candidate still: then the switch is done again, whichever of the two is wanted.
     """
-    result: list[Status] = []
+    result: list[Server] = []
     with_live = set()
-    for status in sorted(statuses, key=lambda status: status.since):
-        if status.role is Role.LIVE and status.record.spec.slot in with_live:
-            result.append(replace(status, role=Role.CANDIDATE))
+    for server in (group.server() for group in sorted(groups, key=lambda group: group.since)):
+        if server.role is Role.LIVE and server.spec.slot in with_live:
+            result.append(replace(server, role=Role.CANDIDATE, differs=""))
             continue
-        if status.role is Role.LIVE:
-            with_live.add(status.record.spec.slot)
-        result.append(status)
+        if server.role is Role.LIVE:
+            with_live.add(server.spec.slot)
+        result.append(server)
     return result
 
 

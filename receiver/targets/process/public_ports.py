@@ -23,32 +23,44 @@ BACKLOG = 2048
 
 
 class PublicPorts:
-    """Has servers accept on public ports, and stop."""
+    """Has servers accept on public ports, and stop. Replicas of one accept on the same listening socket."""
 
     def __init__(self, discovery: ServerDiscovery, host: str) -> None:
         self._discovery = discovery
         self._records = discovery.records
         self._host = host
 
-    def take(self, status: Status) -> None:
-        """Let a server accept on its public port. Rejected: somebody else has it. VersionFailed: the server ended."""
-        record = status.record
-        with contextlib.ExitStack() as opened:
-            listening = self._listening(status, self._holders([record], [record.spec.slot]))
-            fds = [] if listening is None else [opened.enter_context(listening).fileno()]
-            try:
-                ask(record.control, {"do": "take"}, fds=fds, timeout=DRAIN_SECONDS)
-            except (OSError, ControlError) as error:
-                alive = self._records.alive(record)
-                blame = Rejected if alive else VersionFailed
-                words = describe(record, alive=alive)
-                raise blame(f"{_name(record.spec)} could not take its port: {error}.\n{words}") from error
+    def take(self, replicas: Sequence[Status], before: Sequence[ServerRecord] = ()) -> None:
+        """Let replicas of one server accept on its public port: all of them or, where one cannot, none.
 
-    def drain(self, record: ServerRecord, successor: ServerRecord) -> None:
-        """Let a server stop accepting. One that does not answer holds up its clients and the port: it is killed."""
+        ``before``: who goes on accepting then, and gets what was accepted meanwhile.
+        Rejected: somebody else has the port. VersionFailed: a replica has ended.
+        """
+        records = [status.record for status in replicas]
+        with contextlib.ExitStack() as opened:
+            sockets = self._sockets(replicas, self._holders(records, [records[0].spec.slot]), opened)
+            for place, (record, fds) in enumerate(zip(records, sockets, strict=True)):
+                try:
+                    ask(record.control, {"do": "take"}, fds=fds, timeout=DRAIN_SECONDS)
+                except (OSError, ControlError) as error:
+                    for taken in records[:place]:
+                        self._order_drain(taken, before)
+                    alive = self._records.alive(record)
+                    blame = Rejected if alive else VersionFailed
+                    words = describe(record, alive=alive)
+                    raise blame(f"{_name(record.spec)} could not take its port: {error}.\n{words}") from error
+
+    def drain_all(self, records: Sequence[ServerRecord], successors: Sequence[ServerRecord]) -> None:
+        """Let servers stop accepting. One that does not answer holds up its clients and the port: it is killed."""
+        turns = [place % len(successors) for place in range(len(records))]
+        rotated = [[*successors[turn:], *successors[:turn]] for turn in turns]  # few connections are spread too
+        with ThreadPoolExecutor(max(1, len(records))) as pool:
+            list(pool.map(self._drain, records, rotated))
+
+    def _drain(self, record: ServerRecord, successors: Sequence[ServerRecord]) -> None:
         status = self._discovery.ask(record)
         if status is None or status.role is Role.LIVE:
-            self._order_drain(record, successor)
+            self._order_drain(record, successors)
 
     def exchange(self, moving: Sequence[Status]) -> None:
         """Let each of these servers, one per slot, accept on its port, and the slots' others stop.
@@ -67,25 +79,21 @@ class PublicPorts:
             for record in self._silent(statuses):
                 if record.spec.slot in slots and self._discovery.may_accept(record):
                     self._discovery.kill(record, "it does not say how it is, and its slot changes its port")
-            fds = [
-                [] if (found := self._listening(status, holders)) is None else [opened.enter_context(found).fileno()]
-                for status in moving
-            ]
+            sockets = self._sockets(moving, holders, opened)
             leaving = [pool.submit(self._order_drain, status.record) for status in old]
             try:
                 self._require_stopped([status.record for status in old])
-                for record, passed in zip(records, fds, strict=True):
-                    _accept(record, passed)
+                for record, fds in zip(records, sockets, strict=True):
+                    _accept(record, fds)
             except Rejected:
                 self._undo(records, old)
                 raise
             for future in leaving:
                 future.result()
-            taken = {record.spec.port: record for record in records}
-            own = {record.spec.slot: record for record in records}
             for status in old:  # who was connected there is connected to who has the port now
-                successor = taken.get(status.port or 0, own[status.record.spec.slot])
-                pool.submit(self._order_drain, status.record, successor)
+                taken = [record for record in records if record.spec.port == status.port]
+                own = [record for record in records if record.spec.slot == status.record.spec.slot]
+                pool.submit(self._order_drain, status.record, taken or own)
 
     def _undo(self, records: Sequence[ServerRecord], old: Sequence[Status]) -> None:
         for record in records:
@@ -105,8 +113,9 @@ class PublicPorts:
                     f"{record.id} (process {record.pid}) does not stop to accept on port {record.spec.port}."
                 )
 
-    def _order_drain(self, record: ServerRecord, successor: ServerRecord | None = None) -> None:
-        to = {"to": str(successor.control)} if successor is not None else {}
+    def _order_drain(self, record: ServerRecord, successors: Sequence[ServerRecord] = ()) -> None:
+        paths = [str(successor.control) for successor in successors]
+        to = {"to": paths[0], "also": paths[1:]} if paths else {}
         try:
             ask(record.control, {"do": "stand-by", **to}, timeout=DRAIN_SECONDS)
         except (OSError, ControlError) as error:
@@ -138,14 +147,26 @@ class PublicPorts:
         answered = {status.record.id for status in statuses}
         return [record for record in self._records.all() if record.id not in answered]
 
-    def _listening(self, status: Status, holders: Mapping[int, Status]) -> socket.socket | None:
-        """The listening socket of a server's port: from who holds it, or new; None: the server holds it itself.
+    def _sockets(
+        self, replicas: Sequence[Status], holders: Mapping[int, Status], opened: contextlib.ExitStack
+    ) -> list[list[int]]:
+        """The listening socket that each of these is to be passed, none where it has its own; one per port."""
+        by_port: dict[int, list[int]] = {}
+        found: list[list[int]] = []
+        for status in replicas:
+            port = status.record.spec.port
+            if status.port == port:
+                found.append([])
+                continue
+            if port not in by_port:
+                listening = self._listening(status, holders)
+                by_port[port] = [opened.enter_context(listening).fileno()]
+            found.append(by_port[port])
+        return found
 
-        Rejected: it cannot be had.
-        """
+    def _listening(self, status: Status, holders: Mapping[int, Status]) -> socket.socket:
+        """The listening socket of a server's port: from who holds it, or new. Rejected: it cannot be had."""
         spec = status.record.spec
-        if status.port == spec.port:
-            return None
         holder = holders.get(spec.port)
         if holder is not None:
             with contextlib.suppress(OSError, ControlError):  # it ended this moment

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import threading
 import time
@@ -21,11 +22,12 @@ from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec, Slot
 
 KEPT_LOGS = 100
+REPLICA = re.compile(r"(.+-[0-9a-f]{8})\.([0-9]+)")  # the name of one of several
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """One started server: what it was started as, and where its files are."""
+    """One started process, a server or a replica of one: what it was started as, and where its files are."""
 
     id: str
     spec: ServerSpec
@@ -35,6 +37,21 @@ class ServerRecord:
     began: float  # on the machine's monotonic clock, before the start
     oom_kills: int | None  # the kernel's count at that time
     pid: int | None = None  # None: the receiver died between starting it and noting this
+
+    @property
+    def group(self) -> str:
+        """The name of the server that it is a replica of; its own where that has only one."""
+        return found[1] if (found := REPLICA.fullmatch(self.id)) else self.id
+
+    @property
+    def replica(self) -> int:
+        """Which of the server's replicas it is, from 1."""
+        return int(found[2]) if (found := REPLICA.fullmatch(self.id)) else 1
+
+
+def new_group(spec: ServerSpec) -> str:
+    """A name for a server: short enough for a socket's address, and telling enough for who lists the directory."""
+    return f"{spec.slot.environment[:12]}-{spec.slot.model[:20]}-{spec.version}-{secrets.token_hex(4)}"
 
 
 class ServerRecords:
@@ -73,10 +90,15 @@ class ServerRecords:
             os.close(fd)
 
     @contextlib.contextmanager
-    def create(self, spec: ServerSpec) -> Iterator[tuple[ServerRecord, int]]:
-        """Write a record; yield it and its lock, a descriptor for the server to inherit."""
-        # Short enough for a socket's address, and telling enough for who lists the directory.
-        name = f"{spec.slot.environment[:12]}-{spec.slot.model[:20]}-{spec.version}-{secrets.token_hex(4)}"
+    def create(
+        self, spec: ServerSpec, group: str | None = None, replica: int = 1
+    ) -> Iterator[tuple[ServerRecord, int]]:
+        """Write the record of a replica, of a new server where no ``group`` is named; yield it and its lock.
+
+        The lock is a descriptor for the process to inherit.
+        """
+        group = group or new_group(spec)
+        name = group if spec.replicas == 1 else f"{group}.{replica}"
         record = self._named(name, spec, time.monotonic(), oom_kills())
         unlocked = record.path.with_suffix(".new")
         with self._creating:
@@ -124,9 +146,13 @@ class ServerRecords:
         found = (self._read(path) for path in sorted(self.directory.glob("*.jsonl")))
         return [record for record in found if record is not None]
 
-    def get(self, server_id: str) -> ServerRecord | None:
+    def get(self, record_id: str) -> ServerRecord | None:
         """One record, or None where it is gone."""
-        return self._read(self.directory / f"{server_id}.jsonl")
+        return self._read(self.directory / f"{record_id}.jsonl")
+
+    def of(self, group: str) -> list[ServerRecord]:
+        """The records of a server's replicas."""
+        return [record for record in self.all() if record.group == group]
 
     def alive(self, record: ServerRecord) -> bool:
         """The server has not ended."""
@@ -174,6 +200,10 @@ class ServerRecords:
         for unlocked in self.directory.glob("*.new"):  # a receiver died before it could start the server
             unlocked.unlink(missing_ok=True)
         recorded = {path.stem for path in self.directory.glob("*.jsonl")}
+        groups = {record.group for record in self.all()}
+        for counts in self.directory.glob("*.load"):  # see serving/lifecycle/shared_accept.py
+            if counts.stem not in groups:
+                counts.unlink(missing_ok=True)
         ended = [log for log in self.logs.glob("*.log") if log.stem not in recorded]
         for log in sorted(ended, key=lambda log: log.stat().st_mtime)[:-KEPT_LOGS]:
             log.unlink(missing_ok=True)

@@ -20,12 +20,15 @@ from receiver.targets.process.adoption import adopt_unrecorded
 from receiver.targets.process.discovery import (
     POLL_SECONDS,
     STATUS_SECONDS,
+    ReplicaGroup,
     ServerDiscovery,
+    Status,
+    grouped,
     with_one_live_each,
 )
 from receiver.targets.process.packages import ModelPackages
 from receiver.targets.process.public_ports import PublicPorts
-from receiver.targets.process.records import ServerRecord, ServerRecords
+from receiver.targets.process.records import ServerRecord, ServerRecords, new_group
 from receiver.targets.readiness import wait_until_healthy
 from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
@@ -57,9 +60,9 @@ class ProcessTarget:
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
         adopt_unrecorded(self._records)
-        statuses = with_one_live_each(self._discovery.ask_all(self._records.all()))
+        statuses = self._discovery.ask_all(self._records.all())
         self._seen.update((status.record.id, status.record) for status in statuses)
-        return [status.server() for status in statuses]
+        return with_one_live_each(grouped(statuses))
 
     def needed_packages(self, spec: ServerSpec) -> str:
         """See :meth:`receiver.ports.Target.needed_packages`."""
@@ -73,12 +76,22 @@ class ProcessTarget:
         """See :meth:`receiver.ports.Target.install`."""
         self._packages.interpreter(spec, stop)
 
-    def start(self, spec: ServerSpec, stop: Stop = never) -> Server:
+    def start(self, spec: ServerSpec, stop: Stop = never, at_once: int = 1) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
         adopt_unrecorded(self._records)
-        same = self._discovery.ask_all([record for record in self._records.all() if record.spec == spec])
-        found = min(same, key=lambda status: USEFULNESS.index(status.role), default=None)
-        return self._healthy(found.record if found else self._spawn(spec, stop), stop)
+        same = grouped(self._discovery.ask_all([record for record in self._records.all() if record.spec == spec]))
+        found = min(same, key=lambda group: USEFULNESS.index(group.role), default=None)
+        there = [member.record for member in found.members] if found else []
+        for record in self._records.of(found.id) if found else []:
+            if record not in there:
+                self._discovery.kill(record, "the other replicas answer, and it does not")
+        name = found.id if found else new_group(spec)
+        self._wait_until_healthy(there, stop)
+        self._start_replicas(spec, name, spec.replicas - len(there), (stop, at_once))
+        group = self._group(name)
+        if group is None:
+            raise VersionFailed(f"{_name(spec)} ended as soon as it had started.")
+        return group.server()
 
     def switch(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.switch`.
@@ -88,51 +101,84 @@ class ProcessTarget:
 
         VersionFailed: the server has ended. Rejected: its port is another program's. Traffic is where it was.
         """
-        record = self._records.get(server.id)
-        status = self._discovery.ask(record) if record else None
-        if record is None or status is None:
+        replicas = self._all_replicas(server)
+        if replicas is None:
             words = self.log_tail(server)
             raise VersionFailed(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
-        if status.role is not Role.LIVE or status.port != record.spec.port:
-            self._ports.take(status)
-        for other in self._records.all():
-            if other.spec.slot == record.spec.slot and other.id != record.id:
-                self._ports.drain(other, record)
+        records = [status.record for status in replicas]
+        others = [r for r in self._records.all() if r.spec.slot == server.spec.slot and r.group != server.id]
+        waiting = [s for s in replicas if s.role is not Role.LIVE or s.port != server.spec.port]
+        if waiting:
+            self._ports.take(waiting, self._live_among(others))
+        self._ports.drain_all(others, records)
 
     def exchange(self, servers: Sequence[Server]) -> None:
         """See :meth:`receiver.ports.Target.exchange`."""
-        records = [record for server in servers if (record := self._records.get(server.id)) is not None]
-        statuses = self._discovery.ask_all(records)
-        answering = {status.record.id for status in statuses if status.ready}
-        gone = next((server for server in servers if server.id not in answering), None)
-        if gone is not None:
-            words = self.log_tail(gone)
-            raise Rejected(f"{_name(gone.spec)} cannot have traffic: it does not answer.\n{words}")
-        self._ports.exchange(statuses)
+        moving: list[Status] = []
+        for server in servers:
+            replicas = self._all_replicas(server)
+            if replicas is None or not all(status.ready for status in replicas):
+                words = self.log_tail(server)
+                raise Rejected(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
+            moving += replicas
+        self._ports.exchange(moving)
 
     def retire(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.retire`. It lingers over idle connections that nobody took."""
-        record = self._records.get(server.id)
-        if record is None:
-            return
-        try:
-            ask(record.control, {"do": "exit"}, timeout=STATUS_SECONDS)
-        except (OSError, ControlError) as error:
-            self._discovery.kill(record, f"it does not accept the command to exit: {error!r}")
-        self._discovery.forget_when_ended(record, RETIRE_SECONDS)
+        records = self._records.of(server.id)
+        for record in records:
+            try:
+                ask(record.control, {"do": "exit"}, timeout=STATUS_SECONDS)
+            except (OSError, ControlError) as error:
+                self._discovery.kill(record, f"it does not accept the command to exit: {error!r}")
+        for record in records:
+            self._discovery.forget_when_ended(record, RETIRE_SECONDS)
 
     def log_tail(self, server: Server) -> str:
-        """See :meth:`receiver.ports.Target.log_tail`."""
-        record = self._records.get(server.id) or self._seen.get(server.id)
-        return describe(record, alive=self._records.alive(record)) if record else f"{server.id} is not known here"
+        """See :meth:`receiver.ports.Target.log_tail`. Of several replicas, those that have ended are described."""
+        known = {r.id: r for r in (*self._seen.values(), *self._records.of(server.id)) if r.group == server.id}
+        alive = [record for record in known.values() if self._records.alive(record)]
+        ended = [record for record in known.values() if record not in alive]
+        words = [describe(record, alive=record in alive) for record in ended or alive]
+        return "\n".join(words) or f"{server.id} is not known here"
 
-    def _spawn(self, spec: ServerSpec, stop: Stop = never) -> ServerRecord:
+    def _group(self, group: str) -> ReplicaGroup | None:
+        found = grouped(self._discovery.ask_all(self._records.of(group)))
+        return found[0] if found else None
+
+    def _all_replicas(self, server: Server) -> Sequence[Status] | None:
+        """The replicas of a server; None: it does not answer, or one of them does not."""
+        group = self._group(server.id)
+        return group.members if group is not None and len(group.members) >= server.spec.replicas else None
+
+    def _live_among(self, records: Sequence[ServerRecord]) -> list[ServerRecord]:
+        return [status.record for status in self._discovery.ask_all(records) if status.role is Role.LIVE]
+
+    def _start_replicas(self, spec: ServerSpec, group: str, count: int, pace: tuple[Stop, int]) -> None:
+        """Start so many more replicas, a few at once, and wait for them; where one fails, none of these is left."""
+        stop, at_once = pace
+        taken = {record.replica for record in self._records.of(group)}
+        free = [number for number in range(1, spec.replicas + len(taken) + 1) if number not in taken]
+        begun: list[ServerRecord] = []
+        try:
+            for place in range(0, count, at_once):
+                numbers = free[place : min(place + at_once, count)]
+                begun += [self._spawn(spec, group, number, stop) for number in numbers]
+                self._wait_until_healthy(begun[place:], stop)
+        except VersionFailed:
+            for record in begun:
+                self._discovery.kill(record, "another replica of it did not become healthy")
+            raise
+
+    def _spawn(
+        self, spec: ServerSpec, group: str | None = None, replica: int = 1, stop: Stop = never
+    ) -> ServerRecord:
         program, *arguments = self._command
         program = self._packages.interpreter(spec, stop) or program
         recorded = LogDirectories(self.state).prepare(spec.slot) if spec.log else None
-        with self._records.create(spec) as (record, lock):
+        with self._records.create(spec, group, replica) as (record, lock):
             pid = shell.start(
-                [program, *arguments, *_options(spec, self.state / "cache", record.control, recorded)],
+                [program, *arguments, *_options(record, self.state / "cache", recorded)],
                 environment=self._environment,
                 directory=self.state,
                 log=record.log,
@@ -140,29 +186,32 @@ class ProcessTarget:
             )
             return self._records.note_pid(record, pid)
 
-    def _healthy(self, record: ServerRecord, stop: Stop) -> Server:
-        """Wait until a server has loaded its model and says that it is well. VersionFailed: that does not happen."""
-        self._seen[record.id] = record
+    def _wait_until_healthy(self, records: Sequence[ServerRecord], stop: Stop) -> None:
+        """Wait until these have loaded their model and say that they are well. VersionFailed: one does not."""
+        waiting = list(records)
+        self._seen.update((record.id, record) for record in records)
 
-        def check() -> Server | None:
-            status = self._discovery.ask(record)
-            if status is not None and status.ready and is_healthy(status.url):
-                return status.server()
-            if not self._records.alive(record):
-                words = describe(record, alive=False)
-                raise VersionFailed(f"{_name(record.spec)} ended while it was starting.\n{words}")
-            return None
+        def check() -> bool:
+            for record in list(waiting):
+                status = self._discovery.ask(record)
+                if status is not None and status.ready and is_healthy(status.url):
+                    waiting.remove(record)
+                elif not self._records.alive(record):
+                    words = describe(record, alive=False)
+                    raise VersionFailed(f"{_name(record.spec)} ended while it was starting.\n{words}")
+            return not waiting
 
-        server = wait_until_healthy(check, self.start_seconds, POLL_SECONDS, stop)
-        if server is not None:
-            return server
-        words = describe(record, alive=True)
+        if wait_until_healthy(check, self.start_seconds, POLL_SECONDS, stop):
+            return
+        words = describe(waiting[0], alive=True)
         late = f"was not healthy {self.start_seconds:g} s after its start"
-        self._discovery.kill(record, f"it {late}")
-        raise VersionFailed(f"{_name(record.spec)} {late}, and was killed.\n{words}")
+        for record in waiting:
+            self._discovery.kill(record, f"it {late}")
+        raise VersionFailed(f"{_name(waiting[0].spec)} {late}, and was killed.\n{words}")
 
 
-def _options(spec: ServerSpec, cache: Path, control: Path, recorded: Path | None) -> list[str]:
+def _options(record: ServerRecord, cache: Path, recorded: Path | None) -> list[str]:
+    spec, several = record.spec, record.spec.replicas > 1
     identity = {
         "model": spec.slot.model,
         "version": spec.version,
@@ -172,8 +221,10 @@ def _options(spec: ServerSpec, cache: Path, control: Path, recorded: Path | None
         "revision": spec.revision,
         "log": spec.log if recorded else None,
         "log-directory": recorded,
+        "replica": record.replica if several else None,
+        "replicas": spec.replicas if several else None,
     }
-    return launch.options(identity, cache, control)
+    return launch.options(identity, cache, record.control)
 
 
 def _name(spec: ServerSpec) -> str:

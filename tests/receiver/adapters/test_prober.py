@@ -152,7 +152,7 @@ def test_whatever_else_answers_there_is_rejected_with_what_it_said(said: bytes, 
 
         thread = threading.Thread(target=answer)
         thread.start()
-        server = Server("x", spec(1, listening.getsockname()[1]), None, "")  # type: ignore[arg-type]
+        server = Server("x", spec(1, listening.getsockname()[1]), None, ("",))  # type: ignore[arg-type]
         with pytest.raises(Rejected, match=complaint) as caught:
             HttpProber().watch(server, 1)
         assert "\x1b" not in str(caught.value)
@@ -177,7 +177,7 @@ def test_a_slow_drip_does_not_outlast_the_deadline() -> None:
 
         thread = threading.Thread(target=drip)
         thread.start()
-        server = Server("x", spec(1, listening.getsockname()[1]), None, "")  # type: ignore[arg-type]
+        server = Server("x", spec(1, listening.getsockname()[1]), None, ("",))  # type: ignore[arg-type]
         began = time.monotonic()
         with pytest.raises(Rejected, match="no answer within 3 s"):
             HttpProber().watch(server, 1)
@@ -195,6 +195,6 @@ def test_a_public_port_that_is_silent_is_not_the_versions_fault_while_its_server
     elsewhere = replace(server, spec=replace(server.spec, port=free_port()))
     with pytest.raises(Retryable, match="the server itself answers"):
         prober.watch(elsewhere, 5)
-    unreachable = replace(elsewhere, url=f"http://127.0.0.1:{free_port()}")
+    unreachable = replace(elsewhere, urls=(f"http://127.0.0.1:{free_port()}",))
     with pytest.raises(VersionFailed, match="no answer"):
         prober.watch(unreachable, 5)

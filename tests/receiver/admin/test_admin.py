@@ -170,6 +170,8 @@ def test_the_three_way_truth_is_shown_and_announced(admin: Admin) -> None:
             "since": 0.0,
             "verified": "1970-01-01T00:00:00Z",
             "eligible": None,
+            "replicas": 1,
+            "replicas_up": 0,
         }
     ]
     assert (answer["commit"], answer["stale"]) == (COMMIT, None)

@@ -20,7 +20,7 @@ def spec(version: int, port: int = 8001, slot: Slot = SLOT) -> ServerSpec:
 
 
 def server(version: int, role: Role, port: int = 8001) -> Server:
-    return Server(f"s{version}-{port}-{role}", spec(version, port), role, "http://127.0.0.1:1")
+    return Server(f"s{version}-{port}-{role}", spec(version, port), role, ("http://127.0.0.1:1",))
 
 
 def seen(
@@ -35,6 +35,35 @@ def registry(aliases: dict[str, int], stages: dict[int, str]) -> RegistryView:
     return RegistryView("churn-model", aliases, stages, {})
 
 
+def several(version: int, replicas: int, up: int, role: Role = Role.LIVE) -> Server:
+    wanted = replace(spec(version), replicas=replicas)
+    return Server(f"s{version}", wanted, role, tuple(f"http://127.0.0.1:{number}" for number in range(up)))
+
+
+def test_a_replica_that_is_missing_is_started_proven_and_given_traffic_and_nobody_retires() -> None:
+    wanted = Goal(SLOT, replace(spec(5), replicas=3), Purpose.RESTORE)
+    world = seen([several(5, 3, 2)], registry({"production": 5}, {5: "Production"}))
+    assert [str(action) for action in plan(wanted, world)] == [
+        "start v5: 2 of 3 replicas -> candidate",
+        "prove v5: - -> proven",
+        "switch churn-model: v5 (2 of 3 replicas) -> v5",
+        "watch v5: - -> stable",
+    ]
+    assert plan(wanted, seen([several(5, 3, 3)], registry({"production": 5}, {5: "Production"}))) == ()
+
+
+def test_another_number_of_replicas_is_a_swap_and_the_plan_names_it() -> None:
+    wanted = Goal(SLOT, replace(spec(5), replicas=3), Purpose.CHANGE)
+    world = seen([server(5, Role.LIVE)], registry({"production": 5}, {5: "Production"}))
+    assert [str(action) for action in plan(wanted, world)] == [
+        "start v5: - -> candidate",
+        "prove v5: - -> proven",
+        "switch churn-model: v5 -> v5, replicas 1 -> 3",
+        "watch v5: - -> stable",
+        "retire s5-8001-live: v5 live -> -",
+    ]
+
+
 def goal(version: int, *, verified: bool = False) -> Goal:
     return Goal(SLOT, spec(version), Purpose.RESTORE if verified else Purpose.PROMOTE)
 
@@ -45,7 +74,7 @@ def perform(world: World, wanted: Goal, action: Action) -> World:
     match action.kind:
         case ActionKind.START:
             assert wanted.spec is not None
-            servers.append(Server(f"new{wanted.spec.version}", wanted.spec, Role.CANDIDATE, "http://127.0.0.1:2"))
+            servers.append(Server(f"new{wanted.spec.version}", wanted.spec, Role.CANDIDATE, ("http://127.0.0.1:2",)))
         case ActionKind.SWITCH:
             chosen = fitting(wanted, servers)
             servers = [
@@ -177,7 +206,7 @@ def test_a_version_in_both_environments_is_in_production_and_nothing_flaps() -> 
     assert plan(goal(5, verified=True), seen([server(5, Role.LIVE)], view)) == ()
     staging = Slot("staging", "churn-model")
     below = Goal(staging, spec(5, 8000, staging), Purpose.RESTORE)
-    there = Server("st", spec(5, 8000, staging), Role.LIVE, "")
+    there = Server("st", spec(5, 8000, staging), Role.LIVE, ("",))
     assert plan(below, seen([there], view)) == ()
 
 

@@ -25,7 +25,7 @@ class HealthProber(FakeProber):
     """Asks a real server whether it is well."""
 
     def prove(self, server: Server, artifacts: Path) -> None:
-        if not is_healthy(server.url):
+        if not is_healthy(server.urls[0]):
             raise Rejected(f"v{server.spec.version} is not well")
 
 

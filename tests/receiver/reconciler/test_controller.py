@@ -143,7 +143,7 @@ def test_what_interrupts_a_deployment_is_shown_until_it_goes_on(flow: Flow, monk
     start, full = flow.target.start, threading.Event()
     full.set()
 
-    def starts(spec: ServerSpec, stop: Stop = never) -> Server:
+    def starts(spec: ServerSpec, stop: Stop = never, at_once: int = 1) -> Server:
         if full.is_set():
             raise Rejected("no space left on the device: free some")
         return start(spec, stop)

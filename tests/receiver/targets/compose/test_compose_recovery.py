@@ -80,9 +80,9 @@ def test_a_server_that_restarts_has_the_address_that_it_had(docker: Docker, plac
     other = target.start(spec(2, free_port(), PRODUCTION))  # somebody else comes to the network meanwhile
     docker.run("start", server.id)
     eventually(lambda: _answers(port) == 1, 60)
-    assert {s.id: (s.role, s.url) for s in target.observe()} == {
-        server.id: (Role.LIVE, server.url),
-        other.id: (Role.CANDIDATE, other.url),
+    assert {s.id: (s.role, s.urls) for s in target.observe()} == {
+        server.id: (Role.LIVE, server.urls),
+        other.id: (Role.CANDIDATE, other.urls),
     }
 
 

@@ -188,7 +188,7 @@ def test_a_model_container_reaches_no_proxy_no_other_model_and_no_internet(docke
     ours, theirs = target.start(spec(1, ports[0], STAGING)), target.start(spec(1, ports[1], PRODUCTION))
     for server in (ours, theirs):
         target.switch(server)
-    gateway = theirs.url.removeprefix("http://").rsplit(".", 2)[0]
+    gateway = theirs.urls[0].removeprefix("http://").rsplit(".", 2)[0]
     tried = f"""
 import socket
 def reach(host, port):
@@ -261,7 +261,7 @@ def test_slots_that_start_at_once_share_nothing(docker: Docker, place: Place) ->
         thread.join()
     assert failed == []
     assert [asked_version(port) for port in ports] == [1, 2, 3]
-    assert len({server.url for server in target.observe()}) == 3
+    assert len({server.urls for server in target.observe()}) == 3
 
 
 @pytest.mark.parametrize("every_request", [False, True])
@@ -304,7 +304,7 @@ def _fronts(docker: Docker, place: Place) -> list[str]:
 
 
 def _address(server: Server) -> str:
-    return server.url.removeprefix("http://").split(":")[0]
+    return server.urls[0].removeprefix("http://").split(":")[0]
 
 
 def _answers(port: int) -> int | None:

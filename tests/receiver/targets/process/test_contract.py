@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.contracts.replicas import ReplicaContract
 from tests.contracts.target import Rig, TargetContract, asked_version, occupied
 from tests.support import tiny_server
 from tests.support.fake_target import FakeTarget
-from tests.support.process_target import cleaned_up, process_target, send_signal
+from tests.support.process_target import cleaned_up, kill_replica, process_target, send_signal
 
 
-class TestFakeTarget(TargetContract):
+class TestFakeTarget(TargetContract, ReplicaContract):
     @pytest.fixture
     def rig(self) -> Rig:
         target = FakeTarget(broken=frozenset({7}))
@@ -24,10 +25,10 @@ class TestFakeTarget(TargetContract):
             yield
             target.foreign_ports.remove(port)
 
-        return Rig(target, 7, target.public_version, target.die, occupy)
+        return Rig(target, 7, target.public_version, target.die, occupy, target.lose_replica)
 
 
-class TestProcessTarget(TargetContract):
+class TestProcessTarget(TargetContract, ReplicaContract):
     @pytest.fixture
     def rig(self, tmp_path: Path) -> Iterator[Rig]:
         with cleaned_up(tmp_path) as state:
@@ -37,4 +38,5 @@ class TestProcessTarget(TargetContract):
                 asked_version,
                 lambda server: send_signal(state, server, signal.SIGKILL),
                 occupied,
+                lambda server: kill_replica(state, server, 1),
             )

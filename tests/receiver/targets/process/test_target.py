@@ -225,7 +225,7 @@ def test_a_switch_that_was_cut_short_shows_the_old_server_live_and_can_be_done_a
     port = free_port()
     old, new = target.start(spec(1, port)), target.start(spec(2, port))
     target.switch(old)
-    target._ports.take(target._discovery.ask(target._records.get(new.id)))
+    target._ports.take([target._discovery.ask(target._records.get(new.id))])
     assert {s.id: s.role for s in target.observe()} == {old.id: Role.LIVE, new.id: Role.CANDIDATE}
     target.switch(new)
     assert {s.id: s.role for s in target.observe()} == {old.id: Role.STANDBY, new.id: Role.LIVE}
@@ -236,7 +236,7 @@ def test_a_switch_that_was_cut_short_can_be_given_up(target: ProcessTarget) -> N
     port = free_port()
     old, new = target.start(spec(1, port)), target.start(spec(2, port))
     target.switch(old)
-    target._ports.take(target._discovery.ask(target._records.get(new.id)))
+    target._ports.take([target._discovery.ask(target._records.get(new.id))])
     target.retire(new)
     assert {asked_version(port) for _ in range(20)} == {1}
 
@@ -298,7 +298,7 @@ def test_model_servers_see_no_secrets(state: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, "sentinel")
     target = process_target(state)
     server = target.start(spec(1, free_port()))
-    with kept_alive(int(server.url.rsplit(":", 1)[1])) as connection:
+    with kept_alive(int(server.urls[0].rsplit(":", 1)[1])) as connection:
         connection.request("GET", "/environ")
         environment = json.loads(connection.getresponse().read())
     assert "sentinel" not in environment.values()

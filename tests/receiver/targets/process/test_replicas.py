@@ -1,0 +1,194 @@
+"""Several processes behind one port: what clients notice of swaps and of the end of one, and who gets which share."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from receiver.adapters import shell
+from receiver.core.errors import VersionFailed
+from receiver.core.state import Role, Server, ServerSpec
+from receiver.targets.process.records import ServerRecords
+from receiver.targets.process.target import ProcessTarget
+from serving.lifecycle.control import ask
+from tests.contracts.replicas import two
+from tests.contracts.target import asked_version, spec
+from tests.support import tiny_server
+from tests.support.keepalive import load
+from tests.support.ports import free_port
+from tests.support.process_target import kill_replica, process_target
+from tests.support.waiting import eventually
+
+SWAPS = 10
+
+
+@contextlib.contextmanager
+def kept_alive(port: int, count: int) -> Iterator[list[http.client.HTTPConnection]]:
+    with contextlib.ExitStack() as opened:
+        connections = []
+        for _ in range(count):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.connect()
+            connections.append(opened.enter_context(contextlib.closing(connection)))
+        yield connections
+
+
+def answering(connections: list[http.client.HTTPConnection]) -> Counter[int]:
+    """How many of these connections each replica answers."""
+    found: Counter[int] = Counter()
+    for connection in connections:
+        connection.request("GET", "/health")
+        found[json.loads(connection.getresponse().read())["replica"]] += 1
+    return found
+
+
+def open_connections(state: Path, server: Server) -> list[int]:
+    """How many connections each replica of a server has."""
+    return [ask(record.control, {"do": "status"})[0]["open"] for record in ServerRecords(state).of(server.id)]
+
+
+def is_even(shares: Collection[int]) -> bool:
+    return max(shares) - min(shares) <= 2
+
+
+def of(spec: ServerSpec, replicas: int) -> ServerSpec:
+    return replace(spec, replicas=replicas)
+
+
+def live(target: ProcessTarget, wanted: ServerSpec) -> Server:
+    server = target.start(wanted, at_once=4)
+    target.switch(server)
+    return server
+
+
+def test_swaps_between_servers_of_two_replicas_fail_no_request(target: ProcessTarget) -> None:
+    port = free_port()
+    servers = [live(target, two(version, port)) for version in (1, 2)]
+    with load(port, 16) as seen:
+        for swap in range(SWAPS):
+            server, so_far = servers[swap % 2], len(seen.answers)
+            target.switch(server)
+            switched = time.monotonic()
+            eventually(lambda so_far=so_far: len(seen.answers) > so_far + 200)
+            late = [a for a in seen.answers[so_far:] if a.sent > switched and a.version != server.spec.version]
+            assert late == []
+    assert seen.failures == []
+
+
+def test_scaling_out_and_in_fails_no_request_and_spreads_open_connections(state: Path, target: ProcessTarget) -> None:
+    port = free_port()
+    server = live(target, spec(1, port))
+    with load(port, 8) as seen, kept_alive(port, 9) as connections:
+        assert answering(connections) == {1: 9}
+        for replicas in (3, 2, 1):
+            old, server = server, live(target, of(spec(1, port), replicas))
+            target.retire(old)
+            eventually(lambda server=server: is_even(open_connections(state, server)))
+            assert sum(answering(connections).values()) == 9
+    assert seen.failures == []
+
+
+def test_connections_are_shared_out_evenly_however_many_come_at_once(target: ProcessTarget) -> None:
+    port = free_port()
+    live(target, of(spec(1, port), 3))
+    with kept_alive(port, 12) as connections:
+        shares = answering(connections)
+        assert sorted(shares) == [1, 2, 3]
+        assert is_even(shares.values())
+
+
+def test_the_end_of_one_costs_only_what_it_held_and_its_successor_gets_its_share(
+    state: Path, target: ProcessTarget
+) -> None:
+    port = free_port()
+    server = live(target, two(1, port))
+    with load(port, 8) as seen:
+        eventually(lambda: len(seen.answers) > 100)
+        kill_replica(state, server, 2)
+        so_far = len(seen.answers)
+        eventually(lambda: len(seen.answers) > so_far + 100)
+        target.switch(target.start(server.spec))
+        so_far = len(seen.answers)
+        eventually(lambda: len(seen.answers) > so_far + 100)
+    assert len(seen.failures) <= 5, "no more than the replica had connections"
+    assert not any("Refused" in failure for failure in seen.failures)
+    with kept_alive(port, 8) as connections:
+        assert set(answering(connections)) == {1, 2}
+
+
+def test_one_that_hangs_is_replaced_and_killed(state: Path, target: ProcessTarget) -> None:
+    port = free_port()
+    server = live(target, two(1, port))
+    (record,) = (r for r in ServerRecords(state).of(server.id) if r.replica == 1)
+    assert record.pid is not None
+    os.kill(record.pid, signal.SIGSTOP)
+    (left,) = target.observe()
+    assert left.missing == "1 of 2 replicas"
+    target.switch(target.start(server.spec))
+    assert shell.has_ended(record.pid)
+    (whole,) = target.observe()
+    assert (whole.role, whole.missing, whole.differs) == (Role.LIVE, "", "")
+
+
+def test_a_switch_that_was_cut_short_between_two_replicas_can_be_done_again_or_given_up(
+    target: ProcessTarget,
+) -> None:
+    port = free_port()
+    old, new = live(target, two(1, port)), target.start(two(2, port))
+    target._ports.take([target._group(new.id).members[0]])
+    assert {s.id: s.role for s in target.observe()} == {old.id: Role.LIVE, new.id: Role.CANDIDATE}
+    target.switch(new)
+    assert {s.id: (s.role, s.differs) for s in target.observe()} == {
+        old.id: (Role.STANDBY, ""),
+        new.id: (Role.LIVE, ""),
+    }
+    assert {asked_version(port) for _ in range(20)} == {2}
+
+
+def test_a_replica_that_has_no_traffic_yet_is_shown(target: ProcessTarget) -> None:
+    port = free_port()
+    server = target.start(two(1, port))
+    target._ports.take([target._group(server.id).members[0]])
+    (found,) = target.observe()
+    assert (found.role, found.differs) == (Role.LIVE, "1 of 2 replicas have traffic")
+
+
+def test_where_one_cannot_take_the_port_all_let_go_of_it(state: Path, target: ProcessTarget) -> None:
+    port = free_port()
+    old, new = live(target, spec(1, port)), target.start(two(2, port))
+    replicas = target._group(new.id).members
+    kill_replica(state, new, 2)
+    with pytest.raises(VersionFailed, match="could not take its port"):
+        target._ports.take(replicas, target._live_among(ServerRecords(state).of(old.id)))
+    assert {s.id: s.role for s in target.observe()} == {old.id: Role.LIVE, new.id: Role.STANDBY}
+    assert {asked_version(port) for _ in range(20)} == {1}
+
+
+def test_no_more_start_at_once_than_may(target: ProcessTarget) -> None:
+    begun = time.monotonic()
+    target.start(of(spec(tiny_server.LOADS_SLOWLY, free_port()), 2), at_once=2)
+    together = time.monotonic() - begun
+    target.start(of(spec(tiny_server.LOADS_SLOWLY, free_port()), 2), at_once=1)
+    assert time.monotonic() - begun - together > 2, "each loads for a second"
+
+
+def test_replicas_outlive_their_state_directory_and_are_adopted_as_one_server(
+    state: Path, target: ProcessTarget
+) -> None:
+    port = free_port()
+    server = live(target, two(1, port))
+    shutil.rmtree(state / "servers")
+    again = process_target(state)
+    eventually(lambda: [len(found.urls) for found in again.observe()] == [2])
+    (found,) = again.observe()
+    assert (found.id, found.spec, found.role) == (server.id, server.spec, Role.LIVE)
+    assert asked_version(port) == 1
