@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
-from serving.model.small_files import EVIDENCE
-
 # What JSON may hold where a record has a field of that type.
 PLAIN: Mapping[Any, Any] = {str: str, int: int, float: (int, float)}
 
 
 LONGEST = 2000  # characters of a reason
 LARGEST = 1e300  # of a number; beyond a float's range nothing can be compared or shown
+LONGEST_TEXT = 4 << 20  # characters of a record; as a file, see serving/model/small_files.py
 LAST_SECOND = 253_402_300_799  # of the year 9999, the last that a date can be in
 
 
@@ -106,7 +105,7 @@ class Evidence:
     @classmethod
     def from_json(cls, text: str) -> "Evidence":
         """Read what :meth:`to_json` wrote. ValueError: not evidence, with what is wrong."""
-        if len(text) > EVIDENCE.most:
+        if len(text) > LONGEST_TEXT:
             raise ValueError(f"this is no evidence record: it has {len(text):,} characters")
         try:
             raw: dict[str, Any] = json.loads(text)

@@ -127,6 +127,10 @@ def never() -> None:
     """Wait to the end."""
 
 
+# What is done inside concerns one slot: an error there is that slot's, and ends nothing else.
+Alone = Callable[[Slot], AbstractContextManager[object]]
+
+
 class Target(Protocol):
     """Where model servers run. Several threads may act on different slots at once."""
 

@@ -121,6 +121,9 @@ def readiness(records: StateQueries, queries: AdminQueries) -> dict[str, str]:
     except sqlite3.Error as error:
         return {"state": f"the state file cannot be read: {error}"}
     fetcher = "ok" if has_run else "has not fetched the branch yet"
+    given_up = next((job for job in queries.jobs() if job.state == "dead"), None)
+    if given_up is not None:
+        fetcher = f"the last fetch was given up: {given_up.note}"
     if overdue > OVERDUE_SECONDS:
         fetcher = f"a job has been due for {overdue:.0f} s and is not started"
     view = queries.environments()

@@ -180,8 +180,9 @@ def restarts(history: Sequence[Deployment], after: float) -> list[Deployment]:
 
 
 def hindrance(history: Sequence[Deployment]) -> str:
-    """Why the last attempt in a slot was interrupted; empty where it was not. ``history``: oldest first."""
-    return history[-1].reason if history and history[-1].state is Outcome.INTERRUPTED else ""
+    """Why the last attempt in a slot came to nothing, though it is tried again. ``history``: oldest first."""
+    again = (Outcome.INTERRUPTED, Outcome.NEEDS_HUMAN)  # of a restoration; else the slot is held, and says so
+    return history[-1].reason if history and history[-1].state in again else ""
 
 
 def is_degraded(history: Sequence[Deployment], now: float) -> bool:

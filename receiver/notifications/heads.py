@@ -35,22 +35,22 @@ class NextStatus:
 def publish_head(
     services: Services, seen: Observation, assessments: Iterable[Assessment], unsettled: Collection[str] = ()
 ) -> None:
-    """Publish how the pins stand that the head changed, where no deployment does. A bug in here fails nothing.
+    """Publish how the pins stand that the head changed, where no deployment does. A bug in here fails nothing else.
 
     ``unsettled`` are environments in which a deployment is under way: they have their turn later.
     """
-    try:
-        found = [status for assessment in assessments if (status := _pin_status(assessment, heal=services.heal))]
-        for environment in seen.desired.environments:
-            if environment.name in unsettled:
-                continue
+    found = [status for assessment in assessments if (status := _pin_status(assessment, heal=services.heal))]
+    for environment in seen.desired.environments:
+        if environment.name in unsettled:
+            continue
+        here = [status for status in found if status.slot.environment == environment.name]
+        try:
             now = PublishedStatus(seen.snapshot.commit, _digest(seen.snapshot.files[path_of(environment.name)]))
-            here = [status for status in found if status.slot.environment == environment.name]
             with services.journal.composing():
                 before = services.journal.published().get(environment.name)
                 _publish_environment(services, environment.name, before, now, here)
-    except Exception:
-        log.exception("the status of the pins could not be published")
+        except Exception:
+            log.exception("the status of the pins of %s could not be published", environment.name)
 
 
 def publish_invalid(services: Services, error: InvalidPins) -> None:

@@ -9,10 +9,12 @@ from receiver.core.errors import Retryable
 from receiver.core.plan import ActionKind, Purpose
 from receiver.core.state import Role, Slot
 from receiver.core.times import iso
-from receiver.planning.assess import Assessment, assess
+from receiver.planning.assess import Assessment
 from receiver.planning.observe import Observation
+from receiver.planning.slot_trouble import SlotTroubles, bug
 from receiver.services import Services
 
+SILENT_SECONDS = 120.0  # a turn takes milliseconds, and where an engine hangs, some thirty seconds
 RECENT = 1000  # deployments to look through for servers that end again and again
 
 
@@ -75,6 +77,7 @@ class Activity:
     waits: str = ""  # what a deployment that could begin waits for
     degraded: bool = False  # its server ends again and again
     hindrance: str = ""  # why the last attempt was interrupted
+    trouble: str = ""  # what went wrong there just now, and nothing else explains
 
 
 IDLE = Activity()
@@ -93,6 +96,7 @@ class StatusBoard:
     def __init__(self) -> None:
         self._report = StatusReport()
         self._problem = ""
+        self._updated_at: float | None = None  # monotonic
 
     def update(
         self,
@@ -104,16 +108,19 @@ class StatusBoard:
         """Show one turn of the controller. ``stale``: why these are not the pins at the branch head."""
         report = _report(seen, assessments, activities)
         self._report = replace(report, stale=stale or report.stale)
-        self._problem = ""
+        self._problem, self._updated_at = "", time.monotonic()
 
     def lose(self, problem: str) -> None:
-        """The servers cannot be observed."""
-        self._problem = problem
+        """The servers cannot be observed, or the controller cannot work."""
+        self._problem, self._updated_at = problem, time.monotonic()
 
     def report(self) -> StatusReport:
-        """The statuses of the last turn; empty before the first. Retryable: the servers cannot be observed."""
+        """The statuses of the last turn; empty before the first. Retryable: they may not be true any more."""
         if self._problem:
             raise Retryable(self._problem)
+        silent = 0.0 if self._updated_at is None else time.monotonic() - self._updated_at
+        if silent > SILENT_SECONDS:
+            raise Retryable(f"the controller has not said anything for {silent:.0f} s: see the receiver's log")
         return self._report
 
 
@@ -121,7 +128,8 @@ def status_report(
     services: Services, seen: Observation, activities: Mapping[Slot, Activity] | None = None
 ) -> StatusReport:
     """Every slot's status in one observation. ``activities``: what is being done meanwhile."""
-    return _report(seen, {slot: assess(services, seen, slot) for slot in seen.slots()}, activities or {})
+    troubles = SlotTroubles()
+    return _report(seen, {slot: troubles.assess(services, seen, slot) for slot in seen.slots()}, activities or {})
 
 
 def activities_now(services: Services) -> dict[Slot, Activity]:
@@ -149,7 +157,7 @@ def state_of(seen: Observation, assessment: Assessment, activity: Activity = IDL
     """
     drifts = assessment.drift if assessment.actions else _unregistered(seen, assessment)
     words = (
-        ("unknown", assessment.retry or _registry_unknown(seen, assessment)),
+        ("unknown", activity.trouble or assessment.retry or _registry_unknown(seen, assessment)),
         (str(assessment.hold.state) if assessment.hold else "", assessment.hold),
         ("unfetched", assessment.unfetched),
         ("degraded", activity.degraded),
@@ -171,16 +179,16 @@ def reason_of(seen: Observation, assessment: Assessment, activity: Activity = ID
     missing = f"the registry has no model {assessment.slot.model} any more: register it again"
     freeze = seen.freeze(assessment.slot)
     reasons = (
+        activity.trouble,
         str(seen.registry_down) if _registry_unknown(seen, assessment) else "",
         assessment.hold.reason if assessment.hold else assessment.retry,
+        assessment.unfetched and _failed_before(activity),
         assessment.unfetched and f"{assessment.unfetched}: the receiver downloads what is missing, and then decides",
         "its server ends again and again, and is started after a growing pause: see its log"
         if activity.degraded
         else "",
         activity.waits,
-        assessment.actions
-        and activity.hindrance
-        and f"the last attempt was interrupted, and it is tried again: {activity.hindrance}",
+        assessment.actions and _failed_before(activity),
         assessment.override and f"override, gate and soak are waived: {assessment.override}",
         missing if _unregistered(seen, assessment) else "",
         "; ".join(str(action) for action in assessment.actions) if assessment.drift else "",
@@ -189,10 +197,15 @@ def reason_of(seen: Observation, assessment: Assessment, activity: Activity = ID
     return next((reason for reason in reasons if reason), "")
 
 
+def _failed_before(activity: Activity) -> str:
+    said = activity.hindrance
+    return f"the last attempt was interrupted, and it is tried again: {said}" if said else ""
+
+
 def _report(
     seen: Observation, assessments: Mapping[Slot, Assessment], activities: Mapping[Slot, Activity]
 ) -> StatusReport:
-    slots = [_status(seen, found, activities.get(slot, IDLE)) for slot, found in assessments.items()]
+    slots = [_status_alone(seen, found, activities.get(slot, IDLE)) for slot, found in assessments.items()]
     return StatusReport(seen.snapshot.commit, seen.snapshot.stale, slots)
 
 
@@ -213,6 +226,14 @@ def _unregistered(seen: Observation, assessment: Assessment) -> bool:
     """The server is as pinned, and its model was renamed or deleted in the registry."""
     missing = assessment.slot.model in seen.registry and seen.registry[assessment.slot.model] is None
     return missing and assessment.pinned is not None and seen.registry_down is None and not assessment.actions
+
+
+def _status_alone(seen: Observation, assessment: Assessment, activity: Activity) -> SlotStatus:
+    try:
+        return _status(seen, assessment, activity)
+    except Exception as error:  # noqa: BLE001 - such as a time in its records that is none; the slot says it
+        about = assessment.slot.environment, assessment.slot.model, assessment.pinned
+        return SlotStatus(*about, None, None, None, "unknown", bug(error), None, None, None)
 
 
 def _status(seen: Observation, assessment: Assessment, activity: Activity) -> SlotStatus:

@@ -4,14 +4,18 @@ Intent is committed before an action and its result after it, so that a crash at
 far it came. Nobody resumes from that record: after a crash the world is observed and planned anew.
 """
 
-from collections.abc import Callable, Collection, Iterable
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from receiver.core.errors import VersionFailed
+from receiver.core.errors import PinrailError, VersionFailed
 from receiver.core.plan import ARCHIVED, Action, ActionKind, Goal, fitting
 from receiver.core.state import Server, ServerSpec
 from receiver.ports import Stop, never
 from receiver.services import Services
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -66,10 +70,23 @@ def _prove(run: Run, goal: Goal, _: Action) -> None:
     if not started_here:  # it may be loading still, where the receiver that started it died: it gets its time
         run.server = server = run.services.target.start(server.spec, run.stop)
     artifacts = run.services.registry.artifacts(spec.slot.model, spec.version, spec.digest)
-    try:
+    with _asking(run, server):
         run.services.prober.prove(server, artifacts)
+
+
+@contextmanager
+def _asking(run: Run, server: Server) -> Iterator[None]:
+    """What goes wrong while a version is asked is the version's fault: nobody knows what it answered."""
+    try:
+        yield
     except VersionFailed as error:
         raise _with_log_tail(run.services, server, error) from error
+    except (PinrailError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        log.exception("%s: a bug while it was asked", server.spec.slot)
+        found = VersionFailed(f"its answers cannot be judged: {type(error).__name__}: {error}")
+        raise _with_log_tail(run.services, server, found) from error
 
 
 def _stage(run: Run, goal: Goal, action: Action) -> None:
@@ -89,10 +106,8 @@ def _switch(run: Run, goal: Goal, _: Action) -> None:
 
 def _watch(run: Run, goal: Goal, _: Action) -> None:
     server = _server(run, goal)
-    try:
+    with _asking(run, server):
         run.services.prober.watch(server, run.services.stabilise_seconds, run.stop)
-    except VersionFailed as error:
-        raise _with_log_tail(run.services, server, error) from error
     run.stop()  # only a watch that ran to its end undisturbed verifies
 
 

@@ -31,8 +31,9 @@ from receiver.core.quarantine import terms_of
 from receiver.core.state import Role, Slot
 from receiver.notifications.announce import recovery
 from receiver.notifications.heads import publish_head
-from receiver.planning.assess import Assessment, assess
+from receiver.planning.assess import Assessment
 from receiver.planning.observe import Observation, read_desired, wanted
+from receiver.planning.slot_trouble import SlotTroubles, bug
 from receiver.planning.status import Activity, StatusBoard
 from receiver.reconciler.background import BackgroundTask
 from receiver.reconciler.exchange import Exchange, taking_part
@@ -90,6 +91,7 @@ class Controller:
         self._ask_again = False  # a head was published since the last turn
         self._holds: object = None
         self._problem = ""
+        self._troubles = SlotTroubles()
         self._drift: frozenset[str] = frozenset()
         self._woken = threading.Event()
         self._stop = threading.Event()
@@ -139,8 +141,10 @@ class Controller:
                     self._wait()
             except Retryable as error:
                 log.error("starting over in %g s: %s", START_OVER_SECONDS, error)  # noqa: TRY400 - it says it all
-            except Exception:
+                self._status_board.lose(str(error))
+            except Exception as error:
                 log.exception("starting over in %g s: a bug, or a state file that cannot be read", START_OVER_SECONDS)
+                self._status_board.lose(f"the controller starts over: {type(error).__name__}: {error}")
             self._stop.wait(START_OVER_SECONDS)
         tasks = list(self._tasks())
         for task in tasks:
@@ -174,10 +178,12 @@ class Controller:
     def _turn(self) -> None:
         """Look at the servers once, and begin what can be begun."""
         self._holds = self._services.journal.holds_version()
+        self._troubles.begin_turn()
         for state in self._slots.values():
             if state.task is not None and state.task.ended:
                 self._conclude(state, state.task)
-        for left in close_interrupted(self._services, DIED, [task.slot for task in self._tasks()]):
+        busy = [task.slot for task in self._tasks()]
+        for left in close_interrupted(self._services, DIED, busy, self._troubles.alone):
             log.warning("deployment %d of %s was interrupted", left.id, left.draft.slot)
         head = self._head
         if head is None:
@@ -190,7 +196,7 @@ class Controller:
         if seen is None:
             return
         self._registry.want(wanted(seen))
-        assessments = {slot: self._assess(seen, slot) for slot in seen.slots()}
+        assessments = {slot: self._troubles.assess(self._services, seen, slot) for slot in seen.slots()}
         self._report_drift(assessments.values())
         joint = joint_moves(seen, assessments)
         turn = Turn(head, seen, assessments, joint, self._services.heal, self._is_busy)
@@ -221,7 +227,7 @@ class Controller:
             {task.slot: task.version for task in self._tasks()},
         )
         if not head.problem and seen.quarantined:
-            release_changed(self._services, seen)
+            release_changed(self._services, seen, self._troubles.alone)
             seen = replace(seen, quarantined=journal.quarantined())
             self._holds = journal.holds_version()
         now = time.time()
@@ -229,18 +235,6 @@ class Controller:
             if server.role is Role.LIVE:
                 self._slots.setdefault(server.spec.slot, SlotState()).live_at = now
         return seen
-
-    def _assess(self, seen: Observation, slot: Slot) -> Assessment:
-        """One slot's trouble stays in its slot."""
-        try:
-            return assess(self._services, seen, slot)
-        except Retryable:
-            raise
-        except Exception as error:
-            log.exception("a bug: %s could not be assessed", slot)
-            _, pin = seen.pin(slot)
-            pinned, said = pin.version if pin else None, f"a bug in Pinrail: {type(error).__name__}: {error}"
-            return Assessment(slot, pinned, seen.verified.get(slot), None, (), retry=said)
 
     def _interrupt(self, turn: Turn) -> None:
         """Have what has become wrong give way."""
@@ -259,25 +253,30 @@ class Controller:
         new = sum(not task.restores for task in self._tasks())
         for assessment in turn.in_order():
             slot = assessment.slot
-            state = self._slots.setdefault(slot, SlotState())
-            if state.task is not None:
-                continue
-            state.waits = turn.waits_for(assessment)
-            if state.waits:
-                continue
-            if assessment.hold is not None and not assessment.unfetched:
-                held.append(assessment)
-            if not is_due(assessment) or time.monotonic() < state.not_before or self._pauses(assessment):
-                continue
-            if slot in turn.joint:
-                together.setdefault(turn.joint[slot], []).append(assessment)
-            elif assessment.restores or new < MAX_NEW:
-                new += not assessment.restores
-                self._begin(turn, assessment)
+            with self._troubles.alone(slot):
+                if not self._is_to_begin(turn, assessment, held):
+                    continue
+                if slot in turn.joint:
+                    together.setdefault(turn.joint[slot], []).append(assessment)
+                elif assessment.restores or new < MAX_NEW:
+                    new += not assessment.restores
+                    self._begin(turn, assessment)
         for group, ready in together.items():
             self._begin_together(turn, group, ready)
-        if not note_holds(self._services, turn.seen, held, self._slots):
+        if not note_holds(self._services, turn.seen, held, self._slots, self._troubles.alone):
             self._woken.set()
+
+    def _is_to_begin(self, turn: Turn, assessment: Assessment, held: list[Assessment]) -> bool:
+        """Whether the slot is free, and something is due there. What is held back goes to ``held``."""
+        state = self._slots.setdefault(assessment.slot, SlotState())
+        if state.task is not None:
+            return False
+        state.waits = turn.waits_for(assessment)
+        if state.waits:
+            return False
+        if assessment.hold is not None and not assessment.unfetched:
+            held.append(assessment)
+        return is_due(assessment) and time.monotonic() >= state.not_before and not self._pauses(assessment)
 
     def _begin_together(self, turn: Turn, group: frozenset[Slot], ready: Sequence[Assessment]) -> None:
         """Begin what changes ports in one step; nobody of it before all can."""
@@ -314,8 +313,8 @@ class Controller:
         task.thread = threading.Thread(
             target=self._work, args=(task, turn, assessment, state.live_at), name=f"{task.slot}", daemon=True
         )
+        task.thread.start()  # RuntimeError: the machine has no thread left for it
         state.task = task
-        task.thread.start()
 
     def _work(self, task: SlotTask, turn: Turn, assessment: Assessment, live_at: float | None) -> None:
         seen = turn.seen
@@ -338,11 +337,14 @@ class Controller:
                 views = services.registry.observe({task.slot.model: wanted(seen)[task.slot.model]})
                 now = replace(seen, registry=views, registry_down=None)
                 task.result = reconcile_slot(services, now, task.slot, around)
+        except Interrupted:
+            pass
         except (PinrailError, OSError) as error:
-            if not isinstance(error, Interrupted):
-                log.warning("%s: %s", task.slot, error)
-        except Exception:
+            log.warning("%s: %s", task.slot, error)
+            task.failure = str(error)
+        except Exception as error:
             log.exception("%s: a bug", task.slot)
+            task.failure = bug(error)
         finally:
             if task.exchange is not None:
                 task.exchange.leave(task.slot, None)
@@ -351,9 +353,10 @@ class Controller:
 
     def _conclude(self, state: SlotState, task: SlotTask) -> None:
         """Take up what a task came to, and decide when to try again."""
-        state.task = None
-        history = self._services.journal.history(task.slot)
-        state.degraded, state.hindrance = is_degraded(history, time.time()), hindrance(history)
+        state.task, state.hindrance = None, task.failure
+        with self._troubles.alone(task.slot):
+            history = self._services.journal.history(task.slot)
+            state.degraded, state.hindrance = is_degraded(history, time.time()), task.failure or hindrance(history)
         self._written_at[task.slot.model] = time.monotonic()
         self._registry.wake()
         for other in self._after:
@@ -374,20 +377,29 @@ class Controller:
     def _publish(self, head: Head, seen: Observation, assessments: Mapping[Slot, Assessment]) -> None:
         """Show what is so, and publish the commit status of environments where nothing is under way."""
         for slot, state in self._slots.items():
-            if state.degraded and not is_degraded(self._services.journal.history(slot), time.time()):
-                state.degraded = False
-                verified = seen.verified.get(slot)
-                self._services.outbox.put(recovery(slot, verified.version if verified else None))
+            with self._troubles.alone(slot):
+                self._notice_recovery(seen, slot, state)
         if not head.problem:
             unsettled = {a.slot.environment for a in assessments.values() if self._is_unsettled(seen, a)}
             publish_head(self._services, seen, assessments.values(), unsettled)
         activities = {
             slot: Activity(state.task.purpose, state.task.version, state.task.began, state.task.interrupt.installing)
             if state.task is not None
-            else Activity(waits=state.waits, degraded=state.degraded, hindrance=state.hindrance)
+            else Activity(
+                waits=state.waits,
+                degraded=state.degraded,
+                hindrance=state.hindrance,
+                trouble=self._troubles.of(slot),
+            )
             for slot, state in self._slots.items()
         }
         self._status_board.update(seen, assessments, activities, head.problem)
+
+    def _notice_recovery(self, seen: Observation, slot: Slot, state: SlotState) -> None:
+        if state.degraded and not is_degraded(self._services.journal.history(slot), time.time()):
+            state.degraded = False
+            verified = seen.verified.get(slot)
+            self._services.outbox.put(recovery(slot, verified.version if verified else None))
 
     def _report_drift(self, assessments: Iterable[Assessment]) -> None:
         if self._services.heal:

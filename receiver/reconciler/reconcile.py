@@ -6,6 +6,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from receiver.core.deployment import (
@@ -33,7 +34,7 @@ from receiver.notifications.progress import progress_messages
 from receiver.planning.assess import Assessment, assess
 from receiver.planning.fetch import fetch_and_assess
 from receiver.planning.observe import Observation, observe_at
-from receiver.ports import Stop, never
+from receiver.ports import Alone, Stop, never
 from receiver.reconciler.apply import Run
 from receiver.reconciler.rolling_back import GIVES_WAY, roll_back, said, undo_change
 from receiver.services import Services
@@ -102,11 +103,12 @@ def owner_of_port(seen: Observation, assessment: Assessment) -> Slot | None:
     return next((s.spec.slot for s in owners if s.spec.slot != assessment.slot), None)
 
 
-def release_changed(services: Services, seen: Observation) -> None:
+def release_changed(services: Services, seen: Observation, alone: Alone = nullcontext) -> None:
     """Release what was in quarantine in slots whose pin was changed since."""
     for slot in {entry.slot for entry in seen.quarantined}:
-        for entry in seen.lifted(slot):
-            services.journal.release(entry)
+        with alone(slot):
+            for entry in seen.lifted(slot):
+                services.journal.release(entry)
 
 
 def roll_back_alone(services: Services, slot: Slot) -> SlotResult:
@@ -146,14 +148,16 @@ def deploy(services: Services, seen: Observation, assessment: Assessment, around
     return SlotResult(assessment, deployment, outcome, reason, run.undone)
 
 
-def close_interrupted(services: Services, reason: str, busy: Collection[Slot] = ()) -> Sequence[Deployment]:
+def close_interrupted(
+    services: Services, reason: str, busy: Collection[Slot] = (), alone: Alone = nullcontext
+) -> Sequence[Deployment]:
     """Record the end of deployments whose receiver died, apart from slots that are at work.
 
     The next observation takes over from there.
     """
     left = [deployment for deployment in services.journal.running() if deployment.draft.slot not in busy]
     for entry in left:
-        with services.journal.composing():
+        with alone(entry.draft.slot), services.journal.composing():
             messages = interruption_messages(services, entry, reason)
             services.journal.close(entry.id, Outcome.INTERRUPTED, reason, messages)
     return left

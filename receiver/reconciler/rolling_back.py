@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from receiver.core.deployment import Outcome
-from receiver.core.errors import Interrupted, PinrailError, Rejected, Retryable, VersionFailed
+from receiver.core.errors import Interrupted, PinrailError, Retryable, VersionFailed
 from receiver.core.messages import Message, RevertNeeded
 from receiver.core.plan import ActionKind, Goal, Purpose, plan
 from receiver.core.quarantine import Quarantine, terms_of
@@ -26,10 +26,10 @@ def roll_back(run: Run, seen: Observation, assessment: Assessment, error: Except
     """Aim at the last verified state.
 
     Only what the version did itself puts it into quarantine, and first: a crash from here on must not try it again.
-    After a port that is taken or a registry that refuses a write it is tried again later.
+    After a port that is taken, a registry that refuses a write or a bug of ours it is tried again later.
     """
     services, reason = run.services, said(error)
-    condemned = isinstance(error, VersionFailed) or not isinstance(error, PinrailError)
+    condemned = isinstance(error, VersionFailed)
     failed = _failed(seen, assessment, reason)
     if condemned:
         services.journal.quarantine(failed, messages=_revert_needed(assessment, reason))
@@ -41,7 +41,7 @@ def roll_back(run: Run, seen: Observation, assessment: Assessment, error: Except
         if not isinstance(second, PinrailError):
             log.exception("deployment %d: a bug during the rollback", run.deployment)
         both = f"{reason}\nthe rollback failed too: {second}"
-        if isinstance(second, Rejected) and not isinstance(second, VersionFailed):
+        if not isinstance(second, VersionFailed):
             return Outcome.INTERRUPTED, both  # a rollback is tried until it can be done
         services.journal.quarantine(replace(failed, reason=both, needs_human=True))
         return Outcome.NEEDS_HUMAN, both

@@ -27,6 +27,7 @@ class SlotTask:
     interrupt: Interrupt = field(default_factory=Interrupt)
     thread: threading.Thread | None = None
     result: SlotResult | None = None  # None: it did not come that far
+    failure: str = ""  # why it did not
     ended: bool = False
 
     @property

@@ -11,8 +11,9 @@ from receiver.core.deployment import WayBack
 from receiver.core.errors import PinrailError
 from receiver.core.redact import Redactor
 from receiver.core.way_back import way_back
-from receiver.planning.assess import Assessment, assess
+from receiver.planning.assess import Assessment
 from receiver.planning.observe import Observation
+from receiver.planning.slot_trouble import SlotTroubles
 from receiver.planning.status import IDLE, Activity, activities_now, reason_of, state_of
 from receiver.services import Services
 from receiver.settings import load_settings
@@ -66,10 +67,21 @@ def plan_view(services: Services) -> PlanView:
     observed = observe_soon(services)
     services, seen = observed.services, observed.seen
     activities = activities_now(services)
-    slots = [
-        _slot_plan(services, seen, assess(services, seen, slot), activities.get(slot, IDLE)) for slot in seen.slots()
-    ]
+    troubles = SlotTroubles()
+    slots = []
+    for slot in seen.slots():
+        assessment, activity = troubles.assess(services, seen, slot), activities.get(slot, IDLE)
+        with troubles.alone(slot):
+            slots.append(_slot_plan(services, seen, assessment, activity))
+            continue
+        slots.append(_unplanned(assessment, troubles.of(slot)))
     return PlanView(seen.snapshot.commit, observed.stale or None, slots)
+
+
+def _unplanned(assessment: Assessment, trouble: str) -> SlotPlanView:
+    old = assessment.verified.version if assessment.verified else None
+    slot = assessment.slot
+    return SlotPlanView(slot.environment, slot.model, old, assessment.pinned, "unknown", trouble, (), {}, {}, None)
 
 
 def _slot_plan(services: Services, seen: Observation, assessment: Assessment, activity: Activity) -> SlotPlanView:

@@ -347,6 +347,22 @@ def test_it_is_ready_once_the_branch_was_fetched(admin: Admin) -> None:
     assert admin.json("/readyz")["servers"] == "no servers"
 
 
+def test_it_is_not_ready_while_the_last_fetch_was_given_up(admin: Admin) -> None:
+    queue = Queue(admin.database)
+    for give_up in (True, False):
+        queue.enqueue("push")
+        job = queue.claim()
+        assert job is not None
+        if give_up:
+            queue.bury(job, "staging.yaml:3: version: found 010")
+            response = admin.get("/readyz")
+            assert response.status_code == 503
+            assert response.json()["fetcher"] == "the last fetch was given up: staging.yaml:3: version: found 010"
+        else:
+            queue.done(job)
+            assert admin.get("/readyz").status_code == 200
+
+
 def test_it_is_not_ready_when_nobody_works(admin: Admin) -> None:
     queue = Queue(admin.database)
     queue.enqueue("push")

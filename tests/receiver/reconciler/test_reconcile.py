@@ -636,15 +636,34 @@ def test_with_git_gone_and_no_mirror_left_what_was_verified_is_kept_running(
     assert settled.serving() == {"staging": 1, "production": 1}
 
 
-def test_a_bug_in_the_middle_is_rolled_back_and_quarantined(settled: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_middle_is_rolled_back_and_is_not_the_versions_fault(
+    settled: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(settled.registry, "set_alias", broken)
+    with monkeypatch.context() as patched:
+        patched.setattr(settled.registry, "set_alias", broken)
+        settled.pin(staging=2, production=1)
+        settled.run()
+    assert settled.serving()["staging"] == 1
+    assert outcomes(settled, STAGING)[-1] is Outcome.INTERRUPTED
+    assert not settled.journal.quarantined()
+    settled.run()
+    assert settled.serving()["staging"] == 2
+
+
+def test_a_bug_while_a_version_is_asked_is_the_versions_fault(settled: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflows(server: Server, *_: object) -> None:
+        if server.spec.version == 2:
+            raise OverflowError("int too large to convert to float")
+
+    monkeypatch.setattr(settled.prober, "prove", overflows)
     settled.pin(staging=2, production=1)
     settled.run()
     assert settled.serving()["staging"] == 1
-    assert outcomes(settled, STAGING)[-1] in (Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN)
+    assert outcomes(settled, STAGING)[-1] is Outcome.ROLLED_BACK
+    assert [q.version for q in settled.journal.quarantined()] == [2]
 
 
 def test_a_registry_that_goes_away_in_the_middle_is_retried_not_rolled_back(
