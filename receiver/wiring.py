@@ -87,7 +87,12 @@ def _process_target(settings: Settings) -> Target:
 
 
 def _compose_target(settings: Settings) -> Target:
-    place = Place(
+    return ComposeTarget(Docker(), compose_place(settings))
+
+
+def compose_place(settings: Settings) -> Place:
+    """Where the containers of the compose target are, and what they are made of."""
+    return Place(
         settings.pinrail_project,
         settings.pinrail_state_dir,
         settings.pinrail_host,
@@ -95,7 +100,6 @@ def _compose_target(settings: Settings) -> Target:
         front_image=settings.pinrail_front_image or FRONT_IMAGE,
         log_requests=settings.pinrail_log_requests,
     )
-    return ComposeTarget(Docker(), place)
 
 
 # A new target: its name here and in ``Settings.pinrail_target``.

@@ -93,7 +93,7 @@ def find_python(version: str) -> str:
 def _find(version: str, _now: int) -> str | None:
     """Asked once in a while: a Python that was missing may be installed meanwhile."""
     found = subprocess.run(
-        [_uv(), "python", "find", "--no-python-downloads", "--no-project", version],
+        [find_uv(), "python", "find", "--no-python-downloads", "--no-project", version],
         env=index_variables(os.environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -111,9 +111,8 @@ def make(needed: Needed, serving: Serving, shop: Workshop) -> None:
     """
     home = shop.directory
     python = find_python(needed.python)
-    own = [f"{one.name}{_extras(one.extras)}{one.specifier}" for one in serving.declared.values()]
-    (home / "in.txt").write_text("".join(f"{line}\n" for line in (*own, *needed.requirements)))
-    (home / "constraints.txt").write_text("".join(f"{line}\n" for line in needed.constraints))
+    (home / "in.txt").write_text(as_file(requested(needed, serving)))
+    (home / "constraints.txt").write_text(as_file(needed.constraints))
     # What this file names is preferred: the lock stays, but for what the model cannot do with.
     (home / "requirements.txt").write_text(serving.lock)
     interpreter = str(home / "bin" / "python")
@@ -132,9 +131,20 @@ def make(needed: Needed, serving: Serving, shop: Workshop) -> None:
         _run(step, shop, needed)
 
 
+def requested(needed: Needed, serving: Serving) -> Sequence[str]:
+    """What one resolution has to satisfy: what a model server declares, and what the version needs."""
+    own = [f"{one.name}{_extras(one.extras)}{one.specifier}" for one in serving.declared.values()]
+    return [*own, *needed.requirements]
+
+
+def as_file(lines: Sequence[str]) -> str:
+    """The lines as a requirements file."""
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _run(arguments: Sequence[str], shop: Workshop, needed: Needed) -> None:
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv"
-    readable = os.pathsep.join((str(configuration), _uv()))
+    readable = os.pathsep.join((str(configuration), find_uv()))
     writable = os.pathsep.join(map(str, (shop.directory, shop.cache)))
     start = shop.log.stat().st_size if shop.log.exists() else 0
     with shop.log.open("ab") as log:
@@ -142,7 +152,7 @@ def _run(arguments: Sequence[str], shop: Workshop, needed: Needed) -> None:
             [
                 *(sys.executable, "-P", "-m", guard.__name__, str(MEGABYTES), str(BUILD_SECONDS)),
                 *(readable, writable, guard.NETWORK),
-                *(_uv(), "--cache-dir", str(shop.cache), "--no-python-downloads", "--color=never", *arguments),
+                *(find_uv(), "--cache-dir", str(shop.cache), "--no-python-downloads", "--color=never", *arguments),
             ],
             env={**index_variables(os.environ), "TMPDIR": str(shop.directory)},
             cwd=shop.directory,
@@ -165,12 +175,14 @@ def _run(arguments: Sequence[str], shop: Workshop, needed: Needed) -> None:
             process.kill()
             process.wait()
     if process.returncode != 0:
-        raise _failure(process.returncode, _said(shop.log, start), needed)
+        said = _said(shop.log, start)
+        if process.returncode == guard.TOO_LONG:
+            raise PackagesUnavailableError(f"its packages were not installed within {BUILD_SECONDS:g} s: {said}")
+        raise failure(said, needed)
 
 
-def _failure(status: int, said: str, needed: Needed) -> MlError:
-    if status == guard.TOO_LONG:
-        return PackagesUnavailableError(f"its packages were not installed within {BUILD_SECONDS:g} s: {said}")
+def failure(said: str, needed: Needed) -> MlError:
+    """Whose fault it is that uv failed, by what it said."""
     unasked = (
         f"\nIts requirements name {', '.join(needed.indexes)}, which is not asked: "
         f"set UV_INDEX to it where you trust it"
@@ -185,12 +197,17 @@ def _failure(status: int, said: str, needed: Needed) -> MlError:
 def _said(log: Path, start: int) -> str:
     with log.open("rb") as file:
         file.seek(max(start, log.stat().st_size - SHOWN_BYTES))
-        text = file.read().decode(errors="replace")
+        return shortened(file.read().decode(errors="replace"))
+
+
+def shortened(text: str) -> str:
+    """The last lines of what uv said, for a person: without the credentials in addresses."""
     lines = [line.rstrip() for line in without_credentials(text).splitlines() if line.strip()]
     return "\n".join(lines[-SHOWN_LINES:]) or "uv said nothing"
 
 
-def _uv() -> str:
+def find_uv() -> str:
+    """The program. PackagesUnavailableError: it is not installed."""
     try:
         return uv.find_uv_bin()
     except FileNotFoundError as error:

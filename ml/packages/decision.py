@@ -46,15 +46,17 @@ class Needed:
         return ", ".join(self.missing)
 
 
-def decide(listed: Listed, installed: Installed, serving: Serving) -> Needed | None:
+def decide(listed: Listed, installed: Installed, serving: Serving, here: str = OURS) -> Needed | None:
     """Return what must be installed to load this version; None: what is here will do.
+
+    ``here``: the Python of the place that ``installed`` tells of.
 
     UnsuitablePackagesError: nothing would help, package by package.
     """
-    missing = lacking(listed, installed)
+    missing = lacking(listed, installed, here)
     if not missing:
         return None
-    python = _python(listed, OURS)
+    python = _python(listed, here)
     wanted = _wanted(listed, python)
     conflicts = [phrase for one in wanted if (phrase := _conflict(one, serving)) is not None]
     if conflicts:

@@ -6,7 +6,7 @@ file, its directory and an empty ``.env``, so ``COMPOSE_*`` variables and ``.env
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from receiver.adapters import shell
 from receiver.core.errors import Rejected, Retryable
 
 SECONDS = 30.0
+SHOWN = 2000  # characters of what it said
 # What the client says while the engine is stopped, stopping or starting.
 ENGINE_GONE = re.compile(
     r"Cannot connect to the Docker daemon|error during connect|unexpected EOF|: EOF$|daemon is shutting down",
@@ -25,7 +26,11 @@ POOLS_EMPTY = re.compile(r"non-overlapping IPv4 address pool|predefined address 
 
 
 class RefusedByDockerError(Rejected):
-    """The engine is there and says no; the text is what it said."""
+    """The engine is there and says no; the text is the end of what it said."""
+
+    def __init__(self, reason: str, said: str = "") -> None:
+        super().__init__(reason)
+        self.said = said  # all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +47,22 @@ class Docker:
     def __init__(self) -> None:
         self._environment = shell.scrubbed(os.environ, *shell.DOCKER)
 
-    def run(self, *arguments: str, timeout: float = SECONDS, stdin: bytes = b"") -> str:
-        """``docker ARGUMENTS``; returns its standard output.
+    def run(
+        self,
+        *arguments: str,
+        timeout: float = SECONDS,
+        stdin: bytes = b"",
+        stop: Callable[[], None] | None = None,
+    ) -> str:
+        """``docker ARGUMENTS``; returns its standard output. ``stop`` is asked while it runs, and raises to end it.
 
         Raises:
             Retryable: no engine answers, or not in time.
             RefusedByDockerError: the engine did not do it.
         """
-        output = shell.run(["docker", *arguments], environment=self._environment, timeout=timeout, stdin=stdin)
+        output = shell.run(
+            ["docker", *arguments], environment=self._environment, timeout=timeout, stdin=stdin, stop=stop
+        )
         return _understood(output, arguments[0])
 
     def words(self, *arguments: str) -> str:
@@ -92,12 +105,13 @@ class Docker:
 def _understood(output: shell.Output, asked: str) -> str:
     if output.status == 0:
         return output.stdout
-    said = "\n".join(line for line in output.stderr.strip().splitlines() if line.strip())[-2000:]
-    if ENGINE_GONE.search(said):
-        raise Retryable(f"no docker engine answers (`docker {asked}`): {said}")
-    if POOLS_EMPTY.search(said):
+    said = "\n".join(line for line in output.stderr.strip().splitlines() if line.strip())
+    shown = said[-SHOWN:]
+    if ENGINE_GONE.search(shown):
+        raise Retryable(f"no docker engine answers (`docker {asked}`): {shown}")
+    if POOLS_EMPTY.search(shown):
         raise Retryable(
             f"docker has no subnet left for another network (`docker {asked}`): remove unused ones (`docker network "
-            f"prune`), or give it smaller pools, as docs/compose.md describes ({said})"
+            f"prune`), or give it smaller pools, as docs/compose.md describes ({shown})"
         )
-    raise RefusedByDockerError(said or f"`docker {asked}` ended with status {output.status}")
+    raise RefusedByDockerError(shown or f"`docker {asked}` ended with status {output.status}", said)

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +65,12 @@ def run(
     directory: Path | None = None,
     stdin: bytes = b"",
     keep: Sequence[int] = (),
-    stop: threading.Event | None = None,
+    stop: threading.Event | Callable[[], None] | None = None,
 ) -> Output:
     """Run a program to its end and return what it said, whatever its status.
 
-    It inherits the descriptors in ``keep``, so that a lock on one is held for as long as it lives.
+    It inherits the descriptors in ``keep``, so that a lock on one is held for as long as it lives. ``stop``: an
+    event, or what is asked while the program runs and raises to end it.
 
     Raises:
         Rejected: there is no such program.
@@ -115,7 +116,7 @@ def _as_file(stdin: bytes) -> Iterator[IO[bytes] | int]:
 
 
 def _communicate(
-    process: "subprocess.Popen[bytes]", timeout: float, stop: threading.Event | None
+    process: "subprocess.Popen[bytes]", timeout: float, stop: threading.Event | Callable[[], None] | None
 ) -> tuple[bytes, bytes]:
     if stop is None:
         return process.communicate(timeout=timeout)
@@ -124,7 +125,9 @@ def _communicate(
         try:
             return process.communicate(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            if stop.is_set():
+            if not isinstance(stop, threading.Event):
+                stop()
+            elif stop.is_set():
                 raise Retryable("the program was ended because the receiver stops") from None
             if time.monotonic() >= deadline:
                 raise

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 
+from receiver.adapters.docker import Docker
 from receiver.adapters.gate_runner import GateRunner
 from receiver.adapters.git.command import parse_remote
 from receiver.adapters.git.commit_log import CommitLog
@@ -33,8 +34,9 @@ from receiver.reconciler.cache_cleanup import CacheCleanup
 from receiver.reconciler.way_back_check import WayBackCheck
 from receiver.services import Services
 from receiver.settings import Settings
+from receiver.targets.compose.packages import ImagePackages
 from receiver.targets.process.packages import PACKAGES, ModelPackages
-from receiver.wiring import MIRROR, PROPOSALS, token_of
+from receiver.wiring import MIRROR, PROPOSALS, compose_place, target_name, token_of
 from serving.model.loader import Cache
 
 
@@ -77,7 +79,10 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
     """
     client, state, branch = build_github(settings), settings.pinrail_state_dir, settings.pinrail_branch
     live = LiveServices(services.journal, services.registry, services.outbox, proposes=client is not None)
-    caches: dict[str, ArtifactCache] = {"sets of packages": ModelPackages(state), "versions": Cache(state / "cache")}
+    caches: dict[str, ArtifactCache] = {"sets of packages": ModelPackages(state)}
+    if target_name(settings) == "compose":
+        caches["images of packages"] = ImagePackages(Docker(), compose_place(settings))
+    caches["versions"] = Cache(state / "cache")  # the last: they say which packages are in use
     found = [
         BackgroundTask("housekeeping", CacheCleanup(services, caches, settings.pinrail_cache_mb * 1e6).tidy),
         BackgroundTask("logs", LogRotation(state / "logs").run),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,11 +52,14 @@ class Stack(Flow):
         )
         return {"environments/staging.yaml": text.encode()}
 
-    def offer(self, *versions: int) -> None:
+    def offer(self, *versions: int, requirements: str = "") -> None:
         """Register versions that have passed the gate, under exactly these numbers; MODEL's is a stand-in."""
         for version in versions:
             path = self.registry.directory / self.model / str(version)
             _write_model(path, version)
+            if requirements:
+                (path / "requirements.txt").write_text(requirements)
+                shutil.copytree(path, self.place.cache / digest_tree(path).removeprefix("sha256:"))
             self.registry.models.setdefault(self.model, {})[version] = FakeVersion(path, digest_tree(path))
             self.registry.aliases.setdefault(self.model, {})
             for name, raw in self.files(version, None).items():

@@ -72,6 +72,9 @@ def sweep(docker: Docker, owner: str) -> None:
     listed = docker.run("ps", "--all", "--quiet", "--filter", f"label={OWNER}={owner}").split()
     if listed:
         docker.run("rm", "--force", "--volumes", *listed)
+    images = docker.run("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{owner}-packages*").split()
+    if images:
+        docker.run("image", "rm", *images)
     networks = docker.run("network", "ls", "--quiet", "--filter", f"name=^{owner}-").split()
     if networks:
         docker.run("network", "rm", *networks)

@@ -56,7 +56,7 @@ class Index:
 
 
 @contextmanager
-def running_index() -> Iterator[Index]:
+def running_index(host: str = "127.0.0.1") -> Iterator[Index]:
     """An index that serves until the end of the block."""
     index = Index()
 
@@ -78,9 +78,9 @@ def running_index() -> Iterator[Index]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
     server.daemon_threads = True
-    index.url = f"http://127.0.0.1:{server.server_port}/simple"
+    index.url = f"http://{host}:{server.server_port}/simple"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -9,12 +9,14 @@ from receiver.cli.doctor.check import Check
 from receiver.core.errors import Rejected, Retryable
 from receiver.settings import Settings
 from receiver.targets.compose.build import image_name
+from receiver.targets.compose.packages import images_of_packages
 from receiver.wiring import REMEMBERED
 
 # What Docker's documentation names as its default address pools: 15 networks of /16 beside the default bridge's, and
 # 16 of /20.
 DEFAULT_SUBNETS = 31
 FEW_SUBNETS = 3
+SHOWN_IMAGES = 5
 
 
 def engine(settings: Settings) -> Check:
@@ -35,9 +37,21 @@ def engine(settings: Settings) -> Check:
     except (Rejected, Retryable):
         there = False
     if there:
-        return _with_subnets(f"docker answers and has {image}: model servers are containers", docker)
+        found = f"docker answers and has {image}: model servers are containers"
+        return _with_subnets(f"{found}; {_packages(docker, settings.pinrail_project)}", docker)
     found = f"docker answers, but has no image {image}"
     return Check("engine", not must, found + ("" if must else ": processes"), "`pinrail build` builds it")
+
+
+def _packages(docker: Docker, owner: str) -> str:
+    """The images that were built for the packages of versions."""
+    images = images_of_packages(docker, owner)
+    if not images:
+        return "no images of packages"
+    listed = "; ".join(f"{one.packages}: {one.own_bytes / 1e6:.0f} MB" for one in images[:SHOWN_IMAGES])
+    more = f"; and {len(images) - SHOWN_IMAGES} more" if len(images) > SHOWN_IMAGES else ""
+    together = sum(one.own_bytes for one in images)
+    return f"images of packages {together / 1e6:.0f} MB ({listed}{more})"
 
 
 def _with_subnets(found: str, docker: Docker) -> Check:

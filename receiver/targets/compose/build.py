@@ -1,13 +1,13 @@
 """The serving image: built once per content of what goes into it, not per promotion; pushed and pinned by digest."""
 
 import hashlib
-import io
 import re
-import tarfile
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from receiver.adapters.docker import Docker
+from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.core.errors import Rejected
 from receiver.targets.compose.shipped import PACKAGES, SHIPPED
 
@@ -16,6 +16,7 @@ REQUIREMENTS = Path("requirements/serving.txt")
 NAME = "pinrail-serving"
 BUILD_SECONDS = 1800.0
 PUSH_SECONDS = 600.0
+PROGRAM = b"\x7fELF"
 
 
 def image_name(base: str | None = None) -> str:
@@ -34,9 +35,46 @@ def build_image(docker: Docker, base: str | None = None) -> str:
     name = image_name(base)
     if not docker.has_image(name):
         based = ("--build-arg", f"BASE={base}") if base else ()
-        options = ("--quiet", "--tag", name, "--file", DOCKERFILE.as_posix(), *based)
-        docker.run("build", *options, "-", stdin=_context(), timeout=BUILD_SECONDS)
+        run_build(docker, ("--quiet", "--tag", name, *based), DOCKERFILE, _content())
     return name
+
+
+def run_build(
+    docker: Docker,
+    options: Sequence[str],
+    recipe: Path,
+    content: Iterable[tuple[str, bytes]],
+    stop: Callable[[], None] | None = None,
+) -> None:
+    """Build an image from these files on this engine itself, whichever builder a person has chosen for other work.
+
+    ``recipe``: which of them says how. RefusedByDockerError: it cannot be built. Retryable: no engine answers, or not
+    in time.
+    """
+    builder = builder_options(docker)
+    command = ["build"] if builder is None else ["buildx", "build", "--load", *builder]
+    with tempfile.TemporaryDirectory(prefix="pinrail-build-") as directory:
+        for name, data in content:
+            file = Path(directory) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+            file.chmod(0o755 if data.startswith(PROGRAM) else 0o644)
+        options = (*options, "--file", str(Path(directory) / recipe))
+        docker.run(*command, *options, directory, timeout=BUILD_SECONDS, stop=stop)
+
+
+def builder_options(docker: Docker) -> Sequence[str] | None:
+    """How buildx is asked to build in the engine; None: it is not installed, and the engine's older builder builds.
+
+    A builder in a container of its own, which a person may have chosen, has none of the engine's images.
+    """
+    try:
+        docker.run("buildx", "version")
+    except RefusedByDockerError:
+        return None
+    with suppress(RefusedByDockerError):  # older clients have no such command
+        return ("--builder", docker.run("context", "show").strip())
+    return ()
 
 
 def push_image(docker: Docker, image: str, destination: str) -> str:
@@ -62,13 +100,3 @@ def _content() -> Iterator[tuple[str, bytes]]:
             yield file.relative_to(top).as_posix(), file.read_bytes()
         except FileNotFoundError as error:
             raise Rejected(f"{file} is missing: install Pinrail again, or use a whole clone") from error
-
-
-def _context() -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, data in _content():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), 0o644
-            tar.addfile(entry, io.BytesIO(data))
-    return packed.getvalue()

@@ -8,7 +8,8 @@ and several threads may act on different slots at once.
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from receiver.adapters.docker import Docker, RefusedByDockerError
@@ -21,9 +22,10 @@ from receiver.targets.compose.backends import BackendPair
 from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
 from receiver.targets.compose.exchange import exchange_ports
 from receiver.targets.compose.front import made_of
-from receiver.targets.compose.image import require_image, require_packages
+from receiver.targets.compose.image import require_image
 from receiver.targets.compose.log_tail import log_tail
 from receiver.targets.compose.network import choose_address, require_network
+from receiver.targets.compose.packages import ImagePackages
 from receiver.targets.compose.project import Place, create_server, egress_network, forget_project
 from receiver.targets.compose.proxy import FrontDoors
 from receiver.targets.readiness import wait_until_healthy
@@ -46,6 +48,7 @@ class ComposeTarget:
         self.start_seconds = start_seconds
         self._docker = docker
         self._fronts = FrontDoors(docker, place)
+        self._packages = ImagePackages(docker, place)
         self._choosing = threading.Lock()
         self._chosen: set[str] = set()  # addresses of containers that are being created
 
@@ -54,22 +57,17 @@ class ComposeTarget:
         return self._described(discovery.discover(self._docker, self.place.owner))
 
     def needed_packages(self, spec: ServerSpec) -> str:
-        """See :meth:`receiver.ports.Target.needed_packages`: an image is not added to."""
-        del spec
-        return ""
+        """See :meth:`receiver.ports.Target.needed_packages`."""
+        return self._asked(self._packages.needed, spec)
 
     def missing_packages(self, spec: ServerSpec) -> str:
-        """See :meth:`receiver.ports.Target.missing_packages`. An image has all that is needed, or it has not.
-
-        Whether the image is here and the engine answers, :meth:`start` finds out.
-        """
-        with contextlib.suppress(Retryable):
-            if self._docker.has_image(self.place.image):
-                require_packages(self._docker, self.place, spec)
-        return ""
+        """See :meth:`receiver.ports.Target.missing_packages`."""
+        return self._asked(self._packages.missing, spec)
 
     def install(self, spec: ServerSpec, stop: Stop = never) -> None:
         """See :meth:`receiver.ports.Target.install`."""
+        require_image(self._docker, self.place.image)
+        self._packages.image(spec, stop)
 
     def start(self, spec: ServerSpec, stop: Stop = never, at_once: int = 1) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
@@ -87,9 +85,9 @@ class ComposeTarget:
         for leftover in (server for server in self._slot(spec).servers if server.ended or server.spec == spec):
             self._remove(leftover)
         require_image(self._docker, self.place.image)
-        require_packages(self._docker, self.place, spec)
+        image = self._packages.image(spec, stop)
         _let_read(self.place.cache / spec.digest.removeprefix("sha256:"))
-        return self._healthy(self._created(spec), stop)
+        return self._healthy(self._created(spec, image), stop)
 
     def switch(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.switch`.
@@ -156,6 +154,13 @@ class ComposeTarget:
         """See :meth:`receiver.ports.Target.log_tail`."""
         return log_tail(self._docker, server.id)
 
+    def _asked(self, question: Callable[[ServerSpec], str], spec: ServerSpec) -> str:
+        """Ask about packages. Whether the image is here and the engine answers, :meth:`start` finds out."""
+        with contextlib.suppress(Retryable):
+            if self._docker.has_image(self.place.image):
+                return question(spec)
+        return ""
+
     def _answering(self, server: Server, found: ContainerDiscovery) -> ServerContainer | None:
         container = found.server(server.id)
         answers = container is not None and container.running and is_healthy(container.url)
@@ -175,14 +180,14 @@ class ComposeTarget:
     def _slot(self, spec: ServerSpec) -> ContainerDiscovery:
         return discovery.discover(self._docker, self.place.owner).of(spec.slot)
 
-    def _created(self, spec: ServerSpec) -> ServerContainer:
+    def _created(self, spec: ServerSpec, image: str) -> ServerContainer:
         subnet = require_network(self._docker, self.place.owner)
         with self._choosing:  # two slots must not choose one address
             found = discovery.discover(self._docker, self.place.owner)
             address = choose_address(subnet, {*self._chosen, *(server.address for server in found.servers)})
             self._chosen.add(address)
         try:
-            name = create_server(self._docker, self.place, spec, address)
+            name = create_server(self._docker, replace(self.place, image=image), spec, address)
         except RefusedByDockerError as error:
             for leftover in (server for server in self._slot(spec).servers if server.ended):
                 self._remove(leftover)

@@ -1,11 +1,9 @@
-"""The serving image: named after its content, pushed and pinned by digest, refused to models that it cannot load."""
+"""The serving image: named after its content, pushed and pinned by digest."""
 
 import json
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -15,9 +13,6 @@ from receiver.cli.app import app
 from receiver.core.errors import Rejected, Retryable
 from receiver.targets.compose.build import build_image, image_name, push_image
 from receiver.targets.compose.image import require_image
-from tests.contracts.target import spec
-from tests.support import small_models
-from tests.support.docker_engine import compose_target, owned_place, tiny_image
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -92,22 +87,6 @@ def test_a_pushed_image_is_pinned_by_digest_and_fetched_where_it_is_missing(dock
     docker.run("rmi", pinned)
     with pytest.raises(Rejected, match=r"not found|unknown"):
         require_image(docker, pinned[:-4] + "0000")
-
-
-@pytest.mark.docker
-def test_a_model_that_the_image_cannot_load_is_refused_before_anything_starts(docker: Docker, tmp_path: Path) -> None:
-    wanted = spec(1, free_port())
-    artifacts = tmp_path / "cache" / wanted.digest.removeprefix("sha256:")
-    small_models.save_classifier(artifacts)
-    shutil.move(artifacts / "onnx", tmp_path / "onnx")
-    (artifacts / "requirements.txt").write_text("mlflow==3.17.2\nscikit-learn==1.9.0\n")
-    with owned_place(docker, tmp_path, tiny_image(docker)) as place:
-        target = compose_target(docker, place)
-        with pytest.raises(Rejected, match=r"in the image .*: it needs scikit-learn==1\.9\.0\. Register"):
-            target.start(wanted)
-        assert not (tmp_path / "compose").exists()
-        shutil.move(tmp_path / "onnx", artifacts / "onnx")
-        assert target.start(wanted).spec == wanted
 
 
 @pytest.mark.docker
