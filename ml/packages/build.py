@@ -48,7 +48,8 @@ LIKE_PIP = {
 }
 # Said by uv where the packages are to blame, and nobody could do anything about it by waiting.
 OWN_FAULT = re.compile(
-    r"No solution found|Failed to build|[Bb]uild backend|no wheels? with a matching|Failed to parse"
+    r"No solution found|Failed to build|[Bb]uild backend|no wheels? with a matching|Failed to parse|Couldn't parse|"
+    r"Expected `|not allowed as constraints"
 )
 OUTSIDE = re.compile(
     r"network (was|is) disabled|Failed to fetch|error sending request|[Cc]onnection|timed out|dns error|"

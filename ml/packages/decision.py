@@ -16,6 +16,7 @@ OLDEST = (3, 11)  # pyproject.toml's requires-python
 STRICT = frozenset({"scikit-learn", "xgboost", "lightgbm", "catboost"})
 MLFLOW = frozenset({"mlflow", "mlflow-skinny", "mlflow-tracing"})
 VARIANTS = ("-cpu", "-gpu", "-headless")  # the same modules, built or packed in another way
+SHOWN_PACKAGES = 40  # in messages, and as a label of an image, which the system limits to 128 KiB
 ALWAYS = ("pandas",)  # MLflow asks every model with a table
 
 # From a distribution's name to its version, here: None if it is not here.
@@ -43,7 +44,8 @@ class Needed:
 
     def __str__(self) -> str:
         """As in ``xgboost==3.2.0, lightgbm==4.7.0``."""
-        return ", ".join(self.missing)
+        more = len(self.missing) - SHOWN_PACKAGES
+        return ", ".join([*self.missing[:SHOWN_PACKAGES], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def decide(listed: Listed, installed: Installed, serving: Serving, here: str = OURS) -> Needed | None:
@@ -108,7 +110,12 @@ def _python(listed: Listed, here: str) -> str:
 
 
 def _applies(needed: Requirement, python: str) -> bool:
-    return needed.marker is None or needed.marker.evaluate({"python_version": python, "extra": ""})
+    try:
+        return needed.marker is None or needed.marker.evaluate({"python_version": python, "extra": ""})
+    except (ValueError, KeyError) as error:  # it compares what cannot be compared, or names what there is not
+        raise UnsuitablePackagesError(
+            f"its requirements have a condition that nobody can decide ({shown(str(needed))}): {error}"
+        ) from error
 
 
 def _conflict(needed: Requirement, serving: Serving) -> str | None:

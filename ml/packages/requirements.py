@@ -1,7 +1,7 @@
 """What a version lists in its ``requirements.txt`` and ``python_env.yaml``, or its ``conda.yaml``. Nothing is run."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ LONGEST_LINE = 2000  # characters, without hashes
 TOOLS = frozenset({"pip", "wheel"})
 INDEX_OPTION = re.compile(r"(--index-url|--extra-index-url|--find-links|-i|-f)(?:[=\s]\s*|(?=https?:))(\S+)")
 INCLUDED = re.compile(r"(?:-r|--requirement|-c|--constraint)[=\s]*(\S+)")
-LOCAL = re.compile(r"(-e|--editable)\b|\.{0,2}/|~|file:|[A-Za-z]:[\\/]|[^=<>]*@\s*(file:|\.{0,2}/)")
+LOCAL = re.compile(r"(-e|--editable)\b|\.{0,2}/|~|(\w+\+)?file:|[A-Za-z]:[\\/]|[^=<>]*@\s*((\w+\+)?file:|\.{0,2}/)")
 REMOTE = re.compile(r"(git\+|hg\+|svn\+|bzr\+)?(https?|ssh|git)://")
+VARIABLE = re.compile(r"\$\{[^}]*\}")
 MINOR = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -82,17 +83,10 @@ def _parse(artifacts: Path, lines: list[str], python: str | None) -> Listed:
     constraints: list[str] = []
     indexes: list[str] = []
     hashed: set[str] = set()
-    for line in _Included(artifacts, constraints).lines(lines):
-        if option := INDEX_OPTION.match(line):
-            indexes.append(shown(option[2]))
-        elif LOCAL.match(line):
-            raise UnsuitablePackagesError(
-                f"its requirements name a path of the machine that trained it ({shown(line)}): put the code into the "
-                f"version with code_paths=, or publish it as a package"
-            )
-        elif line.startswith("-"):
-            continue  # an option of pip's
-        elif REMOTE.match(line):
+    own = list(_Included(artifacts, constraints).lines(lines))
+    constraints = list(_without_options(constraints, indexes))
+    for line in _without_options(own, indexes):
+        if REMOTE.match(line):
             addresses.append(line)
         else:
             text, *hashes = re.split(r"\s--hash[=\s]", line)
@@ -109,6 +103,25 @@ def _parse(artifacts: Path, lines: list[str], python: str | None) -> Listed:
         python=python,
         pickled=_pickled(artifacts),
     )
+
+
+def _without_options(lines: Sequence[str], indexes: list[str]) -> Iterator[str]:
+    """The lines that name packages. ``indexes``: those that others name are added."""
+    for line in lines:
+        if option := INDEX_OPTION.match(line):
+            indexes.append(shown(option[2]))
+        elif LOCAL.match(line):
+            raise UnsuitablePackagesError(
+                f"its requirements name a path of the machine that trained it ({shown(line)}): put the code into the "
+                f"version with code_paths=, or publish it as a package"
+            )
+        elif VARIABLE.search(line):  # uv would put in what it has here, the password of an index too
+            raise UnsuitablePackagesError(
+                f"its requirements name a variable of the machine that trained it ({shown(line)}): write what it "
+                f"stands for, and leave credentials to the machine that installs it"
+            )
+        elif not line.startswith("-"):  # an option of pip's
+            yield line
 
 
 class _Included:
@@ -166,6 +179,10 @@ def _lines(file: Path) -> list[str] | None:
     text = _text(file)
     if text is None:
         return None
+    return _bare(text)
+
+
+def _bare(text: str) -> list[str]:
     joined = re.sub(r"\\\r?\n", " ", text)
     bare = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
     return [line for line in bare if line]
@@ -192,14 +209,15 @@ def _conda_lines(conda: Mapping[str, Any], name: str) -> list[str] | None:
     listed = conda.get("dependencies")
     if not isinstance(listed, list):
         return None
-    by_pip = [line for entry in listed if isinstance(entry, Mapping) for line in entry.get("pip") or ()]
+    by_pip = [entry["pip"] for entry in listed if isinstance(entry, Mapping) and isinstance(entry.get("pip"), list)]
     others = [entry for entry in listed if isinstance(entry, str) and not re.match(r"(python|pip)\b(?!-)", entry)]
     if others:
         raise UnsuitablePackagesError(
             f"its {CONDA} names packages of conda's ({', '.join(others)[:200]}), and only pip's can be installed: "
             f"register {name} again with pip_requirements="
         )
-    return [str(line) for line in by_pip]
+    # An entry is a line of a requirements file; one with several would bring in what nobody has read.
+    return _bare("\n".join(str(entry) for entries in by_pip for entry in entries))
 
 
 def _conda_python(conda: Mapping[str, Any]) -> str | None:

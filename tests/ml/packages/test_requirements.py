@@ -93,9 +93,13 @@ def test_a_conflict_is_named_package_by_package(tmp_path: Path) -> None:
         ("./dist/own-1.0-py3-none-any.whl", "a path of the machine"),
         ("file:///home/me/own.whl", "a path of the machine"),
         ("own @ file:///home/me/own.whl", "code_paths="),
+        ("own @ git+file:///home/me/own", "a path of the machine"),
+        ("own @ https://a.invalid/own.whl?${UV_DEFAULT_INDEX}", "name a variable"),
         ("-r more.txt", "include more.txt, which is not among its files"),
         ("-r ../../etc/passwd", "not among its files"),
         ("one two three", "'one two three'"),
+        ("one; os_name ~= 'posix'", "a condition that nobody can decide"),
+        ("one; 'a' in extras", "a condition that nobody can decide"),
     ],
 )
 def test_what_can_be_installed_nowhere_is_refused_with_the_line(tmp_path: Path, line: str, says: str) -> None:
@@ -120,6 +124,31 @@ def test_an_index_that_a_version_names_is_not_asked(tmp_path: Path) -> None:
     assert found is not None
     assert found.indexes == ("https://a.invalid/cpu", "https://b.invalid")
     assert not any("invalid" in line for line in found.requirements)
+
+
+def test_an_index_in_a_file_of_constraints_is_not_asked_either(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("--extra-index-url https://a.invalid/cpu\n--pre\nscipy<2\n")
+    found = needed(tmp_path, requirements="lightgbm\n-c c.txt\n")
+    assert found is not None
+    assert (found.constraints, found.indexes) == (("scipy<2",), ("https://a.invalid/cpu",))
+    (tmp_path / "c.txt").write_text("-e /home/me/package\n")
+    with pytest.raises(UnsuitablePackagesError, match="a path of the machine"):
+        needed(tmp_path, requirements="lightgbm\n-c c.txt\n")
+
+
+@pytest.mark.parametrize("entry", ["git+https://a.invalid/own", "own @ https://a.invalid/own.whl", "lightgbm"])
+def test_a_line_within_a_line_of_conda_s_file_is_read_as_one(tmp_path: Path, entry: str) -> None:
+    conda = 'dependencies: [{pip: ["%s\\n--index-url=https://b.invalid"]}, {pip: 5}]\n' % entry  # noqa: UP031
+    found = needed(tmp_path, conda=conda)
+    assert found is not None
+    assert found.indexes == ("https://b.invalid",)
+    assert not any("b.invalid" in line for line in found.requirements)
+
+
+def test_a_long_list_is_shown_shortened(tmp_path: Path) -> None:
+    found = needed(tmp_path, requirements="".join(f"package-{number}==1.0\n" for number in range(4000)))
+    assert found is not None
+    assert str(found).endswith("package-39==1.0, and 3,960 more")
 
 
 def test_conda_s_file_stands_in_for_a_missing_requirements_txt(tmp_path: Path) -> None:
