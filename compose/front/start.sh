@@ -6,4 +6,4 @@ set --
 if [ -n "$PREDECESSOR" ] && mv "/run/pinrail/$PREDECESSOR.sock" /run/pinrail/taken.sock; then
   set -- -x /run/pinrail/taken.sock
 fi
-exec haproxy -db -f /front/berths.cfg -f /front/haproxy.cfg "$@"
+exec haproxy -db -f /front/haproxy.cfg -f /front/berths.cfg "$@"

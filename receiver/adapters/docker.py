@@ -6,7 +6,7 @@ file, its directory and an empty ``.env``, so ``COMPOSE_*`` variables and ``.env
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +71,11 @@ class Docker:
         _understood(output, arguments[0])
         return output.stdout + output.stderr
 
-    def up(self, project: Project, service: str, variables: Mapping[str, str]) -> None:
-        """Create and start one service's container and touch no other. Raises what :meth:`run` raises."""
+    def up(self, project: Project, services: Sequence[str], variables: Mapping[str, str]) -> None:
+        """Create and start these services' containers and touch no other. Raises what :meth:`run` raises."""
         argv = ["docker", "compose", "--project-name", project.name, "--file", str(project.file)]
         argv += ["--project-directory", str(project.file.parent), "--env-file", os.devnull, "--progress", "quiet"]
-        argv += ["up", "--detach", "--no-deps", "--no-build", "--no-recreate", service]
+        argv += ["up", "--detach", "--no-deps", "--no-build", "--no-recreate", *services]
         output = shell.run(
             argv,
             environment={**self._environment, **variables, "COMPOSE_IGNORE_ORPHANS": "true"},

@@ -44,7 +44,7 @@ class App:
             "version": said,
             "digest": options["digest"],
             "revision": options["revision"],
-            "replica": int(options.get("replica", 1)),
+            "replica": int(options.get("replica") or os.environ.get("PINRAIL_REPLICA", "1")),
         }
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

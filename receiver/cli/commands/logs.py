@@ -51,7 +51,11 @@ def _lines(settings: Settings, target: Target, server: Server, wanted: tuple[int
     """The lines of one server's log, until another one has the traffic or this one has ended."""
     lines, follow = wanted
     if target_name(settings) == "compose":
-        argv = ["docker", "logs", "--tail", str(lines), *(["--follow"] if follow else []), server.id]
+        several = server.spec.replicas > 1
+        names = [f"{server.id}-{number}" for number in range(1, server.spec.replicas + 1)] if several else [server.id]
+        for name in names[:-1]:  # docker follows one: the last
+            yield from _printed(["docker", "logs", "--tail", str(lines), name])
+        argv = ["docker", "logs", "--tail", str(lines), *(["--follow"] if follow else []), names[-1]]
     else:
         logs = settings.pinrail_state_dir / "logs"
         numbered = [logs / f"{server.id}.{number}.log" for number in range(1, server.spec.replicas + 1)]
@@ -66,6 +70,12 @@ def _lines(settings: Settings, target: Target, server: Server, wanted: tuple[int
             if found is None or found.id != server.id:
                 return
             check_at = time.monotonic() + CHECK_SECONDS
+
+
+def _printed(argv: Sequence[str]) -> Iterator[str]:
+    for line in shell.stream(argv, environment=shell.scrubbed(os.environ, *shell.DOCKER), pause=CHECK_SECONDS):
+        if line is not None:
+            yield line
 
 
 def _next(target: Target, server: Server) -> Server:

@@ -11,16 +11,16 @@ from receiver.core.errors import PinrailError, Rejected
 from receiver.core.port_moves import given_twice
 from receiver.targets.compose import containers as discovery
 from receiver.targets.compose.backends import BackendPair
-from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
+from receiver.targets.compose.containers import ContainerDiscovery, ContainerGroup, FrontContainer
 from receiver.targets.compose.proxy import FrontDoors
 
 
-def exchange_ports(doors: FrontDoors, found: ContainerDiscovery, moving: Sequence[ServerContainer]) -> None:
+def exchange_ports(doors: FrontDoors, found: ContainerDiscovery, moving: Sequence[ContainerGroup]) -> None:
     """Give each of these servers, one per slot, its public port. PinrailError: nobody has moved.
 
     Front doors of slots that take no part are left alone, whatever happens: their own tasks change them meanwhile.
     """
-    ports = {container.spec.slot: container.spec.port for container in moving}
+    ports = {server.spec.slot: server.spec.port for server in moving}
     if why := given_twice(ports):
         raise Rejected(why)
     answering = {f.id: pair for f in found.fronts if f.running and (pair := discovery.backends_of(doors.place, f))}
@@ -30,13 +30,13 @@ def exchange_ports(doors: FrontDoors, found: ContainerDiscovery, moving: Sequenc
         raise Rejected(
             f"port {stays.port} on {doors.place.host} is taken by {stays.slot}: wait until that has moved."
         )
-    opened: list[ServerContainer] = []
+    opened: list[ContainerGroup] = []
     try:
-        for container in moving:
-            here = [front for front in fronts if front.port == container.spec.port]
-            if all(front.slot != container.spec.slot for front in here):
-                opened.append(container)
-                _open(doors, container, answering[here[0].id] if here else None)
+        for server in moving:
+            here = [front for front in fronts if front.port == server.spec.port]
+            if all(front.slot != server.spec.slot for front in here):
+                opened.append(server)
+                _open(doors, server, answering[here[0].id] if here else None)
         _change_over(doors, moving)
     except PinrailError:
         _turn_back(doors, [(front, answering[front.id]) for front in fronts if front.slot in ports], opened)
@@ -46,15 +46,15 @@ def exchange_ports(doors: FrontDoors, found: ContainerDiscovery, moving: Sequenc
             doors.close(front)
 
 
-def _open(doors: FrontDoors, container: ServerContainer, now: BackendPair | None) -> None:
+def _open(doors: FrontDoors, server: ContainerGroup, now: BackendPair | None) -> None:
     if now is None:
-        doors.open(container.spec, BackendPair((container.address, container.address), "one"))
+        doors.open(server.spec, BackendPair((server.addresses, server.addresses), "one"))
     else:
-        doors.open_beside(container.spec, BackendPair((now.live, now.live), "one"))
+        doors.open_beside(server.spec, BackendPair((now.live, now.live), "one"))
 
 
 def _turn_back(
-    doors: FrontDoors, before: Sequence[tuple[FrontContainer, BackendPair]], opened: Sequence[ServerContainer]
+    doors: FrontDoors, before: Sequence[tuple[FrontContainer, BackendPair]], opened: Sequence[ContainerGroup]
 ) -> None:
     """Have traffic go where it went. A front door that takes no orders may send it elsewhere, so it is removed."""
     for front, pair in before:
@@ -68,21 +68,21 @@ def _turn_back(
             doors.remove(front)
 
 
-def _change_over(doors: FrontDoors, moving: Sequence[ServerContainer]) -> None:
+def _change_over(doors: FrontDoors, moving: Sequence[ContainerGroup]) -> None:
     """Who had a slot's traffic steps in for its new server, and nobody else's server does."""
     found = discovery.discover(doors.docker, doors.place.owner)
     answering = [(f, pair) for f in found.fronts if f.running and (pair := discovery.backends_of(doors.place, f))]
-    for container in moving:
-        own = {server.address for server in found.of(container.spec.slot).servers if server.running}
-        had = [pair.live for front, pair in answering if front.slot == container.spec.slot and pair.live in own]
-        standby = next((address for address in had if address != container.address), container.address)
+    for server in moving:
+        slot = server.spec.slot
+        running = {container.address for container in found.of(slot).servers if container.running}
+        had = [pair.live for front, pair in answering if front.slot == slot and running & set(pair.live)]
+        standby = next((live for live in had if not set(live) & set(server.addresses)), server.addresses)
         for front, now in answering:
-            if front.port == container.spec.port:
-                backends = now if now.live == container.address else now.switched_to(container.address)
-                doors.switch_backends(front, backends.with_standby(standby))
+            if front.port == server.spec.port:
+                doors.switch_backends(front, now.switched_to(server.addresses).with_standby(standby))
 
 
-def _fronts(doors: FrontDoors, opened: Sequence[ServerContainer]) -> list[FrontContainer]:
-    wanted = {(container.spec.slot, container.spec.port) for container in opened}
+def _fronts(doors: FrontDoors, opened: Sequence[ContainerGroup]) -> list[FrontContainer]:
+    wanted = {(server.spec.slot, server.spec.port) for server in opened}
     found = discovery.discover(doors.docker, doors.place.owner)
     return [front for front in found.fronts if (front.slot, front.port) in wanted]

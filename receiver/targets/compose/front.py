@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from ml.environment.schema import MOST_REPLICAS
 from receiver.adapters.docker import Docker
 from receiver.targets.compose.image import PULL_SECONDS
 from receiver.targets.compose.project import CONFIGURATION, PRIVATE, FrontMake, Place, log_level
@@ -40,7 +41,7 @@ def wanted_make(docker: Docker, place: Place, predecessor: str = "") -> FrontMak
 def _digest(place: Place, image: str) -> str:
     texts = [(place.compose / "front" / name).read_text(encoding="utf-8") for name in CONFIGURATION]
     limits = _service((place.compose / "serving.yaml").read_bytes())
-    parts = json.dumps([image, place.front_image, place.host, log_level(place), limits, texts])
+    parts = json.dumps([image, place.front_image, place.host, log_level(place), limits, texts, MOST_REPLICAS])
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 

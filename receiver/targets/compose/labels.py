@@ -17,6 +17,8 @@ OWNER = "io.pinrail.project"  # whose containers these are: the first part of th
 PART = "io.pinrail.part"  # "server" or "front"
 SPEC = "io.pinrail.spec"  # a server's ServerSpec, a front door's slot and port; JSON
 ADDRESS = "io.pinrail.address"  # a server's, on the models' network
+GROUP = "io.pinrail.server"  # the name of the server that a container is a replica of
+REPLICA = "io.pinrail.replica"  # which of its replicas it is, from 1
 MADE_OF = "io.pinrail.made-of"  # a front door's: what it was made of, as a digest
 SERVER, FRONT = "server", "front"
 
@@ -43,9 +45,16 @@ def front_name(port: int) -> str:
     return f"front-{port}-{secrets.token_hex(2)}"
 
 
-def server_labels(owner: str, spec: ServerSpec, address: str) -> Mapping[str, str]:
-    """What :func:`read_spec` reads back, and the address."""
-    return {OWNER: owner, PART: SERVER, SPEC: json.dumps(asdict(spec)), ADDRESS: address}
+def replica_name(service: str, spec: ServerSpec, replica: int) -> str:
+    """A replica's service, behind its server's name."""
+    return service if spec.replicas == 1 else f"{service}-{replica}"
+
+
+def server_labels(owner: str, spec: ServerSpec, address: str, replica: tuple[str, int]) -> Mapping[str, str]:
+    """What :func:`read_spec` reads back, the address, and of which server it is which replica."""
+    group, number = replica
+    named = {GROUP: group, REPLICA: str(number)}
+    return {OWNER: owner, PART: SERVER, SPEC: json.dumps(asdict(spec)), ADDRESS: address, **named}
 
 
 def front_labels(owner: str, slot: Slot, port: int, made_of: str) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""The compose projects as files: one service at a time, made from ``compose/serving.yaml`` by ``extends``.
+"""The compose projects as files, each for what is made at a time: services that ``extends`` compose/serving.yaml.
 
 What a container may do stands in that file alone; what is written here is only how this one is called.
 """
@@ -6,7 +6,7 @@ What a container may do stands in that file alone; what is written here is only 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.core.errors import Rejected
 from receiver.core.state import ServerSpec
 from receiver.targets.compose import labels as names
-from receiver.targets.compose.backends import BackendPair, write_backends
+from receiver.targets.compose.backends import NOBODY, BackendPair, write_backends
 from receiver.targets.compose.network import models_network
 from receiver.targets.compose.shipped import SHIPPED
 from serving.lifecycle import launch
@@ -26,7 +26,6 @@ FRONT_IMAGE = "haproxy:2.6"  # which bytes these are is settled when they are fi
 PRIVATE, SHARED, WRITABLE = 0o700, 0o755, 0o777
 CONFIGURATION = ("haproxy.cfg", "start.sh")  # of a front door, in compose/front
 LOG_DIRECTORY = "/inference-log"  # in a model server's container
-NOBODY = "192.0.2.1"  # an address that no server has, for a front door's own environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +54,46 @@ class Place:
         return self.front(project, port) / "run" / f"{service}.sock"
 
 
-def create_server(docker: Docker, place: Place, spec: ServerSpec, address: str) -> str:
-    """Create and start a model server's container without a restart policy; returns its name.
+@dataclass(frozen=True, slots=True)
+class NewReplica:
+    """A container that is to be made."""
+
+    group: str  # the server that it is a replica of, as its container's name without the number
+    number: int
+    address: str
+
+
+def new_group(place: Place, spec: ServerSpec) -> str:
+    """A name for a server."""
+    return f"{names.project_name(place.owner, spec.slot)}-{names.server_name(spec)}"
+
+
+def create_replicas(docker: Docker, place: Place, spec: ServerSpec, replicas: Sequence[NewReplica]) -> list[str]:
+    """Create and start containers of a model server without a restart policy; returns their names.
 
     Not restarted while it is a candidate: a crash is to be seen, not repeated.
     """
-    service = names.server_name(spec)
     project = names.project_name(place.owner, spec.slot)
-    container = f"{project}-{service}"
+    services = {}
+    for replica in replicas:
+        service = names.replica_name(replica.group.removeprefix(f"{project}-"), spec, replica.number)
+        services[service] = _server_service(place, spec, replica, f"{project}-{service}")
+    docker.up(_written(place, project, services), list(services), _variables(place, spec))
+    return [f"{project}-{service}" for service in services]
+
+
+def _server_service(place: Place, spec: ServerSpec, replica: NewReplica, container: str) -> Mapping[str, object]:
     environment = launch.thread_settings(os.environ)  # as on the process target and in the gate
     service_file: dict[str, object] = {
         "extends": {"file": str(_serving(place)), "service": "server"},
         "container_name": container,
-        "labels": names.server_labels(place.owner, spec, address),
+        "labels": names.server_labels(place.owner, spec, replica.address, (replica.group, replica.number)),
         "environment": environment,
         "restart": "no",
+        "networks": {"models": {"ipv4_address": replica.address}} | ({"egress": {}} if spec.egress else {}),
     }
-    if spec.egress:
-        service_file["networks"] = {"models": {"ipv4_address": address}, "egress": {}}
+    if spec.replicas > 1:
+        environment["PINRAIL_REPLICA"] = str(replica.number)
     volumes: list[dict[str, object]] = []
     if spec.log and (recorded := LogDirectories(place.state).prepare(spec.slot, shared=True)):
         environment |= {"PINRAIL_LOG": spec.log, "PINRAIL_LOG_DIRECTORY": LOG_DIRECTORY}
@@ -83,9 +104,7 @@ def create_server(docker: Docker, place: Place, spec: ServerSpec, address: str) 
         volumes.append({**shown, "read_only": True})
     if volumes:
         service_file["volumes"] = volumes
-    variables = _variables(place, spec) | {"ADDRESS": address}
-    docker.up(_written(place, project, service, service_file), service, variables)
-    return container
+    return service_file
 
 
 def create_front(
@@ -117,7 +136,7 @@ def create_front(
         "SOCKET": service,
         "PREDECESSOR": made.predecessor,
     }
-    docker.up(_written(place, project, service, service_file), service, variables)
+    docker.up(_written(place, project, {service: service_file}), [service], variables)
     return container, service
 
 
@@ -145,14 +164,14 @@ def forget_project(place: Place, project: str) -> None:
     shutil.rmtree(place.state / "compose" / project, ignore_errors=True)
 
 
-def _written(place: Place, project: str, service: str, content: Mapping[str, object]) -> Project:
+def _written(place: Place, project: str, services: Mapping[str, object]) -> Project:
     path = place.state / "compose" / project / "compose.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     networks = {
         "models": {"external": True, "name": models_network(place.owner)},
         "egress": {"driver_opts": {"com.docker.network.bridge.enable_icc": "false"}},  # made where a service uses it
     }
-    text = json.dumps({"name": project, "services": {service: content}, "networks": networks}, indent=2)
+    text = json.dumps({"name": project, "services": services, "networks": networks}, indent=2)
     path.write_text(text.replace("$", "$$") + "\n", encoding="utf-8")  # JSON is YAML; nothing in it is a variable
     return Project(project, path)
 

@@ -19,6 +19,7 @@ from receiver.targets.compose.backends import (
     BackendPair,
     ask_backends,
     ask_proxy,
+    is_of_an_earlier_pinrail,
     orders,
     read_backends,
     write_backends,
@@ -73,7 +74,8 @@ class FrontDoors:
         The new one takes the listening socket over; the old one answers what it has accepted, then ends.
         Rejected: there is no new one; the old one goes on.
         """
-        self.switch_backends(front, backends)  # both accept for a moment: they must agree
+        if not is_of_an_earlier_pinrail(self.place.runtime_socket(front.project, front.port, front.service)):
+            self.switch_backends(front, backends)  # both accept for a moment: they must agree
         make = wanted_make(self.docker, self.place, front.service)
         old = self.place.runtime_socket(front.project, front.port, front.service)
         taken = old.with_name("taken.sock")

@@ -8,7 +8,7 @@ and several threads may act on different slots at once.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +18,28 @@ from receiver.core.errors import Rejected, Retryable, VersionFailed
 from receiver.core.state import USEFULNESS, Server, ServerSpec
 from receiver.ports import Stop, never
 from receiver.targets.compose import containers as discovery
-from receiver.targets.compose.backends import BackendPair
-from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
+from receiver.targets.compose.backends import Addresses, BackendPair
+from receiver.targets.compose.containers import (
+    ContainerDiscovery,
+    ContainerGroup,
+    FrontContainer,
+    ServerContainer,
+    grouped,
+)
 from receiver.targets.compose.exchange import exchange_ports
 from receiver.targets.compose.front import made_of
 from receiver.targets.compose.image import require_image
 from receiver.targets.compose.log_tail import log_tail
 from receiver.targets.compose.network import choose_address, require_network
 from receiver.targets.compose.packages import ImagePackages
-from receiver.targets.compose.project import Place, create_server, egress_network, forget_project
+from receiver.targets.compose.project import (
+    NewReplica,
+    Place,
+    create_replicas,
+    egress_network,
+    forget_project,
+    new_group,
+)
 from receiver.targets.compose.proxy import FrontDoors
 from receiver.targets.readiness import wait_until_healthy
 
@@ -71,23 +84,32 @@ class ComposeTarget:
 
     def start(self, spec: ServerSpec, stop: Stop = never, at_once: int = 1) -> Server:
         """See :meth:`receiver.ports.Target.start`."""
-        del at_once
-        if spec.replicas > 1:
-            raise Rejected(f"{_name(spec)}: replicas are not served on the compose target: write `replicas: 1`")
         slot = self._slot(spec)
-        well = [s for s in self._described(slot) if s.spec == spec]
-        if well:
-            return min(well, key=lambda server: USEFULNESS.index(server.role))
-        for loading in [server for server in slot.servers if server.spec == spec and server.running]:
+        found = [server for server in self._described(slot) if server.spec == spec]
+        best = min(found, key=lambda server: USEFULNESS.index(server.role), default=None)
+        if best is not None and not best.missing:
+            return best
+        same = [container for container in slot.servers if container.spec == spec and container.running]
+        group = best.id if best is not None else same[0].group if same else ""
+        well = []
+        for loading in [container for container in same if container.group == group]:
             # One that an earlier receiver started, or one that was killed and that the engine still lists.
             with contextlib.suppress(EndedError):
-                return self._healthy(loading, stop)
-        for leftover in (server for server in self._slot(spec).servers if server.ended or server.spec == spec):
-            self._remove(leftover)
-        require_image(self._docker, self.place.image)
-        image = self._packages.image(spec, stop)
-        _let_read(self.place.cache / spec.digest.removeprefix("sha256:"))
-        return self._healthy(self._created(spec, image), stop)
+                well.append(self._healthy(loading, stop))
+        for leftover in self._slot(spec).servers:
+            if leftover.ended or (leftover.spec == spec and leftover.id not in [container.id for container in well]):
+                self._remove(leftover)
+        if not well:
+            group = new_group(self.place, spec)
+        if len(well) < spec.replicas:
+            require_image(self._docker, self.place.image)
+            image = self._packages.image(spec, stop)
+            _let_read(self.place.cache / spec.digest.removeprefix("sha256:"))
+            taken = [container.replica for container in well]
+            free = [number for number in range(1, spec.replicas + len(taken) + 1) if number not in taken]
+            replicas = [(group, number) for number in free[: spec.replicas - len(well)]]
+            self._start_replicas(spec, image, replicas, (stop, at_once))
+        return self._whole(spec, group, stop)
 
     def switch(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.switch`.
@@ -95,30 +117,30 @@ class ComposeTarget:
         VersionFailed: the server has ended. Rejected: its port is another program's. Traffic is where it was.
         """
         slot = self._slot(server.spec)
-        container = self._answering(server, slot)
-        if container is None:
-            words = log_tail(self._docker, server.id)
+        group = self._answering(server, slot)
+        if group is None:
+            words = self.log_tail(server)
             raise VersionFailed(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
         said = {f.id: discovery.backends_of(self.place, f) for f in slot.fronts if f.running}
-        here = next((f for f in slot.fronts if f.port == container.spec.port and said.get(f.id) is not None), None)
-        others = [front for front in slot.fronts if front.port != container.spec.port]
+        here = next((f for f in slot.fronts if f.port == group.spec.port and said.get(f.id) is not None), None)
+        others = [front for front in slot.fronts if front.port != group.spec.port]
         now = said[here.id] if here is not None else None
         if here is None or now is None:
             for front in slot.fronts:
-                if front.port == container.spec.port:  # it takes no orders, or ended
+                if front.port == group.spec.port:  # it takes no orders, or ended
                     self._fronts.remove(front)
             elsewhere = [pair for f in others if (pair := said.get(f.id)) is not None]
-            self._fronts.open(container.spec, _first(container, elsewhere, slot))
+            self._fronts.open(group.spec, _first(group, elsewhere, slot))
         elif here.made_of == made_of(self.place):
-            self._fronts.switch_backends(here, _next(now, container, slot))
+            self._fronts.switch_backends(here, _next(now, group, slot))
         else:
-            self._fronts.renew(here, container.spec, _next(now, container, slot))
+            self._fronts.renew(here, group.spec, _next(now, group, slot))
         for front in others:
             self._fronts.close(front)
         for front in slot.fronts:  # replaced some time ago
-            if front.port == container.spec.port and not front.running:
+            if front.port == group.spec.port and not front.running:
                 self._fronts.remove(front)
-        self._settle(container, slot)
+        self._settle(group, slot)
 
     def exchange(self, servers: Sequence[Server]) -> None:
         """See :meth:`receiver.ports.Target.exchange`.
@@ -126,33 +148,40 @@ class ComposeTarget:
         VersionFailed is for one server, so it is not raised here.
         """
         found = discovery.discover(self._docker, self.place.owner)
-        moving = {server.spec.slot: self._answering(server, found) for server in servers}
-        gone = next((server for server in servers if moving[server.spec.slot] is None), None)
-        if gone is not None:
-            words = log_tail(self._docker, gone.id)
-            raise Rejected(f"{_name(gone.spec)} cannot have traffic: it does not answer.\n{words}")
-        containers = [container for container in moving.values() if container is not None]
-        exchange_ports(self._fronts, found, containers)
-        for container in containers:
-            self._settle(container, found.of(container.spec.slot))
+        moving: list[ContainerGroup] = []
+        for server in servers:
+            group = self._answering(server, found)
+            if group is None:
+                words = self.log_tail(server)
+                raise Rejected(f"{_name(server.spec)} cannot have traffic: it does not answer.\n{words}")
+            moving.append(group)
+        exchange_ports(self._fronts, found, moving)
+        for group in moving:
+            self._settle(group, found.of(group.spec.slot))
 
     def retire(self, server: Server) -> None:
         """See :meth:`receiver.ports.Target.retire`."""
         slot = self._slot(server.spec)
-        container = slot.server(server.id)
-        if container is None:
+        containers = slot.replicas(server.id)
+        if not containers:
             return
         for front in slot.fronts:
-            self._leave(front, container)
-        self._docker.run("stop", "--time", str(DRAIN_SECONDS), container.id, timeout=DRAIN_SECONDS + 15)
-        self._remove(container)
-        for leftover in (server for server in slot.servers if server.ended):
+            self._leave(front, {container.address for container in containers})
+        names = [container.id for container in containers]
+        self._docker.run("stop", "--time", str(DRAIN_SECONDS), *names, timeout=DRAIN_SECONDS + 15)
+        for leftover in (*containers, *(other for other in slot.servers if other.ended and other not in containers)):
             self._remove(leftover)
-        self._tidy(container)
+        self._tidy(containers[0])
 
     def log_tail(self, server: Server) -> str:
-        """See :meth:`receiver.ports.Target.log_tail`."""
-        return log_tail(self._docker, server.id)
+        """See :meth:`receiver.ports.Target.log_tail`. Of several replicas, those that do not run are described."""
+        try:
+            containers = self._slot(server.spec).replicas(server.id)
+        except Retryable:
+            containers = ()
+        ended = [container.id for container in containers if not container.running]
+        described = ended or [container.id for container in containers] or [server.id]
+        return "\n".join(log_tail(self._docker, container) for container in described)
 
     def _asked(self, question: Callable[[ServerSpec], str], spec: ServerSpec) -> str:
         """Ask about packages. Whether the image is here and the engine answers, :meth:`start` finds out."""
@@ -161,18 +190,18 @@ class ComposeTarget:
                 return question(spec)
         return ""
 
-    def _answering(self, server: Server, found: ContainerDiscovery) -> ServerContainer | None:
-        container = found.server(server.id)
-        answers = container is not None and container.running and is_healthy(container.url)
-        return container if answers else None
+    def _answering(self, server: Server, found: ContainerDiscovery) -> ContainerGroup | None:
+        """The replicas of a server; None: one of them does not answer."""
+        well = [c for c in found.replicas(server.id) if c.running and is_healthy(c.url)]
+        return grouped(well)[0] if len(well) >= server.spec.replicas else None
 
-    def _settle(self, container: ServerContainer, slot: ContainerDiscovery) -> None:
+    def _settle(self, group: ContainerGroup, slot: ContainerDiscovery) -> None:
         """Now it is somebody's server: it comes back by itself after a crash or a restart of the engine.
 
         Not earlier: one that dies while it gets the traffic must not come back before the watch, which would miss it.
         """
-        self._docker.run("update", "--restart", "unless-stopped", container.id)
-        self._demote([other for other in slot.servers if other.id != container.id])
+        self._docker.run("update", "--restart", "unless-stopped", *(container.id for container in group.containers))
+        self._demote([other for other in slot.servers if other.group != group.id])
 
     def _described(self, found: ContainerDiscovery) -> list[Server]:
         return discovery.describe(self.place, found, made_of(self.place))
@@ -180,46 +209,77 @@ class ComposeTarget:
     def _slot(self, spec: ServerSpec) -> ContainerDiscovery:
         return discovery.discover(self._docker, self.place.owner).of(spec.slot)
 
-    def _created(self, spec: ServerSpec, image: str) -> ServerContainer:
+    def _whole(self, spec: ServerSpec, group: str, stop: Stop) -> Server:
+        """The server of which all replicas were well a moment ago; one that is busy for a moment has its time."""
+
+        def check() -> Server | None:
+            found = (server for server in self._described(self._slot(spec)) if server.id == group)
+            return next((server for server in found if not server.missing), None)
+
+        server = wait_until_healthy(check, self.start_seconds, POLL_SECONDS, stop)
+        if server is None:
+            raise VersionFailed(f"{_name(spec)} was healthy at its start, and does not answer any more.")
+        return server
+
+    def _start_replicas(
+        self, spec: ServerSpec, image: str, wanted: Sequence[tuple[str, int]], pace: tuple[Stop, int]
+    ) -> None:
+        """Start these replicas, a few at once, and wait for them; where one fails, none of these is left."""
+        stop, at_once = pace
+        begun: list[ServerContainer] = []
+        try:
+            for place in range(0, len(wanted), at_once):
+                created = self._created(spec, image, wanted[place : place + at_once])
+                begun += created
+                for container in created:
+                    self._healthy(container, stop)
+        except VersionFailed:
+            for container in begun:
+                self._remove(container)
+            raise
+
+    def _created(self, spec: ServerSpec, image: str, wanted: Sequence[tuple[str, int]]) -> list[ServerContainer]:
         subnet = require_network(self._docker, self.place.owner)
         with self._choosing:  # two slots must not choose one address
             found = discovery.discover(self._docker, self.place.owner)
-            address = choose_address(subnet, {*self._chosen, *(server.address for server in found.servers)})
-            self._chosen.add(address)
+            taken = {*self._chosen, *(server.address for server in found.servers)}
+            replicas: list[NewReplica] = []
+            for group, number in wanted:
+                address = choose_address(subnet, {*taken, *(replica.address for replica in replicas)})
+                replicas.append(NewReplica(group, number, address))
+            self._chosen |= {replica.address for replica in replicas}
         try:
-            name = create_server(self._docker, replace(self.place, image=image), spec, address)
+            names = create_replicas(self._docker, replace(self.place, image=image), spec, replicas)
         except RefusedByDockerError as error:
             for leftover in (server for server in self._slot(spec).servers if server.ended):
                 self._remove(leftover)
             raise Rejected(f"{_name(spec)} cannot be started: {error}") from error
         finally:
-            self._chosen.discard(address)
-        container = self._slot(spec).server(name)
-        if container is None:
-            raise Rejected(f"{_name(spec)}: its container {name} was removed while it was starting")
-        return container
+            self._chosen -= {replica.address for replica in replicas}
+        created = [container for container in self._slot(spec).servers if container.id in names]
+        if len(created) < len(names):
+            raise Rejected(f"{_name(spec)}: one of {', '.join(names)} was removed while it was starting")
+        return created
 
-    def _healthy(self, container: ServerContainer, stop: Stop) -> Server:
-        """Wait until a server has loaded its model and says that it is well.
+    def _healthy(self, container: ServerContainer, stop: Stop) -> ServerContainer:
+        """Wait until a container has loaded its model and says that it is well.
 
         VersionFailed: that does not happen. EndedError: because it has ended.
         """
         checked = time.monotonic()
 
-        def check() -> Server | None:
+        def check() -> ServerContainer | None:
             nonlocal container, checked
             if container.running and is_healthy(container.url):
-                well = [s for s in self._described(self._slot(container.spec)) if s.id == container.id]
-                if well:
-                    return well[0]
+                return container
             if not container.running or time.monotonic() > checked + CHECK_SECONDS:
                 checked = time.monotonic()
                 container = self._still_there(container)
             return None
 
-        server = wait_until_healthy(check, self.start_seconds, POLL_SECONDS, stop)
-        if server is not None:
-            return server
+        well = wait_until_healthy(check, self.start_seconds, POLL_SECONDS, stop)
+        if well is not None:
+            return well
         late = f"was not healthy {self.start_seconds:g} s after its start"
         words = log_tail(self._docker, container.id)
         self._remove(container)
@@ -234,14 +294,14 @@ class ComposeTarget:
             self._remove(found)
         raise EndedError(f"{_name(container.spec)} ended while it was starting.\n{words}")
 
-    def _leave(self, front: FrontContainer, leaving: ServerContainer) -> None:
+    def _leave(self, front: FrontContainer, leaving: Collection[str]) -> None:
         """Let a front door do without a server: with the other one, or not at all."""
         backends = discovery.backends_of(self.place, front) if front.running else None
         if backends is None:
             return
-        if backends.live == leaving.address:
+        if not {*backends.live} - {*leaving}:
             self._fronts.close(front)
-        elif backends.standby == leaving.address:
+        elif {*backends.standby} & {*leaving}:
             self._fronts.switch_backends(front, backends.with_standby(backends.live))
 
     def _demote(self, others: Sequence[ServerContainer]) -> None:
@@ -267,20 +327,21 @@ class ComposeTarget:
         forget_project(self.place, last.project)
 
 
-def _first(server: ServerContainer, elsewhere: Sequence[BackendPair], slot: ContainerDiscovery) -> BackendPair:
+def _first(group: ContainerGroup, elsewhere: Sequence[BackendPair], slot: ContainerDiscovery) -> BackendPair:
     """The backends of a new front door: who has the slot's traffic on another port is the standby."""
-    standby = next((pair.live for pair in elsewhere if _runs(pair.live, slot)), server.address)
-    return BackendPair((server.address, standby), "one")
+    standby = next((running for pair in elsewhere if (running := _running(pair.live, slot))), group.addresses)
+    return BackendPair((group.addresses, standby), "one")
 
 
-def _next(now: BackendPair, server: ServerContainer, slot: ContainerDiscovery) -> BackendPair:
-    """The backends after a switch: who had the traffic is the standby, if it still runs."""
-    backends = now if now.live == server.address else now.switched_to(server.address)
-    return backends if _runs(backends.standby, slot) else backends.with_standby(server.address)
+def _next(now: BackendPair, group: ContainerGroup, slot: ContainerDiscovery) -> BackendPair:
+    """The backends after a switch: who had the traffic is the standby, as far as it still runs."""
+    backends = now.switched_to(group.addresses)
+    return backends.with_standby(_running(backends.standby, slot) or group.addresses)
 
 
-def _runs(address: str, slot: ContainerDiscovery) -> bool:
-    return any(server.running and server.address == address for server in slot.servers)
+def _running(addresses: Addresses, slot: ContainerDiscovery) -> Addresses:
+    running = {server.address for server in slot.servers if server.running}
+    return tuple(address for address in addresses if address in running)
 
 
 def _let_read(artifacts: Path) -> None:

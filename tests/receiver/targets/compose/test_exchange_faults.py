@@ -10,7 +10,7 @@ from receiver.core.errors import PinrailError, Rejected, Retryable
 from receiver.core.state import ServerSpec, Slot
 from receiver.targets.compose import containers
 from receiver.targets.compose.backends import BackendPair
-from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer
+from receiver.targets.compose.containers import ContainerDiscovery, FrontContainer, ServerContainer, grouped
 from receiver.targets.compose.exchange import exchange_ports
 from receiver.targets.compose.proxy import FrontDoors
 
@@ -19,7 +19,8 @@ A, B, C = Slot("staging", "a"), Slot("staging", "b"), Slot("production", "c")
 
 def server(slot: Slot, version: int, port: int, address: str) -> ServerContainer:
     spec = ServerSpec(slot, version, "sha256:0", None, port, "c" * 40)
-    return ServerContainer(f"{slot.model}-v{version}", f"v{version}", f"p-{slot.model}", spec, "running", address)
+    name = f"{slot.model}-v{version}"
+    return ServerContainer(name, f"v{version}", f"p-{slot.model}", spec, "running", address, name)
 
 
 class Doors:
@@ -36,7 +37,7 @@ class Doors:
         self.deaf: dict[str, PinrailError] = {}
         self.on_open: Callable[[], None] = lambda: None
         for container in self.servers[:3]:
-            self._add(container.spec, BackendPair((container.address, container.address), "one"))
+            self._add(container.spec, BackendPair(((container.address,), (container.address,)), "one"))
 
     def _add(self, spec: ServerSpec, pair: BackendPair) -> None:
         name = f"{spec.slot.model}-{spec.port}"
@@ -67,10 +68,10 @@ class Doors:
 
     def exchange(self) -> None:
         """Give A and B each other's ports."""
-        exchange_ports(cast("FrontDoors", self), self.found(), [self.servers[3], self.servers[4]])
+        exchange_ports(cast("FrontDoors", self), self.found(), grouped(self.servers[3:5]))
 
     def live(self) -> dict[str, str]:
-        return {name: pair.live for name, pair in self.pairs.items()}
+        return {name: pair.live[0] for name, pair in self.pairs.items()}
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_the_ports_change_hands(doors: Doors) -> None:
 
 def test_a_slot_that_switched_meanwhile_is_not_turned_back(doors: Doors) -> None:
     def switch_another() -> None:
-        doors.pairs["c-3"] = doors.pairs["c-3"].switched_to("c2")
+        doors.pairs["c-3"] = doors.pairs["c-3"].switched_to(("c2",))
         if "a-2" in doors.fronts:
             raise Rejected("it did not open within 15 s")
 

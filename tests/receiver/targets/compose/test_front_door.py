@@ -237,7 +237,7 @@ def test_the_runtime_api_is_in_a_directory_that_other_users_cannot_enter(docker:
     port, target = free_port(), compose_target(docker, place)
     target.switch(target.start(spec(1, port)))
     (socket,) = (place.state / "compose").rglob("*.sock")
-    assert "live one" in ask_proxy(socket, "show map /front/live.map\n")
+    assert "serving one" in ask_proxy(socket, "show map /front/live.map\n")
     assert (place.state / "compose").stat().st_mode & 0o777 == 0o700
     (described,) = json.loads(docker.run("inspect", *_fronts(docker, place)))
     assert not described["NetworkSettings"]["Ports"]

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from receiver.adapters.docker import Docker
+from receiver.core.state import ServerSpec
 from receiver.targets.compose.network import choose_address, require_network
-from receiver.targets.compose.project import create_server
+from receiver.targets.compose.project import NewReplica, Place, create_replicas, new_group
 from tests.contracts.target import spec
 from tests.support.docker_engine import owned_place, required_docker, tiny_image
 from tests.support.ports import free_port
+
+
+def created(docker: Docker, place: Place, wanted: ServerSpec) -> str:
+    address = choose_address(require_network(docker, place.owner), ())
+    (name,) = create_replicas(docker, place, wanted, [NewReplica(new_group(place, wanted), 1, address)])
+    return name
 
 
 @pytest.mark.docker
@@ -19,8 +27,7 @@ def test_a_container_can_write_its_log_and_not_replace_its_key(tmp_path: Path) -
     with owned_place(docker, tmp_path, tiny_image(docker)) as place:
         wanted = replace(spec(1, free_port()), log='{"hash":["$phone"]}')
         (place.cache / wanted.digest.removeprefix("sha256:")).mkdir(parents=True)
-        address = choose_address(require_network(docker, place.owner), ())
-        container = create_server(docker, place, wanted, address)
+        container = created(docker, place, wanted)
         (found,) = json.loads(docker.run("inspect", "--type", "container", container))
         tried = "touch /inference-log/one; rm -f /inference-log/key; cat /inference-log/key | wc -c"
         assert docker.run("exec", container, "sh", "-c", tried).strip() == "32"
@@ -39,8 +46,7 @@ def test_a_container_gets_gets_the_receivers_thread_settings_and_none_of_its_cre
     with owned_place(docker, tmp_path, tiny_image(docker)) as place:
         wanted = spec(1, free_port())
         (place.cache / wanted.digest.removeprefix("sha256:")).mkdir(parents=True)
-        address = choose_address(require_network(docker, place.owner), ())
-        container = create_server(docker, place, wanted, address)
+        container = created(docker, place, wanted)
         (found,) = json.loads(docker.run("inspect", "--type", "container", container))
     environment = found["Config"]["Env"]
     assert "OMP_NUM_THREADS=3" in environment
