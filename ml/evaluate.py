@@ -71,12 +71,15 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         installs = not all(environment.locked_packages for environment in asked)
         machine = Machine(request.requests, request.packages if installs else None)
         judged = run_gate(client, (model, number), asked, rows, Path(scratch), machine=machine)
+        found = []
         for one, files in [(one, _report(client, one)) for one in judged]:
-            registry.write_report(client, one.evidence, files)
+            kept = registry.write_report(client, one.evidence, files)
+            page = registry.sha256(files[f"{one.evidence.environment}-report.html"]) if kept else ""
+            found.append(replace(one.evidence, report=page))
             if request.report is not None:
                 _write(request.report, files)
-        for one in judged:  # last: evidence without a report would be half a result
-            registry.write_evidence(client, request.key.sign(one.evidence) if request.key else one.evidence)
+        for evidence in found:  # last: evidence without a report would be half a result
+            registry.write_evidence(client, request.key.sign(evidence) if request.key else evidence)
     verdicts = {one.evidence.environment: one.evidence.verdicts for one in judged}
     pinned = {name: pins.models[model].version for name, pins in environments.items() if model in pins.models}
     return Evaluation(model, number, verdicts, pinned)

@@ -79,6 +79,7 @@ class Evidence:
     measured_at: float  # seconds since the epoch
     rows: int = 0  # evaluation rows; 0: recorded before they were counted
     registered: int = 0  # when the registry says that the version was registered, in milliseconds
+    report: str = ""  # sha256:<hex> of the report as a page; empty: there is none, or it was recorded before
     champion: int = 0  # the version that was live in the environment; 0: none, or none was recorded
     key: str = ""  # the public key of who measured; see ml/evidence_key.py
     signature: str = ""

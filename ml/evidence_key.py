@@ -75,8 +75,9 @@ def signer(evidence: Evidence) -> str | None:
 def _signed(evidence: Evidence) -> bytes:
     """Every field but the signature itself, in one spelling."""
     fields = json.loads(replace(evidence, signature="").to_json())
-    if not fields["champion"]:
-        del fields["champion"]  # what was signed before there was this field still holds
+    for name in ("champion", "report"):  # what was signed before there were these fields still holds
+        if not fields[name]:
+            del fields[name]
     return PURPOSE + json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 

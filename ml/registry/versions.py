@@ -15,7 +15,7 @@ from ml.errors import EvidenceError, RegistryError
 from ml.evidence import Evidence
 from ml.registry.client import registry_errors
 from serving.errors import UnsupportedModelError
-from serving.model.small_files import EVIDENCE, read_small
+from serving.model.small_files import EVIDENCE, REPORT, read_small
 
 DIGEST_TAG = "pinrail.digest"
 EVIDENCE_TAG = "pinrail.evidence."
@@ -95,6 +95,27 @@ def write_evidence(client: Any, evidence: Evidence) -> None:
             client.set_model_version_tag(model, version, _text_tag(environment), text)
         client.set_model_version_tag(model, version, EVIDENCE_TAG + environment, sha256(text))
         client.set_model_version_tag(model, version, VERDICT_TAG + environment, evidence.outcome.value)
+
+
+def read_report(client: Any, run_id: str, evidence: Evidence) -> bytes:
+    """The page that the evidence names. EvidenceError: it is gone, or other bytes, or too large to be one."""
+    model, version = evidence.model, evidence.version
+    what = f"the report of {model} version {version} for {evidence.environment}"
+    path = _artifact(model, version, f"{evidence.environment}-report.html")
+    with registry_errors(), tempfile.TemporaryDirectory() as directory:
+        listed = client.list_artifacts(run_id, path.rpartition("/")[0]) if run_id else ()
+        size = next((file.file_size for file in listed if file.path == path), None)
+        if size is None:
+            raise EvidenceError(f"{what} is not among the run's artifacts")
+        if size > REPORT.most:
+            raise EvidenceError(f"{what} is too large: found {size:,} bytes, allowed {REPORT.most:,}")
+        try:
+            raw = read_small(Path(client.download_artifacts(run_id, path, directory)), REPORT)
+        except UnsupportedModelError as error:
+            raise EvidenceError(f"{what}: {error}") from error
+    if f"sha256:{hashlib.sha256(raw).hexdigest()}" != evidence.report:
+        raise EvidenceError(f"{what} is not the one that the evidence names")
+    return raw
 
 
 def vouched_text(version: Any, environment: str) -> str | None:

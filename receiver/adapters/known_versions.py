@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ml.evidence import Evidence
 from receiver.adapters.mlflow.fetched import FetchRecords
+from receiver.adapters.version_pages import read_lineage, read_report
 from serving.errors import ServingError
 from serving.model.loader import Cache
 from serving.model.model_dir import Column, describe_outputs, read
@@ -27,6 +28,8 @@ class KnownVersion:
     columns: Sequence[Column] = ()
     outputs: str = ""
     requirements: Sequence[str] = ()
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    reports: Mapping[str, bytes] = field(default_factory=dict)  # by environment: the pages that evidence names
 
 
 class KnownVersions:
@@ -46,7 +49,17 @@ class KnownVersions:
             evidence = self._evidence(model, version)
         except ServingError:  # no model has such a name
             return None
-        known = KnownVersion(fetched.digest, fetched.at, self._cache.metrics_of(model, version), evidence)
+        directory = self._cache.index(model, version).parent
+        known = KnownVersion(
+            fetched.digest,
+            fetched.at,
+            self._cache.metrics_of(model, version),
+            evidence,
+            lineage=read_lineage(directory, version),
+            reports={
+                name: found for name, one in evidence.items() if (found := read_report(directory, one)) is not None
+            },
+        )
         return _with_artifacts(known, path) if path.is_dir() else known
 
     def _evidence(self, model: str, version: int) -> Mapping[str, Evidence]:

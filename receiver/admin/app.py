@@ -133,7 +133,7 @@ def readiness(records: StateQueries, queries: AdminQueries) -> dict[str, str]:
 
 async def _guarded(request: Request, call_next: RequestResponseEndpoint) -> Response:
     response = await call_next(request)
-    response.headers.update(HEADERS)
+    response.headers.update({**HEADERS, **response.headers})
     return response
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
-from ml.evidence import CheckOutcome
+from ml.evidence import CheckOutcome, Evidence
+from ml.evidence_key import signer
 from receiver.adapters.git.commit_log import CommitNote
 from receiver.adapters.known_versions import KnownVersion
 from receiver.adapters.sqlite.database import Database
@@ -45,6 +46,8 @@ class Sources:
     """How long a new version is watched; None: that is not known."""
     poll_seconds: float | None = None
     """How often the branch is fetched without a push; None: that is not known."""
+    trusted: Callable[[str], Collection[str]] = lambda _: ()
+    """The public keys whose evidence counts in an environment."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the receiver stops: whatever is open then ends."""
 
@@ -137,7 +140,12 @@ class Details:
         return VersionPage(
             model,
             version,
-            self._redact.within(known),
+            self._redact.within(replace(known, reports={})) if known is not None else None,
+            [
+                name
+                for name, one in (known.evidence.items() if known is not None else ())
+                if known is not None and name in known.reports and self._vouches(one)
+            ],
             [row for row in rows if (row.model, row.serving_version) == (model, version)],
             [self._view(deployment) for deployment in deployed[:LISTED]],
             [one for one in self._queries.realised() if (one.model, one.version) == (model, version)],
@@ -168,6 +176,19 @@ class Details:
         if evidence is None:
             return [f"no evidence for {draft.slot.environment} is on this machine"]
         return [str(verdict) for verdict in evidence.verdicts if verdict.outcome is not CheckOutcome.PASS]
+
+    def report(self, model: str, version: int, environment: str) -> bytes | None:
+        """The report of a gate, as the page that signed evidence names; None: there is none that is believed."""
+        known = self._sources.versions(model, version)
+        evidence = known.evidence.get(environment) if known is not None else None
+        if known is None or evidence is None or not self._vouches(evidence):
+            return None
+        found = known.reports.get(environment)
+        return None if found is None else self._redact.lines(found.decode()).encode()
+
+    def _vouches(self, evidence: Evidence) -> bool:
+        signed = signer(evidence)
+        return signed is not None and signed in self._sources.trusted(evidence.environment)
 
     def _history(self, slot: Slot) -> list[Deployment]:
         return self._journal.recent(DEPLOYMENTS, slot.environment, slot.model)[::-1]

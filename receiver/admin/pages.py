@@ -69,6 +69,7 @@ class VersionPage:
     model: str
     version: int
     known: KnownVersion | None
+    reports: Sequence[str]  # the environments whose gate's report can be shown
     live: Sequence[SlotStatus]
     deployments: Sequence[DeploymentView]
     realised: Sequence[Realised]

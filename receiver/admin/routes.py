@@ -21,6 +21,13 @@ from receiver.admin.page import (
 from receiver.admin.queries import AdminQueries
 from receiver.core.state import Slot
 
+# A report comes from the registry. Its digest is what signed evidence names; all the same, it may run nothing, load
+# nothing and send nothing, and is of no origin that could read what this listener answers.
+REPORT_HEADERS = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:;"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Days = Annotated[int, Query(ge=1, le=3650)]
 Number = Annotated[int, Path(ge=1, le=2**53)]
@@ -43,6 +50,7 @@ def add_pages(app: FastAPI, queries: AdminQueries, details: Details) -> None:
         return render_deliveries(queries, limit)
 
     _add_details(app, queries, details)
+    _add_versions(app, queries, details)
 
 
 def _add_details(app: FastAPI, queries: AdminQueries, details: Details) -> None:
@@ -62,6 +70,11 @@ def _add_details(app: FastAPI, queries: AdminQueries, details: Details) -> None:
             return missing(f"{environment}/{model}")
         return HTMLResponse(render_model(queries, page, details.links, can_act=details.can_act))
 
+    def missing(what: str) -> HTMLResponse:
+        return HTMLResponse(render_missing(queries, what), 404)
+
+
+def _add_versions(app: FastAPI, queries: AdminQueries, details: Details) -> None:
     @app.get("/versions/{model}/{version}", response_class=HTMLResponse)
     def version_page(model: str, version: Number) -> HTMLResponse:
         page = details.version(model, version)
@@ -76,6 +89,13 @@ def _add_details(app: FastAPI, queries: AdminQueries, details: Details) -> None:
         if found is None:
             return missing(f"the evidence of {model} v{version} for {environment}")
         return Response(found.to_json(), media_type="application/json")
+
+    @app.get("/versions/{model}/{version}/report/{environment}")
+    def report(model: str, version: Number, environment: str) -> Response:
+        found = details.report(model, version, environment)
+        if found is None:
+            return missing(f"the report of {model} v{version} for {environment}")
+        return Response(found, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
 
     def missing(what: str) -> HTMLResponse:
         return HTMLResponse(render_missing(queries, what), 404)

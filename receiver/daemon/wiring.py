@@ -1,7 +1,9 @@
 """Builds what the receiver has beside the flow: the pages' sources and actions, and the background tasks."""
 
 import threading
+from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
 from receiver.adapters.docker import Docker
 from receiver.adapters.gate_runner import GateRunner
@@ -20,9 +22,12 @@ from receiver.adapters.log_rotation import LogRotation
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.queue import Queue
 from receiver.adapters.sqlite.requests import RequestRecords
+from receiver.adapters.version_pages import VersionPages
 from receiver.admin.actions import Actions
 from receiver.admin.details import Sources
+from receiver.core.errors import Rejected
 from receiver.core.links import Links, repository_page, web_page
+from receiver.core.pins import read_pins
 from receiver.core.redact import Redactor
 from receiver.github_wiring import build_github, build_upstream, public_redactor
 from receiver.operations import ChangeOperations, Operations
@@ -36,7 +41,7 @@ from receiver.services import Services
 from receiver.settings import Settings
 from receiver.targets.compose.packages import ImagePackages
 from receiver.targets.process.packages import PACKAGES, ModelPackages
-from receiver.wiring import MIRROR, PROPOSALS, compose_place, target_name, token_of
+from receiver.wiring import MIRROR, PROPOSALS, build_registry, compose_place, target_name, token_of
 from serving.model.loader import Cache
 
 
@@ -54,8 +59,18 @@ def build_sources(settings: Settings, services: Services, database: Database, st
         build_actions(settings, services, database),
         settings.pinrail_stabilise_seconds,
         settings.pinrail_poll_seconds,
+        partial(_trusted, services),
         stop,
     )
+
+
+def _trusted(services: Services, environment: str) -> Collection[str]:
+    """Whose evidence counts in an environment, by the last valid pins."""
+    snapshot = services.journal.remembered_pins()
+    try:
+        return () if snapshot is None else services.trusted(read_pins(snapshot.files).environment(environment)) or ()
+    except Rejected:  # there is no such environment any more
+        return ()
 
 
 def build_actions(settings: Settings, services: Services, database: Database) -> Actions | None:
@@ -90,6 +105,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
         BackgroundTask("live versions", LiveChecks(state, live).run),
         BackgroundTask("drift", DriftChecks(state, services.journal, services.outbox).run),
         BackgroundTask("ways back", WayBackCheck(services).run),
+        BackgroundTask("version pages", VersionPages(Cache(state / "cache"), build_registry(settings)).run),
         BackgroundTask("mirrors", MirrorCompaction([state / MIRROR, state / PROPOSALS]).run),
     ]
     if client is None:

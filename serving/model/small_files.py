@@ -39,6 +39,7 @@ ENVIRONMENT = SmallFile("description of its Python", 256 << 10, "register it aga
 INPUT_EXAMPLE = SmallFile("input example", 4 << 20, "log it with a few rows, as in input_example=rows.head()")
 REFERENCE = SmallFile("summary of its training data", 8 << 20, "leave columns of free texts out of it")
 EVIDENCE = SmallFile("evidence", 4 << 20, "run ml.evaluate again")
+REPORT = SmallFile("report", 4 << 20, "run ml.evaluate again")
 
 
 def read_small(file: Path, kind: SmallFile) -> bytes:

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import re
@@ -213,6 +214,10 @@ def test_the_report_lies_beside_the_evidence_and_where_it_was_asked_for(
     folder = f"pinrail/evidence/{trained.model}/{trained.model_version}"
     kept = tracking.client().list_artifacts(trained.run_id, folder)
     assert names <= {Path(file.path).name for file in kept}
+    page = (tmp_path / "out" / "staging-report.html").read_bytes()
+    evidence = recorded_evidence(tracking.client(), trained.model, int(trained.model_version), "staging")
+    assert evidence is not None
+    assert evidence.report == f"sha256:{hashlib.sha256(page).hexdigest()}"
     facts = json.loads((tmp_path / "out" / "staging-report.json").read_text())
     assert facts["provenance"]["run"] == trained.run_id
     tags = tracking.client().get_model_version(trained.model, trained.model_version).tags

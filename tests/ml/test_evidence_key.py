@@ -29,10 +29,11 @@ def test_a_signature_survives_the_registry(tmp_path: Path) -> None:
 def test_a_signature_of_before_the_champion_was_recorded_holds_and_one_vouches_for_the_champion() -> None:
     signed = KEY.sign(EVIDENCE)
     older = json.loads(signed.to_json())
-    del older["champion"]
+    del older["champion"], older["report"]
     assert signer(Evidence.from_json(json.dumps(older))) == KEY.public
     assert signer(replace(signed, champion=5)) is None
     assert signer(replace(KEY.sign(replace(EVIDENCE, champion=5)), champion=0)) is None
+    assert signer(replace(signed, report="sha256:4")) is None
 
 
 def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:

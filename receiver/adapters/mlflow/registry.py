@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ml.errors import EvidenceError
 from ml.evidence import Evidence
-from ml.registry.versions import parse_evidence, provenance, read_evidence_text
+from ml.registry.versions import parse_evidence, provenance, read_evidence_text, read_report
 from receiver.adapters.mlflow import calls as mlflow_call
 from receiver.adapters.mlflow.calls import CALL_SECONDS, LIST_SECONDS, Missing, Unsupported
 from receiver.adapters.mlflow.fetched import Fetched, FetchRecords, Registration
@@ -145,6 +145,14 @@ class MlflowRegistry:
             raise DamagedEvidence(str(error)) from error
         self._cached(model, version, lambda: self._records.remember_evidence(model, version, environment, text))
         return evidence
+
+    def report(self, evidence: Evidence) -> bytes:
+        """The page that evidence names. Rejected: it is gone, or not the one that is named."""
+        run_id = self._version(evidence.model, evidence.version).run_id
+        try:
+            return self._list(lambda: read_report(self._client, run_id or "", evidence))
+        except EvidenceError as error:
+            raise Rejected(str(error)) from error
 
     def metrics(self, model: str, version: int) -> Mapping[str, float]:
         """The metrics of the version's run, by name; empty without a run, or where it was deleted."""

@@ -1,5 +1,6 @@
 """The pages about one model, one deployment and one version, over real HTTP."""
 
+import hashlib
 import json
 import re
 import time
@@ -20,6 +21,7 @@ from receiver.adapters.known_versions import KnownVersions
 from receiver.adapters.mlflow.fetched import FetchRecords, Registration
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.adapters.version_pages import report_path
 from receiver.admin.app import admin_config
 from receiver.admin.details import Sources
 from receiver.admin.timeline import timeline
@@ -32,6 +34,7 @@ from receiver.core.state import Slot
 from receiver.daemon.listener import Listener
 from receiver.planning.status import SlotStatus, StatusReport
 from serving.model.loader import Cache
+from tests.support.evidence import KEY, OTHER_KEY
 
 SLOT = Slot("production", "churn-model")
 COMMIT = "1f" * 20
@@ -55,7 +58,14 @@ def known_cache(directory: Path) -> Cache:
     verdict = Verdict("accuracy", CheckOutcome.PASS, 0.81234567, ">=", 0.8, EVIL)
     evidence = Evidence("churn-model", 6, "production", DIGEST, "sha256:" + "cd" * 32, "sha256:" + "ef" * 32,
                         [verdict], NOW, 1000)  # fmt: skip
-    records.remember_evidence("churn-model", 6, "production", evidence.to_json())
+    page = f"<!doctype html><title>report</title><script>alert(1)</script> {EVIL}"
+    named = replace(evidence, report=f"sha256:{hashlib.sha256(page.encode()).hexdigest()}")
+    for environment, key in (("production", KEY), ("staging", OTHER_KEY)):
+        signed = key.sign(replace(named, environment=environment))
+        records.remember_evidence("churn-model", 6, environment, signed.to_json())
+        report_path(cache.index("churn-model", 6).parent, signed).write_text(page)
+    lineage = cache.index("churn-model", 6).parent / "6.lineage.json"
+    lineage.write_text(json.dumps({"data version": EVIL}))
     return cache
 
 
@@ -84,7 +94,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
     versions = KnownVersions(known_cache(directory / "cache"))
     links = Links("https://github.com/o/r", "http://mlflow")
-    sources = Sources(commits, versions, links, stabilise_seconds=3600.0, poll_seconds=60.0)
+    sources = Sources(
+        commits, versions, links, stabilise_seconds=3600.0, poll_seconds=60.0, trusted=lambda _: [KEY.public]
+    )
     waiting = replace(ROW, environment="staging", state="waiting", eligible="2023-11-14T22:43:20Z")
     report = StatusReport(COMMIT, None, [ROW, waiting])
     listener = Listener(admin_config(database, lambda: report, 0, Redactor(["hunter2hunter2"]), sources), "admin")
@@ -159,6 +171,24 @@ def test_a_version_page_shows_each_verdict_with_value_and_limit_and_serves_the_e
     assert "hunter2" not in json.dumps(record)
 
 
+def test_a_report_whose_evidence_is_signed_by_who_is_trusted_is_served_and_may_do_nothing(
+    pages: httpx.Client,
+) -> None:
+    text = page(pages, "/versions/churn-model/6")
+    assert 'href="/versions/churn-model/6/report/production"' in text
+    assert "Where it comes from" in text
+    answer = pages.get("/versions/churn-model/6/report/production")
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox; default-src 'none'")
+    assert "script-src" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "hunter2" not in answer.text
+    assert "/report/staging" not in text  # signed by another key
+    assert pages.get("/versions/churn-model/6/report/staging").status_code == 404
+
+
 def test_a_version_that_is_not_on_this_machine_has_a_page_with_what_is_known(pages: httpx.Client) -> None:
     assert "is not on this machine" in page(pages, "/versions/churn-model/5")
 
@@ -170,7 +200,9 @@ def test_a_version_that_is_not_on_this_machine_has_a_page_with_what_is_known(pag
         "/deployments/99",
         "/versions/churn-model/99",
         "/versions/..%2F..%2Fetc/6",
-        "/versions/churn-model/6/evidence/staging",
+        "/versions/churn-model/6/evidence/other",
+        "/versions/churn-model/6/report/other",
+        "/versions/churn-model/5/report/production",
     ],
 )
 def test_what_is_not_on_record_is_not_found(pages: httpx.Client, path: str) -> None:

@@ -137,7 +137,16 @@ def test_it_is_woken_after_every_job(tmp_path: Path, *, valid: bool) -> None:
     [
         (
             {"github_token": None},
-            ["housekeeping", "logs", "inference logs", "live versions", "drift", "ways back", "mirrors"],
+            [
+                "housekeeping",
+                "logs",
+                "inference logs",
+                "live versions",
+                "drift",
+                "ways back",
+                "version pages",
+                "mirrors",
+            ],
         ),
         (
             {},
@@ -148,6 +157,7 @@ def test_it_is_woken_after_every_job(tmp_path: Path, *, valid: bool) -> None:
                 "live versions",
                 "drift",
                 "ways back",
+                "version pages",
                 "mirrors",
                 "plans",
                 "candidates",
@@ -155,11 +165,30 @@ def test_it_is_woken_after_every_job(tmp_path: Path, *, valid: bool) -> None:
         ),
         (
             {"pinrail_candidates": False},
-            ["housekeeping", "logs", "inference logs", "live versions", "drift", "ways back", "mirrors", "plans"],
+            [
+                "housekeeping",
+                "logs",
+                "inference logs",
+                "live versions",
+                "drift",
+                "ways back",
+                "version pages",
+                "mirrors",
+                "plans",
+            ],
         ),
         (
             {"pinrail_repo_url": "nowhere"},
-            ["housekeeping", "logs", "inference logs", "live versions", "drift", "ways back", "mirrors"],
+            [
+                "housekeeping",
+                "logs",
+                "inference logs",
+                "live versions",
+                "drift",
+                "ways back",
+                "version pages",
+                "mirrors",
+            ],
         ),
     ],
 )

@@ -1,3 +1,4 @@
+import hashlib
 import inspect
 import os
 import pickle
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from ml.registry.versions import write_evidence
+from ml.registry.versions import write_evidence, write_report
 from receiver.adapters.mlflow import calls as mlflow_call
 from receiver.adapters.mlflow import search as mlflow_search
 from receiver.adapters.mlflow.registry import MlflowRegistry
@@ -25,6 +26,7 @@ from receiver.pull_requests.comparison import compare
 from serving.model.digest import digest_tree
 from serving.model.loader import Cache
 from serving.model.small_files import EVIDENCE as EVIDENCE_FILE
+from serving.model.small_files import REPORT
 from tests.contracts.registry import EVIDENCE, FILES, new_name
 from tests.support.fault_proxy import HTML, UNAVAILABLE, Answer, Drip, Drop, DropAfter, FaultProxy, Hang, fault_proxy
 from tests.support.mlflow_server import AuthServer, register_version
@@ -275,6 +277,26 @@ def test_artifacts_that_we_may_not_have_are_a_matter_of_credentials(
     proxy.plan(Answer(403, b"no", "text/plain"), "mlflow-artifacts", times=FOREVER)
     with pytest.raises(Rejected, match=r"the artifacts of .*MLFLOW_TRACKING_TOKEN"):
         registry.fetch(model, 1)
+
+
+def test_only_the_report_that_evidence_names_is_taken(
+    mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient(mlflow_server)
+    evidence = replace(EVIDENCE, model=model, version=1)
+    with pytest.raises(Rejected, match="is not among the run's artifacts"):
+        registry.report(evidence)
+    page = "<!doctype html>ümlaut"
+    write_report(client, evidence, {"staging-report.html": page})
+    with pytest.raises(Rejected, match="is not the one that the evidence names"):
+        registry.report(evidence)
+    named = replace(evidence, report=f"sha256:{hashlib.sha256(page.encode()).hexdigest()}")
+    assert registry.report(named) == page.encode()
+    monkeypatch.setattr("ml.registry.versions.REPORT", replace(REPORT, most=10))
+    proxy.seen.clear()
+    with pytest.raises(Rejected, match="is too large: found 22 bytes, allowed 10"):
+        registry.report(named)
+    assert not [line for line in proxy.seen if "staging-report.html" in line], "it was downloaded"
 
 
 def downloads(proxy: FaultProxy) -> int:
