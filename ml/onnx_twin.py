@@ -1,12 +1,13 @@
 """The model's ONNX twin: it answers a row in a fraction of the time and runs no pickled code.
 
 The twin is stored inside the model's directory, so it is registered, digested and served with it. It is only kept
-if it agrees with scikit-learn.
+if it agrees with the model.
 """
 
 import contextlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ml.evaluation.twin_probes import probes
+from ml.training.twin_conversion import to_onnx
 from serving.model.runtimes.onnx import CLASSES_KEY
 
 PATH = Path("onnx") / "model.onnx"
@@ -24,11 +26,15 @@ TOLERANCE = 1e-5
 # On fewer rows, agreement says little.
 FEWEST_ROWS = 50
 
+SHOWN_COLUMNS = 8  # of a row
+
 UNSEEN = "a category that no training row had"
 
 
 def add(model: Any, rows: pd.DataFrame, directory: Path) -> str | None:
-    """Write the twin of a fitted scikit-learn classifier into the model directory.
+    """Write the twin of a fitted classifier into the model directory: of scikit-learn, XGBoost or LightGBM.
+
+    The latter two may stand alone or be a pipeline's last step; onnxmltools has to be installed for them.
 
     The twin has one ``[N, 1]`` input per column of ``rows``, under the column's name, and two outputs: labels, and
     one probability per class.
@@ -37,38 +43,51 @@ def add(model: Any, rows: pd.DataFrame, directory: Path) -> str | None:
     that is found between those rows: give all training or evaluation rows.
 
     Returns:
-        None if it was written; otherwise why not: it can't be converted, there are too few rows, or the two disagree.
+        None if it was written; otherwise why not: it can't be converted, there are too few rows, or the two disagree,
+        and on which rows.
     """
     if len(rows) < FEWEST_ROWS:
         return f"no ONNX twin: {len(rows)} rows are too few to compare it on: give all training or evaluation rows"
     try:
         steps = probes(model.predict_proba, rows, TOLERANCE)
         samples = (rows, _edge_cases(rows), steps)
-        content, difference = _converted(model, samples, wide=False)
-        if difference > TOLERANCE:
+        content, differences = _converted(model, samples, wide=False)
+        if max(differences) > TOLERANCE:
             # Steps between numbers of 64 bits need inputs of 64 bits, which only some converters support.
             with contextlib.suppress(Exception):
-                content, difference = _converted(model, samples, wide=True)
+                content, differences = _converted(model, samples, wide=True)
     except Exception as error:  # noqa: BLE001 - the converter and the runtime raise anything; none of it is fatal
         return f"no ONNX twin: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
-    if difference > TOLERANCE:
-        return f"no ONNX twin: it differs from scikit-learn by {difference:.2g}, more than {TOLERANCE:g}"
+    if max(differences) > TOLERANCE:
+        return f"no ONNX twin: {_disagreement(pd.concat(samples, ignore_index=True), differences, len(steps))}"
     (directory / PATH).parent.mkdir(parents=True, exist_ok=True)
     (directory / PATH).write_bytes(content)
     return None
 
 
-def _converted(model: Any, samples: Sequence[pd.DataFrame], *, wide: bool) -> tuple[bytes, float]:
-    """The twin, and its largest difference on any of the samples. ``wide``: its floats have 64 bits."""
-    import onnxruntime
-    from skl2onnx import to_onnx
+def _disagreement(rows: pd.DataFrame, differences: Sequence[float], beside: int) -> str:
+    """On which rows; the last ``beside`` lie beside steps of the model."""
+    off = np.asarray(differences) > TOLERANCE
+    worst = int(np.argmax(differences))
+    size = "has another label" if np.isinf(differences[worst]) else f"differs by {differences[worst]:.2g}"
+    shown = ", ".join(f"{name}={value}" for name, value in rows.iloc[worst].head(SHOWN_COLUMNS).to_dict().items())
+    more = " ..." if rows.shape[1] > SHOWN_COLUMNS else ""
+    return (
+        f"it answers {off.sum():,} of {len(off):,} rows otherwise than the model, "
+        f"{off[len(off) - beside :].sum():,} of them a hair beside one of its steps: it {size} at {shown}{more}"
+    )
 
-    types = [(name, _tensor_type(samples[0][name], wide=wide)) for name in samples[0]]
-    twin = to_onnx(model, initial_types=types, options={"zipmap": False})
+
+def _converted(model: Any, samples: Sequence[pd.DataFrame], *, wide: bool) -> tuple[bytes, Sequence[float]]:
+    """The twin, and how much it differs on each row of the samples. ``wide``: its floats have 64 bits."""
+    import onnxruntime
+
+    twin = to_onnx(model, samples[0], partial(_tensor_type, wide=wide))
     twin.metadata_props.add(key=CLASSES_KEY, value=json.dumps(np.asarray(model.classes_).tolist()))
     content = twin.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return content, max(_difference(model, session, sample, wide=wide) for sample in samples if len(sample))
+    found = [_differences(model, session, sample, wide=wide) for sample in samples if len(sample)]
+    return content, np.concatenate(found).tolist()
 
 
 def _tensor_type(values: pd.Series, *, wide: bool) -> Any:
@@ -79,18 +98,20 @@ def _tensor_type(values: pd.Series, *, wide: bool) -> Any:
     return by_kind.get(values.dtype.kind, onnx.StringTensorType)([None, 1])
 
 
-def _difference(model: Any, session: Any, rows: pd.DataFrame, *, wide: bool) -> float:
-    """Return the largest difference of a probability; infinite when a label differs, or is of another type.
+def _differences(model: Any, session: Any, rows: pd.DataFrame, *, wide: bool) -> "np.ndarray[Any, Any]":
+    """The largest difference of a probability, per row; infinite where a label differs, or is of another type.
 
     Where two classes are level within the tolerance, either label is right.
     """
     labels, found = session.run(None, {name: _tensor(rows[name], wide=wide) for name in rows})
     expected = model.predict_proba(rows)
     level = np.diff(np.sort(expected, axis=1)[:, -2:], axis=1).ravel() <= TOLERANCE
-    for ours, theirs, is_level in zip(labels.tolist(), model.predict(rows).tolist(), level, strict=True):
-        if type(ours) is not type(theirs) or (ours != theirs and not is_level):
-            return float("inf")
-    return float(np.abs(found - expected).max())
+    differences: np.ndarray[Any, Any] = np.abs(found - expected).max(axis=1)
+    ours, theirs = labels.tolist(), model.predict(rows).tolist()
+    for row, (one, other, is_level) in enumerate(zip(ours, theirs, level, strict=True)):
+        if type(one) is not type(other) or (one != other and not is_level):
+            differences[row] = np.inf
+    return differences
 
 
 def _tensor(values: pd.Series, *, wide: bool) -> np.ndarray[Any, Any]:

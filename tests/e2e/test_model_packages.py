@@ -63,7 +63,7 @@ def trained(directory: Path) -> Iterator[Trained]:
     with pytest.MonkeyPatch.context() as patch:
         for name in PROXIES:
             patch.delenv(name)
-        needed = Needed((*boosted.PACKAGES, "mlflow-skinny"), (), OURS, ())
+        needed = Needed((*boosted.PACKAGES, *boosted.TWINS, "mlflow-skinny"), (), OURS, ())
         try:
             environment = PackageStore(directory / "training").obtain(needed, lambda: None)
         except PackagesUnavailableError as error:
@@ -92,12 +92,12 @@ def test_they_are_served_as_mlflow_serves_them(directory: Path, trained: Trained
             wait_for_death(process, 200)
         assert world.servers() == []
         with world.receiver():
-            answers = {}
+            answers, runtimes = {}, {}
             for name, number in numbers.items():
                 world.merge(number)
                 eventually(lambda number=number: world.agrees(number), 60)  # type: ignore[misc]
-                answers[name] = _predictions(world.port, rows)
-            assert world.health()["runtime"] == "pyfunc"
+                answers[name], runtimes[name] = _predictions(world.port, rows), world.health()["runtime"]
+            assert (runtimes["twin"], runtimes["code"]) == ("onnx", "pyfunc")
             made = [path for path in (world.state / PACKAGES).iterdir() if path.is_dir() and len(path.name) == 32]
             assert len(made) == 1, "one stack, one environment"
 
@@ -121,6 +121,13 @@ def test_they_are_served_as_mlflow_serves_them(directory: Path, trained: Trained
             status, said = score(url, json.dumps({"dataframe_records": rows}).encode(), "application/json")
             assert status == 200
             assert answer == json.loads(said)["predictions"], name
+
+
+def test_a_twin_is_kept_where_no_row_beside_a_threshold_is_answered_otherwise(trained: Trained) -> None:
+    said = json.loads((trained.models / "twins.json").read_text())
+    assert (said["xgboost"], said["lightgbm on whole numbers"]) == (None, None)
+    for name in ("lightgbm", "xgboost behind a scaler"):
+        assert "a hair beside one of its steps: it has another label at a=" in said[name]
 
 
 def _predictions(port: int, rows: list[Mapping[str, float]]) -> list[object]:

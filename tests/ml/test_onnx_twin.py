@@ -1,5 +1,6 @@
 """An ONNX twin is kept only if it gives the original's answers, a hair before and behind each of its steps too."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_a_twin_that_is_kept_answers_like_the_original_at_its_thresholds(tmp_pat
     session = onnxruntime.InferenceSession(tmp_path / onnx_twin.PATH, providers=["CPUExecutionProvider"])
     wide = session.get_inputs()[0].type == "tensor(double)"
     hairs = twin_probes.probes(model.predict_proba, rows(400, a="float64", b="float64") * 1.01, 1e-5)
-    assert onnx_twin._difference(model, session, hairs, wide=wide) <= onnx_twin.TOLERANCE
+    assert onnx_twin._differences(model, session, hairs, wide=wide).max() <= onnx_twin.TOLERANCE
 
 
 def test_a_scaled_tree_on_floats_of_64_bits_gets_no_twin_of_32(tmp_path: Path) -> None:
@@ -73,7 +74,38 @@ def test_a_scaled_tree_on_floats_of_64_bits_gets_no_twin_of_32(tmp_path: Path) -
     model = Pipeline([("scale", StandardScaler()), ("tree", DecisionTreeClassifier(random_state=0))])
     model.fit(table, labels(table))
     samples = (table, twin_probes.probes(model.predict_proba, table, 1e-5))
-    assert onnx_twin._converted(model, samples, wide=False)[1] > onnx_twin.TOLERANCE
+    assert max(onnx_twin._converted(model, samples, wide=False)[1]) > onnx_twin.TOLERANCE
+
+
+def test_a_refused_twin_says_on_which_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = rows(300, a="float64", b="float64")
+    model = Pipeline([("scale", StandardScaler()), ("tree", DecisionTreeClassifier(random_state=0))])
+    model.fit(table, labels(table))
+    real = onnx_twin._converted
+
+    def narrow(model: Any, samples: Any, *, wide: bool) -> Any:
+        if wide:
+            raise ValueError("no converter")
+        return real(model, samples, wide=False)
+
+    monkeypatch.setattr(onnx_twin, "_converted", narrow)
+    why = onnx_twin.add(model, table, tmp_path) or ""
+    said = re.fullmatch(
+        r"no ONNX twin: it answers ([\d,]+) of [\d,]+ rows otherwise than the model, ([\d,]+) of them a hair beside "
+        r"one of its steps: it has another label at a=(\S+), b=(\S+)",
+        why,
+    )
+    assert said is not None, why
+    assert said[1] == said[2] != "0"
+    assert not (tmp_path / onnx_twin.PATH).exists()
+
+
+def test_a_classifier_that_stands_alone_has_a_twin_by_column_names(tmp_path: Path) -> None:
+    table = rows(100, a="float64", b="int64") / 1000
+    model = LogisticRegression().fit(table, labels(table))
+    assert onnx_twin.add(model, table, tmp_path) is None
+    session = onnxruntime.InferenceSession(tmp_path / onnx_twin.PATH, providers=["CPUExecutionProvider"])
+    assert [one.name for one in session.get_inputs()] == ["a", "b"]
 
 
 def test_whole_numbers_beyond_32_bit_floats_are_separated_or_there_is_no_twin(tmp_path: Path) -> None:

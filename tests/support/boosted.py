@@ -1,13 +1,15 @@
 """Trains and saves the models of test_model_packages.py, in an environment that has their packages: DIRECTORY."""
 
 import importlib.metadata
+import json
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("xgboost-cpu", "lightgbm", "scikit-learn", "pandas", "numpy")
-MODELS = ("xgboost", "lightgbm", "pyfunc", "code")
+TWINS = ("onnxmltools", "skl2onnx", "onnxruntime")  # what ml.onnx_twin needs for them
+MODELS = ("xgboost", "lightgbm", "twin", "pyfunc", "code")
 MODULE = "def double(values):\n    return values * 2\n"
 FROM_CODE = """
 import lightgbm
@@ -23,7 +25,7 @@ set_model(Version())
 
 
 def main(directory: Path) -> None:
-    """Save ``xgboost``, ``lightgbm``, ``pyfunc`` and ``code`` there, each with the rows to ask it."""
+    """Save MODELS there, each with the rows to ask it, and what became of their twins."""
     warnings.simplefilter("ignore")
     import lightgbm
     import mlflow.pyfunc
@@ -45,13 +47,33 @@ def main(directory: Path) -> None:
     def saved(name: str) -> dict[str, Any]:
         return {"path": str(directory / name), "input_example": rows.head(3), "pip_requirements": listed}
 
-    for name, estimator in {
-        "xgboost": xgboost.XGBClassifier(n_estimators=20, max_depth=3),
-        "lightgbm": lightgbm.LGBMClassifier(n_estimators=20, verbose=-1),
-    }.items():
-        model = make_pipeline(StandardScaler().set_output(transform="pandas"), estimator).fit(rows, labels)
+    def model_of(name: str) -> Any:
+        estimator = {
+            "xgboost": xgboost.XGBClassifier(n_estimators=20, max_depth=3),
+            "lightgbm": lightgbm.LGBMClassifier(n_estimators=20, verbose=-1),
+        }[name]
+        return make_pipeline(StandardScaler().set_output(transform="pandas"), estimator).fit(rows, labels)
+
+    for name in ("xgboost", "lightgbm"):
+        model = model_of(name)
         signature = infer_signature(rows, model.predict(rows))
         mlflow.sklearn.save_model(model, signature=signature, serialization_format="cloudpickle", **saved(name))
+
+    sys.path.append(str(Path(__file__).parents[2]))
+    from ml import onnx_twin
+
+    alone = xgboost.XGBClassifier(n_estimators=20, max_depth=3).fit(rows, labels)
+    signature = infer_signature(rows, alone.predict(rows))
+    mlflow.sklearn.save_model(alone, signature=signature, serialization_format="cloudpickle", **saved("twin"))
+    light = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1)
+    whole = (rows * 100).astype("int64")
+    said = {
+        "xgboost": onnx_twin.add(alone, rows, directory / "twin"),
+        "lightgbm": onnx_twin.add(light.fit(rows, labels), rows, directory / "none"),
+        "lightgbm on whole numbers": onnx_twin.add(light.fit(whole, labels), whole, directory / "whole"),
+        "xgboost behind a scaler": onnx_twin.add(model_of("xgboost"), rows, directory / "none"),
+    }
+    (directory / "twins.json").write_text(json.dumps(said))
 
     (directory / "own_code.py").write_text(MODULE)
     sys.path.insert(0, str(directory))
