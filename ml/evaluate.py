@@ -43,6 +43,7 @@ class EvaluationRequest:
     requests: Path | None = None  # the receiver's inference logs
     key: EvidenceKey | None = None  # signs the evidence
     packages: Path | None = None  # where the packages of versions are installed
+    version_mb: float = 10_000.0  # how large a version may be
 
 
 def evaluate(request: EvaluationRequest) -> Evaluation:
@@ -54,6 +55,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     """
     from ml.evaluation.gate import Machine, read_environments, run_gate
     from ml.registry import versions as registry
+    from serving.model.download import Bounds
 
     environments = read_environments(request.environments_dir)
     if request.environment not in environments:
@@ -69,7 +71,8 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     asked = [_with_accuracy(environment, model, request.accuracy) for environment in chosen]
     with tempfile.TemporaryDirectory() as scratch:
         installs = not all(environment.locked_packages for environment in asked)
-        machine = Machine(request.requests, request.packages if installs else None)
+        packages = request.packages if installs else None
+        machine = Machine(request.requests, packages, Bounds(most_mb=request.version_mb))
         judged = run_gate(client, (model, number), asked, rows, Path(scratch), machine=machine)
         found = []
         for one, files in [(one, _report(client, one)) for one in judged]:
@@ -163,6 +166,9 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
         default=Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pinrail" / "packages",
         help="where packages that a version needs, and that are not here, are installed (%(default)s)",
     )
+    parser.add_argument(
+        "--version-mb", type=float, metavar="MB", default=10_000.0, help="how large a version may be (%(default)s)"
+    )
     given = parser.parse_args(arguments)
     if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
         try:
@@ -190,6 +196,7 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
         report=given.report,
         requests=given.requests,
         packages=given.packages,
+        version_mb=given.version_mb,
     )
 
 

@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     pinrail_download_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120
     """How long one download of a version may take; the next try goes on from the files that are complete."""
 
+    pinrail_version_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10_000
+    """How many MB one version may have; a larger one is refused before, or while, it is downloaded."""
+
     pinrail_cache_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20_000
     """How many MB of versions are kept, and of their packages; what runs, is verified or was used today stays."""
 

@@ -23,6 +23,7 @@ from receiver.targets.compose.build import image_name
 from receiver.targets.compose.project import COMPOSE, FRONT_IMAGE, Place
 from receiver.targets.compose.target import ComposeTarget
 from receiver.targets.process.target import ProcessTarget
+from serving.model.download import Bounds
 from serving.model.loader import Cache
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ def build(settings: Settings, database: Database, stop: threading.Event | None =
 def build_registry(settings: Settings) -> MlflowRegistry:
     """The registry, and the versions of it that are on this machine."""
     uri = settings.mlflow_tracking_uri
-    return MlflowRegistry(uri, Cache(settings.pinrail_state_dir / "cache", uri, settings.pinrail_download_seconds))
+    bounds = Bounds(settings.pinrail_download_seconds, settings.pinrail_version_mb)
+    return MlflowRegistry(uri, Cache(settings.pinrail_state_dir / "cache", uri, bounds))
 
 
 def _process_target(settings: Settings) -> Target:

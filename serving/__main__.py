@@ -48,9 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def fetch(options: argparse.Namespace) -> None:
     """Have the version in the cache; nothing of it is loaded. Raises what ``Cache.fetch`` does."""
+    _cache(options).obtain(options.model, options.version, options.digest)
+
+
+def _cache(options: argparse.Namespace) -> Any:
+    from serving.model.download import Bounds
     from serving.model.loader import Cache
 
-    Cache(options.cache, deadline=options.download_seconds).obtain(options.model, options.version, options.digest)
+    return Cache(options.cache, bounds=Bounds(options.download_seconds, options.version_mb))
 
 
 def load(options: argparse.Namespace, at_exit: ExitStack) -> Any:
@@ -60,10 +65,9 @@ def load(options: argparse.Namespace, at_exit: ExitStack) -> Any:
     """
     # Late: the control socket and --help answer before the numeric libraries are imported.
     from serving.app import Identity, build_app
-    from serving.model.loader import Cache
     from serving.model.predictor import load_predictor
 
-    cache = Cache(options.cache, deadline=options.download_seconds)
+    cache = _cache(options)
     path = cache.find(options.digest)
     if path is None and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise ModelMissingError(
@@ -116,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--download-seconds", type=float, default=120.0, help="how long a download may take (%(default)s)"
     )
+    parser.add_argument("--version-mb", type=float, default=10_000.0, help="how large a version may be (%(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="the address for --port and --metrics-port (%(default)s)")
     parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on this port, at /metrics")
     # From the environment in a container, whose image may be older than these options.

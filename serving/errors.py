@@ -24,6 +24,14 @@ class RegistryUnavailableError(ServingError):
     """The registry or its artifact store did not answer, or not correctly. A retry may work."""
 
 
+class NoRoomError(RegistryUnavailableError):
+    """The disk has no room for a version. A retry works once there is some; nothing is kept until then."""
+
+
+class VersionTooLargeError(ServingError):
+    """The version is larger than a version may be; the text names its size, the limit and the setting."""
+
+
 class ModelMissingError(ServingError):
     """The registry has no such version, or the version has no artifacts. A retry will not help."""
 

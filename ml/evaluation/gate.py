@@ -25,6 +25,7 @@ from ml.gates.subject import Champion, Subject
 from ml.registry import client as tracking
 from ml.registry import versions as registry
 from serving.errors import ServingError
+from serving.model.download import USUAL, Bounds
 from serving.model.loader import Cache, CachedModel
 
 COSTS = {"latency_p95_ms", "memory_mb"}  # checks of what serving costs
@@ -36,6 +37,7 @@ class Machine:
 
     requests: Path | None = None  # the inference logs, as the receiver keeps them
     packages: Path | None = None  # the environments for versions that need packages
+    bounds: Bounds = USUAL  # of a download
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +82,7 @@ def run_gate(
     model, number = version
     with tracking.registry_errors():
         registered = int(client.get_model_version(model, str(number)).creation_timestamp or 0)
-    cache = Cache(scratch)
+    cache = Cache(scratch, bounds=machine.bounds)
     fetched = _fetch(cache, model, number)
     gates = [environment.gate_for(model) for environment in environments]
     artifacts = Artifacts(model, number, fetched.digest, scratch, machine.packages)

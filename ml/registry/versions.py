@@ -14,7 +14,9 @@ from typing import Any
 from ml.errors import EvidenceError, RegistryError
 from ml.evidence import Evidence
 from ml.registry.client import registry_errors
-from serving.errors import UnsupportedModelError
+from serving.errors import UnsupportedModelError, VersionTooLargeError
+from serving.model import download
+from serving.model.download import Bounds
 from serving.model.small_files import EVIDENCE, REPORT, read_small
 
 DIGEST_TAG = "pinrail.digest"
@@ -22,6 +24,7 @@ EVIDENCE_TAG = "pinrail.evidence."
 TEXT_SUFFIX = ".json"  # of the tag with the text itself, where the version has no run; no environment is named so
 VERDICT_TAG = "pinrail.verdict."
 REGISTRATION_SECONDS = 60
+EVIDENCE_SECONDS = 30.0
 
 
 def register(client: Any, model: str, run_id: str, tags: Mapping[str, str]) -> int:
@@ -162,12 +165,15 @@ def read_evidence_text(client: Any, version: Any, environment: str) -> str:
     if tagged is not None:
         return tagged
     path = _artifact(version.name, int(version.version), f"{environment}.json")
+    what = f"the evidence of {version.name} version {version.version} for {environment}"
     with registry_errors(), tempfile.TemporaryDirectory() as directory:
-        found = Path(client.download_artifacts(version.run_id, path, directory))
+        bounds = Bounds(EVIDENCE_SECONDS, EVIDENCE.most / 1e6)
+        place, uri = Path(directory), f"runs:/{version.run_id}/{path}"
         try:
+            found = download.run(lambda _: download.fetch_file(uri, place, client.tracking_uri), place, what, bounds)
             return read_small(found, EVIDENCE).decode(errors="replace")  # other bytes fail the checksum
-        except UnsupportedModelError as error:
-            raise EvidenceError(f"{version.name} version {version.version}: {error}") from error
+        except (UnsupportedModelError, VersionTooLargeError) as error:
+            raise EvidenceError(f"{what} has more than {EVIDENCE.most:,} bytes: {EVIDENCE.advice}") from error
 
 
 def _artifact(model: str, version: int, file: str) -> str:

@@ -19,6 +19,7 @@ from receiver.adapters import shell
 from receiver.core.errors import Rejected
 from receiver.core.state import Slot
 from serving.lifecycle import launch
+from serving.model.download import MOST_MB
 
 GATE_SECONDS = 900.0
 SHOWN_LINES = 5
@@ -29,6 +30,7 @@ class GateRunner:
     """``rows`` is what PINRAIL_EVALUATION_DIR names; what the gate says is kept in ``logs``, a file per version.
 
     ``requests``: the inference logs. ``key`` signs the evidence. ``packages``: where the packages of versions are.
+    ``version_mb``: how large a version may be.
     """
 
     tracking_uri: str
@@ -37,6 +39,7 @@ class GateRunner:
     requests: Path | None = None
     key: EvidenceKey | None = None
     packages: Path | None = None
+    version_mb: float = MOST_MB
 
     def run(self, slot: Slot, version: int, files: Mapping[str, bytes], stop: threading.Event) -> None:
         """Measure a version for every environment of ``files``, and have the evidence recorded.
@@ -52,6 +55,7 @@ class GateRunner:
                     *("--environment", slot.environment, "--environments-dir", directory),
                     *self._rows(slot.model),
                     *(() if self.requests is None else ("--requests", str(self.requests))),
+                    *("--version-mb", f"{self.version_mb:g}"),
                     *(() if self.packages is None else ("--packages", str(self.packages.absolute()))),
                 ],
                 environment=self._environment(),

@@ -122,6 +122,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
             LogDirectories(state).all_parquet,
             settings.evidence_key,
             state / PACKAGES,
+            settings.pinrail_version_mb,
         )
         candidates = Candidates(replace(services, source=source), build_upstream(settings), pulls, gate)
         found.append(BackgroundTask("candidates", candidates.run))

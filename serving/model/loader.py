@@ -23,7 +23,7 @@ from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavai
 from serving.model import download
 from serving.model.deadline import within
 from serving.model.digest import NOT_CONTENT, bytes_below, digest_tree
-from serving.model.download import Progress
+from serving.model.download import Bounds, Progress
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +49,11 @@ class CachedModel:
 class Cache:
     """A content-addressed directory of model versions."""
 
-    def __init__(
-        self, root: Path, tracking_uri: str | None = None, deadline: float = download.DEADLINE_SECONDS
-    ) -> None:
-        """``tracking_uri``: None leaves it to MLflow's own settings. ``deadline``: seconds for one whole download."""
+    def __init__(self, root: Path, tracking_uri: str | None = None, bounds: Bounds = download.USUAL) -> None:
+        """``tracking_uri``: None leaves it to MLflow's own settings. ``bounds``: of one whole download."""
         self.root = root
         self._tracking_uri = tracking_uri
-        self._deadline = deadline
+        self.bounds = bounds
 
     def find(self, digest: str) -> Path | None:
         """The artifacts with this digest, or None. Every byte is verified now, and a damaged entry is discarded.
@@ -98,7 +96,8 @@ class Cache:
         Raises:
             ModelMissingError: no such version, or one without artifacts.
             DigestDiffersError: the artifacts in the registry are not ``expected``; nothing is kept.
-            RegistryUnavailableError: not downloaded within the deadline.
+            RegistryUnavailableError: not downloaded within the deadline, or the disk is full.
+            VersionTooLargeError: it is larger than a version may be.
         """
         metrics = self.metrics_path(model, version)
         place = self.root / f"{TEMPORARY}{model}-{version}"  # after an interruption, a later try goes on with it
@@ -175,7 +174,7 @@ class Cache:
             lambda progress: _download(model, version, place, self._tracking_uri, progress),
             place,
             f"{model} version {version}",
-            self._deadline,
+            self.bounds,
         )
 
     def _note_metrics(self, model: str, version: int, path: Path) -> None:
@@ -229,6 +228,8 @@ def _download(model: str, version: int, place: Path, tracking_uri: str | None, p
         raise _explained(error, f"{model} version {version}", "is not in the registry") from error
     try:
         path = download.fetch_files(uri, place / "artifacts", tracking_uri, progress)
+    except ServingError:
+        raise
     except Exception as error:
         if (free := shutil.disk_usage(place).free) < LITTLE_BYTES:  # MLflow reports a full disk as a missing file
             raise RegistryUnavailableError(

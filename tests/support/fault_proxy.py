@@ -4,7 +4,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -43,10 +43,15 @@ class Drip:
     """Pass the answer on, a byte at a time, for longer than anybody should wait."""
 
 
+@dataclass(frozen=True)
+class Endless:
+    """Answer with bytes that do not end, as long as somebody reads them."""
+
+
 HTML = Answer(200, b"<html><body>Please sign in</body></html>", "text/html")
 UNAVAILABLE = Answer(503, b"<html>upstream is being restarted</html>", "text/html")
 
-Fault = Answer | Drop | DropAfter | Hang | Drip
+Fault = Answer | Drop | DropAfter | Hang | Drip | Endless
 
 
 @dataclass
@@ -55,6 +60,7 @@ class FaultProxy:
 
     upstream: str
     port: int = field(default_factory=free_port)
+    streamed: int = 0  # bytes of answers that do not end
     seen: list[str] = field(default_factory=list)  # "POST /api/...", in order, also those that failed
 
     def __post_init__(self) -> None:
@@ -132,6 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, Drop):
             self._cut()
             return
+        if isinstance(fault, Endless):
+            self._stream()
+            return
         answer = fault if isinstance(fault, Answer) else self._ask(body)
         if isinstance(fault, Hang):
             self.proxy.ended.wait()
@@ -165,6 +174,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             if step < len(answer.body) and self.proxy.ended.wait(0.5):
                 return
+
+    def _stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.end_headers()  # without a length, the answer ends with the connection
+        self.close_connection = True
+        with suppress(OSError):  # who asked has gone
+            while not self.proxy.ended.wait(0.001):
+                self.wfile.write(bytes(1 << 16))
+                self.proxy.streamed += 1 << 16
 
     def _cut(self) -> None:
         self.close_connection = True

@@ -66,13 +66,6 @@ class Refused:
         return 0 <= time.time() - self.at < REFUSED_AGAIN.after(self.attempts)
 
 
-def description_of(version: RegisteredVersion, environment: str | None = None) -> str:
-    """What has to change before refused artifacts, or evidence for an environment, are worth another attempt."""
-    if environment is not None:
-        return version.evidence.get(environment, "")
-    return f"{version.created} {version.updated} {version.source}"
-
-
 class FetchRecords:
     """Small files beside the cached artifacts; any number of processes may share them."""
 
@@ -122,15 +115,22 @@ class FetchRecords:
             found = Refused(**json.loads(self._refused_path(version, environment).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
-        return found if found.described == description_of(version, environment) else None
+        return found if found.described == self._description(version, environment) else None
 
     def remember_refused(self, version: RegisteredVersion, reason: str, environment: str | None = None) -> None:
         """Note why another attempt would be of no use. Where the disk takes nothing, it is tried again."""
         before = self.refused(version, environment)
         attempts = before.attempts + 1 if before is not None else 1
-        refused = Refused(description_of(version, environment), reason, attempts, time.time())
+        refused = Refused(self._description(version, environment), reason, attempts, time.time())
         with suppress(OSError):
             self._write(self._refused_path(version, environment), json.dumps(asdict(refused)))
+
+    def _description(self, version: RegisteredVersion, environment: str | None) -> str:
+        """What has to change before refused artifacts, or evidence, are worth another attempt."""
+        if environment is not None:
+            return version.evidence.get(environment, "")
+        most = self._cache.bounds.most_mb  # it may have been too large
+        return f"{version.created} {version.updated} {version.source} {most:g}"
 
     def _refused_path(self, version: RegisteredVersion, environment: str | None) -> Path:
         what = "refused" if environment is None else f"{environment}.refused"

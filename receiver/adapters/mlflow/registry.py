@@ -21,7 +21,13 @@ from receiver.adapters.mlflow.views import ModelViews, described
 from receiver.core.errors import ArtifactsChanged, Rejected, Retryable
 from receiver.core.state import RegisteredVersion, RegistryView
 from receiver.ports import ModelVersion, Resolved
-from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError
+from serving.errors import (
+    DigestDiffersError,
+    ModelMissingError,
+    NoRoomError,
+    RegistryUnavailableError,
+    VersionTooLargeError,
+)
 from serving.model.loader import Cache, CachedModel
 
 T = TypeVar("T")
@@ -32,6 +38,10 @@ NAMES_SHOWN = 8
 
 class DamagedEvidence(Rejected):
     """The evidence is not what the registry's tag vouches for, or cannot be read."""
+
+
+class OversizedVersion(Rejected):
+    """A version is larger than a version may be."""
 
 
 class MlflowRegistry:
@@ -110,7 +120,7 @@ class MlflowRegistry:
 
         try:
             cached, record = self._cached(model, version, download)
-        except Missing as error:
+        except (Missing, OversizedVersion) as error:
             self._records.remember_refused(found, str(error))
             raise
         return ModelVersion(model, version, found.run_id, cached.digest, cached.path, record.at)
@@ -256,8 +266,12 @@ class MlflowRegistry:
             return call()
         except ModelMissingError as error:
             raise Missing(str(error)) from error
+        except VersionTooLargeError as error:
+            raise OversizedVersion(str(error)) from error
         except DigestDiffersError as error:
             raise ArtifactsChanged(str(error)) from error
+        except NoRoomError as error:
+            raise Retryable(str(error)) from error
         except RegistryUnavailableError as error:
             # Rejected credentials and missing files are no outage: trying again would not help.
             why = mlflow_call.translate(error.__cause__ or error, self._uri)

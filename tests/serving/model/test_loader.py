@@ -11,10 +11,18 @@ from typing import Any
 import mlflow
 import pytest
 
-from serving.errors import DigestDiffersError, ModelMissingError, RegistryUnavailableError
+from serving.errors import (
+    DigestDiffersError,
+    ModelMissingError,
+    NoRoomError,
+    RegistryUnavailableError,
+    VersionTooLargeError,
+)
 from serving.model import download
 from serving.model.digest import digest_tree
+from serving.model.download import Bounds
 from serving.model.loader import Cache
+from tests.support.fault_proxy import Endless, fault_proxy
 from tests.support.mlflow_server import register_version
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -175,7 +183,7 @@ def test_a_download_that_drips_ends_at_the_deadline(
     hanging = threading.Event()
     monkeypatch.setattr("serving.model.loader._download", lambda *_: hanging.wait(30))
     with pytest.raises(RegistryUnavailableError, match=r"within 0\.05 s"):
-        Cache(tmp_path, mlflow_server, deadline=0.05).fetch("loader-slow", 1)
+        Cache(tmp_path, mlflow_server, bounds=Bounds(0.05)).fetch("loader-slow", 1)
     hanging.set()
 
 
@@ -259,18 +267,77 @@ def test_a_file_cannot_pass_for_two_by_a_line_break_in_its_name(tmp_path: Path) 
     assert digest_tree(one) != digest_tree(two)
 
 
+def left(root: Path) -> list[str]:
+    """What a download has left behind."""
+    return [path.name for path in root.iterdir() if path.name != "index"]
+
+
+def test_a_version_that_says_that_it_is_too_large_is_not_downloaded(
+    client: Any, tmp_path: Path, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = register_version(client, "loader-large", {**FILES, "data/weights.bin": bytes(3_000_000)})
+    fetched: list[str] = []
+    monkeypatch.setattr(download, "_fetch_file", lambda _, path, __: fetched.append(path))
+    small = Cache(tmp_path / "cache", mlflow_server, Bounds(most_mb=1))
+    said = r"loader-large version 1 is too large: found 3\.0 MB, allowed 1: .* raise PINRAIL_VERSION_MB"
+    with pytest.raises(VersionTooLargeError, match=said):
+        small.fetch("loader-large", version)
+    assert (fetched, left(tmp_path / "cache")) == ([], [])
+
+
+def test_a_version_that_grows_while_it_comes_is_stopped_and_removed(
+    client: Any, tmp_path: Path, mlflow_server: str
+) -> None:
+    version = register_version(client, "loader-grows", FILES)
+    with fault_proxy(mlflow_server) as proxy:
+        proxy.plan(Endless(), "weights.bin", times=float("inf"))
+        small = Cache(tmp_path / "cache", proxy.url, Bounds(seconds=60, most_mb=5))
+        with pytest.raises(VersionTooLargeError, match="and more may be to come, allowed 5"):
+            small.fetch("loader-grows", version)
+        eventually(lambda: "download" not in {thread.name for thread in threading.enumerate()})
+        came = proxy.streamed
+        assert 5_000_000 < came < 500_000_000
+        assert left(tmp_path / "cache") == []
+        proxy.behave()
+        assert small.fetch("loader-grows", version).path.is_dir()
+
+
+def test_a_version_of_very_many_files_is_refused(client: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = register_version(client, "loader-many", FILES)
+    monkeypatch.setattr(download, "MOST_FILES", 2)
+    with pytest.raises(VersionTooLargeError, match="has more than 2 files"):
+        cache.fetch("loader-many", version)
+
+
+def test_a_file_outside_of_the_version_is_never_written(
+    client: Any, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = register_version(client, "loader-outside", FILES)
+    listed = [mlflow.entities.FileInfo("../../../../stolen", is_dir=False, file_size=1)]
+    monkeypatch.setattr(download, "_files", lambda *_: iter(listed))
+    with pytest.raises(ModelMissingError, match="lists a file outside of its directory"):
+        cache.fetch("loader-outside", version)
+    assert not list(tmp_path.rglob("stolen"))
+
+
+@pytest.mark.parametrize("free", [[4096], [1 << 40, 1 << 40, 4096]], ids=["before", "while it comes"])
 def test_a_full_disk_is_distinguished_from_missing_artifacts(
-    client: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch
+    client: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch, free: list[int]
 ) -> None:
     version = register_version(client, "loader-full", FILES)
 
-    def full(*_: Any, **__: Any) -> str:
-        raise mlflow.exceptions.MlflowException("Failed to download artifacts", error_code=5)
+    def disk_usage(_: Path) -> Any:
+        return shutil._ntuple_diskusage(1 << 41, 1 << 41, free.pop(0) if len(free) > 1 else free[0])
 
-    monkeypatch.setattr("serving.model.download._fetch_file", full)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 30, 1 << 30, 4096))
-    with pytest.raises(RegistryUnavailableError, match=r"is full \(4 KiB free\). Free some space"):
+    def slow(*_: Any) -> None:
+        while True:
+            threading.Event().wait(0.01)
+
+    monkeypatch.setattr("serving.model.download._fetch_file", slow)
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    with pytest.raises(NoRoomError, match=r"the disk of .* is full\. .* Free some space"):
         cache.fetch("loader-full", version)
+    assert left(cache.root) == []
 
 
 def test_a_download_that_ran_out_of_time_ends_its_thread_and_goes_on_at_the_next_try(
@@ -288,7 +355,7 @@ def test_a_download_that_ran_out_of_time_ends_its_thread_and_goes_on_at_the_next
         came.append(path)
 
     monkeypatch.setattr(download, "_fetch_file", drip)
-    hurried = Cache(tmp_path / "cache", mlflow_server, deadline=1.5)
+    hurried = Cache(tmp_path / "cache", mlflow_server, bounds=Bounds(1.5))
     with pytest.raises(
         RegistryUnavailableError, match=r"within 1\.5 s: 0\.0 of 0\.0 MB .*raise PINRAIL_DOWNLOAD_SECOND"
     ):
@@ -319,7 +386,7 @@ def test_too_many_downloads_at_once_are_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(download, "running", threading.BoundedSemaphore(1))
     download.running.acquire()
     with pytest.raises(RegistryUnavailableError, match="too many downloads"):
-        download.run(lambda _: None, tmp_path, "m version 1", 1.0)
+        download.run(lambda _: None, tmp_path, "m version 1", Bounds(1.0))
 
 
 def test_a_long_download_says_in_the_log_how_far_it_is(
@@ -333,5 +400,5 @@ def test_a_long_download_says_in_the_log_how_far_it_is(
         (tmp_path / "weights").write_bytes(bytes(1_000_000))
         eventually(lambda: "1.0 of 4.0 MB" in caplog.text)
 
-    download.run(call, tmp_path, "m version 1", 30.0)
+    download.run(call, tmp_path, "m version 1", Bounds(30.0))
     assert "downloading m version 1: 1.0 of 4.0 MB" in caplog.text

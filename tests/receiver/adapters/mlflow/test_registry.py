@@ -24,11 +24,23 @@ from receiver.core.state import Slot
 from receiver.ports import Resolved
 from receiver.pull_requests.comparison import compare
 from serving.model.digest import digest_tree
+from serving.model.download import Bounds
 from serving.model.loader import Cache
 from serving.model.small_files import EVIDENCE as EVIDENCE_FILE
 from serving.model.small_files import REPORT
 from tests.contracts.registry import EVIDENCE, FILES, new_name
-from tests.support.fault_proxy import HTML, UNAVAILABLE, Answer, Drip, Drop, DropAfter, FaultProxy, Hang, fault_proxy
+from tests.support.fault_proxy import (
+    HTML,
+    UNAVAILABLE,
+    Answer,
+    Drip,
+    Drop,
+    DropAfter,
+    Endless,
+    FaultProxy,
+    Hang,
+    fault_proxy,
+)
 from tests.support.mlflow_server import AuthServer, register_version
 from tests.support.ports import free_port
 from tests.support.registry_views import resolve, view_of
@@ -405,11 +417,51 @@ def test_evidence_that_is_too_large_is_refused_and_not_kept(
     write_evidence(client, replace(EVIDENCE, model=name))
     run_id = client.get_model_version(name, str(version)).run_id
     client.log_text(run_id, " " * (EVIDENCE_FILE.most + 1), f"pinrail/evidence/{name}/1/staging.json")
-    with pytest.raises(Rejected, match=r"its evidence is too large: found 4,194,305 bytes"):
+    with pytest.raises(Rejected, match=r"for staging has more than 4,194,304 bytes: run ml.evaluate again"):
         registry.evidence(name, 1, "staging")
-    with pytest.raises(Rejected, match="too large"):
+    with pytest.raises(Rejected, match="more than 4,194,304 bytes"):
         resolve(registry, name, 1, "staging")
     assert not list(tmp_path.rglob("*.evidence.json"))
+
+
+def test_evidence_that_does_not_end_is_refused(
+    mlflow_server: str, proxy: FaultProxy, registry: MlflowRegistry
+) -> None:
+    client, name = MlflowClient(mlflow_server), new_name()
+    register_version(client, name, FILES)
+    write_evidence(client, replace(EVIDENCE, model=name))
+    proxy.plan(Endless(), "staging.json", times=FOREVER)
+    with pytest.raises(Rejected, match="for staging has more than 4,194,304 bytes"):
+        registry.evidence(name, 1, "staging")
+    assert proxy.streamed < 500_000_000
+
+
+def test_a_version_that_is_too_large_is_refused_until_it_or_the_limit_is_another(
+    mlflow_server: str, tmp_path: Path, proxy: FaultProxy
+) -> None:
+    name = new_name()
+    register_version(MlflowClient(mlflow_server), name, {**FILES, "large.bin": bytes(3_000_000)})
+
+    def of_at_most(megabytes: float) -> MlflowRegistry:
+        return MlflowRegistry(proxy.url, Cache(tmp_path / "cache", proxy.url, Bounds(most_mb=megabytes)))
+
+    with pytest.raises(Rejected, match=r"found 3\.0 MB, allowed 1: .* raise PINRAIL_VERSION_MB") as refused:
+        of_at_most(1).fetch(name, 1)
+    with pytest.raises(Rejected) as again:
+        resolve(of_at_most(1), name, 1)
+    assert str(again.value) == str(refused.value)
+    assert resolve(of_at_most(4), name, 1) is None, "it is worth another attempt"
+    assert of_at_most(4).fetch(name, 1).path.is_dir()
+
+
+def test_a_full_disk_is_nobodys_fault_and_said(
+    mlflow_server: str, registry: MlflowRegistry, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.model.download.RESERVE_BYTES", 1 << 60)
+    with pytest.raises(Retryable, match=f"{model} version 1 could not be stored: the disk of .* is full"):
+        registry.fetch(model, 1)
+    monkeypatch.undo()
+    assert registry.fetch(model, 1).path.is_dir()
 
 
 def test_a_receiver_that_is_killed_while_it_downloads_has_fetched_nothing(
