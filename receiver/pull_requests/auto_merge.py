@@ -21,13 +21,18 @@ class MergeCandidate:
 
 
 def mergeable(base: tuple[Snapshot, Desired], proposed: MergeCandidate, plan: PullRequestPlan) -> str | None:
-    """The subject to merge with; None if a person has to merge it.
+    """The subject to merge with now; None: a person has to merge it, or something is in the way."""
+    return merged_by_policy(base, proposed, plan) if plan.state == "success" else None
+
+
+def merged_by_policy(base: tuple[Snapshot, Desired], proposed: MergeCandidate, plan: PullRequestPlan) -> str | None:
+    """The subject to merge with once nothing is in the way; None if a person has to merge it.
 
     The base branch's policy counts: a pull request cannot change its own policy. Whatever its title says, its only
     effect must be one promoted version, on the branch that belongs to that promotion.
     """
     snapshot, desired = base
-    if plan.state != "success" or len(plan.changes) != 1:
+    if len(plan.changes) != 1:
         return None
     (change,) = plan.changes
     model, path = change.slot.model, path_of(change.slot.environment)

@@ -106,6 +106,7 @@ class PullRequestPlan:
     commit: str
     changes: Sequence[PlannedChange] = ()
     problem: str | None = None
+    by_policy: bool = False  # it is merged without a person, once nothing is in the way
 
     @property
     def state(self) -> State:
@@ -133,13 +134,14 @@ class PullRequestPlan:
 
     @property
     def counts(self) -> str:
-        """How many changes there are, and what becomes of them."""
+        """How many changes there are, what becomes of them, and who merges."""
         refused = sum(change.state == "failure" for change in self.changes)
         waiting = sum(change.state == "pending" for change in self.changes)
         until = f" until {_time(self.next_check_at)}" if self.next_check_at < math.inf else ""
         count = len(self.changes)
         waits = f"{waiting} {'waits' if waiting == 1 else 'wait'}{until}"
-        return f"{count} {'change' if count == 1 else 'changes'}, {refused} refused, {waits}"
+        who = "merged by policy" if self.by_policy else "needs a review"
+        return f"{count} {'change' if count == 1 else 'changes'}, {refused} refused, {waits}; {who}"
 
     def comment(self) -> str:
         """The whole plan in Markdown."""

@@ -11,6 +11,7 @@ from receiver.pull_requests.markdown import (
     Signature,
     block,
     code,
+    folded,
     gate_table,
     metrics_table,
     signature_changes,
@@ -91,8 +92,17 @@ def lineage_table(old: VersionFacts, new: VersionFacts) -> str:
     def cell(side: VersionFacts, name: str) -> str:
         return code(side.lineage[name]) if name in side.lineage else "-"
 
-    rows = [[text(name), cell(old, name), cell(new, name)] for name in names]
-    return table(["", f"v{old.version}" if old.version is not None else "nothing", f"v{new.version}"], rows)
+    def rows(some: Sequence[str]) -> str:
+        header = ["", f"v{old.version}" if old.version is not None else "nothing", f"v{new.version}"]
+        return table(header, [[text(name), cell(old, name), cell(new, name)] for name in some])
+
+    long = [name for name in names if any(_is_digest(side.lineage.get(name, "")) for side in (old, new))]
+    short = [name for name in names if name not in long]
+    return "\n\n".join([*([rows(short)] if short else []), *([folded("Digests", rows(long))] if long else [])])
+
+
+def _is_digest(value: str) -> bool:
+    return value.startswith("sha256:")
 
 
 def _comparison(comparison: VersionComparison) -> list[str]:
@@ -118,9 +128,10 @@ def _gate(comparison: VersionComparison) -> str:
     if evidence is None:
         return f"No evidence is recorded for {text(comparison.slot.environment)}."
     when = datetime.fromtimestamp(evidence.measured_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    bound = f"Measured {when}, artifacts {code(evidence.model_digest)}, rows {code(evidence.data_digest)}"
-    bound += f", signed by {code(evidence.key)}." if evidence.signature else ", not signed."
-    return f"{gate_table(evidence.verdicts)}\n\n{bound}"
+    signed = f"signed by {code(evidence.key)}" if evidence.signature else "not signed"
+    bound = f"Artifacts {code(evidence.model_digest)}, rows {code(evidence.data_digest)}, {signed}."
+    said = f"Measured {when}{'' if evidence.signature else ', not signed'}."
+    return f"{gate_table(evidence.verdicts)}\n\n{said}\n\n{folded('What it is bound to', bound)}"
 
 
 def _notes(notes: Sequence[str]) -> str:

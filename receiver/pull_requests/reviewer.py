@@ -22,7 +22,7 @@ from receiver.core.messages import CommitStatus
 from receiver.core.pins import Desired, is_environment_file, read_pins
 from receiver.core.redact import Redactor, plain
 from receiver.ports import Snapshot, Source
-from receiver.pull_requests.auto_merge import MergeCandidate, mergeable
+from receiver.pull_requests.auto_merge import MergeCandidate, mergeable, merged_by_policy
 from receiver.pull_requests.plan_comment import PullRequestPlan
 from receiver.pull_requests.plan_pull_request import plan_pull_request
 from receiver.pull_requests.revert import outdated, unsealed
@@ -153,6 +153,9 @@ class Reviewer:
             plan = PullRequestPlan(proposed.commit, problem=str(proposed))
         else:
             plan = plan_pull_request(self.services, desired, proposed)
+        if isinstance(proposed, Snapshot) and desired is not None and not pull.fork:
+            candidate = MergeCandidate(pull.branch, known.paths or (), proposed.files)
+            plan = replace(plan, by_policy=merged_by_policy((base, desired), candidate, plan) is not None)
         safe = self.github.redact.within(plan)
         published = (safe.commit, safe.comment(), safe.state, safe.summary)
         if known.published != published:

@@ -82,8 +82,12 @@ def test_a_comment_begins_with_what_becomes_of_how_many_changes() -> None:
     waits = change(hold=Hold(HoldState.WAITING, "soaks", 1_800_000_000.0))
     refused = change(hold=Hold(HoldState.REFUSED, "no evidence"))
     said = PullRequestPlan("c", (change(), waits, refused)).comment().split("\n\n")
-    assert said[1] == "3 changes, 1 refused, 1 waits until 2027-01-15 08:00:00 UTC."
-    assert PullRequestPlan("c", (change(),)).comment().split("\n\n")[1] == "1 change, 0 refused, 0 wait."
+    assert said[1] == "3 changes, 1 refused, 1 waits until 2027-01-15 08:00:00 UTC; needs a review."
+    assert (
+        PullRequestPlan("c", (change(),)).comment().split("\n\n")[1] == "1 change, 0 refused, 0 wait; needs a review."
+    )
+    by_policy = PullRequestPlan("c", (waits,), by_policy=True)
+    assert by_policy.counts == "1 change, 0 refused, 1 waits until 2027-01-15 08:00:00 UTC; merged by policy"
     assert "refused," not in PullRequestPlan("c", (), "not valid").comment()
 
 

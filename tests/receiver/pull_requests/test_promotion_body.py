@@ -26,12 +26,22 @@ def test_a_promotion_shows_metrics_signature_gate_and_lineage_of_both() -> None:
     assert "| accuracy | 0.79 | 0.81 | +0.02 |" in body
     assert "- <code>tenure</code> was long, required, now double, required" in body
     assert "| accuracy | ✅ pass | 0.81 | &gt;= 0.8 | of 1,408 rows |" in body
-    assert (
-        "Measured 1970-01-01 00:00 UTC, artifacts <code>sha256:aa</code>, rows <code>sha256:bb</code>, not signed."
-        in body
-    )
+    assert "Measured 1970-01-01 00:00 UTC, not signed." in body
+    bound = body.partition("<details><summary>What it is bound to</summary>")[2].partition("</details>")[0]
+    assert "Artifacts <code>sha256:aa</code>, rows <code>sha256:bb</code>, not signed." in bound
     assert "| run | <code>r4</code> | <code>r6</code> |" in body
     assert "| data version | <code>telco-1</code> | - |" in body
+
+
+def test_digests_are_folded_and_names_are_not() -> None:
+    digest = "sha256:" + "ab" * 32
+    side = VersionFacts(6, {}, {"data.training": digest, "data version": "telco-1"})
+    body = promotion_body(VersionComparison(PRODUCTION, side, side))
+    shown, _, rest = body.partition("<details><summary>Digests</summary>")
+    hidden = rest.partition("</details>")[0]
+    assert "telco-1" in shown
+    assert digest not in shown
+    assert digest in hidden
 
 
 def test_what_is_not_known_is_said_and_not_invented() -> None:
