@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help docs demo test check coverage github-descriptions bench lint format lock up down clean
+.PHONY: help docs demo test check coverage github-descriptions axe bench lint format lock up down clean
 
 help: ## What can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,14 @@ $(GITHUB)/node_modules/.installed: $(GITHUB)/package-lock.json
 	@touch $@
 
 github-descriptions: $(GITHUB)/node_modules/.installed ## What the GitHub tests check against; needs npm
+
+# Finds what keeps people from using a page. The browser tests leave it out where it is not here.
+AXE := tests/support/axe
+$(AXE)/node_modules/.installed: $(AXE)/package-lock.json
+	@npm ci --prefix $(AXE) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+axe: $(AXE)/node_modules/.installed ## What the browser tests check pages with; needs npm
 
 lint: $(STAMP) ## ruff, mypy strict, import rules, workflows
 	@$(BIN)/ruff check .

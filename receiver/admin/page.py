@@ -181,3 +181,6 @@ _TEMPLATES.filters |= {
     "utc": lambda seconds: iso(seconds).replace("T", " ").replace("Z", " UTC"),
     "version": lambda version: "nothing" if version is None else f"v{version}",
 }
+
+for _name in _TEMPLATES.list_templates():
+    _TEMPLATES.get_template(_name)  # now: Pinrail may be upgraded in its place while a receiver runs

@@ -13,6 +13,7 @@ from ml.evidence import CheckOutcome, Evidence, Verdict
 from ml.gates.subject import Champion, Subject
 from ml.report.facts import collect
 from ml.report.page import to_html, to_json
+from tests.support.axe import violations
 from tests.support.chromium import browser, find_browser
 from tests.support.evidence import EVIDENCE
 from tests.support.subjects import Plain, make_subject
@@ -143,3 +144,4 @@ def test_the_page_fits_a_phone_cuts_no_label_and_can_be_read_in_light_and_dark(t
                     assert page.overflow() <= 0
                     assert page.run(CUT) == []
                     assert page.run(FAINT) == []
+                    assert violations(page) == []

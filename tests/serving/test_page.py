@@ -20,6 +20,7 @@ from serving.model.predictor import load_predictor
 from serving.page import page
 from tests.serving.conftest import serve
 from tests.support.asgi import ask
+from tests.support.axe import violations
 from tests.support.chromium import browser, find_browser
 
 EVIL = '"><script>alert(1)</script>'
@@ -163,6 +164,7 @@ def test_the_page_fits_a_phone_and_says_which_text_the_training_data_does_not_ho
         for width, dark in ((390, False), (390, True), (1280, False)):
             tab.open(file.as_uri(), width, dark=dark)
             assert tab.overflow() <= 0
+            assert violations(tab) == []
             assert tab.run(f"(() => {{{fields}; return {notes}}})()") == [True, False]
         typed = "fields[0].value = 'Rome'; fields[1].value = 'b'; document.dispatchEvent(new Event('input'))"
         assert tab.run(f"(() => {{{fields}; {typed}; return {notes}}})()") == [False, True]

@@ -57,6 +57,13 @@ class Page:
         while "Page.loadEventFired" not in self._events:
             self._events.append(self._receive().get("method", ""))
 
+    def follow(self, script: str) -> None:
+        """Run what makes the browser load another page, and wait until that is complete."""
+        self._events.clear()
+        self.run(f"{script}; 0")
+        while "Page.loadEventFired" not in self._events:
+            self._events.append(self._receive().get("method", ""))
+
     def run(self, script: str) -> Any:
         """What a JavaScript expression, or its promise, comes to."""
         found = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)

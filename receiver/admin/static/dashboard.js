@@ -49,10 +49,11 @@ function duration(seconds) {
 }
 
 // A running deployment says when something has happened; without that the page is fetched every few seconds anyway.
+// Only while it is seen: a browser opens six connections to a host, and tabs that keep them all would stop the next one.
 let events = null;
 function listen() {
   const url = document.querySelector("[data-events]")?.dataset.events;
-  if (!url || events || !window.EventSource) return;
+  if (!url || events || document.hidden || !window.EventSource) return;
   events = new EventSource(url);
   events.addEventListener("step", () => refresh().catch(unreachable));
   events.addEventListener("end", () => { events.close(); refresh().catch(unreachable); });
@@ -69,6 +70,14 @@ function unreachable() {
   showSummary("the receiver does not answer", "badge alarm");
 }
 
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    events?.close();
+    events = null;
+  } else {
+    refresh().catch(unreachable);
+  }
+});
 countDown();
 listen();
 setInterval(countDown, 1000);

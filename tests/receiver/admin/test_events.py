@@ -21,6 +21,7 @@ from receiver.core.redact import Redactor
 from receiver.core.state import Slot
 from receiver.daemon.listener import Listener
 from receiver.planning.status import StatusReport
+from tests.support.chromium import browser, find_browser
 from tests.support.waiting import eventually
 
 START = Action(ActionKind.START, "v6", None, "candidate")
@@ -116,6 +117,18 @@ def test_silence_is_broken_and_a_receiver_that_stops_ends_it(
         assert any(line == ": still running" for line in lines)
         running.stopping.set()
         assert not any(line.startswith("event: end") for line in lines)
+
+
+@pytest.mark.skipif(find_browser() is None, reason="needs Chromium")
+def test_a_page_shows_a_step_when_it_happens_and_not_at_the_next_refresh(running: Running) -> None:
+    with browser(find_browser() or "") as page:
+        page.open(f"{str(running.client.base_url).rstrip('/')}/deployments/{running.number}", 390)
+        assert page.run("document.querySelectorAll('.steps .busy').length") == 1
+        running.journal.result(running.number, 0, "done")
+        eventually(lambda: page.run("document.querySelectorAll('.steps .good').length") == 1, 20)
+        running.journal.close(running.number, Outcome.LIVE)
+        eventually(lambda: page.run("document.querySelector('h1 .badge').textContent") == "live", 20)
+        assert page.run("events.readyState") == 2, "it is still listening"
 
 
 def test_what_is_not_on_record_has_no_events(running: Running) -> None:
