@@ -32,6 +32,7 @@ def reference_pages() -> dict[str, str]:
         "reference/exit-codes.md": exit_codes(),
         "reference/environment-file.md": environment_file(),
         "reference/metrics.md": metrics(),
+        "reference/admin-api.md": admin_api(),
         "reference/schemas.md": schemas(),
     }
 
@@ -217,6 +218,42 @@ def metrics() -> str:
         "`/metrics` of each model server.",
         _metric_table(server.collect()),
     )
+
+
+def admin_api() -> str:
+    """What programs can ask the admin listener, from its own description."""
+    from receiver.adapters.sqlite.database import Database
+    from receiver.admin.api import OPENAPI
+    from receiver.admin.app import admin_app
+    from receiver.core.redact import Redactor
+    from receiver.planning.status import StatusReport
+
+    with tempfile.TemporaryDirectory() as scratch:
+        database = Database(Path(scratch) / "empty.db")
+        described = admin_app(database, StatusReport, Redactor()).openapi()
+        database.close()
+    parts = [part for path, methods in described["paths"].items() for part in _operations(path, methods)]
+    return _page(
+        ("Admin API", "`receiver/admin/api.py`"),
+        f"On the admin listener, `http://127.0.0.1:9001`; `{OPENAPI}` is this as OpenAPI.",
+        described["info"]["description"],
+        *parts,
+    )
+
+
+def _operations(path: str, methods: Mapping[str, Any]) -> Iterator[str]:
+    for method, operation in methods.items():
+        yield f"## {method.upper()} {path}"
+        yield f"{operation['summary']}."
+        rows = [
+            (f"`{one['name']}`", str(one.get("description", "")), str(one["schema"].get("default", "")))
+            for one in operation.get("parameters", ())
+        ]
+        if rows:
+            yield _table(("parameter", "meaning", "default"), rows)
+        yield _table(
+            ("status", "answer"), [(f"`{code}`", one["description"]) for code, one in operation["responses"].items()]
+        )
 
 
 def _metric_table(families: Iterable[Metric]) -> str:

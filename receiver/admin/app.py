@@ -3,10 +3,9 @@
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.base import RequestResponseEndpoint
@@ -16,12 +15,12 @@ from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.queries import StateQueries
 from receiver.admin.actions import add_actions
+from receiver.admin.api import DESCRIPTION, OPENAPI, add_api, hide_pages
 from receiver.admin.details import Details, Sources
 from receiver.admin.labels import add_label_route
 from receiver.admin.metrics import Exposition, StateCollector
 from receiver.admin.queries import AdminQueries
 from receiver.admin.routes import add_pages
-from receiver.admin.views import as_json
 from receiver.core.redact import Redactor
 from receiver.planning.status import StatusReport
 
@@ -38,8 +37,6 @@ HEADERS = {
 }
 # Only these host names: a foreign site's name that resolves to 127.0.0.1 must not read the answers (DNS rebinding).
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
-
-Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 def admin_config(
@@ -72,7 +69,9 @@ def admin_app(
     records = StateQueries(database)
     queries = AdminQueries(database, report, redact)
     metrics = Exposition(StateCollector(records, queries))
-    app = FastAPI(title="Pinrail", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Pinrail", description=DESCRIPTION, version="1", docs_url=None, redoc_url=None, openapi_url=OPENAPI
+    )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.middleware("http")(_guarded)
@@ -83,33 +82,27 @@ def admin_app(
         add_actions(app, queries, sources.actions)
     add_pages(app, queries, Details(database, queries, redact, sources))
 
-    @app.get("/api/environments")
-    def environments() -> JSONResponse:
-        view = queries.environments()
-        return JSONResponse(as_json(view), 503 if view.problem else 200)
+    add_api(app, queries)
 
-    @app.get("/api/deployments")
-    def deployments(limit: Limit = 50, environment: str | None = None, model: str | None = None) -> JSONResponse:
-        return JSONResponse(as_json(queries.deployments(limit, environment, model)))
-
-    @app.get("/api/deliveries")
-    def deliveries(limit: Limit = 50, job: int | None = None) -> JSONResponse:
-        return JSONResponse(as_json(queries.deliveries(limit, job)))
-
-    @app.get("/healthz")
+    @app.get("/healthz", summary="Whether this listener answers")
     async def healthz() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz")
+    @app.get(
+        "/readyz",
+        summary="Whether the receiver can deploy",
+        responses={503: {"description": "It cannot; each check says why."}},
+    )
     def readyz() -> JSONResponse:
         checks = readiness(records, queries)
         ready = all(check == "ok" for check in checks.values())
         return JSONResponse({"status": "ok" if ready else "not ready", **checks}, 200 if ready else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", summary="Metrics in Prometheus's text format")
     def prometheus() -> Response:
         return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    hide_pages(app)
     return app
 
 

@@ -4,6 +4,8 @@ A page in a browser of this machine cannot call it: the token's header needs lea
 """
 
 import hmac
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -18,6 +20,17 @@ from receiver.adapters.inference_log.directories import LogDirectories
 
 LARGEST_BODY = 8 << 20  # bytes
 SCHEME = "Bearer "
+
+
+ANSWERS: Mapping[int | str, dict[str, Any]] = {
+    200: {"description": "How many are `new`, the `same` as before, and `replaced`."},
+    401: {"description": "Without `Authorization: Bearer` and the token of `PINRAIL_LABELS_TOKEN`."},
+    403: {"description": "No such token is set, so nobody may."},
+    404: {"description": "Nothing is recorded of that model."},
+    413: {"description": "More than 8 MiB."},
+    422: {"description": "No labels as [described](../inference-log.md)."},
+    503: {"description": "They cannot be written now: try again."},
+}
 
 
 class PostedLabel(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,7 +60,7 @@ def add_label_route(app: FastAPI, directories: LogDirectories, token: SecretStr 
     """Take in labels of recorded models from who has the token; without one, from nobody."""
     store = LabelStore(directories.root)
 
-    @app.post("/api/labels")
+    @app.post("/api/labels", summary="Take in labels of answers", responses=dict(ANSWERS))
     async def post_labels(request: Request) -> JSONResponse:
         try:
             _authorise(request, token)

@@ -6,10 +6,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from receiver.adapters.sqlite.queries import Count, StateQueries
+from receiver.adapters.sqlite.queries import Count, Durations, StateQueries
 from receiver.admin.queries import AdminQueries
 
 SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)  # of a deployment
+STEP_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class StateCollector(Collector):
@@ -44,6 +45,19 @@ class StateCollector(Collector):
             self._records.refusal_counts(),
         )
         yield self._durations()
+        yield _histogram(
+            "pinrail_push_to_live_seconds",
+            "From the delivery of a push until its commit was verified; without those that waited for a soak.",
+            ("environment", "model"),
+            self._records.pushes(SECONDS),
+        )
+        yield _histogram(
+            "pinrail_step_seconds",
+            "How long a deployment's steps took that succeeded, by kind.",
+            ("kind",),
+            self._records.steps(STEP_SECONDS),
+            STEP_SECONDS,
+        )
         yield from self._queue()
         yield from self._environments()
         yield from self._labels()
@@ -51,15 +65,12 @@ class StateCollector(Collector):
         yield from self._dropped()
 
     def _durations(self) -> Metric:
-        family = HistogramMetricFamily(
+        return _histogram(
             "pinrail_deployment_seconds",
             "From the begin of a deployment until it was verified.",
-            labels=("environment", "model"),
+            ("environment", "model"),
+            self._records.durations(SECONDS),
         )
-        for found in self._records.durations(SECONDS):
-            counted = [(str(bound), count) for bound, count in zip(SECONDS, found.within, strict=True)]
-            family.add_metric(found.labels, [*counted, ("+Inf", found.count)], found.seconds)
-        return family
 
     def _queue(self) -> Iterable[Metric]:
         jobs = GaugeMetricFamily("pinrail_jobs", "Jobs of the queue, by state.", labels=("state",))
@@ -164,6 +175,16 @@ class Exposition:
     def __call__(self) -> bytes:
         """The answer to a scrape."""
         return generate_latest(self._registry)
+
+
+def _histogram(
+    name: str, text: str, labels: Sequence[str], found: Iterable[Durations], bounds: Sequence[float] = SECONDS
+) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for one in found:
+        counted = [(str(bound), count) for bound, count in zip(bounds, one.within, strict=True)]
+        family.add_metric(one.labels, [*counted, ("+Inf", one.count)], one.seconds)
+    return family
 
 
 def _counter(name: str, text: str, labels: Sequence[str], counts: Iterable[Count]) -> Metric:

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from receiver.adapters.sqlite.queries import DeliveryQuery, DeploymentQuery
 from receiver.admin.health import NEUTRAL, tone, worst
 from receiver.admin.overview import OverviewFilter
 from receiver.admin.pages import DeploymentPage, ModelPage, VersionPage
@@ -53,7 +54,7 @@ def render_overview(queries: AdminQueries, wanted: OverviewFilter) -> str:
         filters=[("all", found.total), *found.counts.items()],
         link=_link,
         quarantined=queries.quarantined(),
-        deployments=queries.deployments(SHOWN).deployments,
+        deployments=queries.deployments(DeploymentQuery(SHOWN)).deployments,
     )
 
 
@@ -67,14 +68,14 @@ def render_deployments(queries: AdminQueries, limit: int, environment: str | Non
         limit=limit,
         environment=environment,
         model=model,
-        deployments=queries.deployments(limit, environment, model).deployments,
+        deployments=queries.deployments(DeploymentQuery(limit, environment, model)).deployments,
     )
 
 
 def render_deliveries(queries: AdminQueries, limit: int) -> str:
     """The last webhook deliveries."""
     view = queries.environments()
-    deliveries = queries.deliveries(limit).deliveries
+    deliveries = queries.deliveries(DeliveryQuery(limit)).deliveries
     return _render("deliveries.html", queries, view, here="/deliveries", deliveries=deliveries)
 
 

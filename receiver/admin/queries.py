@@ -13,16 +13,15 @@ from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.inference_log.losses import totals
 from receiver.adapters.sqlite.database import Database
 from receiver.adapters.sqlite.journal import SqliteJournal
-from receiver.adapters.sqlite.queries import DeliveryRow, JobRow, StateQueries
+from receiver.adapters.sqlite.queries import DeliveryQuery, DeliveryRow, DeploymentQuery, JobRow, StateQueries
 from receiver.admin.overview import Cell, Overview, OverviewFilter, overview
 from receiver.admin.strip import DAY_SECONDS, DAYS, NOTHING, Strip, strip
 from receiver.admin.views import (
     DeliveriesView,
-    DeploymentFilter,
     DeploymentsView,
     EnvironmentsView,
     LiveFigures,
-    deployment_views,
+    deployment_view,
     environments_view,
     live_figures,
 )
@@ -69,10 +68,13 @@ class AdminQueries:
 
         return overview(rows, wanted, cell)
 
-    def deployments(self, limit: int, environment: str | None = None, model: str | None = None) -> DeploymentsView:
-        """The last deployments, newest first."""
-        wanted = DeploymentFilter(limit, environment, model)
-        return DeploymentsView(deployment_views(self._journal, self._redact, self.realised(), wanted))
+    def deployments(self, wanted: DeploymentQuery) -> DeploymentsView:
+        """A page of deployments, newest first."""
+        numbers, end = self._records.deployment_page(wanted)
+        found = [deployment for number in numbers if (deployment := self._journal.find(number)) is not None]
+        realised = self.realised()
+        views = [deployment_view(one, self._journal.steps(one.id), self._redact, realised) for one in found]
+        return DeploymentsView(views, None if end is None else str(end))
 
     def realised(self) -> Sequence[Realised]:
         """How good each version's answers were, by the labels that came later."""
@@ -90,9 +92,10 @@ class AdminQueries:
         """How many labels each model has."""
         return self._labels.counts()
 
-    def deliveries(self, limit: int, job: int | None = None) -> DeliveriesView:
-        """The last deliveries, newest first; with ``job``, those that joined it."""
-        return DeliveriesView([self._delivery(row) for row in self._records.deliveries(limit, job)])
+    def deliveries(self, wanted: DeliveryQuery) -> DeliveriesView:
+        """A page of deliveries, newest first."""
+        rows, end = self._records.delivery_page(wanted)
+        return DeliveriesView([self._delivery(row) for row in rows], None if end is None else str(end))
 
     def next_fetch(self, poll_seconds: float | None) -> float | None:
         """When the branch is fetched next without a push; None: now, or that is not known."""

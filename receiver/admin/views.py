@@ -108,6 +108,8 @@ class DeploymentsView:
     """The last deployments, newest first: ``/api/deployments``. ``pinrail history --json`` is the list in it."""
 
     deployments: Sequence[DeploymentView]
+    next: str | None
+    """The ``cursor`` with which the older ones are asked for; null: there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class DeliveriesView:
     """The last webhook deliveries, newest first: ``/api/deliveries``."""
 
     deliveries: Sequence[DeliveryRow]
+    next: str | None
+    """The ``cursor`` with which the older ones are asked for; null: there are none."""
 
 
 def as_json(view: Any) -> Any:

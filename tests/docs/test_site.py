@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from docs.site.pages import OUTSIDE, ROOT, decisions, outside_pages, with_links
-from docs.site.reference import command_line, environment_file, exit_codes, metrics, reference_pages, settings
+from docs.site.reference import (
+    admin_api,
+    command_line,
+    environment_file,
+    exit_codes,
+    metrics,
+    reference_pages,
+    settings,
+)
 from ml.environment.schema import json_schema
 from receiver.cli.app import app
 from receiver.cli.failure import EXIT_CODES
@@ -73,6 +81,7 @@ def test_the_reference_has_every_setting_command_code_and_field() -> None:
     assert {*json_schema()["properties"], "models.<name>.version", "gate.champion.require"} <= {*fields}
     assert "pinrail_deployments_total" in metrics()
     assert "pinrail_requests_total" in metrics()
+    assert "## GET /api/deployments" in admin_api()
 
 
 def test_the_exit_codes_of_the_operations_page_are_those_of_the_code() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from receiver.adapters.sqlite.cursor import Cursor
 from receiver.adapters.sqlite.database import Database
 from receiver.core.deployment import Outcome, Trigger
 from receiver.core.state import Slot
@@ -50,6 +51,27 @@ class JobRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentQuery:
+    """Which deployments are wanted; None: of all environments, models or outcomes, from the newest."""
+
+    limit: int
+    environment: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryQuery:
+    """Which deliveries are wanted; None: of all jobs or verdicts, from the newest."""
+
+    limit: int
+    job: int | None = None
+    verdict: str | None = None
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """The number of rows with these labels."""
 
@@ -77,6 +99,10 @@ class Durations:
     within: Sequence[int]
 
 
+def _key(cursor: Cursor | None) -> tuple[float | None, int | None]:
+    return (None, None) if cursor is None else (cursor.at, cursor.number)
+
+
 # How a refusal names a check that failed or could not tell; see ml.evidence.Verdict.
 _FAILED = re.compile(r"(?:FAIL|INCONCLUSIVE): ([\w.]{1,80})=")
 
@@ -89,15 +115,43 @@ class StateQueries:
 
     def deliveries(self, limit: int, job: int | None = None) -> list[DeliveryRow]:
         """The last deliveries, newest first; with ``job``, those that joined it."""
+        return self.delivery_page(DeliveryQuery(limit, job))[0]
+
+    def delivery_page(self, wanted: "DeliveryQuery") -> tuple[list[DeliveryRow], Cursor | None]:
+        """Deliveries, newest first, and where the page ends if there are more."""
         rows = self._all(
             "SELECT deliveries.id, sender, event, received_at AS received, verdict, deliveries.note, job,"
-            " jobs.state AS job_state, jobs.note AS job_note"
+            " jobs.state AS job_state, jobs.note AS job_note, deliveries.rowid AS number"
             " FROM deliveries LEFT JOIN jobs ON jobs.id = job"
-            " WHERE ?1 IS NULL OR job = ?1 ORDER BY received_at DESC, deliveries.rowid DESC LIMIT ?2",
-            job,
-            limit,
+            " WHERE (?1 IS NULL OR job = ?1) AND (?2 IS NULL OR verdict = ?2)"
+            " AND (?3 IS NULL OR (received_at, deliveries.rowid) < (?3, ?4))"
+            " ORDER BY received_at DESC, deliveries.rowid DESC LIMIT ?5",
+            wanted.job,
+            wanted.verdict,
+            *_key(wanted.cursor),
+            wanted.limit + 1,
         )
-        return [DeliveryRow(**{**row, "received": iso(row["received"])}) for row in rows]
+        found = rows[: wanted.limit]
+        end = Cursor(found[-1]["received"], found[-1]["number"]) if len(rows) > wanted.limit else None
+        named = ({name: row[name] for name in row.keys() if name != "number"} for row in found)  # noqa: SIM118
+        return [DeliveryRow(**{**row, "received": iso(row["received"])}) for row in named], end
+
+    def deployment_page(self, wanted: "DeploymentQuery") -> tuple[list[int], Cursor | None]:
+        """The numbers of deployments, newest first, and where the page ends if there are more."""
+        rows = self._all(
+            "SELECT id, coalesce(repeated_at, started_at) AS at FROM deployments WHERE repeat_of IS NULL"
+            " AND environment = coalesce(?1, environment) AND model = coalesce(?2, model)"
+            " AND state = coalesce(?3, state) AND (?4 IS NULL OR (coalesce(repeated_at, started_at), id) < (?4, ?5))"
+            " ORDER BY coalesce(repeated_at, started_at) DESC, id DESC LIMIT ?6",
+            wanted.environment,
+            wanted.model,
+            wanted.outcome,
+            *_key(wanted.cursor),
+            wanted.limit + 1,
+        )
+        found = rows[: wanted.limit]
+        end = Cursor(found[-1]["at"], found[-1]["id"]) if len(rows) > wanted.limit else None
+        return [row["id"] for row in found], end
 
     def current_jobs(self) -> list[JobRow]:
         """The running and the waiting job, if any."""
@@ -142,6 +196,36 @@ class StateQueries:
             Trigger.DRIFT,
         )
         return [Durations((row[0], row[1]), row[2], row[3], list(row)[4:]) for row in rows]
+
+    def pushes(self, bounds: Sequence[float]) -> list[Durations]:
+        """From the delivery of a push until its commit was verified, by environment and model; soaks aside."""
+        counted = ", ".join("sum(seconds <= ?)" for _ in bounds)
+        rows = self._all(
+            "WITH pushed AS MATERIALIZED (SELECT substr(note, -12) AS head, min(received_at) AS at FROM deliveries"  # noqa: S608
+            " WHERE verdict = 'accepted' AND event = 'push' GROUP BY head),"
+            " held AS MATERIALIZED (SELECT DISTINCT environment, model, revision FROM deployments WHERE state = ?),"
+            " taken AS (SELECT deployments.environment, deployments.model, ended_at - at AS seconds FROM pushed"
+            " JOIN deployments ON substr(deployments.revision, 1, 12) = head AND started_at >= at"
+            " LEFT JOIN held ON held.environment = deployments.environment AND held.model = deployments.model"
+            " AND held.revision = deployments.revision"
+            " WHERE state = ? AND cause != ? AND repeat_of IS NULL AND held.revision IS NULL)"
+            f" SELECT environment, model, count(*), sum(seconds), {counted} FROM taken GROUP BY 1, 2",
+            Outcome.WAITING,
+            Outcome.LIVE,
+            Trigger.DRIFT,
+            *bounds,
+        )
+        return [Durations((row[0], row[1]), row[2], row[3], list(row)[4:]) for row in rows]
+
+    def steps(self, bounds: Sequence[float]) -> list[Durations]:
+        """How long each kind of step took where it succeeded."""
+        counted = ", ".join("sum(ended_at - started_at <= ?)" for _ in bounds)
+        rows = self._all(
+            "SELECT json_extract(action, '$.kind'), count(*), sum(ended_at - started_at),"  # noqa: S608
+            f" {counted} FROM steps WHERE result = 'done' AND ended_at >= started_at GROUP BY 1",
+            *bounds,
+        )
+        return [Durations((row[0],), row[1], row[2], list(row)[3:]) for row in rows]
 
     def refusal_counts(self) -> list[Count]:
         """Refused pins by environment, model and the check that failed; ``policy`` where it was none of the gate."""

@@ -267,6 +267,54 @@ def test_deployments_can_be_narrowed_down(admin: Admin) -> None:
     assert admin.get("/api/deployments?limit=0").status_code == 422
 
 
+def pages(admin: Admin, path: str, name: str) -> list[Any]:
+    """All records, page by page."""
+    found: list[Any] = []
+    answer = admin.json(path)
+    while True:
+        assert 0 < len(answer[name]) <= 2
+        found += answer[name]
+        if answer["next"] is None:
+            return found
+        answer = admin.json(f"{path}&cursor={answer['next']}")
+
+
+def test_what_was_done_is_read_page_by_page_and_nothing_twice_or_never(admin: Admin) -> None:
+    numbers = [admin.deploy(Outcome.LIVE if place % 2 else Outcome.ROLLED_BACK) for place in range(7)]
+    for place in range(5):
+        admin.deliver(f"delivery-{place}")
+    with admin.database.transaction() as db:
+        db.execute("UPDATE deployments SET started_at = 1000 WHERE id IN (?, ?, ?)", numbers[1:4])  # equally old
+        db.execute("UPDATE deliveries SET received_at = 1000 WHERE id IN ('delivery-1', 'delivery-2')")
+    found = [one["id"] for one in pages(admin, "/api/deployments?limit=2", "deployments")]
+    assert found == [one["id"] for one in admin.json("/api/deployments")["deployments"]]
+    assert sorted(found) == numbers
+    live = pages(admin, "/api/deployments?limit=2&outcome=live", "deployments")
+    assert [one["outcome"] for one in live] == ["live"] * 3
+    delivered = [one["id"] for one in pages(admin, "/api/deliveries?limit=2&verdict=accepted", "deliveries")]
+    assert sorted(delivered) == [f"delivery-{place}" for place in range(5)]
+    assert admin.json("/api/deliveries?verdict=ignored")["deliveries"] == []
+
+
+@pytest.mark.parametrize(
+    "query", ["cursor=1", "cursor=nan-1", "cursor=1e9-1", "cursor=%00", "outcome=lost", "limit=0"]
+)
+def test_what_no_answer_named_is_no_cursor(admin: Admin, query: str) -> None:
+    assert admin.get(f"/api/deployments?{query}").status_code == 422
+
+
+def test_the_description_has_every_question_of_programs_and_no_page(admin: Admin) -> None:
+    described = admin.json("/api/openapi.json")
+    assert set(described["paths"]) == {
+        *("/api/environments", "/api/deployments", "/api/deliveries", "/api/labels"),
+        *("/healthz", "/readyz", "/metrics"),
+    }
+    asked = described["paths"]["/api/deployments"]["get"]
+    assert {one["name"] for one in asked["parameters"]} == {"limit", "environment", "model", "outcome", "cursor"}
+    answered = asked["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert "next" in described["components"]["schemas"][answered]["properties"]
+
+
 def test_deliveries_are_found_by_the_job_that_they_joined(admin: Admin) -> None:
     admin.deliver("d-1")
     admin.deliver("d-2")

@@ -17,6 +17,7 @@ from receiver.adapters.sqlite.queries import StateQueries
 from receiver.admin.metrics import Exposition, StateCollector
 from receiver.admin.queries import AdminQueries
 from receiver.core.deployment import DRIFT, Cause, Draft, Outcome
+from receiver.core.plan import Action, ActionKind
 from receiver.core.policy import Hold, HoldState
 from receiver.core.redact import Redactor
 from receiver.core.state import Slot
@@ -49,6 +50,37 @@ def deploy(database: Database, seconds: float, cause: Cause, outcome: Outcome = 
     journal.close(number, outcome)
     with database.transaction() as db:
         db.execute("UPDATE deployments SET started_at = 1000, ended_at = ? WHERE id = ?", (1000 + seconds, number))
+
+
+def test_a_push_is_timed_from_its_delivery_until_its_commit_is_live_soaks_aside(database: Database) -> None:
+    deploy(database, 4.0, Cause.read("push"))
+    deploy(database, 9.0, DRIFT)
+    with database.transaction() as db:
+        db.execute(
+            "INSERT INTO deliveries (id, sender, event, received_at, verdict, note, body) VALUES"
+            " ('a', 'github', 'push', 998.5, 'accepted', ?, x''), ('b', 'github', 'push', 999, 'ignored', ?, x'')",
+            (f"main moved to {'1f' * 6}",) * 2,
+        )
+    found = exposed(database)
+    assert f"pinrail_push_to_live_seconds_sum{{{LABELS}}} 5.5" in found
+    assert 'pinrail_push_to_live_seconds_bucket{environment="production",le="5.0",model="churn-model"} 0.0' in found
+    assert 'pinrail_push_to_live_seconds_bucket{environment="production",le="10.0",model="churn-model"} 1.0' in found
+    deploy(database, 0.0, Cause.read("policy"), Outcome.WAITING)
+    assert "pinrail_push_to_live_seconds_sum{" not in exposed(database), "it waited for a soak"
+
+
+def test_the_steps_of_deployments_are_timed_by_their_kind(database: Database) -> None:
+    journal = SqliteJournal(database)
+    number = journal.open(Draft(SLOT, 5, 6, None, "1f" * 20, Cause.read("push")))
+    for place, (kind, result) in enumerate([(ActionKind.START, "done"), (ActionKind.START, "it failed")]):
+        journal.intend(number, place, Action(kind, "v6", None, "candidate"))
+        journal.result(number, place, result)
+    with database.transaction() as db:
+        db.execute("UPDATE steps SET started_at = 1000, ended_at = 1000.2")
+    found = exposed(database)
+    assert 'pinrail_step_seconds_bucket{kind="start",le="0.1"} 0.0' in found
+    assert 'pinrail_step_seconds_bucket{kind="start",le="0.25"} 1.0' in found
+    assert 'pinrail_step_seconds_count{kind="start"} 1.0' in found
 
 
 def expressions() -> list[str]:
