@@ -14,6 +14,7 @@ REGULAR = frozenset({"100644", "100755"})
 # A pull request may be anybody's: reading it is to cost no more than a moment and some memory.
 MAX_FILES = 64
 MAX_TOTAL = 1024 * 1024  # bytes
+LARGEST_FETCHED = 2 * MAX_BYTES  # of a pull request's files: no larger one is read anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +25,26 @@ class _Entry:
     path: str
 
 
-def fetch(git: Git, *refspecs: str, seconds: float = NETWORK_SECONDS) -> None:
-    """Fetch exactly these refs.
+def fetch(git: Git, *refspecs: str, seconds: float = NETWORK_SECONDS, largest: int | None = None) -> None:
+    """Fetch exactly these refs; without files of more than ``largest`` bytes, where the remote can leave them out.
 
     GitFailed: the remote or the repository here is at fault. Rejected: the remote is a shallow clone.
     """
-    only = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-gc")
+    only: tuple[str, ...] = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-gc")
+    only += () if largest is None else (f"--filter=blob:limit={largest}",)
     output = git.run("fetch", *only, "--", git.remote.url, *refspecs, seconds=seconds)
     if SHALLOW.search(output.stderr):  # git leaves those refs out, and its status says that all went well
         raise Rejected(shallow(git.remote.url))
 
 
-def read_files(git: Git, commit: str) -> dict[str, bytes]:
-    """The environment files at a commit. Rejected: one is no regular file, or it is too much. GitFailed: damage."""
-    entries = [entry for entry in _list(git, commit, f"{FOLDER}/") if is_environment_file(entry.path)]
+def read_files(git: Git, commit: str, *, partial: bool = False) -> dict[str, bytes]:
+    """The environment files at a commit. Rejected: one is no regular file, or it is too much. GitFailed: damage.
+
+    ``partial``: large files were not fetched.
+    """
+    entries = [e for e in _list(git, commit, f"{FOLDER}/", partial=partial) if is_environment_file(e.path)]
     if not entries:
-        entries = [entry for entry in _list(git, commit, str(FOLDER)) if entry.mode != "040000"]
+        entries = [entry for entry in _list(git, commit, str(FOLDER), partial=partial) if entry.mode != "040000"]
     if len(entries) > MAX_FILES:
         raise Rejected(f"{FOLDER}: found {len(entries)} files, allowed at most {MAX_FILES}: remove some")
     wrong = [reason for entry in entries if (reason := _wrong(entry))]
@@ -51,13 +56,13 @@ def read_files(git: Git, commit: str) -> dict[str, bytes]:
     return _contents(git, entries)
 
 
-def _list(git: Git, commit: str, path: str) -> list[_Entry]:
+def _list(git: Git, commit: str, path: str, *, partial: bool) -> list[_Entry]:
     entries = []
     for record in git("ls-tree", "-z", "-l", "--full-tree", commit, "--", path).decode(errors="replace").split("\0"):
         if record:
             facts, _, name = record.partition("\t")
             mode, _, sha, size = facts.split()
-            if size == "BAD":  # how git says that it cannot read the blob
+            if size == "BAD" and not partial:  # how git says that it cannot read the blob
                 raise GitFailed(f"the mirror lacks {plain(name)} ({sha})")
             entries.append(_Entry(mode, sha, int(size) if size.isdigit() else None, name))
     return entries
@@ -70,7 +75,8 @@ def _wrong(entry: _Entry) -> str | None:
         kind = kinds.get(entry.mode, f"mode {entry.mode}")
         return f"{shown}: found {kind}, allowed a regular file: commit the file itself"
     if entry.size is None or entry.size > MAX_BYTES:
-        return f"{shown}: found {entry.size} bytes, allowed at most {MAX_BYTES}: split it up"
+        found = f"more than {LARGEST_FETCHED}" if entry.size is None else entry.size
+        return f"{shown}: found {found} bytes, allowed at most {MAX_BYTES}: split it up"
     return None
 
 

@@ -16,7 +16,7 @@ def merged_files(git: Git, branch: str, proposed: str) -> dict[str, bytes]:
 
     Rejected: they conflict, share no history, or a proposed file is no regular one. GitFailed: damage.
     """
-    theirs = read_files(git, proposed)
+    theirs = read_files(git, proposed, partial=True)
     try:
         ancestor = git("merge-base", branch, proposed).decode().split()[0]
     except GitFailed as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from receiver.adapters.git.command import NETWORK_SECONDS, Git, GitFailed, parse_remote
 from receiver.adapters.git.files import contains, fetch, read_files
 from receiver.adapters.git.merge import merged_files
+from receiver.adapters.git.proposed import fetched_beside
 from receiver.adapters.git.turn import turn
 from receiver.adapters.time_limit import time_limit
 from receiver.core.backoff import Backoff
@@ -79,17 +80,15 @@ class GitSource:
         InvalidPins: it conflicts, or a file is no regular one. Retryable: the remote cannot be reached, or has no
         such pull request: a new one can be fetched a moment after GitHub speaks of it.
         """
-        ref = f"refs/pinrail/pull/{number:d}"
         with turn(self._mirror) as descriptor:
             git = Git(self._mirror, self._remote, (descriptor,))
             self._bring_up_to_date(git, self._head(git))
             try:
-                fetch(git, f"+refs/pull/{number:d}/head:{ref}")
-                commit = git("rev-parse", "--verify", f"{ref}^{{commit}}").decode().strip()
-                git("update-ref", "-d", ref)  # what strangers propose is read and let go
-                files = merged_files(git, self._ref, commit)
-            except Rejected as error:
-                raise InvalidPins(str(error), commit) from error
+                with fetched_beside(git, f"refs/pull/{number:d}/head") as (aside, commit):
+                    try:
+                        files = merged_files(aside, self._head(git) or self._ref, commit)
+                    except Rejected as error:
+                        raise InvalidPins(str(error), commit) from error
             except GitFailed as error:
                 reason = f"{self._remote.url} has no pull request {number} that can be read: {error}"
                 raise Retryable(self._why_unreachable(git) or reason) from error

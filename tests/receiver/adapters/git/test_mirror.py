@@ -4,12 +4,15 @@ import shutil
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from receiver.adapters.git.files import read_files
 from receiver.adapters.git.mirror import GitSource
-from receiver.core.errors import Rejected, Retryable
+from receiver.core.errors import InvalidPins, Rejected, Retryable
 from receiver.core.pins import read_pins
+from serving.model.digest import bytes_below
 from tests.support.git_repos import FILES, PRODUCTION, STAGING, Origin, git, pinned
 
 PRODUCTION_FILE = "environments/production.yaml"
@@ -341,6 +344,44 @@ def test_a_pull_requests_head_is_read_as_data_and_let_go(origin: Origin, source:
     assert snapshot.files[PRODUCTION_FILE] == pinned(PRODUCTION, 2).encode()
     assert git(mirror, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
     assert source.snapshot() == before
+
+
+@pytest.mark.parametrize("filters", [True, False], ids=["a remote that filters", "one that does not"])
+def test_large_files_of_a_pull_request_are_not_fetched_where_the_remote_can_leave_them_out(
+    origin: Origin, source: GitSource, mirror: Path, filters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(origin.path, "config", "uploadpack.allowFilter", str(filters).lower())
+    source.snapshot()
+    before = bytes_below(mirror.parent)
+    origin.branch = "contribution"
+    large = os.urandom(4 << 20)
+    proposed = origin.commit({PRODUCTION_FILE: pinned(PRODUCTION, 2), "large": large, "environments/data.bin": large})
+    git(origin.path, "update-ref", "refs/pull/7/head", proposed)
+    sizes = []
+
+    def read(*arguments: Any, **named: Any) -> dict[str, bytes]:
+        sizes.append(bytes_below(mirror.parent))
+        return read_files(*arguments, **named)
+
+    monkeypatch.setattr("receiver.adapters.git.merge.read_files", read)
+    snapshot = source.pull_request(7)
+    assert snapshot.files[PRODUCTION_FILE] == pinned(PRODUCTION, 2).encode()
+    assert (sizes[0] - before < 1 << 20) is filters
+    assert bytes_below(mirror.parent) - before < 1 << 16, "nothing of it is kept"
+    assert "promisor" not in (mirror / "config").read_text()
+
+
+@pytest.mark.parametrize("filters", [True, False])
+def test_an_environment_file_that_was_too_large_to_fetch_is_refused(
+    origin: Origin, source: GitSource, filters: bool
+) -> None:
+    git(origin.path, "config", "uploadpack.allowFilter", str(filters).lower())
+    origin.branch = "contribution"
+    proposed = origin.commit({PRODUCTION_FILE: b"#" * (2 << 20)})
+    git(origin.path, "update-ref", "refs/pull/7/head", proposed)
+    found = "more than 131072" if filters else str(2 << 20)
+    with pytest.raises(InvalidPins, match=f"production.yaml: found {found} bytes, allowed at most 65536"):
+        source.pull_request(7)
 
 
 def test_a_pull_request_can_be_the_first_thing_that_is_read(origin: Origin, source: GitSource) -> None:
