@@ -26,15 +26,10 @@ class ConnectionCounts:
 
     def __init__(self, control: Path, replica: int, replicas: int) -> None:
         """``control``: its control socket, NAME.NUMBER.sock. Whoever comes first makes NAME.load beside it."""
-        path = control.with_name(f"{control.name.rsplit('.', 2)[0]}.load")
-        fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            os.ftruncate(fd, PLACES * COUNT.size)
-            self._shared = mmap.mmap(fd, PLACES * COUNT.size)
-        finally:
-            os.close(fd)
+        self._shared = _memory(control.with_name(f"{control.name.rsplit('.', 2)[0]}.load"))
         self._place = replica % PLACES
         self._others = [place for place in range(1, replicas + 1) if place != self._place]
+        self.note(0)  # the one before, which ended, may have had many
 
     def note(self, count: int) -> None:
         """This one has so many connections."""
@@ -51,6 +46,21 @@ class ConnectionCounts:
 
     def _of(self, place: int) -> int:
         return int(COUNT.unpack_from(self._shared, place * COUNT.size)[0])
+
+
+def _memory(path: Path) -> mmap.mmap:
+    """What all that name this file share; where it cannot be written, such as on a full disk, memory of our own."""
+    size = PLACES * COUNT.size
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            if os.fstat(fd).st_size < size:
+                os.pwrite(fd, bytes(size), 0)  # not only its length: a page without room on the disk is a SIGBUS
+            return mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+    except OSError:
+        return mmap.mmap(-1, size)
 
 
 class SharedAcceptor:
