@@ -43,11 +43,11 @@ class PublicPorts:
                 try:
                     ask(record.control, {"do": "take"}, fds=fds, timeout=DRAIN_SECONDS)
                 except (OSError, ControlError) as error:
-                    for taken in records[:place]:
-                        self._order_drain(taken, before)
                     alive = self._records.alive(record)
-                    blame = Rejected if alive else VersionFailed
                     words = describe(record, alive=alive)
+                    for taken in records[: place + 1]:  # one that does not answer could obey later
+                        self._order_drain(taken, before)
+                    blame = Rejected if alive else VersionFailed
                     raise blame(f"{_name(record.spec)} could not take its port: {error}.\n{words}") from error
 
     def drain_all(self, records: Sequence[ServerRecord], successors: Sequence[ServerRecord]) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from receiver.adapters import shell
-from receiver.core.errors import VersionFailed
+from receiver.core.errors import Rejected, VersionFailed
 from receiver.core.state import Role, Server, ServerSpec
+from receiver.targets.process import public_ports
 from receiver.targets.process.records import ServerRecords
 from receiver.targets.process.target import ProcessTarget
 from serving.lifecycle.control import ask
@@ -172,6 +173,24 @@ def test_where_one_cannot_take_the_port_all_let_go_of_it(state: Path, target: Pr
     with pytest.raises(VersionFailed, match="could not take its port"):
         target._ports.take(replicas, target._live_among(ServerRecords(state).of(old.id)))
     assert {s.id: s.role for s in target.observe()} == {old.id: Role.LIVE, new.id: Role.STANDBY}
+    assert {asked_version(port) for _ in range(20)} == {1}
+
+
+def test_one_that_hangs_while_it_is_to_take_the_port_does_not_take_it_later(
+    state: Path, target: ProcessTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public_ports, "DRAIN_SECONDS", 0.5)
+    port = free_port()
+    old, new = live(target, spec(1, port)), target.start(two(2, port))
+    replicas = target._group(new.id).members
+    pid = replicas[1].record.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(Rejected, match="could not take its port"):
+        target._ports.take(replicas, target._live_among(ServerRecords(state).of(old.id)))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+    assert shell.has_ended(pid)
     assert {asked_version(port) for _ in range(20)} == {1}
 
 
