@@ -1,8 +1,12 @@
 """The serving image: built once per content of what goes into it, not per promotion; pushed and pinned by digest."""
 
 import hashlib
+import os
 import re
+import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +21,7 @@ NAME = "pinrail-serving"
 BUILD_SECONDS = 1800.0
 PUSH_SECONDS = 600.0
 PROGRAM = b"\x7fELF"
+TEMPORARY = "pinrail-build-"  # what a build makes on this machine's disk begins with this
 
 
 def image_name(base: str | None = None) -> str:
@@ -53,7 +58,8 @@ def run_build(
     """
     builder = builder_options(docker)
     command = ["build"] if builder is None else ["buildx", "build", "--load", *builder]
-    with tempfile.TemporaryDirectory(prefix="pinrail-build-") as directory:
+    remove_leftovers()
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as directory:
         for name, data in content:
             file = Path(directory) / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +67,15 @@ def run_build(
             file.chmod(0o755 if data.startswith(PROGRAM) else 0o644)
         options = (*options, "--file", str(Path(directory) / recipe))
         docker.run(*command, *options, directory, timeout=BUILD_SECONDS, stop=stop)
+
+
+def remove_leftovers() -> None:
+    """Remove what was left by builds that were killed: it is large, and may hold where packages come from."""
+    for left in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        with suppress(OSError):
+            found = left.lstat()
+            if found.st_uid == os.geteuid() and time.time() - found.st_mtime > 2 * BUILD_SECONDS:
+                shutil.rmtree(left) if stat.S_ISDIR(found.st_mode) else left.unlink()
 
 
 def builder_options(docker: Docker) -> Sequence[str] | None:

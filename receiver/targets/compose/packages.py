@@ -25,7 +25,15 @@ from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.core.errors import Rejected, Retryable, VersionFailed
 from receiver.core.state import ServerSpec
 from receiver.ports import Stop
-from receiver.targets.compose.packages_build import BASE, PACKAGES, Wanted, build_packages, recipe_text
+from receiver.targets.compose.packages_build import (
+    BASE,
+    PACKAGES,
+    Wanted,
+    base_repository,
+    build_packages,
+    recipe_text,
+    repository,
+)
 from receiver.targets.compose.project import Place
 
 POLL_SECONDS = 0.2
@@ -44,7 +52,8 @@ class PackagesImage:
 
     name: str
     packages: str  # for a person
-    own_bytes: int  # without what it is built on
+    base: str  # the id of what it is built on
+    own_bytes: int  # without that
     used_at: float  # seconds since the epoch
 
 
@@ -81,7 +90,8 @@ class ImagePackages:
             name = self._name_of(needed)
             with self._alone(name, stop):
                 if not self._docker.has_image(name):
-                    wanted = Wanted(name, self._base(), needed, requested(needed, self._serving()))
+                    asked = requested(needed, self._serving())
+                    wanted = Wanted(name, self._place.owner, self._base(), needed, asked)
                     build_packages(self._docker, wanted, stop)
                 self._docker.run("tag", name, name)  # the engine notes when: prune() uses it
             return name
@@ -100,8 +110,17 @@ class ImagePackages:
                 with contextlib.suppress(RefusedByDockerError):
                     self._docker.run("image", "rm", one.name)
                     together, gone = together - one.own_bytes, gone + 1
+            self._release_bases()
             return gone
         return 0
+
+    def _release_bases(self) -> None:
+        """Let go of the serving images that nothing is built on any more: a build has named them, see below."""
+        built_on = {self._base(), *(one.base for one in images_of_packages(self._docker, self._place.owner))}
+        for name in _names(self._docker, base_repository(self._place.owner)):
+            with contextlib.suppress(RefusedByDockerError):  # a container is made of it
+                if self._docker.run("image", "inspect", "--format", "{{.Id}}", name).strip() not in built_on:
+                    self._docker.run("image", "rm", name)
 
     def _names_of(self, digests: Collection[str]) -> Iterator[str]:
         for digest in digests:
@@ -175,23 +194,29 @@ class ImagePackages:
             raise Retryable(f"{name}: {error}") from error
 
 
-def repository(owner: str) -> str:
-    """What the images of one owner are called, without the part that follows from their content."""
-    return f"{owner}-packages"
-
-
 def images_of_packages(docker: Docker, owner: str) -> Sequence[PackagesImage]:
     """Those that are on the engine."""
-    names = docker.run("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository(owner)).split()
     found = []
-    for name in names:
+    for name in _names(docker, repository(owner)):
         with contextlib.suppress(RefusedByDockerError, LookupError, ValueError):  # removed meanwhile, or not ours
             [described] = json.loads(docker.run("image", "inspect", name))
             labels = described["Config"]["Labels"]
-            base = int(docker.run("image", "inspect", "--format", "{{.Size}}", labels[BASE]))
+            own_bytes = described["Size"] - _size(docker, labels[BASE])
             used = _seconds(described["Metadata"]["LastTagTime"])
-            found.append(PackagesImage(name, labels[PACKAGES], described["Size"] - base, used))
+            found.append(PackagesImage(name, labels[PACKAGES], labels[BASE], own_bytes, used))
     return found
+
+
+def _names(docker: Docker, repository: str) -> Sequence[str]:
+    return docker.run("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
+
+
+def _size(docker: Docker, image: str) -> int:
+    """Of an image, by its id; 0 where somebody has removed it: then all of it is kept for what is built on it."""
+    try:
+        return int(docker.run("image", "inspect", "--format", "{{.Size}}", image))
+    except RefusedByDockerError:
+        return 0
 
 
 @functools.lru_cache(maxsize=16)  # what is in an image never changes

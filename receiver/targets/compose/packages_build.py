@@ -16,7 +16,7 @@ from ml.packages.build import as_file, failure, find_uv, index_variables, shorte
 from ml.packages.decision import Needed
 from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.ports import Stop
-from receiver.targets.compose.build import builder_options, run_build
+from receiver.targets.compose.build import TEMPORARY, builder_options, run_build
 from receiver.targets.compose.build_cache import without_build_cache
 from receiver.targets.compose.shipped import SHIPPED
 
@@ -34,9 +34,20 @@ class Wanted:
     """An image that is not there yet."""
 
     name: str
+    owner: str
     base: str  # the id of the image that it is built on
     needed: Needed
     requested: Sequence[str]
+
+
+def repository(owner: str) -> str:
+    """What the images of one owner are called, without the part that follows from their content."""
+    return f"{owner}-packages"
+
+
+def base_repository(owner: str) -> str:
+    """The same for the images that those are built on: a build cannot begin from an id."""
+    return f"{repository(owner)}-base"
 
 
 def recipe_text() -> Sequence[str]:
@@ -48,12 +59,11 @@ def build_packages(docker: Docker, wanted: Wanted, stop: Stop) -> None:
     """Build it. PackagesFailedError: it cannot be built. PackagesUnavailableError, Retryable: not now."""
     builder = builder_options(docker)
     buildkit = builder is not None
-    # A build cannot begin from an id.
-    tag = f"{wanted.name.partition(':')[0]}-base:{wanted.base.removeprefix('sha256:')[:12]}"
+    tag = f"{base_repository(wanted.owner)}:{wanted.base.removeprefix('sha256:')[:12]}"
     docker.run("tag", wanted.base, tag)
     labels = ("--label", f"{PACKAGES}={wanted.needed}", "--label", f"{BASE}={wanted.base}")
     options = ["--no-cache", "--tag", wanted.name, "--build-arg", f"BASE={tag}", *labels]
-    with tempfile.NamedTemporaryFile("w", prefix="pinrail-index-") as index:
+    with tempfile.NamedTemporaryFile("w", prefix=f"{TEMPORARY}index-") as index:
         if buildkit:
             index.write(_index_settings())
             index.flush()

@@ -1,9 +1,13 @@
 """The serving image: named after its content, pushed and pinned by digest."""
 
 import json
+import os
 import secrets
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +15,7 @@ from typer.testing import CliRunner
 from receiver.adapters.docker import Docker
 from receiver.cli.app import app
 from receiver.core.errors import Rejected, Retryable
-from receiver.targets.compose.build import build_image, image_name, push_image
+from receiver.targets.compose.build import build_image, image_name, push_image, remove_leftovers
 from receiver.targets.compose.image import require_image
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -29,6 +33,24 @@ def test_without_an_engine_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not docker.answers()
     with pytest.raises(Retryable, match="no docker engine answers"):
         docker.run("ps")
+
+
+def test_what_a_killed_build_left_on_the_disk_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = [
+        tmp_path / name for name in ("pinrail-build-old", "pinrail-build-index-old", "pinrail-build-now", "other")
+    ]
+    for path in left[::2]:
+        path.mkdir()
+        (path / "uv").touch()
+    for path in left[1::2]:
+        path.touch()
+    for path in (*left[:2], left[3]):
+        os.utime(path, (time.time() - 86_400.0,) * 2)
+    remove_leftovers()
+    assert sorted(tmp_path.iterdir()) == sorted(left[2:])
 
 
 @pytest.fixture

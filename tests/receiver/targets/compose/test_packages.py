@@ -24,6 +24,7 @@ from receiver.settings import Settings
 from receiver.targets.compose import packages as module
 from receiver.targets.compose import packages_build
 from receiver.targets.compose.packages import ImagePackages, images_of_packages, packages_in
+from receiver.targets.compose.packages_build import BASE, PACKAGES, base_repository, repository
 from receiver.targets.compose.project import Place
 from tests.contracts.target import spec
 from tests.support import small_models
@@ -36,6 +37,7 @@ ROOT = Path(__file__).parents[4]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 NOTHING = Serving({}, {})  # what a model server needs: here it is the small one of the tests
 MOST, OLD = "small==2.0\npackaging==999.0\n", "small==1.0\nbase==1.0\n"
+EMPTY_TAR = b"\0" * 10_240
 SECRET = "a-password-for-the-index"
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -229,6 +231,20 @@ def test_what_nobody_used_for_long_goes_and_what_is_needed_for_a_way_back_stays(
         engine.run("rm", held)
     assert packages.prune([], -1, 1e12) == 1
     assert images(engine, ours) == []
+
+
+def test_an_earlier_serving_image_goes_and_hides_nothing_that_was_built_on_it(engine: Docker, ours: Place) -> None:
+    """One that somebody has removed already among them."""
+    bases = base_repository(ours.owner)
+    engine.run("tag", ours.image, f"{bases}:now")
+    engine.run("import", "-", f"{bases}:before", stdin=EMPTY_TAR)
+    labels = [f"--change=LABEL {BASE}=sha256:{'0' * 64}", f"--change=LABEL {PACKAGES}=small==1.0"]
+    engine.run("import", *labels, "-", f"{repository(ours.owner)}:orphan", stdin=EMPTY_TAR)
+    assert images(engine, ours) == [f"{repository(ours.owner)}:orphan"]
+    assert ImagePackages(engine, ours).prune([], -1, 1e12) == 1
+    assert images(engine, ours) == []
+    assert not engine.has_image(f"{bases}:before")
+    assert engine.has_image(f"{bases}:now"), "the next build begins from it"
 
 
 def test_a_version_is_promoted_with_its_packages_and_rolled_back(docker: Docker, place: Place, index: Index) -> None:
