@@ -104,8 +104,13 @@ class _BoundedStarts:
             self._interrupt.installing = ""
 
     def start(self, spec: ServerSpec, stop: Stop = never, at_once: int = 1) -> Server:
-        """See :meth:`receiver.ports.Target.start`. Replicas start at once as far as nobody else does."""
+        """See :meth:`receiver.ports.Target.start`. Replicas start at once as far as nobody else does.
+
+        What has to be installed for a version that is brought back is installed first: others start meanwhile.
+        """
         del at_once
+        if self._real.missing_packages(spec):
+            self._real.install(spec, stop)
         while not self._starts.acquire(timeout=WAIT_SECONDS):
             stop()
         acquired = 1

@@ -47,6 +47,8 @@ class FakeTarget:
                 return self.servers[server.id]
         if spec.version in self.broken:
             raise VersionFailed(f"{spec.slot} v{spec.version} ended while it was starting.\nit is broken")
+        if self.missing_packages(spec):
+            self.install(spec, stop)
         self._started += 1
         name = f"fake-{self._started}"
         server = Server(name, spec, Role.CANDIDATE, self._urls(name, spec))

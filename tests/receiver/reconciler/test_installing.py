@@ -1,7 +1,9 @@
 """A version's packages are installed before anything is started or written, and nobody who serves is disturbed."""
 
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from receiver.planning.assess import assess
 from receiver.planning.observe import observe_head
 from receiver.planning.status import activities_now, status_report
 from receiver.ports import Stop, never
+from receiver.reconciler.interruptible import Interrupt, interruptible
 from tests.support.flow import MODEL, Flow
 from tests.support.running_controller import running
 from tests.support.waiting import eventually
@@ -51,6 +54,40 @@ def test_they_are_installed_first_and_once(flow: Flow) -> None:
     flow.run()
     assert flow.serving()["staging"] == 3
     assert ActionKind.INSTALL not in actions(flow), "they are there"
+
+
+def test_what_is_brought_back_with_packages_keeps_nobody_else_from_starting(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade, when they are to be installed anew."""
+    begun, installed, install = threading.Event(), threading.Event(), flow.target.install
+
+    def slowly(spec: ServerSpec, stop: Stop = never) -> None:
+        begun.set()
+        installed.wait(20)
+        install(spec, stop)
+
+    monkeypatch.setattr(flow.target, "install", slowly)
+    target = interruptible(flow.services, Interrupt(), threading.Semaphore(1)).target
+    known = flow.target.observe()[0].spec
+    back = threading.Thread(target=target.start, args=[replace(known, version=2)], daemon=True)
+    back.start()
+    try:
+        assert begun.wait(5)
+        target.start(replace(known, version=3), _at_most(5))
+    finally:
+        installed.set()
+    back.join(5)
+    assert {server.spec.version for server in flow.target.observe()} == {1, 2, 3}
+
+
+def _at_most(seconds: float) -> Stop:
+    until = time.monotonic() + seconds
+
+    def stop() -> None:
+        assert time.monotonic() < until, "it waits for the packages of another"
+
+    return stop
 
 
 def test_packages_that_do_not_go_together_are_the_versions_fault(flow: Flow) -> None:
