@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from receiver.adapters import shell
@@ -100,6 +101,13 @@ class Docker:
         except RefusedByDockerError:
             return False
         return True
+
+
+def time_of(engines: str) -> float:
+    """A time as the engine writes it, in seconds since the epoch; its fractions have up to nine digits."""
+    whole, _, rest = engines.partition(".")
+    zone = rest.lstrip("0123456789") or "Z"
+    return datetime.fromisoformat(f"{whole}{zone}" if rest else engines).timestamp()
 
 
 def _understood(output: shell.Output, asked: str) -> str:

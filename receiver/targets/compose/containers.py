@@ -2,12 +2,13 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from receiver.adapters.docker import Docker
+from receiver.adapters.docker import Docker, RefusedByDockerError, time_of
 from receiver.adapters.prober import is_healthy
 from receiver.core.state import Role, Server, ServerSpec, Slot
 from receiver.targets.compose import labels as names
@@ -89,6 +90,14 @@ class ContainerGroup:
     def server(self, role: Role, differs: str = "") -> Server:
         """The same in the flow's words."""
         return Server(self.id, self.spec, role, tuple(container.url for container in self.containers), differs)
+
+
+def running_seconds(docker: Docker, container: ServerContainer) -> float:
+    """For how long a container has run since it was last started; 0 where it is gone."""
+    with contextlib.suppress(RefusedByDockerError):
+        started = docker.run("container", "inspect", "--format", "{{.State.StartedAt}}", container.id)
+        return time.time() - time_of(started.strip())
+    return 0.0
 
 
 def grouped(containers: Iterable[ServerContainer]) -> list[ContainerGroup]:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -21,7 +20,7 @@ from ml.packages.build import PackagesFailedError, PackagesUnavailableError, req
 from ml.packages.decision import Needed, Serving, decide
 from ml.packages.installed import serving
 from ml.packages.requirements import UnsuitablePackagesError, needs_nothing, read_listed
-from receiver.adapters.docker import Docker, RefusedByDockerError
+from receiver.adapters.docker import Docker, RefusedByDockerError, time_of
 from receiver.core.errors import Rejected, Retryable, VersionFailed
 from receiver.core.state import ServerSpec
 from receiver.ports import Stop
@@ -202,7 +201,7 @@ def images_of_packages(docker: Docker, owner: str) -> Sequence[PackagesImage]:
             [described] = json.loads(docker.run("image", "inspect", name))
             labels = described["Config"]["Labels"]
             own_bytes = described["Size"] - _size(docker, labels[BASE])
-            used = _seconds(described["Metadata"]["LastTagTime"])
+            used = time_of(described["Metadata"]["LastTagTime"])
             found.append(PackagesImage(name, labels[PACKAGES], labels[BASE], own_bytes, used))
     return found
 
@@ -225,10 +224,3 @@ def packages_in(docker: Docker, image: str) -> Mapping[str, str]:
     options = ("--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--entrypoint=python")
     listed: dict[str, str] = json.loads(docker.run("run", *options, image, "-c", LIST))
     return {n if n == PYTHON else str(canonicalize_name(n)): v for n, v in listed.items()}
-
-
-def _seconds(time_of_engine: str) -> float:
-    """Its fractions of a second have up to nine digits."""
-    whole, _, rest = time_of_engine.partition(".")
-    zone = rest.lstrip("0123456789") or "Z"
-    return datetime.fromisoformat(f"{whole}{zone}" if rest else time_of_engine).timestamp()

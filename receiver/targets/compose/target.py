@@ -6,6 +6,7 @@ and several threads may act on different slots at once.
 """
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -43,9 +44,12 @@ from receiver.targets.compose.project import (
 from receiver.targets.compose.proxy import FrontDoors
 from receiver.targets.readiness import wait_until_healthy
 
+log = logging.getLogger(__name__)
+
 START_SECONDS = 60.0
 DRAIN_SECONDS = 35  # a model server takes up to 30 for its last answers
 POLL_SECONDS = 0.03
+HANG_SECONDS = 10.0  # how long one that has started long ago, and may be busy, has to answer
 CHECK_SECONDS = 0.3  # how often to ask the engine whether a starting container still runs
 
 
@@ -95,7 +99,8 @@ class ComposeTarget:
         for loading in [container for container in same if container.group == group]:
             # One that an earlier receiver started, or one that was killed and that the engine still lists.
             with contextlib.suppress(EndedError):
-                well.append(self._healthy(loading, stop))
+                hangs = discovery.running_seconds(self._docker, loading) > self.start_seconds
+                well.append(self._healthy(loading, stop, hangs=hangs))
         for leftover in self._slot(spec).servers:
             if leftover.ended or (leftover.spec == spec and leftover.id not in [container.id for container in well]):
                 self._remove(leftover)
@@ -261,10 +266,11 @@ class ComposeTarget:
             raise Rejected(f"{_name(spec)}: one of {', '.join(names)} was removed while it was starting")
         return created
 
-    def _healthy(self, container: ServerContainer, stop: Stop) -> ServerContainer:
+    def _healthy(self, container: ServerContainer, stop: Stop, *, hangs: bool = False) -> ServerContainer:
         """Wait until a container has loaded its model and says that it is well.
 
-        VersionFailed: that does not happen. EndedError: because it has ended.
+        ``hangs``: it is not loading any more, so it has less time.
+        VersionFailed: that does not happen. EndedError: because it has ended, or hangs.
         """
         checked = time.monotonic()
 
@@ -277,9 +283,13 @@ class ComposeTarget:
                 container = self._still_there(container)
             return None
 
-        well = wait_until_healthy(check, self.start_seconds, POLL_SECONDS, stop)
+        well = wait_until_healthy(check, HANG_SECONDS if hangs else self.start_seconds, POLL_SECONDS, stop)
         if well is not None:
             return well
+        if hangs:
+            log.warning("removing %s: it does not answer", container.id)
+            self._remove(container)
+            raise EndedError(f"{_name(container.spec)} does not answer any more")
         late = f"was not healthy {self.start_seconds:g} s after its start"
         words = log_tail(self._docker, container.id)
         self._remove(container)

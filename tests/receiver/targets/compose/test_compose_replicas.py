@@ -12,7 +12,9 @@ import pytest
 
 from receiver.adapters.docker import Docker
 from receiver.core.state import Role
+from receiver.targets.compose import containers as discovery
 from receiver.targets.compose import project, proxy
+from receiver.targets.compose import target as module
 from receiver.targets.compose.backends import BackendPair
 from receiver.targets.compose.project import Place
 from tests.contracts.replicas import two
@@ -59,6 +61,32 @@ def test_one_that_dies_comes_back_by_itself_at_its_place(docker: Docker, place: 
         docker.run("exec", f"{server.id}-1", "python", "-c", "import os; os.kill(1, 15)")  # its end, not ours
         eventually(lambda: list(target.observe()) == list(before), 40)
     assert seen.failures == []
+
+
+def test_one_that_hangs_is_replaced_long_before_a_start_would_time_out(
+    docker: Docker, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, target = free_port(), compose_target(docker, place)
+    server = target.start(two(1, port), at_once=2)
+    target.switch(server)
+    containers = target._slot(server.spec).servers
+    assert all(0 < discovery.running_seconds(docker, container) < 120 for container in containers)
+    docker.run(
+        "exec",
+        containers[0].id,
+        "python",
+        "-c",
+        "import os; [os.kill(p, 19) for p in others]".replace(
+            "others", "[int(p) for p in os.listdir('/proc') if p.isdigit() and int(p) not in (1, os.getpid())]"
+        ),
+    )
+    monkeypatch.setattr(discovery, "running_seconds", lambda *_: 3600.0)
+    monkeypatch.setattr(module, "HANG_SECONDS", 3.0)
+    eventually(lambda: [s.missing for s in target.observe()] == ["1 of 2 replicas"])
+    again = target.start(server.spec)
+    assert (again.id, again.missing) == (server.id, "")
+    target.switch(again)
+    eventually(lambda: replicas(port) == {1, 2}, 30)
 
 
 def test_the_proxy_and_the_next_receiver_know_all_replicas(docker: Docker, place: Place) -> None:
