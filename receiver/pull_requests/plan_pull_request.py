@@ -13,7 +13,7 @@ from ml.evidence import Evidence
 from receiver.core.deployment import longest_live
 from receiver.core.errors import PinrailError, Rejected
 from receiver.core.pins import Desired
-from receiver.core.policy import outdated, since_taken_out
+from receiver.core.policy import Hold, HoldState, outdated, since_taken_out
 from receiver.core.state import Slot
 from receiver.core.way_back import way_back
 from receiver.planning.assess import Assessment
@@ -27,6 +27,12 @@ from receiver.services import Services
 from serving.errors import ServingError
 from serving.model.small_files import REQUIREMENTS, read_small
 
+# Anybody may open a pull request, and each new version in one is downloaded.
+MOST_VERSIONS = 50
+TOO_MANY = Hold(
+    HoldState.REFUSED,
+    f"not planned: a plan downloads at most {MOST_VERSIONS} versions, and this one asks for more: split it up",
+)
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -43,7 +49,23 @@ def plan_pull_request(services: Services, base: Desired | None, proposed: Snapsh
     pinned = {Slot(e.name, model) for e in before.environments for model in e.models}
     slots = [*seen.slots(), *sorted(pinned - set(seen.slots()))]
     changed = [slot for slot in slots if _terms(before, slot) != _terms(seen.desired, slot)]
-    return PullRequestPlan(proposed.commit, tuple(_change(services, before, seen, slot) for slot in changed))
+    asked: set[tuple[str, int]] = set()
+    changes = []
+    for slot in changed:
+        _, pin = seen.pin(slot)
+        old = _pinned(before, slot)
+        if pin is not None and pin.version != old:
+            asked.add((pin.model, pin.version))
+        if len(asked) <= MOST_VERSIONS or pin is None or pin.version == old:
+            changes.append(_change(services, before, seen, slot))
+        else:
+            changes.append(PlannedChange(slot, pin.port, old, pin.version, (), hold=TOO_MANY))
+    return PullRequestPlan(proposed.commit, tuple(changes))
+
+
+def _pinned(desired: Desired, slot: Slot) -> int | None:
+    environment = _environment(desired, slot)
+    return environment.models[slot.model].version if environment and slot.model in environment.models else None
 
 
 def _terms(desired: Desired, slot: Slot) -> object:
@@ -63,9 +85,9 @@ def _environment(desired: Desired, slot: Slot) -> Environment | None:
 def _change(services: Services, before: Desired, seen: Observation, slot: Slot) -> PlannedChange:
     assessment = fetch_and_assess(services, seen, slot)
     environment, pin = seen.pin(slot)
-    was = _environment(before, slot)
     verified = assessment.verified.version if assessment.verified else None  # if the pins now are not valid
-    old = was.models[slot.model].version if was and slot.model in was.models else verified
+    pinned = _pinned(before, slot)
+    old = pinned if pinned is not None else verified
     new = pin.version if pin else None
     comparison = _comparison(services.registry, slot, old, new) if new is not None and old != new else None
     return PlannedChange(

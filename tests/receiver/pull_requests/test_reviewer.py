@@ -67,6 +67,20 @@ def test_a_version_that_a_plan_needs_is_downloaded_once(review: Review) -> None:
     assert review.flow.registry.fetches[len(before) :] == [(MODEL, 2)]
 
 
+def test_a_pull_request_that_asks_for_many_versions_has_few_of_them_downloaded(
+    review: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.pull_requests.plan_pull_request.MOST_VERSIONS", 1)
+    before = list(review.flow.registry.fetches)
+    number = review.open(review.flow.files(2, 3))
+    review.run_plans()
+    assert review.flow.registry.fetches[len(before) :] == [(MODEL, 2)]
+    said = review.comment(number)
+    assert "v2 would start beside v1" in said
+    assert "not planned: a plan downloads at most 50 versions, and this one asks for more" in said
+    assert review.status(number)[0] == "failure"
+
+
 def test_a_receiver_that_starts_again_finds_its_comment_and_adds_none(review: Review) -> None:
     number = review.open(review.flow.files(2, 1))
     review.run_plans()
