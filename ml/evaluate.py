@@ -54,6 +54,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     MlError: no such environment, version or data, or no registry.
     """
     from ml.evaluation.gate import Machine, read_environments, run_gate
+    from ml.packages.store import PackageStore
     from ml.registry import versions as registry
     from serving.model.download import Bounds
 
@@ -70,8 +71,8 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     chosen = [one for name, one in environments.items() if name in {*pinning, request.environment}]
     asked = [_with_accuracy(environment, model, request.accuracy) for environment in chosen]
     with tempfile.TemporaryDirectory() as scratch:
-        installs = not all(environment.locked_packages for environment in asked)
-        packages = request.packages if installs else None
+        locked = all(environment.locked_packages for environment in asked)
+        packages = PackageStore(request.packages, only_verified=locked) if request.packages else None
         machine = Machine(request.requests, packages, Bounds(most_mb=request.version_mb))
         judged = run_gate(client, (model, number), asked, rows, Path(scratch), machine=machine)
         found = []

@@ -138,8 +138,11 @@ class Target(Protocol):
         """Every model server that is running and answering now, whoever started it."""
         ...
 
-    def needed_packages(self, spec: ServerSpec) -> str:
-        """What this version needs beside what Pinrail has, installed or not; else as :meth:`missing_packages`."""
+    def unverified_packages(self, spec: ServerSpec) -> str:
+        """What this version needs beside what Pinrail has, and lists without hashes, installed or not.
+
+        Else as :meth:`missing_packages`.
+        """
         ...
 
     def missing_packages(self, spec: ServerSpec) -> str:

@@ -76,7 +76,7 @@ class Environment:
     gate: Mapping[str, Any]  # check -> its limits, as ml/environment/gate_schema.py has them
     models: Mapping[str, Pin]
     auto_merge: bool = False  # promotions here are merged when their checks pass
-    locked_packages: bool = False  # no version that needs packages of its own
+    locked_packages: bool = False  # no version with packages of its own but by hash
     log: LogPolicy | None = None
     live: LivePolicy | None = None
     needs_isolation: bool = False  # nothing new is served where a model has the receiver's rights

@@ -164,7 +164,8 @@ class PolicyFields(TypedDict, total=False):
         Auto, Field(description="merge: promotions here are merged when their checks pass. Default: people merge.")
     ]
     packages: Annotated[
-        Packages, Field(description="locked: no version that needs packages of its own. Default: they are installed.")
+        Packages,
+        Field(description="locked: no version with packages of its own but by hash. Default: they are installed."),
     ]
     live: LiveFields
     evidence: EvidenceFields

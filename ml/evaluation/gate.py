@@ -22,6 +22,7 @@ from ml.evidence import Evidence, Verdict, gate_digest
 from ml.gates import CHECKS, input_example
 from ml.gates.champion import incomparable
 from ml.gates.subject import Champion, Subject
+from ml.packages.store import PackageStore
 from ml.registry import client as tracking
 from ml.registry import versions as registry
 from serving.errors import ServingError
@@ -36,7 +37,7 @@ class Machine:
     """What of this machine the gate may use."""
 
     requests: Path | None = None  # the inference logs, as the receiver keeps them
-    packages: Path | None = None  # the environments for versions that need packages
+    packages: PackageStore | None = None  # the environments for versions that need packages
     bounds: Bounds = USUAL  # of a download
 
 

@@ -56,7 +56,7 @@ class Artifacts:
     version: int
     digest: str
     cache: Path
-    packages: Path | None = None  # the environments for versions that need packages; None: there are only ours
+    packages: PackageStore | None = None  # the environments for versions that need packages; None: only ours
 
     @property
     def name(self) -> str:
@@ -234,11 +234,10 @@ def _python(artifacts: Artifacts, *, original: bool) -> tuple[str, Sequence[Path
     """What its server runs with, and what of that is not beside this Python. MlError: its packages cannot be had."""
     if artifacts.packages is None:
         return sys.executable, ()
-    store = PackageStore(artifacts.packages)
-    needed = store.needed(artifacts.path, original=original)
+    needed = artifacts.packages.needed(artifacts.path, original=original)
     if needed is None:
         return sys.executable, ()
-    made = store.obtain(needed, lambda: None)
+    made = artifacts.packages.obtain(needed, lambda: None)
     python = interpreter_of(made)
     return str(python), (made, python.resolve().parents[1])
 

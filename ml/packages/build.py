@@ -48,8 +48,8 @@ LIKE_PIP = {
 }
 # Said by uv where the packages are to blame, and nobody could do anything about it by waiting.
 OWN_FAULT = re.compile(
-    r"No solution found|Failed to build|[Bb]uild backend|no wheels? with a matching|Failed to parse|Couldn't parse|"
-    r"Expected `|not allowed as constraints"
+    r"No solution found|Hash mismatch|--require-hashes|Failed to build|[Bb]uild backend|no wheels? with a matching|"
+    r"Failed to parse|Couldn't parse|Expected `|not allowed as constraints"
 )
 OUTSIDE = re.compile(
     r"network (was|is) disabled|Failed to fetch|error sending request|[Cc]onnection|timed out|dns error|"
@@ -114,6 +114,7 @@ def make(needed: Needed, serving: Serving, shop: Workshop) -> None:
     python = find_python(needed.python)
     (home / "in.txt").write_text(as_file(requested(needed, serving)))
     (home / "constraints.txt").write_text(as_file(needed.constraints))
+    (home / "hashes.txt").write_text(as_file(needed.hashes))
     # What this file names is preferred: the lock stays, but for what the model cannot do with.
     (home / "requirements.txt").write_text(serving.lock)
     interpreter = str(home / "bin" / "python")
@@ -125,7 +126,8 @@ def make(needed: Needed, serving: Serving, shop: Workshop) -> None:
         ),
         (
             *("pip", "install", "--no-deps", "--compile-bytecode", "--no-progress"),
-            *("--python", interpreter, "-r", "requirements.txt"),
+            *("--python", interpreter, "--constraints", "hashes.txt", "-r", "requirements.txt"),
+            *(("--require-hashes",) if needed.verified else ()),
         ),
     )
     for step in steps:

@@ -1,7 +1,8 @@
 """Whether a version can be loaded with the packages that are here, and with which ones otherwise. Pure."""
 
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
@@ -41,6 +42,8 @@ class Needed:
     python: str  # such as ``3.11``
     missing: tuple[str, ...]  # why: a phrase for each package
     indexes: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()  # lines with hashes: what has these names is verified
+    verified: bool = False  # nothing without a hash is installed
 
     def __str__(self) -> str:
         """As in ``xgboost==3.2.0, lightgbm==4.7.0``."""
@@ -68,9 +71,30 @@ def decide(listed: Listed, installed: Installed, serving: Serving, here: str = O
         )
     kept = [str(one) for one in wanted if not _is_served(one, serving)]
     added = [name for name in ALWAYS if name not in {_name(one) for one in wanted}]
+    names = {_name(one) for one in wanted}
+    hashed = {name: line for name, line in listed.hashes if name in names}
+    verified = bool(hashed) and not listed.addresses and {*map(_bare, kept), *added} <= {*hashed}
     return Needed(
-        (*kept, *listed.addresses, *added), listed.constraints, python, tuple(missing), indexes=listed.indexes
+        (*kept, *listed.addresses, *added),
+        listed.constraints,
+        python,
+        tuple(missing),
+        indexes=listed.indexes,
+        hashes=(*hashed.values(), *(_hashes_of_lock(serving, names) if verified else ())),
+        verified=verified,
     )
+
+
+def _hashes_of_lock(serving: Serving, others: Collection[str]) -> Iterator[str]:
+    """The lines of the lock with its hashes, but for packages that the version names itself."""
+    for line in re.sub(r"\s*\\\r?\n\s*", " ", serving.lock).splitlines():
+        if " --hash=" in line and _bare(line) not in others:
+            yield line.strip()
+
+
+def _bare(line: str) -> str:
+    """The name at the beginning of a requirement."""
+    return str(canonicalize_name(re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0]))
 
 
 def lacking(listed: Listed, installed: Installed, here: str = OURS) -> Sequence[str]:

@@ -25,6 +25,7 @@ INCLUDED = re.compile(r"(?:-r|--requirement|-c|--constraint)[=\s]*(\S+)")
 LOCAL = re.compile(r"(-e|--editable)\b|\.{0,2}/|~|(\w+\+)?file:|[A-Za-z]:[\\/]|[^=<>]*@\s*((\w+\+)?file:|\.{0,2}/)")
 REMOTE = re.compile(r"(git\+|hg\+|svn\+|bzr\+)?(https?|ssh|git)://")
 VARIABLE = re.compile(r"\$\{[^}]*\}")
+HASH = re.compile(r"[a-z0-9]{3,10}:[0-9a-fA-F]{2,200}")
 MINOR = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -39,7 +40,7 @@ class Listed:
     requirements: tuple[Requirement, ...]  # whatever their markers say
     addresses: tuple[str, ...] = ()  # lines such as ``git+https://...``, which name no package
     constraints: tuple[str, ...] = ()  # versions for whatever else is installed
-    hashed: frozenset[str] = frozenset()  # the names of requirements with hashes
+    hashes: tuple[tuple[str, str], ...] = ()  # the requirements with hashes: name, and line
     indexes: tuple[str, ...] = ()  # which it names, and which nobody asks
     python: str | None = None  # such as ``3.11``
     pickled: bool = False  # it holds code that only this Python can read
@@ -82,7 +83,7 @@ def _parse(artifacts: Path, lines: list[str], python: str | None) -> Listed:
     addresses: list[str] = []
     constraints: list[str] = []
     indexes: list[str] = []
-    hashed: set[str] = set()
+    hashed: list[tuple[str, str]] = []
     own = list(_Included(artifacts, constraints).lines(lines))
     constraints = list(_without_options(constraints, indexes))
     for line in _without_options(own, indexes):
@@ -93,12 +94,13 @@ def _parse(artifacts: Path, lines: list[str], python: str | None) -> Listed:
             requirement = _requirement(text)
             requirements.append(requirement)
             if hashes:
-                hashed.add(str(canonicalize_name(requirement.name)))
+                whole = " ".join((text.strip(), *(f"--hash={_hash(one)}" for one in hashes)))
+                hashed.append((str(canonicalize_name(requirement.name)), whole))
     return Listed(
         requirements=tuple(requirements),
         addresses=tuple(addresses),
         constraints=tuple(constraints),
-        hashed=frozenset(hashed),
+        hashes=tuple(hashed),
         indexes=tuple(indexes),
         python=python,
         pickled=_pickled(artifacts),
@@ -172,6 +174,14 @@ def _requirement(text: str) -> Requirement:
         return Requirement(text)
     except (InvalidRequirement, RecursionError) as error:
         raise wrong from error
+
+
+def _hash(text: str) -> str:
+    if HASH.fullmatch(text.strip()) is None:
+        raise UnsuitablePackagesError(
+            f"its requirements have a hash that is none ({shown(text)!r}): write them again"
+        )
+    return text.strip()
 
 
 def _lines(file: Path) -> list[str] | None:

@@ -42,10 +42,11 @@ ABANDONED_SECONDS = TODAY_SECONDS = 86_400.0
 class PackageStore:
     """A directory of environments. The artifacts that it is asked about are those of one version, verified."""
 
-    def __init__(self, root: Path, serving: Callable[[], Serving] = serving) -> None:
-        """``serving``: what a model server needs."""
+    def __init__(self, root: Path, serving: Callable[[], Serving] = serving, *, only_verified: bool = False) -> None:
+        """``serving``: what a model server needs. ``only_verified``: a version without hashes gets nothing."""
         self.root = root.absolute()
         self._serving = serving
+        self._only_verified = only_verified
 
     def needed(self, artifacts: Path, *, original: bool = False) -> Needed | None:
         """Return what has to be installed to load this version; None: nothing.
@@ -57,8 +58,9 @@ class PackageStore:
             return None
         listed = read_listed(artifacts)
         needed = decide(listed, installed, self._serving()) if listed is not None else None
-        if needed is not None:
-            find_python(needed.python)
+        if needed is None or (self._only_verified and not needed.verified):
+            return None
+        find_python(needed.python)
         return needed
 
     def find(self, needed: Needed) -> Path | None:
@@ -160,6 +162,7 @@ class PackageStore:
     def _key_of(self, needed: Needed) -> str:
         """Two versions with one key can share an environment."""
         made_from = {**asdict(needed), "requirements": sorted(needed.requirements), "lock": self._serving().lock}
-        for said in ("missing", "indexes"):
+        without = () if needed.hashes else ("hashes", "verified")
+        for said in ("missing", "indexes", *without):
             del made_from[said]
         return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]

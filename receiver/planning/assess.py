@@ -182,12 +182,13 @@ def _new_version(
 
 def _packages_to_install(services: Services, spec: ServerSpec, *, locked: bool) -> str:
     """What the version needs beside what is here. Rejected: it can't be loaded, or it may bring no packages."""
-    needed = services.target.needed_packages(spec) if locked else ""
+    needed = services.target.unverified_packages(spec) if locked else ""
     missing = services.target.missing_packages(spec)
     if needed:
         raise Rejected(
             f"{spec.slot} v{spec.version} needs packages that Pinrail does not have ({needed}), and policy.packages "
-            f"is locked: register it with an ONNX twin, or with the versions that are here"
+            f"is locked: register it with an ONNX twin, with the versions that are here, or with hashes for all "
+            f"of them"
         )
     return missing
 

@@ -211,6 +211,6 @@ class TargetContract:
 
     def test_a_version_that_lists_no_packages_needs_none(self, rig: Rig) -> None:
         wanted = spec(1, free_port())
-        assert (rig.target.needed_packages(wanted), rig.target.missing_packages(wanted)) == ("", "")
+        assert (rig.target.unverified_packages(wanted), rig.target.missing_packages(wanted)) == ("", "")
         rig.target.install(wanted)
         assert list(rig.target.observe()) == []

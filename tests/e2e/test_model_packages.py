@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from ml.packages.build import PackagesUnavailableError, interpreter_of
-from ml.packages.decision import OURS, Needed
+from ml.packages.build import interpreter_of
 from ml.packages.store import PackageStore
 from receiver.core.deployment import Outcome
 from receiver.core.plan import ActionKind
@@ -25,13 +24,12 @@ from tests.support.crashing import Crash, Moment
 from tests.support.mlflow_scoring import running_scoring_server, score
 from tests.support.mlflow_server import register_version
 from tests.support.models import Versions
+from tests.support.own_environments import PROXIES, environment_or_skip, without_proxies
 from tests.support.process_target import pid_of
 from tests.support.waiting import eventually
 from tests.support.world import World, wait_for_death
 
 MODEL = "boosted"  # of these tests alone: the registry is shared
-# The guard of all tests: what stands for no network there. These tests need an index.
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
@@ -60,16 +58,9 @@ def directory() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def trained(directory: Path) -> Iterator[Trained]:
     """Trained with packages that this venv does not have. Skipped where no index answers."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in PROXIES:
-            patch.delenv(name)
-        needed = Needed((*boosted.PACKAGES, *boosted.TWINS, "mlflow-skinny"), (), OURS, ())
-        try:
-            environment = PackageStore(directory / "training").obtain(needed, lambda: None)
-        except PackagesUnavailableError as error:
-            if os.environ.get("PINRAIL_REQUIRE_INDEX"):
-                raise
-            pytest.skip(f"no package index: {error}")
+    with without_proxies():
+        needed = (*boosted.PACKAGES, *boosted.TWINS, "mlflow-skinny")
+        environment = environment_or_skip(PackageStore(directory / "training"), *needed)
         python, models = interpreter_of(environment), directory / "models"
         models.mkdir()
         subprocess.run([python, "-P", boosted.__file__, str(models)], check=True, capture_output=True, timeout=120)

@@ -25,7 +25,7 @@ class FakeTarget:
     def observe(self) -> Sequence[Server]:
         return list(self.servers.values())
 
-    def needed_packages(self, spec: ServerSpec) -> str:
+    def unverified_packages(self, spec: ServerSpec) -> str:
         return self.packages.get(spec.version, "")
 
     def missing_packages(self, spec: ServerSpec) -> str:

@@ -47,6 +47,11 @@ class Index:
         file, content = wheel(name, version, requires, code)
         self.files[file] = content
 
+    def hash_of(self, name: str, version: str) -> str:
+        """As an option of a requirement."""
+        file = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+        return f"--hash=sha256:{hashlib.sha256(self.files[file]).hexdigest()}"
+
     def page(self, name: str) -> str:
         """The page about one package."""
         module = name.replace("-", "_")

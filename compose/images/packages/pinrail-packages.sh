@@ -21,4 +21,6 @@ try ./uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --pyt
   --constraints constraints.txt in.txt -o requirements.txt
 grep -vxFf image.txt requirements.txt >lacking.txt || true
 try ./uv venv --quiet --allow-existing --system-site-packages --python "$python" /packages
-try ./uv pip install --no-deps --compile-bytecode --python /packages/bin/python -r lacking.txt
+# shellcheck disable=SC2046 - none, or several
+try ./uv pip install --no-deps --compile-bytecode --python /packages/bin/python -r lacking.txt \
+  --constraints hashes.txt $(cat options)

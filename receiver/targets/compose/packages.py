@@ -66,10 +66,11 @@ class ImagePackages:
         self._building: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
-    def needed(self, spec: ServerSpec) -> str:
-        """What it needs, installed or not. Rejected: the version can be loaded in no image here."""
+    def unverified(self, spec: ServerSpec) -> str:
+        """What it needs without hashes, installed or not. Rejected: the version can be loaded in no image here."""
         with self._blamed(spec):
-            return str(self._needed_by(spec) or "")
+            needed = self._needed_by(spec)
+            return "" if needed is None or needed.verified else str(needed)
 
     def missing(self, spec: ServerSpec) -> str:
         """What is in no image yet. Rejected: the version can be loaded in no image here."""
@@ -150,7 +151,8 @@ class ImagePackages:
 
     def _serving(self) -> Serving:
         """What is in the image takes the place of the lock: it is what a model server runs with."""
-        return Serving(serving().declared, packages_in(self._docker, self._base()))
+        own = serving()
+        return Serving(own.declared, packages_in(self._docker, self._base()), own.lock)
 
     def _base(self) -> str:
         return self._docker.run("image", "inspect", "--format", "{{.Id}}", self._place.image).strip()
@@ -164,6 +166,7 @@ class ImagePackages:
             "base": self._base(),
             "asked": sorted(requested(needed, self._serving())),
             "constraints": needed.constraints,
+            "hashes": [needed.hashes, needed.verified],
             "recipe": recipe_text(),
         }
         digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()

@@ -83,6 +83,8 @@ def _content(wanted: Wanted, *, secret: bool) -> Iterator[tuple[str, bytes]]:
     yield f"{CONTEXT}/{SCRIPT}", (RECIPE / SCRIPT).read_bytes()
     yield f"{CONTEXT}/in.txt", as_file(wanted.requested).encode()
     yield f"{CONTEXT}/constraints.txt", as_file(wanted.needed.constraints).encode()
+    yield f"{CONTEXT}/hashes.txt", as_file(wanted.needed.hashes).encode()
+    yield f"{CONTEXT}/options", b"--require-hashes" if wanted.needed.verified else b""
     yield f"{CONTEXT}/ca.pem", _certificates()
     if not secret:
         yield f"{CONTEXT}/index", _index_settings().encode()

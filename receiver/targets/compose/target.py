@@ -73,9 +73,9 @@ class ComposeTarget:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
         return self._described(discovery.discover(self._docker, self.place.owner))
 
-    def needed_packages(self, spec: ServerSpec) -> str:
-        """See :meth:`receiver.ports.Target.needed_packages`."""
-        return self._asked(self._packages.needed, spec)
+    def unverified_packages(self, spec: ServerSpec) -> str:
+        """See :meth:`receiver.ports.Target.unverified_packages`."""
+        return self._asked(self._packages.unverified, spec)
 
     def missing_packages(self, spec: ServerSpec) -> str:
         """See :meth:`receiver.ports.Target.missing_packages`."""

@@ -24,10 +24,11 @@ class ModelPackages:
         self._store = PackageStore(state / PACKAGES)
         self._needed: dict[str, Needed | None] = {}  # by digest
 
-    def needed(self, spec: ServerSpec) -> str:
-        """What it needs, installed or not. Rejected: the version can be loaded nowhere here."""
+    def unverified(self, spec: ServerSpec) -> str:
+        """What it needs without hashes, installed or not. Rejected: the version can be loaded nowhere here."""
         with _blamed(spec):
-            return str(self._needed_by(spec) or "")
+            needed = self._needed_by(spec)
+            return "" if needed is None or needed.verified else str(needed)
 
     def missing(self, spec: ServerSpec) -> str:
         """What is not installed yet. Rejected: the version can be loaded nowhere here."""

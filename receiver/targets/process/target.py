@@ -64,9 +64,9 @@ class ProcessTarget:
         self._seen.update((status.record.id, status.record) for status in statuses)
         return with_one_live_each(grouped(statuses))
 
-    def needed_packages(self, spec: ServerSpec) -> str:
-        """See :meth:`receiver.ports.Target.needed_packages`."""
-        return self._packages.needed(spec)
+    def unverified_packages(self, spec: ServerSpec) -> str:
+        """See :meth:`receiver.ports.Target.unverified_packages`."""
+        return self._packages.unverified(spec)
 
     def missing_packages(self, spec: ServerSpec) -> str:
         """See :meth:`receiver.ports.Target.missing_packages`."""

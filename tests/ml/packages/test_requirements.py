@@ -226,3 +226,35 @@ def test_a_twin_needs_nothing_unless_the_model_takes_params(tmp_path: Path) -> N
     assert needs_nothing(tmp_path)
     (tmp_path / "MLmodel").write_text(FROM_CODE + signature % param)
     assert not needs_nothing(tmp_path)
+
+
+LOCK = (
+    "numpy==2.4.6 \\\n    --hash=sha256:11 \\\n    --hash=sha256:12\n    # via pinrail\n"
+    "protobuf==7.36.2 \\\n    --hash=sha256:13\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "verified", "hashes"),
+    [
+        (
+            "lightgbm==4.7.0 --hash=sha256:01 --hash=sha256:02\npandas==3.1.1 --hash=sha256:03",
+            True,
+            ("lightgbm==4.7.0 --hash=sha256:01 --hash=sha256:02", "pandas==3.1.1 --hash=sha256:03"),
+        ),
+        ("lightgbm==4.7.0 --hash=sha256:01\npandas==3.1.1", False, ("lightgbm==4.7.0 --hash=sha256:01",)),
+        ("lightgbm==4.7.0 --hash=sha256:01", False, ("lightgbm==4.7.0 --hash=sha256:01",)),  # pandas comes with it
+        ("lightgbm==4.7.0", False, ()),
+    ],
+)
+def test_hashes_count_where_all_that_is_installed_has_them(
+    tmp_path: Path, text: str, *, verified: bool, hashes: tuple[str, ...]
+) -> None:
+    (tmp_path / "requirements.txt").write_text(text)
+    listed = read_listed(tmp_path)
+    assert listed is not None
+    found = decide(listed, HERE.get, Serving(SERVING.declared, SERVING.locked, LOCK))
+    assert found is not None
+    assert found.verified is verified
+    of_lock = ("numpy==2.4.6 --hash=sha256:11 --hash=sha256:12", "protobuf==7.36.2 --hash=sha256:13")
+    assert found.hashes == ((*hashes, *of_lock) if verified else hashes)

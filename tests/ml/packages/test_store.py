@@ -123,6 +123,38 @@ def test_what_cannot_be_installed_is_the_packages_fault_and_an_index_that_fails_
     assert left_over(packages.root) == []
 
 
+def test_hashes_are_verified_and_with_hashes_for_all_nothing_without_one_is_installed(
+    tmp_path: Path, index: Index
+) -> None:
+    index.add("pandas", "0.1")
+    right = [
+        f"{name}=={version} {index.hash_of(name, version)}" for name, version in (("small", "1.0"), ("pandas", "0.1"))
+    ]
+    packages, artifacts = store(tmp_path), tmp_path / "version"
+    artifacts.mkdir()
+    (artifacts / "MLmodel").write_text('signature: {inputs: \'[{"name": "a", "type": "double"}]\'}\nflavors: {}\n')
+
+    def asked(*lines: str) -> Needed:
+        (artifacts / "requirements.txt").write_text("\n".join(lines))
+        found = packages.needed(artifacts)
+        assert found is not None
+        return found
+
+    assert asked(*right).verified
+    assert run(packages.obtain(asked(*right), keep_on), "import small; print(small.VERSION)") == "1.0"
+    wrong = f"small==1.0 --hash=sha256:{'0' * 64}"
+    with pytest.raises(PackagesFailedError, match=r"Hash mismatch for `small==1\.0`"):
+        packages.obtain(asked(wrong, "pandas==0.1"), keep_on)
+    assert not asked(wrong, "pandas==0.1").verified
+    dependent = asked(f"small==2.0 {index.hash_of('small', '2.0')}", right[1])
+    with pytest.raises(PackagesFailedError, match=r"base==1\.0"):
+        packages.obtain(dependent, keep_on)
+    only = PackageStore(packages.root, serving=lambda: NOTHING, only_verified=True)
+    (artifacts / "requirements.txt").write_text("small==1.0\n")
+    assert only.needed(artifacts) is None
+    assert left_over(packages.root) == []
+
+
 @pytest.fixture
 def on_disk() -> Iterator[Path]:
     """A directory that is not among the devices, as tmp_path may be."""

@@ -41,7 +41,7 @@ ERRORS = (RuntimeError, OverflowError, RecursionError, MemoryError)
 SHARED = {
     "source": {"snapshot"},
     "registry": {"versions", "metrics", "lineage"},  # for pull requests and pages
-    "target": {"exchange", "needed_packages"},  # of several slots; where an environment locks packages
+    "target": {"exchange", "unverified_packages"},  # of several slots; where an environment locks packages
     "prober": set[str](),
     "outbox": {"put", "put_once"},  # messages travel with the journal's entries
     "journal": {

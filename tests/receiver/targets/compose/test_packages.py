@@ -30,11 +30,11 @@ from tests.contracts.target import spec
 from tests.support import small_models
 from tests.support.compose_stack import Stack
 from tests.support.docker_engine import compose_target, owned_place, required_docker, tiny_image
+from tests.support.own_environments import PROXIES
 from tests.support.package_index import Index, running_index
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[4]
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 NOTHING = Serving({}, {})  # what a model server needs: here it is the small one of the tests
 MOST, OLD = "small==2.0\npackaging==999.0\n", "small==1.0\nbase==1.0\n"
 EMPTY_TAR = b"\0" * 10_240
@@ -98,7 +98,9 @@ def test_an_image_has_the_packages_and_all_of_the_serving_image(engine: Docker, 
     assert re.fullmatch(r"small==2\.0, packaging==999\.0 \(here is .*\) \(image\)", packages.missing(first))
     made = packages.image(first, never)
     assert packages.missing(first) == ""
-    assert f"{packages.needed(first)} (image)" == ImagePackages(engine, replace(ours, owner="another")).missing(first)
+    assert f"{packages.unverified(first)} (image)" == ImagePackages(engine, replace(ours, owner="another")).missing(
+        first
+    )
     assert (
         run(engine, made, "import small, base, os; print(small.VERSION, base.VERSION, os.getuid())")
         == "2.0 1.0 10001"
@@ -114,7 +116,7 @@ def test_an_image_has_the_packages_and_all_of_the_serving_image(engine: Docker, 
     assert run(engine, made, "import packaging; print(packaging.VERSION)") == "999.0", "not the serving image's"
     assert [packages_in(engine, made)[name] for name in ("small", "packaging")] == ["2.0", "999.0"]
     [image] = images_of_packages(engine, ours.owner)
-    assert (image.name, image.packages) == (made, packages.needed(first))
+    assert (image.name, image.packages) == (made, packages.unverified(first))
     assert 0 < image.own_bytes < 20e6
     shown = doctor.engine(
         Settings(
@@ -180,7 +182,9 @@ def test_a_receiver_that_is_killed_while_it_builds_leaves_nothing_half_believed(
     engine: Docker, ours: Place, index: Index
 ) -> None:
     index.answering.clear()
-    wanted = version(ours, 10, "base==2.0\n")
+    hashed = [f"{name}=={it} {index.hash_of(name, it)}\n" for name, it in (("base", "2.0"), ("pandas", "0.1"))]
+    wanted = version(ours, 10, "".join(hashed))
+    assert ImagePackages(engine, ours).unverified(wanted) == "", "nothing without a hash is installed"
     code = (
         "from pathlib import Path\n"
         "from receiver.targets.compose import packages\n"
@@ -196,7 +200,7 @@ def test_a_receiver_that_is_killed_while_it_builds_leaves_nothing_half_believed(
         builder.kill()
         builder.wait()
     packages = ImagePackages(engine, ours)
-    assert packages.missing(wanted) == "base==2.0 (image)"
+    assert packages.missing(wanted) == "base==2.0, pandas==0.1 (image)"
     index.answering.set()
     assert run(engine, packages.image(wanted, never), "import base; print(base.VERSION)") == "2.0"
 
