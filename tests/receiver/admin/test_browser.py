@@ -1,9 +1,19 @@
 """The actions as a person submits them in a browser, and whether everybody can read and use the pages."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from receiver.adapters.sqlite.database import Database
+from receiver.adapters.sqlite.journal import SqliteJournal
+from receiver.admin.app import admin_config
+from receiver.core.deployment import Cause, Draft
+from receiver.core.state import Slot
+from receiver.daemon.listener import Listener
+from receiver.planning.status import SlotStatus, StatusReport
 from tests.support.acting import PATH, TOKEN, Acting
 from tests.support.axe import violations
 from tests.support.chromium import Page, browser, find_browser
@@ -46,6 +56,36 @@ def test_a_form_that_is_not_filled_in_is_not_sent(acting: Acting) -> None:
         assert tab.run("document.querySelector('[name=reason]').matches(':invalid')") is True
         assert tab.run("location.pathname") == f"{PATH}/hold"
     assert acting.recorded() == []
+
+
+@pytest.fixture
+def longest_names(tmp_path: Path) -> Iterator[str]:
+    """The address of a dashboard of which every text is as long as it may be."""
+    environment, model = "e" * 64, "m" * 64
+    database = Database(tmp_path / "pinrail.db")
+    draft = Draft(Slot(environment, model), 5, 6, None, "1f" * 20, Cause.read("push"), "w" * 300, [])
+    SqliteJournal(database).open(draft)
+    row = SlotStatus(environment, model, 123456789, 6, 6, 5, "waiting", "r" * 400, "http://127.0.0.1:8001", 0.0, None)
+    report = StatusReport("1f" * 20, None, [replace(row, eligible="2026-11-28T14:32:00Z")])
+    listener = Listener(admin_config(database, lambda: report, 0), "admin")
+    listener.start()
+    yield f"http://127.0.0.1:{listener.port}"
+    listener.stop()
+    database.close()
+
+
+def test_the_longest_names_make_no_page_wider_than_the_window(longest_names: str) -> None:
+    with browser(find_browser() or "") as tab:
+        for path in (
+            "/",
+            f"/models/{'e' * 64}/{'m' * 64}",
+            "/deployments",
+            "/deployments/1",
+            f"/versions/{'m' * 64}/6",
+        ):
+            for width in (390, 1280):
+                tab.open(longest_names + path, width)
+                assert tab.overflow() <= 0, (path, width)
 
 
 def test_everybody_can_use_the_forms_at_any_width_in_light_and_dark(acting: Acting) -> None:
