@@ -85,7 +85,7 @@ def build_registry(settings: Settings) -> MlflowRegistry:
 
 
 def _process_target(settings: Settings) -> Target:
-    return ProcessTarget(settings.pinrail_state_dir, host=settings.pinrail_host)
+    return ProcessTarget(settings.pinrail_state_dir, host=settings.pinrail_host, dashboard=_dashboard(settings))
 
 
 def _compose_target(settings: Settings) -> Target:
@@ -101,7 +101,12 @@ def compose_place(settings: Settings) -> Place:
         _serving_image(settings),
         front_image=settings.pinrail_front_image or FRONT_IMAGE,
         log_requests=settings.pinrail_log_requests,
+        dashboard=_dashboard(settings),
     )
+
+
+def _dashboard(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.pinrail_admin_port}"
 
 
 # A new target: its name here and in ``Settings.pinrail_target``.

@@ -84,7 +84,7 @@ def load(options: argparse.Namespace, at_exit: ExitStack) -> Any:
         replica=options.replica,
     )
     predictor = load_predictor(path, options.runtime)
-    app = build_app(identity, predictor, _inference_log(options, predictor, at_exit))
+    app = build_app(identity, predictor, _inference_log(options, predictor, at_exit), options.dashboard)
     if options.metrics_port is not None:
         from serving.metrics import serve_metrics
 
@@ -136,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=os.environ.get("PINRAIL_LOG_DIRECTORY"),
         help="where they are recorded, and the key to hash with is",
+    )
+    parser.add_argument(
+        "--dashboard",
+        default=os.environ.get("PINRAIL_DASHBOARD", ""),
+        metavar="URL",
+        help="where the receiver shows this model, for a link on the page",
     )
     parser.add_argument(
         "--runtime", choices=("onnx", "native", "pyfunc", "original"), help="instead of the fastest that can serve it"

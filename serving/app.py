@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -42,6 +42,9 @@ class Identity:
     replica: int = 1  # which of several servers that share the requests
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
 class Health(BaseModel):
     """The response of /health while the server can answer predictions."""
 
@@ -60,7 +63,9 @@ class Health(BaseModel):
 class ModelServer:
     """An ASGI application for one loaded model."""
 
-    def __init__(self, identity: Identity, predictor: Predictor, log: InferenceLog | None = None) -> None:
+    def __init__(
+        self, identity: Identity, predictor: Predictor, log: InferenceLog | None = None, dashboard: str = ""
+    ) -> None:
         labels = {"environment": identity.environment, "model": identity.model, "version": str(identity.version)}
         self.metrics = Metrics(labels)
         self.batcher = Batcher(predictor, metrics=self.metrics)
@@ -76,7 +81,7 @@ class ModelServer:
             f"/v2/models/{name}/infer": infer,
             f"/v2/models/{name}/versions/{number}/infer": infer,
         }
-        self._others = _other_paths(identity, predictor, self.batcher)
+        self._others = _other_paths(identity, predictor, self.batcher, dashboard)
         for path, endpoint in self._scoring.items():
             # Here as well, so that FastAPI knows all paths and methods when it answers 404 and 405.
             self._others.router.routes.append(Route(path, endpoint, methods=["POST"]))
@@ -95,12 +100,17 @@ class ModelServer:
             await self._others(scope, receive, send)
 
 
-def build_app(identity: Identity, predictor: Predictor, log: InferenceLog | None = None) -> ModelServer:
-    """The application that serves this predictor under this identity, and records what it answers in ``log``."""
-    return ModelServer(identity, predictor, log)
+def build_app(
+    identity: Identity, predictor: Predictor, log: InferenceLog | None = None, dashboard: str = ""
+) -> ModelServer:
+    """The application that serves this predictor under this identity, and records what it answers in ``log``.
+
+    ``dashboard``: where the receiver shows the model, an address of this machine; empty: nowhere.
+    """
+    return ModelServer(identity, predictor, log, dashboard)
 
 
-def _other_paths(identity: Identity, predictor: Predictor, batcher: Batcher) -> FastAPI:
+def _other_paths(identity: Identity, predictor: Predictor, batcher: Batcher, dashboard: str) -> FastAPI:
     app = FastAPI(
         title=identity.model,
         version=str(identity.version),
@@ -122,11 +132,13 @@ def _other_paths(identity: Identity, predictor: Predictor, batcher: Batcher) -> 
     measured = Cache(predictor.model.path.parent).metrics_of(identity.model, identity.version)
     facts = health.model_dump(exclude={"status"})
     known = known_values(predictor.model)
-    shown = page(facts, predictor.model.columns, example[0] if example else {}, measured, known)
+    described_by = predictor.model.columns, example[0] if example else {}, measured, known
+    shown = {here: page(facts, *described_by, dashboard=dashboard if here else "") for here in (True, False)}
 
     @app.get("/", include_in_schema=False)
-    async def get_page() -> HTMLResponse:
-        return HTMLResponse(shown, headers={"Content-Security-Policy": POLICY})
+    async def get_page(request: Request) -> HTMLResponse:
+        here = request.url.hostname in LOOPBACK  # elsewhere that address names the visitor's own machine
+        return HTMLResponse(shown[here], headers={"Content-Security-Policy": POLICY})
 
     described: dict[str, Any] = {}
 

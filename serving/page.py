@@ -81,11 +81,14 @@ def page(
     example: Mapping[str, Any],
     metrics: Mapping[str, float],
     known: Mapping[str, Sequence[str]] | None = None,
+    *,
+    dashboard: str = "",
 ) -> str:
     """The page, with a form field per column that is filled in from the model's example.
 
     ``metrics``: what the version's run measured; none where that is not known. ``known``: by column, the texts of the
     training data; others can be sent, for models answer to them too, and the page says so.
+    ``dashboard``: the address of the model's page there; empty: none.
     """
     title = html.escape(f"{health['model']} version {health['version']}")
     facts = "".join(
@@ -99,11 +102,12 @@ def page(
     place = html.escape(health.get("environment", ""))
     is_production = "Production" in {health.get("stage"), place.title()}
     badge = f"<p class=place>{place}</p>" if place else ""
+    back = f'<p><a href="{html.escape(dashboard, quote=True)}">In the dashboard</a>' if dashboard else ""
     text = (
         f'<!doctype html><html lang="en"{" class=production" if is_production else ""}><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
         f"<title>{title}{f' in {place}' if place else ''}</title><style>{_STYLE}</style><main>"
-        f"{badge}<h1>{title}</h1><table>{facts}</table>"
+        f"{badge}<h1>{title}</h1><table>{facts}</table>{back}"
         f"<h2>Metrics of its run</h2>{_measured(metrics)}"
         f"<h2>Ask it</h2><noscript><p>The form needs JavaScript; <code>POST /predict</code> does not.</noscript>"
         f"<form>{fields}<button>Predict</button></form><pre id=answer aria-live=polite></pre>"

@@ -51,6 +51,11 @@ def environment(environ: Mapping[str, str], *, registry: bool) -> dict[str, str]
     return {name: value for name, value in environ.items() if name in SYSTEM or name.startswith(prefixes)}
 
 
+def page_settings(dashboard: str, environment: str, model: str) -> dict[str, str]:
+    """Where a server's page links to; ``dashboard``: the address of the receiver's pages; empty: nowhere."""
+    return {"PINRAIL_DASHBOARD": f"{dashboard}/models/{environment}/{model}"} if dashboard else {}
+
+
 def thread_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of :func:`environment` that sets numbers of threads: all that a container gets of it."""
     return {name: value for name, value in environ.items() if name.startswith(THREADS)}

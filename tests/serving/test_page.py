@@ -38,6 +38,15 @@ def test_the_page_says_what_is_served_and_has_a_field_per_column(app: ModelServe
     assert not re.search(r"(src|href)=.?https?:", text)
 
 
+def test_the_page_links_to_the_dashboard_where_that_address_is_the_visitors_own_machine(classifier: Path) -> None:
+    url = "http://127.0.0.1:9001/models/staging/small"
+    served = build_app(Identity("small", 3, "sha256:x", "staging", None, None), load_predictor(classifier), None, url)
+    link = f'<a href="{url}">In the dashboard</a>'
+    assert link in ask(served, "GET", "/", host="localhost:8000").body.decode()
+    assert link in ask(served, "GET", "/", host="127.0.0.1:8000").body.decode()
+    assert url not in ask(served, "GET", "/", host="models.example:8000").body.decode()
+
+
 def test_the_browser_may_run_the_page_s_own_script_and_style_and_nothing_else(app: ModelServer) -> None:
     answer = ask(app, "GET", "/")
     policy = answer.headers["content-security-policy"]

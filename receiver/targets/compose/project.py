@@ -39,6 +39,7 @@ class Place:
     compose: Path = COMPOSE
     front_image: str = FRONT_IMAGE
     log_requests: bool = False  # at the front doors; what fails is logged in any case
+    dashboard: str = ""  # the address of the receiver's pages; empty: servers' pages link to none
 
     @property
     def cache(self) -> Path:
@@ -84,6 +85,7 @@ def create_replicas(docker: Docker, place: Place, spec: ServerSpec, replicas: Se
 
 def _server_service(place: Place, spec: ServerSpec, replica: NewReplica, container: str) -> Mapping[str, object]:
     environment = launch.thread_settings(os.environ)  # as on the process target and in the gate
+    environment |= launch.page_settings(place.dashboard, spec.slot.environment, spec.slot.model)
     service_file: dict[str, object] = {
         "extends": {"file": str(_serving(place)), "service": "server"},
         "container_name": container,

@@ -46,11 +46,14 @@ class ProcessTarget:
         host: str = "127.0.0.1",
         command: Sequence[str] = launch.COMMAND,
         start_seconds: float = 60.0,
+        dashboard: str = "",
     ) -> None:
+        """``dashboard``: the address of the receiver's pages, which servers' pages link to; empty: none."""
         self.state = state.absolute()
         self.start_seconds = start_seconds
         self._command = tuple(command)
         self._environment = launch.environment(os.environ, registry=False)  # the receiver has fetched by then
+        self._dashboard = dashboard
         self._packages = ModelPackages(self.state)
         self._records = ServerRecords(self.state)
         self._discovery = ServerDiscovery(self._records)
@@ -179,7 +182,8 @@ class ProcessTarget:
         with self._records.create(spec, group, replica) as (record, lock):
             pid = shell.start(
                 [program, *arguments, *_options(record, self.state / "cache", recorded)],
-                environment=self._environment,
+                environment=self._environment
+                | launch.page_settings(self._dashboard, spec.slot.environment, spec.slot.model),
                 directory=self.state,
                 log=record.log,
                 keep=[lock],
