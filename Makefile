@@ -78,8 +78,7 @@ lock: ## Write requirements/*.txt anew from pyproject.toml
 up: $(STAMP) ## MLflow on Postgres, the serving image, then the receiver, which brings up the environments
 	@sh compose/platform.sh up
 	@$(BIN)/pinrail build
-	@set -a && . ./.pinrail/platform.env && MLFLOW_TRACKING_URI=http://127.0.0.1:$$MLFLOW_PORT PINRAIL_TARGET=compose \
-	  $(BIN)/pinrail up $(ARGS)
+	@set -a && . ./.pinrail/receiver.env && PINRAIL_TARGET=compose $(BIN)/pinrail up $(ARGS)
 
 down: $(STAMP) ## End model servers and platform; all data stays
 	@$(BIN)/pinrail down

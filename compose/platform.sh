@@ -1,17 +1,23 @@
 #!/bin/sh
 # The platform stack as one command: up, down, backup DIRECTORY, restore DIRECTORY.
 #
-# Credentials are in $PLATFORM_ENV, which `up` generates at the first start and git ignores. Set DOCKER_HOST for another
-# engine, PLATFORM_ENV for another file, PLATFORM_PROJECT for another project name.
+# Credentials are in $PLATFORM_ENV, which `up` generates at the first start and git ignores; those of the receiver alone
+# are in receiver.env beside it. Set DOCKER_HOST for another engine, PLATFORM_ENV for another file, PLATFORM_PROJECT for
+# another project name.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 env=${PLATFORM_ENV:-.pinrail/platform.env}
+receiver_env=$(dirname "$env")/receiver.env
+receiver=pinrail-receiver
 project=${PLATFORM_PROJECT:-pinrail-platform}
 
-platform() {
+# What the shell has of these would replace what the file says: with receiver.env in it, the administrator.
+platform() (
+  unset POSTGRES_PASSWORD MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD MLFLOW_FLASK_SERVER_SECRET_KEY \
+    RECEIVER_PASSWORD MLFLOW_PORT
   docker compose --env-file "$env" --project-name "$project" --file "$here/platform.yaml" \
     --project-directory "$here" --progress quiet "$@"
-}
+)
 
 in_postgres() {
   # shellcheck disable=SC2016 # expanded in the container
@@ -36,10 +42,28 @@ ENV
   )
 }
 
+value() {
+  sed -n "s/^$1=//p" "$env"
+}
+
+start() {
+  platform up --detach --build --wait --wait-timeout 300
+  platform exec -T mlflow python /receiver_user.py "$receiver"
+  (
+    umask 077
+    cat >"$receiver_env" <<ENV
+MLFLOW_TRACKING_URI=http://127.0.0.1:$(value MLFLOW_PORT)
+MLFLOW_TRACKING_USERNAME=$receiver
+MLFLOW_TRACKING_PASSWORD=$(value RECEIVER_PASSWORD)
+ENV
+  )
+}
+
 case ${1:-} in
 up)
   [ -e "$env" ] || make_env
-  platform up --detach --build --wait --wait-timeout 300
+  [ -n "$(value RECEIVER_PASSWORD)" ] || echo "RECEIVER_PASSWORD=$(secret)" >>"$env"
+  start
   ;;
 down) # the data stays, in volumes
   platform down
@@ -60,7 +84,7 @@ restore) # into a platform without data
     in_postgres pg_restore --exit-on-error -d "$database" <"$2/$database.dump"
   done
   platform run --rm -T --no-deps --entrypoint tar mlflow -C /artifacts -x <"$2/artifacts.tar"
-  platform up --detach --build --wait --wait-timeout 300
+  start
   ;;
 *)
   echo "usage: $0 up | down | backup DIRECTORY | restore DIRECTORY" >&2

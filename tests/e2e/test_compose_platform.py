@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from receiver.adapters.docker import Docker
 from receiver.core.deployment import Outcome
@@ -42,7 +43,7 @@ def docker() -> Docker:
 
 @pytest.fixture(scope="module")
 def platform(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform whose registry has two trained versions."""
+    """A platform whose registry has two versions, which its administrator has trained."""
     with (
         running_platform(docker, tmp_path_factory.mktemp("platform")) as platform,
         pytest.MonkeyPatch.context() as env,
@@ -56,7 +57,7 @@ def platform(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(autouse=True)
 def _credentials(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in platform.environ.items():
+    for name, value in platform.receiver.items():
         monkeypatch.setenv(name, value)
 
 
@@ -111,7 +112,7 @@ def served(docker: Docker, platform: Platform, tmp_path_factory: pytest.TempPath
     )
     with ExitStack() as cleanup, pytest.MonkeyPatch.context() as env:
         cleanup.callback(sweep, docker, platform.project)
-        for name, value in platform.environ.items():
+        for name, value in platform.receiver.items():
             env.setenv(name, value)
         services = build(settings, open_database(settings))
         served = Served(services, origin, {"staging": free_port(), "production": free_port()})
@@ -205,6 +206,32 @@ def test_a_host_that_is_not_on_the_list_is_refused(platform: Platform) -> None:
     url = f"{platform.url}/ajax-api/2.0/mlflow/registered-models/search"
     for headers, status in (({}, 401), (basic, 200), ({**basic, "Host": "rebound.example"}, 403)):
         assert _status(urllib.request.Request(url, headers=headers)) == status
+
+
+def test_the_receivers_user_can_do_its_work_and_nothing_about_users(platform: Platform) -> None:
+    client = MlflowClient(platform.url)
+    assert platform.receiver["MLFLOW_TRACKING_USERNAME"] == "pinrail-receiver"
+    assert platform.environ["MLFLOW_TRACKING_PASSWORD"] not in platform.receiver.values()
+    version = client.get_model_version(MODEL, "1")
+    client.set_registered_model_alias(MODEL, "tried", "1")
+    client.delete_registered_model_alias(MODEL, "tried")
+    client.set_model_version_tag(MODEL, "1", "tried", "yes")
+    client.log_text(version.run_id, "measured", "pinrail/evidence/tried.json")
+    with pytest.raises(MlflowException, match="Permission denied"):
+        client.delete_experiment(client.get_run(version.run_id).info.experiment_id)
+    credentials = f"pinrail-receiver:{platform.receiver['MLFLOW_TRACKING_PASSWORD']}"
+    headers = {
+        "Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}",
+        "Content-Type": "application/json",
+    }
+    new = "a-long-enough-password"
+    for method, what, body in (
+        ("POST", "users/create", {"username": "mallory", "password": new}),
+        ("PATCH", "users/update-admin", {"username": "pinrail-receiver", "is_admin": True}),
+        ("PATCH", "users/update-password", {"username": "admin", "password": new}),
+    ):
+        url, raw = f"{platform.url}/api/2.0/mlflow/{what}", json.dumps(body).encode()
+        assert _status(urllib.request.Request(url, raw, headers, method=method)) == 403, what
 
 
 def test_what_was_backed_up_is_there_after_everything_was_destroyed(platform: Platform, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.support.ports import free_port
 
 @dataclass(frozen=True)
 class Platform:
-    """A running platform; ``environ`` is what reaching its registry takes."""
+    """A running platform; ``environ`` is what its administrator needs, ``receiver`` what the receiver has."""
 
     project: str
     env_file: Path
@@ -28,9 +28,12 @@ class Platform:
 
     @property
     def environ(self) -> dict[str, str]:
-        lines = self.env_file.read_text().splitlines()
-        said = dict(line.split("=", 1) for line in lines)
+        said = _read(self.env_file)
         return {"MLFLOW_TRACKING_URI": self.url} | {k: v for k, v in said.items() if k.startswith("MLFLOW_TRACKING_")}
+
+    @property
+    def receiver(self) -> dict[str, str]:
+        return _read(self.env_file.with_name("receiver.env"))
 
     def run(self, *arguments: str) -> None:
         """``platform.sh ARGUMENTS``."""
@@ -57,6 +60,10 @@ class Platform:
             *(str(COMPOSE / "platform.yaml"), "down", "--volumes", "--timeout", "5"),
             timeout=120,
         )
+
+
+def _read(file: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
 
 @contextmanager
