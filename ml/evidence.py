@@ -110,10 +110,17 @@ class Evidence:
             raise ValueError(f"this is no evidence record: it has {len(text):,} characters")
         try:
             raw: dict[str, Any] = json.loads(text)
+            _require_known(raw)
             verdicts = tuple(_verdict(verdict) for verdict in raw.pop("verdicts"))
             return _of_plain_types(cls(verdicts=verdicts, **raw))
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"this is no evidence record: {error}") from error
+
+
+def _require_known(raw: Mapping[str, Any]) -> None:
+    unknown = sorted(set(raw) - {field.name for field in fields(Evidence)})
+    if unknown:
+        raise TypeError(f"this Pinrail does not know {', '.join(unknown)[:200]}: upgrade it, if it is older")
 
 
 def _of_plain_types(evidence: Evidence) -> Evidence:

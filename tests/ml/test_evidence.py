@@ -33,6 +33,12 @@ def test_a_record_with_a_field_that_is_wrong_is_no_evidence(field: str, value: o
         Evidence.from_json(json.dumps(raw))
 
 
+def test_evidence_of_a_newer_pinrail_says_what_to_do() -> None:
+    raw = {**json.loads(EVIDENCE.to_json()), "surprise": 1}
+    with pytest.raises(ValueError, match="this Pinrail does not know surprise: upgrade it"):
+        Evidence.from_json(json.dumps(raw))
+
+
 @pytest.mark.parametrize(("field", "value"), [("value", "high"), ("threshold", None), ("name", 3), ("op", ["<"])])
 def test_a_verdict_with_a_field_that_is_wrong_is_no_evidence(field: str, value: object) -> None:
     raw = json.loads(EVIDENCE.to_json())
