@@ -18,7 +18,7 @@ from tests.support.acting import PATH, TOKEN, Acting
 from tests.support.axe import violations
 from tests.support.chromium import Page, browser, find_browser
 
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs Chromium")
+pytestmark = [pytest.mark.skipif(find_browser() is None, reason="needs Chromium"), pytest.mark.long]
 FORMS = ("promote", "rollback", "hold", "retry", "fetch")
 
 
