@@ -216,11 +216,22 @@ def fetch_files(uri: str, place: Path, tracking_uri: str | None, progress: Progr
         if not (info.file_size and local.is_file() and local.stat().st_size == info.file_size):
             local.parent.mkdir(parents=True, exist_ok=True)
             _fetch_file(repository, info.path, local)
+            _require_whole(local, info)
     # What an earlier try has left and is no longer there must not become part of the version.
     wanted = {place / PurePosixPath(info.path) for info in files}
     for path in [path for path in place.rglob("*") if path.is_file() and path not in wanted]:
         path.unlink()
     return place / top if top else place
+
+
+def _require_whole(local: Path, info: Any) -> None:
+    """RegistryUnavailableError: the connection ended early. An answer without a length does not tell."""
+    came = local.stat().st_size
+    if info.file_size and came != info.file_size:
+        local.unlink()
+        raise RegistryUnavailableError(
+            f"{info.path} came with {came:,} bytes, and the store lists {info.file_size:,}: it was cut short"
+        )
 
 
 def fetch_file(uri: str, place: Path, tracking_uri: str | None) -> Path:

@@ -44,6 +44,11 @@ class Drip:
 
 
 @dataclass(frozen=True)
+class CutShort:
+    """Pass on half of the answer, without its length, so that nobody can tell."""
+
+
+@dataclass(frozen=True)
 class Endless:
     """Answer with bytes that do not end, as long as somebody reads them."""
 
@@ -51,7 +56,7 @@ class Endless:
 HTML = Answer(200, b"<html><body>Please sign in</body></html>", "text/html")
 UNAVAILABLE = Answer(503, b"<html>upstream is being restarted</html>", "text/html")
 
-Fault = Answer | Drop | DropAfter | Hang | Drip | Endless
+Fault = Answer | Drop | DropAfter | Hang | Drip | CutShort | Endless
 
 
 @dataclass
@@ -142,6 +147,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream()
             return
         answer = fault if isinstance(fault, Answer) else self._ask(body)
+        if isinstance(fault, CutShort):
+            self._begin_without_length()
+            self.wfile.write(answer.body[: len(answer.body) // 2])
+            return
         if isinstance(fault, Hang):
             self.proxy.ended.wait()
         if isinstance(fault, Hang | DropAfter):
@@ -175,11 +184,15 @@ class _Handler(BaseHTTPRequestHandler):
             if step < len(answer.body) and self.proxy.ended.wait(0.5):
                 return
 
-    def _stream(self) -> None:
+    def _begin_without_length(self) -> None:
+        """The answer ends with the connection."""
         self.send_response(200)
         self.send_header("Content-Type", "application/octet-stream")
-        self.end_headers()  # without a length, the answer ends with the connection
+        self.end_headers()
         self.close_connection = True
+
+    def _stream(self) -> None:
+        self._begin_without_length()
         with suppress(OSError):  # who asked has gone
             while not self.proxy.ended.wait(0.001):
                 self.wfile.write(bytes(1 << 16))

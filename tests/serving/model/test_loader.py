@@ -22,7 +22,7 @@ from serving.model import download
 from serving.model.digest import digest_tree
 from serving.model.download import Bounds
 from serving.model.loader import Cache
-from tests.support.fault_proxy import Endless, fault_proxy
+from tests.support.fault_proxy import CutShort, Endless, fault_proxy
 from tests.support.mlflow_server import register_version
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -300,6 +300,18 @@ def test_a_version_that_grows_while_it_comes_is_stopped_and_removed(
         assert left(tmp_path / "cache") == []
         proxy.behave()
         assert small.fetch("loader-grows", version).path.is_dir()
+
+
+def test_a_file_that_comes_cut_short_is_no_part_of_a_version(client: Any, tmp_path: Path, mlflow_server: str) -> None:
+    version = register_version(client, "loader-cut", {**FILES, "data/weights.bin": bytes(range(100))})
+    with fault_proxy(mlflow_server) as proxy:
+        proxy.plan(CutShort(), "weights.bin")
+        cache = Cache(tmp_path / "cache", proxy.url)
+        said = r"data/weights\.bin came with 50 bytes, and the store lists 100: it was cut short"
+        with pytest.raises(RegistryUnavailableError, match=said):
+            cache.fetch("loader-cut", version)
+        fetched = cache.fetch("loader-cut", version)
+    assert (fetched.path / "data/weights.bin").read_bytes() == bytes(range(100))
 
 
 def test_a_version_of_very_many_files_is_refused(client: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
