@@ -138,6 +138,10 @@ class Target(Protocol):
         """Every model server that is running and answering now, whoever started it."""
         ...
 
+    def refusal(self, spec: ServerSpec) -> str:
+        """Why a server cannot have what its pin asks for here, such as limits; empty: it can."""
+        ...
+
     def unverified_packages(self, spec: ServerSpec) -> str:
         """What this version needs beside what Pinrail has, and lists without hashes, installed or not.
 
@@ -190,6 +194,10 @@ class Target(Protocol):
 
         The live one of a slot is retired only when the slot is to be empty.
         """
+        ...
+
+    def how_ended(self, slot: Slot) -> str:
+        """How servers of a slot ended that nobody retired, as far as that is known: once, a line for each."""
         ...
 
     def log_tail(self, server: Server) -> str:

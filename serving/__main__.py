@@ -20,7 +20,10 @@ from serving.inference_log.settings import read_settings
 from serving.lifecycle.server import run_on_port, run_with_control_socket
 
 CAUSE_LENGTH = 500
-IDENTITY = ("model", "version", "digest", "environment", "stage", "revision", "log", "replica", "replicas")
+IDENTITY = (
+    *("model", "version", "digest", "environment", "stage", "revision", "log"),
+    *("replica", "replicas", "cpus", "memory-mb"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             fetch(options)
             return 0
         if options.control is not None:
-            identity = {name: getattr(options, name) for name in IDENTITY}
+            identity = {name: getattr(options, name.replace("-", "_")) for name in IDENTITY}
             identity["log"] = options.log.to_json() if options.log is not None else None
             run_with_control_socket(options.control, lambda: load(options, at_exit), identity)
         else:
@@ -116,6 +119,8 @@ def _parser() -> argparse.ArgumentParser:
     replica = os.environ.get("PINRAIL_REPLICA", "1")
     parser.add_argument("--replica", type=int, default=replica, help="which one it is, shown in /health")
     parser.add_argument("--replicas", type=int, default=1, help="how many there are")
+    parser.add_argument("--cpus", type=float, default=0.0, help="what it was confined to, which it says again")
+    parser.add_argument("--memory-mb", type=int, default=0, help="the same")
     parser.add_argument("--cache", required=True, type=Path, help="the directory of downloaded versions")
     parser.add_argument(
         "--download-seconds", type=float, default=120.0, help="how long a download may take (%(default)s)"

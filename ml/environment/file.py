@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ml.environment.log_schema import LogFields
-from ml.environment.schema import SHAPE, EnvironmentFile, LiveFields, fields_at, schema_text
+from ml.environment.schema import SHAPE, EnvironmentFile, LiveFields, ResourceFields, fields_at, schema_text
 from ml.environment.strict_yaml import MAX_PROBLEMS, Document, Path, Problem, read_yaml, show, show_key
 from ml.errors import MlError
 from serving.inference_log.settings import LogSettings
@@ -51,6 +51,14 @@ class LivePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What each replica of a pin may use at most; 0: nothing is said."""
+
+    cpus: float = 0.0
+    memory_mb: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """One model's line in an environment."""
 
@@ -62,6 +70,7 @@ class Pin:
     egress: bool = False  # the model server may reach the internet
     log: LogPolicy | None = None  # in place of the environment's
     replicas: int = 1  # model servers that share its requests
+    resources: Resources = field(default_factory=Resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +174,7 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
             egress=entry.get("egress", False),
             log=log,
             replicas=entry.get("replicas", 1),
+            resources=_resources(entry.get("resources", {})),
         )
     gate: dict[str, Any] = {**found["gate"]}
     return Environment(
@@ -183,6 +193,11 @@ def _build(found: EnvironmentFile, lines: Mapping[Path, int]) -> Environment:
         evidence_keys=tuple(policy["evidence"]["keys"]) if "evidence" in policy else (),
         lines=lines,
     )
+
+
+def _resources(found: ResourceFields) -> Resources:
+    memory = found.get("memory", "0m")
+    return Resources(float(found.get("cpus", 0)), int(memory[:-1]) * {"m": 1, "g": 1024}[memory[-1]])
 
 
 def _log(found: LogFields) -> LogPolicy:
@@ -283,6 +298,7 @@ __all__ = [
     "LogPolicy",
     "Override",
     "Pin",
+    "Resources",
     "did_you_mean",
     "is_yaml",
     "parse_environment",

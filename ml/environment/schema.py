@@ -88,6 +88,16 @@ Replicas = Annotated[
     Field(strict=True, ge=1, le=MOST_REPLICAS),
     says(f"a whole number from 1 to {MOST_REPLICAS}", "write how many servers share the pin's requests, like 2"),
 ]
+Cpus = Annotated[
+    float,
+    Field(strict=True, ge=0.1, le=1024, allow_inf_nan=False),
+    says("a number from 0.1 to 1024, like 1 or 1.5", "write how many processors each replica may use"),
+]
+Memory = Annotated[
+    str,
+    Field(strict=True, pattern=r"^([1-9][0-9]{2,6}m|[1-9][0-9]{0,3}g)$"),
+    says("megabytes from 100m or gigabytes like 1g", "write what each replica may use, and its unit"),
+]
 Reason = Annotated[
     str,
     Field(strict=True, pattern=PRINTABLE),
@@ -184,6 +194,14 @@ class OverrideFields(TypedDict):
 
 
 @with_config(ONLY_THESE)
+class ResourceFields(TypedDict, total=False):
+    """What each replica may use at most."""
+
+    cpus: Annotated[Cpus, Field(description="Processors. Default: 2 on `compose`, any number on `process`.")]
+    memory: Annotated[Memory, Field(description="Like 512m or 1g. Default: 1g on `compose`, any on `process`.")]
+
+
+@with_config(ONLY_THESE)
 class PinFields(TypedDict):
     """One model that is served here."""
 
@@ -193,6 +211,7 @@ class PinFields(TypedDict):
     replicas: NotRequired[
         Annotated[Replicas, Field(description="How many model servers share its requests. Default: 1.")]
     ]
+    resources: NotRequired[ResourceFields]
     override: NotRequired[OverrideFields]
     gate: NotRequired[Annotated[Gate, Field(description="What is asked of this model, in place of the gate above.")]]
     log: NotRequired[Annotated[LogFields, Field(description="What is recorded, in place of the log above.")]]

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from ml.environment.file import Environment, Pin
+from ml.environment.file import Environment, Pin, Resources
 from ml.evidence import gate_digest
 from receiver.core.state import Slot
 
@@ -66,6 +66,6 @@ def terms_of(environment: Environment, pin: Pin) -> str:
     """A digest of everything that decides how a version is let in and served here; equal: nothing was changed."""
     override = (pin.override.version, pin.override.reason) if pin.override else None
     said = [pin.version, pin.port, pin.egress, override, gate_digest(environment.gate_for(pin.model))]
-    if pin.replicas != 1:  # else the digest is that of an earlier Pinrail
-        said.append(pin.replicas)
+    if pin.replicas != 1 or pin.resources != Resources():  # else the digest is that of an earlier Pinrail
+        said.append(f"{pin.replicas} {pin.resources.cpus:g} {pin.resources.memory_mb}")
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()

@@ -27,7 +27,7 @@ class Role(StrEnum):
 # Which of several servers with one spec to use.
 USEFULNESS = (Role.LIVE, Role.STANDBY, Role.CANDIDATE)
 # The parts of a spec that stand beside a pin, and may be changed without another version.
-SETTINGS = ("port", "egress", "log", "replicas")
+SETTINGS = ("port", "egress", "log", "replicas", "cpus", "memory_mb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,26 @@ class ServerSpec:
     egress: bool = False  # it may reach the internet, where the target can keep it from that
     log: str = ""  # what it records of its requests, as serving.inference_log.settings has it; empty: nothing
     replicas: int = 1  # how many processes or containers share its requests
+    cpus: float = 0.0  # how many processors each of them may use; 0: what the target gives
+    memory_mb: int = 0  # and how much memory
 
     def with_settings_of(self, other: "ServerSpec") -> "ServerSpec":
         """The same version with what stands beside the pin of another."""
         return replace(self, **{name: getattr(other, name) for name in SETTINGS})
 
+    @property
+    def limited(self) -> bool:
+        """Its pin says what it may use."""
+        return bool(self.cpus or self.memory_mb)
+
     def changes_from(self, before: "ServerSpec") -> str:
-        """How many replicas it has, where ``before`` had another number: ``replicas 1 -> 3``; else empty."""
-        return "" if self.replicas == before.replicas else f"replicas {before.replicas} -> {self.replicas}"
+        """What people read about replicas and resources that ``before`` had otherwise: ``replicas 1 -> 3``."""
+        said = {
+            "replicas": (str(before.replicas), str(self.replicas)),
+            "cpus": (_cpus(before), _cpus(self)),
+            "memory": (_memory(before), _memory(self)),
+        }
+        return ", ".join(f"{name} {old} -> {new}" for name, (old, new) in said.items() if old != new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,14 @@ class Server:
         """``1 of 2 replicas`` where one does not answer; empty: all do."""
         wanted = self.spec.replicas
         return f"{len(self.urls)} of {wanted} replicas" if len(self.urls) < wanted else ""
+
+
+def _cpus(spec: ServerSpec) -> str:
+    return f"{spec.cpus:g}" if spec.cpus else "default"
+
+
+def _memory(spec: ServerSpec) -> str:
+    return f"{spec.memory_mb}m" if spec.memory_mb else "default"
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,18 @@ def assess(services: Services, seen: Observation, slot: Slot) -> Assessment:
     if pin is None or environment is None:
         return _with_plan(seen, _removed(seen, slot))
     to_keep = _version_to_keep(seen, slot, environment, pin, _trusted(services, seen, slot))
+    refusal = services.target.refusal(to_keep.spec) if to_keep and to_keep.spec else ""
+    if refusal and to_keep and to_keep.spec:  # what was verified comes back all the same
+        to_keep = replace(to_keep, spec=replace(to_keep.spec, cpus=0.0, memory_mb=0))
     in_sync = Assessment(slot, pin.version, verified, to_keep, ())
     held = next((q for q in seen.held(slot) if q.needs_human or q.version == pin.version), None)
     if held is not None:
         return _held(services, seen, in_sync, held)
     frozen = _frozen(seen, slot)
     if verified is not None and verified.version == pin.version:
-        found = _same_version(seen, in_sync, frozen)
+        refused = Hold(HoldState.REFUSED, refusal) if refusal else None
+        found = _same_version(seen, in_sync, frozen or refused)
+        found = found if found.hold is not None else replace(found, hold=refused)
     else:  # what is pinned beside another version is for that one
         as_it_runs = replace(in_sync, goal=_as_it_runs(seen, to_keep))
         found = _other_version(services, seen, as_it_runs, frozen)
@@ -182,6 +187,8 @@ def _new_version(
 
 def _packages_to_install(services: Services, spec: ServerSpec, *, locked: bool) -> str:
     """What the version needs beside what is here. Rejected: it can't be loaded, or it may bring no packages."""
+    if refusal := services.target.refusal(spec):
+        raise Rejected(refusal)
     needed = services.target.unverified_packages(spec) if locked else ""
     missing = services.target.missing_packages(spec)
     if needed:
@@ -234,6 +241,8 @@ def _spec(environment: Environment, pin: Pin, digest: str, revision: str) -> Ser
         egress=pin.egress,
         log="" if log is None else log.settings.to_json(),
         replicas=pin.replicas,
+        cpus=pin.resources.cpus,
+        memory_mb=pin.resources.memory_mb,
     )
 
 

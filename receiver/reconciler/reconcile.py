@@ -131,9 +131,11 @@ def deploy(services: Services, seen: Observation, assessment: Assessment, around
     with services.journal.composing():
         deployment = services.journal.open(draft, _start_messages(services, begun, assessment, before))
     outcome, reason = Outcome.INTERRUPTED, "the receiver was stopped"
+    ended_by = services.target.how_ended(assessment.slot) if draft.down_since is not None else ""
     run = Run(services, deployment, around.stop, around.claimed)
     try:
         outcome, reason = _carry_out(run, seen, assessment)
+        reason = reason or ended_by
     finally:
         repeated = before if before is not None and _repeats(before, draft, assessment, outcome) else None
         ended = replace(begun, id=deployment, state=outcome, reason=reason, ended_at=time.time())

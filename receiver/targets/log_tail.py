@@ -10,13 +10,16 @@ LINES = 15
 BYTES = 16_384
 
 
-def describe(record: ServerRecord, *, alive: bool) -> str:
-    """How the server is or how it ended, then the last lines of its log, without control characters."""
-    lines = [_exit_description(record, alive=alive), *_tail(record.log)]
+def describe(record: ServerRecord, *, alive: bool, out_of_memory: bool = False) -> str:
+    """How the server is or how it ended, then the last lines of its log, without control characters.
+
+    ``out_of_memory``: the kernel ended it because of the limit beside its pin.
+    """
+    lines = [_exit_description(record, alive=alive, out_of_memory=out_of_memory), *_tail(record.log)]
     return "\n".join(lines)
 
 
-def _exit_description(record: ServerRecord, *, alive: bool) -> str:
+def _exit_description(record: ServerRecord, *, alive: bool, out_of_memory: bool) -> str:
     if alive:
         return f"{record.id} runs as process {record.pid}; its log is {record.log}:"
     # A process that ends lets go of its files, its lock among them, a moment before its status can be had.
@@ -27,6 +30,9 @@ def _exit_description(record: ServerRecord, *, alive: bool) -> str:
         how = f"ended with exit status {status}"
     else:
         how = f"was ended by {_signal_name(-status)}"
+    if out_of_memory:
+        how += f": out of memory, it needed more than the {record.spec.memory_mb}m of resources.memory beside its pin"
+        return f"{record.id} {how}; its log is {record.log}:"
     now = oom_kills()
     short_of_memory = record.oom_kills is not None and now is not None and now > record.oom_kills
     if short_of_memory and (status is None or status == -signal.SIGKILL):

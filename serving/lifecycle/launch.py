@@ -19,8 +19,10 @@ SYSTEM = frozenset(
         *("XDG_RUNTIME_DIR", "XDG_CACHE_HOME"),
     }
 )
-# Prefixes of what sets the number of threads of the numeric libraries. onnxruntime has one, whatever these say.
+# Prefixes of what sets the number of threads of the numeric libraries. onnxruntime has one, unless the last one of
+# NUMBERS_OF_THREADS says otherwise.
 THREADS = ("OMP_", "OPENBLAS_", "MKL_", "ORT_")
+NUMBERS_OF_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ORT_NUM_THREADS")
 # Prefixes of what a download from the registry needs. Credentials are among these, in proxies' addresses too.
 REGISTRY = (
     *("MLFLOW_", "DATABRICKS_", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
@@ -33,7 +35,7 @@ def options(identity: Mapping[str, object], cache: Path, control: Path) -> list[
 
     Args:
         identity: model, version, digest, environment, stage and revision; log and log-directory; where there are
-            several, replica and replicas.
+            several, replica and replicas; where its pin limits it, cpus and memory-mb.
         cache: the directory of downloaded versions.
         control: where to open the control socket.
     """
@@ -56,6 +58,10 @@ def page_settings(dashboard: str, environment: str, model: str) -> dict[str, str
     return {"PINRAIL_DASHBOARD": f"{dashboard}/models/{environment}/{model}"} if dashboard else {}
 
 
-def thread_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of :func:`environment` that sets numbers of threads: all that a container gets of it."""
-    return {name: value for name, value in environ.items() if name.startswith(THREADS)}
+def thread_settings(environ: Mapping[str, str], cpus: float = 0.0) -> dict[str, str]:
+    """The part of :func:`environment` that sets numbers of threads: all that a container gets of it.
+
+    ``cpus``: how many processors it may use, where it may not use all; more threads would only wait for each other.
+    """
+    given = {name: value for name, value in environ.items() if name.startswith(THREADS)}
+    return given | (dict.fromkeys(NUMBERS_OF_THREADS, str(max(1, int(cpus)))) if cpus else {})

@@ -20,10 +20,15 @@ class FakeTarget:
         self.installed: set[str] = set()
         self.failing: dict[int, PinrailError] = {}  # what comes of installing it
         self.unsuitable: set[int] = set()
+        self.ends: dict[Slot, str] = {}
+        self.no_limits = ""  # why none can be set
         self._started = 0
 
     def observe(self) -> Sequence[Server]:
         return list(self.servers.values())
+
+    def refusal(self, spec: ServerSpec) -> str:
+        return self.no_limits if spec.limited else ""
 
     def unverified_packages(self, spec: ServerSpec) -> str:
         return self.packages.get(spec.version, "")
@@ -89,6 +94,9 @@ class FakeTarget:
 
     def retire(self, server: Server) -> None:
         self.servers.pop(server.id, None)
+
+    def how_ended(self, slot: Slot) -> str:
+        return self.ends.pop(slot, "")
 
     def log_tail(self, server: Server) -> str:
         return f"{server.id} said nothing"

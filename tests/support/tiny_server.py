@@ -26,6 +26,7 @@ PREDICTS_NAN = 906
 SICK = 907
 # So is the version that the option ``--tiring`` names, until it has made one prediction.
 PREDICTS_NULL = 909
+EATS_MEMORY = 913
 FORKS = 908  # as a model with a pool of workers does
 
 
@@ -103,6 +104,10 @@ def main(argv: list[str]) -> None:
             time.sleep(600)
         if version == LOADS_SLOWLY:
             time.sleep(1)
+        if version == EATS_MEMORY:
+            time.sleep(0.5)  # its limit is set a moment after its start
+            eaten = bytearray(300 << 20)
+            eaten[::4096] = b"x" * len(eaten[::4096])
         return App(options)
 
     described = {name: options.get(name) for name in IDENTITY} | {"version": version}

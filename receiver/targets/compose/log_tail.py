@@ -9,7 +9,10 @@ from receiver.core.errors import Rejected
 
 LINES = 15
 WIDTH = 500  # characters of one line
-OUT_OF_MEMORY = "OOMKilled: it needed more memory than mem_limit in compose/serving.yaml gives it"
+OUT_OF_MEMORY = (
+    "OOMKilled: it needed more memory than resources.memory beside its pin gives it; "
+    "without that it has mem_limit of compose/serving.yaml"
+)
 
 
 def log_tail(docker: Docker, container: str) -> str:

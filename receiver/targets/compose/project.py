@@ -25,6 +25,7 @@ COMPOSE = SHIPPED / "compose"
 FRONT_IMAGE = "haproxy:2.6"  # which bytes these are is settled when they are first used, see front.py
 PRIVATE, SHARED, WRITABLE = 0o700, 0o755, 0o777
 CONFIGURATION = ("haproxy.cfg", "start.sh")  # of a front door, in compose/front
+CPU_PERIOD = 100_000  # microseconds, as in serving.yaml
 LOG_DIRECTORY = "/inference-log"  # in a model server's container
 
 
@@ -84,7 +85,7 @@ def create_replicas(docker: Docker, place: Place, spec: ServerSpec, replicas: Se
 
 
 def _server_service(place: Place, spec: ServerSpec, replica: NewReplica, container: str) -> Mapping[str, object]:
-    environment = launch.thread_settings(os.environ)  # as on the process target and in the gate
+    environment = launch.thread_settings(os.environ, spec.cpus)  # as on the process target and in the gate
     environment |= launch.page_settings(place.dashboard, spec.slot.environment, spec.slot.model)
     service_file: dict[str, object] = {
         "extends": {"file": str(_serving(place)), "service": "server"},
@@ -94,6 +95,10 @@ def _server_service(place: Place, spec: ServerSpec, replica: NewReplica, contain
         "restart": "no",
         "networks": {"models": {"ipv4_address": replica.address}} | ({"egress": {}} if spec.egress else {}),
     }
+    if spec.cpus:
+        service_file["cpu_quota"] = round(spec.cpus * CPU_PERIOD)
+    if spec.memory_mb:
+        service_file["mem_limit"] = service_file["memswap_limit"] = f"{spec.memory_mb}m"
     if spec.replicas > 1:
         environment["PINRAIL_REPLICA"] = str(replica.number)
     volumes: list[dict[str, object]] = []

@@ -16,7 +16,7 @@ from pathlib import Path
 from receiver.adapters.docker import Docker, RefusedByDockerError
 from receiver.adapters.prober import is_healthy
 from receiver.core.errors import Rejected, Retryable, VersionFailed
-from receiver.core.state import USEFULNESS, Server, ServerSpec
+from receiver.core.state import USEFULNESS, Server, ServerSpec, Slot
 from receiver.ports import Stop, never
 from receiver.targets.compose import containers as discovery
 from receiver.targets.compose.backends import Addresses, BackendPair
@@ -72,6 +72,11 @@ class ComposeTarget:
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
         return self._described(discovery.discover(self._docker, self.place.owner))
+
+    def refusal(self, spec: ServerSpec) -> str:
+        """See :meth:`receiver.ports.Target.refusal`."""
+        del spec
+        return ""
 
     def unverified_packages(self, spec: ServerSpec) -> str:
         """See :meth:`receiver.ports.Target.unverified_packages`."""
@@ -193,6 +198,14 @@ class ComposeTarget:
         with contextlib.suppress(Retryable):
             if self._docker.has_image(self.place.image):
                 return question(spec)
+        return ""
+
+    def how_ended(self, slot: Slot) -> str:
+        """See :meth:`receiver.ports.Target.how_ended`."""
+        with contextlib.suppress(Retryable):
+            found = discovery.discover(self._docker, self.place.owner).of(slot)
+            ended = [container.id for container in found.servers if container.ended]
+            return "\n".join(log_tail(self._docker, name).partition("; its log ends")[0] for name in ended)
         return ""
 
     def _answering(self, server: Server, found: ContainerDiscovery) -> ContainerGroup | None:

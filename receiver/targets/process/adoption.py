@@ -66,4 +66,6 @@ def _spec(status: Mapping[str, Any]) -> ServerSpec:
         revision=str(said["revision"]),
         log=str(said["log"] or ""),
         replicas=int(said.get("replicas") or 1),
+        cpus=float(said.get("cpus") or 0),
+        memory_mb=int(said.get("memory-mb") or 0),
     )

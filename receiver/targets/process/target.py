@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from receiver.adapters import shell
+from receiver.adapters.cgroups import Cgroups
 from receiver.adapters.inference_log.directories import LogDirectories
 from receiver.adapters.prober import is_healthy
 from receiver.core.errors import Rejected, VersionFailed
-from receiver.core.state import USEFULNESS, Role, Server, ServerSpec
+from receiver.core.state import USEFULNESS, Role, Server, ServerSpec, Slot
 from receiver.ports import Stop, never
 from receiver.targets.log_tail import describe
 from receiver.targets.process.adoption import adopt_unrecorded
@@ -56,6 +57,7 @@ class ProcessTarget:
         self._dashboard = dashboard
         self._packages = ModelPackages(self.state)
         self._records = ServerRecords(self.state)
+        self._limits = Cgroups(self.state)
         self._discovery = ServerDiscovery(self._records)
         self._ports = PublicPorts(self._discovery, host)
         self._seen: dict[str, ServerRecord] = {}
@@ -66,6 +68,11 @@ class ProcessTarget:
         statuses = self._discovery.ask_all(self._records.all())
         self._seen.update((status.record.id, status.record) for status in statuses)
         return with_one_live_each(grouped(statuses))
+
+    def refusal(self, spec: ServerSpec) -> str:
+        """See :meth:`receiver.ports.Target.refusal`."""
+        refusal = self._limits.refusal() if spec.limited else ""
+        return f"{_name(spec)} asks for resources: {refusal}" if refusal else ""
 
     def unverified_packages(self, spec: ServerSpec) -> str:
         """See :meth:`receiver.ports.Target.unverified_packages`."""
@@ -130,20 +137,35 @@ class ProcessTarget:
         """See :meth:`receiver.ports.Target.retire`. It lingers over idle connections that nobody took."""
         records = self._records.of(server.id)
         for record in records:
+            self._seen.pop(record.id, None)
             try:
                 ask(record.control, {"do": "exit"}, timeout=STATUS_SECONDS)
             except (OSError, ControlError) as error:
                 self._discovery.kill(record, f"it does not accept the command to exit: {error!r}")
         for record in records:
             self._discovery.forget_when_ended(record, RETIRE_SECONDS)
+        if server.spec.limited:
+            self._limits.remove([record.id for record in records if not self._records.alive(record)])
+
+    def how_ended(self, slot: Slot) -> str:
+        """See :meth:`receiver.ports.Target.how_ended`."""
+        seen = [record for record in self._seen.values() if record.spec.slot == slot]
+        ended = [record for record in seen if not self._records.alive(record)]
+        for record in ended:
+            del self._seen[record.id]
+        return "\n".join(self._describe(record).partition("; its log is")[0] for record in ended)
 
     def log_tail(self, server: Server) -> str:
         """See :meth:`receiver.ports.Target.log_tail`. Of several replicas, those that have ended are described."""
         known = {r.id: r for r in (*self._seen.values(), *self._records.of(server.id)) if r.group == server.id}
         alive = [record for record in known.values() if self._records.alive(record)]
         ended = [record for record in known.values() if record not in alive]
-        words = [describe(record, alive=record in alive) for record in ended or alive]
+        words = [self._describe(record) for record in ended or alive]
         return "\n".join(words) or f"{server.id} is not known here"
+
+    def _describe(self, record: ServerRecord) -> str:
+        memory = bool(record.spec.memory_mb) and self._limits.ran_out_of_memory(record.id)
+        return describe(record, alive=self._records.alive(record), out_of_memory=memory)
 
     def _group(self, group: str) -> ReplicaGroup | None:
         found = grouped(self._discovery.ask_all(self._records.of(group)))
@@ -183,12 +205,25 @@ class ProcessTarget:
             pid = shell.start(
                 [program, *arguments, *_options(record, self.state / "cache", recorded)],
                 environment=self._environment
+                | launch.thread_settings(self._environment, spec.cpus)
                 | launch.page_settings(self._dashboard, spec.slot.environment, spec.slot.model),
                 directory=self.state,
                 log=record.log,
                 keep=[lock],
             )
-            return self._records.note_pid(record, pid)
+            started = self._records.note_pid(record, pid)
+            if spec.limited:
+                self._confine(started, pid)
+            return started
+
+    def _confine(self, record: ServerRecord, pid: int) -> None:
+        self._limits.remove([record.id])  # of a replica that ended and had its name
+        self._limits.remove(keep=[known.id for known in (*self._records.all(), *self._seen.values())])
+        try:
+            self._limits.confine(record.id, pid, record.spec.cpus, record.spec.memory_mb)
+        except Rejected:
+            self._discovery.kill(record, "its limits cannot be set")
+            raise
 
     def _wait_until_healthy(self, records: Sequence[ServerRecord], stop: Stop) -> None:
         """Wait until these have loaded their model and say that they are well. VersionFailed: one does not."""
@@ -201,13 +236,13 @@ class ProcessTarget:
                 if status is not None and status.ready and is_healthy(status.url):
                     waiting.remove(record)
                 elif not self._records.alive(record):
-                    words = describe(record, alive=False)
+                    words = self._describe(record)
                     raise VersionFailed(f"{_name(record.spec)} ended while it was starting.\n{words}")
             return not waiting
 
         if wait_until_healthy(check, self.start_seconds, POLL_SECONDS, stop):
             return
-        words = describe(waiting[0], alive=True)
+        words = self._describe(waiting[0])
         late = f"was not healthy {self.start_seconds:g} s after its start"
         for record in waiting:
             self._discovery.kill(record, f"it {late}")
@@ -227,6 +262,8 @@ def _options(record: ServerRecord, cache: Path, recorded: Path | None) -> list[s
         "log-directory": recorded,
         "replica": record.replica if several else None,
         "replicas": spec.replicas if several else None,
+        "cpus": spec.cpus or None,
+        "memory-mb": spec.memory_mb or None,
     }
     return launch.options(identity, cache, record.control)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.environment import strict_yaml
-from ml.environment.file import Environment, EnvironmentInvalid, Override, Pin, main, parse_environment
+from ml.environment.file import Environment, EnvironmentInvalid, Override, Pin, Resources, main, parse_environment
 from ml.environment.gate_schema import AtLeast, AtMost
 from ml.environment.schema import json_schema, schema_text
 from ml.evidence import gate_digest
@@ -450,3 +450,43 @@ def test_a_way_to_the_internet_is_true_or_false() -> None:
     raw = "environment: a\nregistry: {alias: a}\ngate: {}\nmodels: {m: {version: 1, port: 8000, egress: 1}}\n"
     with pytest.raises(EnvironmentInvalid, match="egress: found '1', allowed true or false"):
         parse_environment(raw.encode(), "a.yaml")
+
+
+PIN = "environment: a\nregistry: {alias: a}\ngate: {}\nmodels: {m: {version: 1, port: 8000%s}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "replicas", "resources"),
+    [
+        ("", 1, Resources()),
+        (", replicas: 3", 3, Resources()),
+        (", replicas: 16, resources: {cpus: 0.5, memory: 512m}", 16, Resources(0.5, 512)),
+        (", resources: {memory: 2g}", 1, Resources(0.0, 2048)),
+        (", resources: {cpus: 2}", 1, Resources(2.0, 0)),
+        (", resources: {}", 1, Resources()),
+    ],
+)
+def test_replicas_and_resources_stand_beside_the_pin(text: str, replicas: int, resources: Resources) -> None:
+    pin = parse_environment((PIN % text).encode(), "a.yaml").models["m"]
+    assert (pin.replicas, pin.resources) == (replicas, resources)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("replicas: 0", "found '0', allowed a whole number from 1 to 16"),
+        ("replicas: 17", "found '17', allowed a whole number from 1 to 16"),
+        ("replicas: true", "found 'true', allowed a whole number"),
+        ("resources: {cpus: 0}", "found '0', allowed a number from 0.1 to 1024"),
+        ("resources: {cpus: '1'}", "allowed a number from 0.1"),
+        ("resources: {memory: 1gb}", "found '1gb', allowed megabytes from 100m or gigabytes like 1g"),
+        ("resources: {memory: 50m}", "found '50m', allowed megabytes from 100m"),
+        ("resources: {memory: 1024}", "found '1024', allowed megabytes"),
+        ("resources: {cpu: 1}", "the unknown field cpu, allowed cpus, memory: did you mean cpus?"),
+        ("resources: 1g", "allowed a mapping of cpus, memory"),
+    ],
+)
+def test_what_is_no_number_of_replicas_and_no_limit_is_refused(text: str, said: str) -> None:
+    with pytest.raises(EnvironmentInvalid) as caught:
+        parse_environment((PIN % f", {text}").encode(), "a.yaml")
+    assert said in str(caught.value)

@@ -6,10 +6,13 @@ import pytest
 
 from receiver.core.deployment import Outcome
 from receiver.core.plan import ActionKind
+from receiver.core.policy import HoldState
 from receiver.core.state import Role, Server
 from receiver.planning.observe import observe_head
 from receiver.planning.status import status_report
 from tests.support.flow import Flow
+from tests.support.running_controller import running
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(params=[True, False], ids=["heals", "does not heal"])
@@ -88,3 +91,50 @@ def test_with_healing_off_a_lost_one_is_reported_and_left_alone(tmp_path: Path) 
     flow.target.lose_replica(live(flow))
     assert any("start v1: 1 of 2 replicas" in line for line in flow.run("timer").drift)
     assert live(flow).missing == "1 of 2 replicas"
+
+
+def limits(flow: Flow, version: int = 1) -> None:
+    files = flow.files(version, 1)
+    path = "environments/staging.yaml"
+    limited = files[path].replace(b"port: 8000", b"port: 8000, resources: {cpus: 1, memory: 1g}")
+    flow.source.commit({**files, path: limited})
+
+
+def test_limits_are_a_deployment_that_the_plan_names(flow: Flow) -> None:
+    limits(flow)
+    flow.run()
+    assert (live(flow).spec.cpus, live(flow).spec.memory_mb) == (1.0, 1024)
+    said = "switch churn-model: v1 -> v1, cpus default -> 1, memory default -> 1024m"
+    assert said in [str(action) for action in flow.journal.recent()[0].draft.plan]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_where_no_limits_can_be_set_the_pin_is_refused_and_what_serves_goes_on(tmp_path: Path, version: int) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1, 2)
+    flow.pin(staging=1, production=1)
+    flow.run()
+    before = live(flow)
+    flow.target.no_limits = "the receiver may not set limits on this machine"
+    limits(flow, version)
+    (found,) = (a for a in flow.run().assessments if a.slot.environment == "staging")
+    assert found.hold is not None
+    assert (found.hold.state, found.hold.reason) == (HoldState.REFUSED, flow.target.no_limits)
+    assert live(flow) == before
+    flow.target.die(before)
+    flow.run("timer")
+    assert (live(flow).spec.version, live(flow).spec.limited) == (1, False), "it comes back all the same"
+
+
+def test_how_a_server_ended_is_recorded_with_its_restoration(tmp_path: Path) -> None:
+    flow = Flow(tmp_path)
+    flow.register(1)
+    scale(flow, 2)
+    flow.run()
+    slot = live(flow).spec.slot
+    flow.target.lose_replica(live(flow))
+    flow.target.ends[slot] = "fake-1 was ended by SIGKILL: out of memory"
+    with running(flow):
+        eventually(lambda: live(flow).missing == "")
+        eventually(lambda: flow.journal.recent()[0].state is Outcome.LIVE)
+    assert flow.journal.recent()[0].reason == "fake-1 was ended by SIGKILL: out of memory"

@@ -37,6 +37,18 @@ def test_a_container_can_write_its_log_and_not_replace_its_key(tmp_path: Path) -
 
 
 @pytest.mark.docker
+def test_limits_beside_the_pin_are_the_containers(tmp_path: Path) -> None:
+    docker = required_docker()
+    with owned_place(docker, tmp_path, tiny_image(docker)) as place:
+        wanted = replace(spec(1, free_port()), cpus=1.5, memory_mb=300)
+        (place.cache / wanted.digest.removeprefix("sha256:")).mkdir(parents=True)
+        (found,) = json.loads(docker.run("inspect", "--type", "container", created(docker, place, wanted)))
+    limits = found["HostConfig"]
+    assert (limits["CpuQuota"], limits["CpuPeriod"], limits["Memory"]) == (150_000, 100_000, 300 << 20)
+    assert {"OMP_NUM_THREADS=1", "ORT_NUM_THREADS=1"} <= set(found["Config"]["Env"])
+
+
+@pytest.mark.docker
 def test_a_container_gets_gets_the_receivers_thread_settings_and_none_of_its_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

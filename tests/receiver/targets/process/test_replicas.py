@@ -213,3 +213,48 @@ def test_replicas_outlive_their_state_directory_and_are_adopted_as_one_server(
     (found,) = again.observe()
     assert (found.id, found.spec, found.role) == (server.id, server.spec, Role.LIVE)
     assert asked_version(port) == 1
+
+
+@pytest.fixture
+def limited(target: ProcessTarget) -> Iterator[ProcessTarget]:
+    """A target that may set limits."""
+    wanted = replace(spec(1, 8000), cpus=1.0)
+    if refusal := target.refusal(wanted):
+        pytest.skip(refusal)
+    yield target
+    for server in target.observe():
+        target.retire(server)
+    target._limits.remove(keep=[])
+    for tree in target._limits._below():
+        tree.rmdir()
+
+
+def test_limits_beside_the_pin_hold_for_each_replica_and_its_threads_follow(limited: ProcessTarget) -> None:
+    wanted = replace(two(1, free_port()), cpus=1.5, memory_mb=300)
+    server = limited.start(wanted, at_once=2)
+    assert limited.start(wanted).id == server.id
+    with contextlib.closing(http.client.HTTPConnection(server.urls[0].removeprefix("http://"), timeout=5)) as asked:
+        asked.request("GET", "/environ")
+        environment = json.loads(asked.getresponse().read())
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ORT_NUM_THREADS")
+    assert {environment[name] for name in threads} == {"1"}
+    groups = {path.name for tree in limited._limits._below() for path in tree.iterdir() if path.is_dir()}
+    assert groups == {f"{server.id}.1", f"{server.id}.2"}
+    limited.retire(server)
+    assert not any(path.is_dir() for tree in limited._limits._below() for path in tree.iterdir())
+
+
+def test_a_server_that_runs_out_of_its_memory_is_said_to(limited: ProcessTarget) -> None:
+    wanted = replace(spec(tiny_server.EATS_MEMORY, free_port()), memory_mb=150)
+    with pytest.raises(VersionFailed, match="SIGKILL: out of memory, it needed more than the 150m of resources"):
+        limited.start(wanted)
+
+
+def test_how_a_replica_ended_by_itself_is_reported_once(state: Path, target: ProcessTarget) -> None:
+    server = live(target, two(1, free_port()))
+    target.observe()
+    kill_replica(state, server, 2)
+    assert f"{server.id}.2 was ended by SIGKILL" in target.how_ended(server.spec.slot)
+    assert target.how_ended(server.spec.slot) == ""
+    target.retire(server)
+    assert target.how_ended(server.spec.slot) == "", "what was retired did not end by itself"
