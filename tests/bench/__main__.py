@@ -59,10 +59,17 @@ def _beside(options: argparse.Namespace) -> str:
     return beside_section.render(beside_section.measure(1 if options.quick else 2))
 
 
+def _replicas(options: argparse.Namespace) -> str:
+    from tests.bench import replicas_section
+
+    return replicas_section.render(replicas_section.measure(2 if options.quick else 15))
+
+
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
     "serving": _serving,
     "profile": _profile,
     "log": _log,
+    "replicas": _replicas,
     "swap": _swap,
     "reconcile": _reconcile,
     "waiting": _waiting,

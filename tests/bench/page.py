@@ -10,6 +10,7 @@ TITLES = {
     "serving": "Serving: Pinrail and its peers",
     "profile": "Profile: where a request's time goes",
     "log": "Inference log: what recording costs",
+    "replicas": "Replicas: what a second one brings",
     "swap": "Swap: promotions under load",
     "reconcile": "Reconcile: 1,000 pins in sync",
     "waiting": "Looking: a version of 2 GB that waits for its soak",

@@ -11,7 +11,7 @@ def test_a_section_that_is_measured_anew_leaves_the_others_as_they_were() -> Non
 
 def test_sections_keep_their_order_whenever_they_were_measured() -> None:
     page = merged(merged("", {"waiting": "w", "reconcile": "r"}), {"swap": "s"})
-    page = merged(page, {"serving": "p", "profile": "f", "log": "l", "beside": "b"})
+    page = merged(page, {"serving": "p", "profile": "f", "log": "l", "replicas": "n", "beside": "b"})
     places = [page.index(f"## {title}") for title in TITLES.values()]
     assert places == sorted(places)
 

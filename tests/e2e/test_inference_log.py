@@ -1,5 +1,7 @@
 """From ``log:`` in an environment file to ``pinrail requests``, with a real receiver and a real model."""
 
+import contextlib
+import http.client
 import json
 import urllib.request
 from pathlib import Path
@@ -18,7 +20,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 def test_what_callers_ask_can_be_listed_and_a_change_of_the_log_fails_no_request(
     tmp_path: Path, versions: Versions
 ) -> None:
-    with World(tmp_path, versions, stabilise_seconds=0.2) as world, world.program():
+    with World(tmp_path, versions, stabilise_seconds=0.2, replicas=2) as world, world.program():
         world.commit(versions.good)
         world.push()
         eventually(lambda: world.verified() == versions.good and world.idle(), 60)
@@ -41,6 +43,9 @@ def test_what_callers_ask_can_be_listed_and_a_change_of_the_log_fails_no_request
         assert (first["version"], first["status"]) == (versions.good, 200)
         assert first["inputs"].keys() == example.keys() - {column}
         assert [deployment.state for deployment in world.deployments()] == ["live", "live"]
+        assert ask_each_replica(world.port, example) == {1, 2}
+        eventually(lambda: {"by-0", "by-1", "by-2", "by-3"} <= {request["request_id"] for request in recorded()}, 30)
+        assert "2 of 2 replicas" in world.command("status").stdout
 
 
 def ask(port: int, example: dict[str, Any]) -> None:
@@ -48,3 +53,18 @@ def ask(port: int, example: dict[str, Any]) -> None:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", json.dumps(example).encode(), headers)
     with urllib.request.urlopen(request, timeout=20) as answer:
         assert answer.status == 200
+
+
+def ask_each_replica(port: int, example: dict[str, Any]) -> set[int]:
+    """Ask over four connections that stay open, with a request id for each; returns which replicas answered."""
+    found = set()
+    with contextlib.ExitStack() as opened:
+        for number in range(4):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            opened.enter_context(contextlib.closing(connection))
+            headers = {"Content-Type": "application/json", "X-Caller": "shop", "X-Request-ID": f"by-{number}"}
+            connection.request("POST", "/predict", json.dumps(example), headers)
+            assert connection.getresponse().read()
+            connection.request("GET", "/health")
+            found.add(json.loads(connection.getresponse().read())["replica"])
+    return found

@@ -31,10 +31,14 @@ FORKS = 908  # as a model with a pool of workers does
 
 
 class App:
-    """Answers /health and /predict like a model server; /sleep takes half a second, and /fail is a 500."""
+    """Answers /health and /predict like a model server; /sleep takes half a second, and /fail is a 500.
+
+    /hold takes 20 ms, one request after the other.
+    """
 
     def __init__(self, options: dict[str, str]) -> None:
         self.version = int(options["version"])
+        self.one_at_a_time = asyncio.Lock()
         self.tiring, self.predictions = options.get("tiring") == options["version"], 0
         said = 1 if self.version == ANSWERS_AS_ANOTHER_VERSION else self.version
         self.health = {
@@ -52,6 +56,9 @@ class App:
         body = await self._body(receive)
         if scope["path"] == "/sleep":
             await asyncio.sleep(0.5)
+        if scope["path"] == "/hold":
+            async with self.one_at_a_time:
+                await asyncio.sleep(0.02)
         if scope["path"] == "/environ":
             answer: Any = dict(os.environ)
         elif scope["path"] == "/predict":

@@ -258,3 +258,19 @@ def test_how_a_replica_ended_by_itself_is_reported_once(state: Path, target: Pro
     assert target.how_ended(server.spec.slot) == ""
     target.retire(server)
     assert target.how_ended(server.spec.slot) == "", "what was retired did not end by itself"
+
+
+def test_two_replicas_of_a_server_that_answers_one_request_at_a_time_answer_nearly_twice_as_many(
+    target: ProcessTarget,
+) -> None:
+    answered = {}
+    for replicas in (1, 2):
+        port = free_port()
+        live(target, of(spec(1, port), replicas))
+        with load(port, 12, "/hold") as seen:
+            eventually(lambda seen=seen: len(seen.answers) > 20)
+            before, began = len(seen.answers), time.monotonic()
+            eventually(lambda began=began: time.monotonic() > began + 2)
+            answered[replicas] = (len(seen.answers) - before) / (time.monotonic() - began)
+        assert seen.failures == []
+    assert answered[2] > 1.5 * answered[1], answered
