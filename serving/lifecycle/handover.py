@@ -19,7 +19,7 @@ import uvicorn
 
 from serving.http.onewrite import OneWriteProtocol
 from serving.lifecycle.control import MAX_FDS, ControlError, ask
-from serving.lifecycle.shared_accept import ConnectionCounts, SharedAcceptor
+from serving.lifecycle.shared_accept import NOT_ACCEPTING, ConnectionCounts, SharedAcceptor
 
 KEEP_ALIVE_SECONDS = 75  # nginx's: longer than clients and proxies keep an idle connection for reuse
 LINGER_SECONDS = KEEP_ALIVE_SECONDS + 5  # an idle connection that no server adopted has timed out by then
@@ -130,6 +130,7 @@ class PublicListener:
         if self._accepting is None:
             self._accepting = await self._accept_on(self._listening.dup())
             self.server.servers.append(self._accepting)  # type: ignore[arg-type] # uvicorn closes it in the end
+            self.note_connections()
         self._set_role(ListenerRole.LIVE)
 
     async def _accept_on(self, listening: socket.socket) -> "asyncio.Server | SharedAcceptor":
@@ -141,7 +142,8 @@ class PublicListener:
     def note_connections(self) -> None:
         """Let the other servers on the same socket know how many connections are open here."""
         if self._counts is not None:
-            self._counts.note(len(self.connections))
+            accepts = self._accepting is not None
+            self._counts.note(len(self.connections) if accepts else NOT_ACCEPTING)
 
     def share_socket(self) -> int:
         """The listening socket's descriptor, which stays open here. ControlError: there is none."""
@@ -240,6 +242,7 @@ class PublicListener:
             self._accepting.close()
             self.server.servers.remove(self._accepting)  # type: ignore[arg-type]
             self._accepting = None
+            self.note_connections()
 
     def _set_role(self, role: ListenerRole) -> None:
         if role is not self.role:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 PLACES = 256  # more than there are ever replicas of one server
 COUNT = struct.Struct("I")
-PATIENCE_SECONDS = 0.002  # for the one with fewest connections, which may be busy, or have ended
+NOT_ACCEPTING = 0xFFFFFFFF  # connections: nobody waits for this one
+PATIENCE_SECONDS = 0.005  # for the one with fewest connections, which may be busy, or have ended
 ERROR_SECONDS = 0.1  # when out of descriptors
 
 Accepted = Callable[[socket.socket], Awaitable[None]]
@@ -29,7 +30,7 @@ class ConnectionCounts:
         self._shared = _memory(control.with_name(f"{control.name.rsplit('.', 2)[0]}.load"))
         self._place = replica % PLACES
         self._others = [place for place in range(1, replicas + 1) if place != self._place]
-        self.note(0)  # the one before, which ended, may have had many
+        self.note(NOT_ACCEPTING)  # and not what a replica noted that ended and had this place
 
     def note(self, count: int) -> None:
         """This one has so many connections."""

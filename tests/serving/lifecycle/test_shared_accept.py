@@ -15,7 +15,19 @@ def test_one_in_the_place_of_one_that_ended_begins_with_none(tmp_path: Path) -> 
     ended = counts(tmp_path, 2)
     ended.note(5)
     assert not ended.has_fewest()
-    assert counts(tmp_path, 2).has_fewest()
+    successor = counts(tmp_path, 2)
+    successor.note(0)
+    assert successor.has_fewest()
+
+
+def test_who_has_fewest_connections_accepts_and_who_does_not_accept_is_not_waited_for(tmp_path: Path) -> None:
+    one, two = counts(tmp_path, 1), counts(tmp_path, 2)
+    one.note(2)
+    assert one.has_fewest(), "the other does not accept yet"
+    two.note(1)
+    assert [each.has_fewest() for each in (one, two)] == [False, True]
+    two.add_one()
+    assert [each.has_fewest() for each in (one, two)] == [True, True]
 
 
 def test_its_room_on_the_disk_is_reserved(tmp_path: Path) -> None:
