@@ -210,7 +210,8 @@ def _traffic(live: Server | None) -> str | None:
 
 def _described(spec: ServerSpec, live: Server | None) -> str:
     """The version, and what beside its pin is not as it was: ``v6, replicas 1 -> 3``."""
-    changes = spec.changes_from(live.spec) if live is not None else ""
+    several = f"{spec.replicas} replicas" if spec.replicas > 1 else ""
+    changes = spec.changes_from(live.spec) if live is not None else several
     return ", ".join(filter(None, [_name(spec), changes]))
 
 

@@ -52,6 +52,11 @@ def test_a_replica_that_is_missing_is_started_proven_and_given_traffic_and_nobod
     assert plan(wanted, seen([several(5, 3, 3)], registry({"production": 5}, {5: "Production"}))) == ()
 
 
+def test_a_first_version_says_how_many_replicas_it_has() -> None:
+    wanted = Goal(SLOT, replace(spec(5), replicas=3), Purpose.PROMOTE)
+    assert "switch churn-model: - -> v5, 3 replicas" in [str(action) for action in plan(wanted, seen([], None))]
+
+
 def test_another_number_of_replicas_is_a_swap_and_the_plan_names_it() -> None:
     wanted = Goal(SLOT, replace(spec(5), replicas=3), Purpose.CHANGE)
     world = seen([server(5, Role.LIVE)], registry({"production": 5}, {5: "Production"}))
