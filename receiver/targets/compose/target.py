@@ -201,11 +201,12 @@ class ComposeTarget:
         return ""
 
     def how_ended(self, slot: Slot) -> str:
-        """See :meth:`receiver.ports.Target.how_ended`."""
+        """See :meth:`receiver.ports.Target.how_ended`. The engine may have started a container again meanwhile."""
         with contextlib.suppress(Retryable):
             found = discovery.discover(self._docker, self.place.owner).of(slot)
-            ended = [container.id for container in found.servers if container.ended]
-            return "\n".join(log_tail(self._docker, name).partition("; its log ends")[0] for name in ended)
+            silent = [c.id for c in found.servers if not c.running or not is_healthy(c.url)]
+            said = (log_tail(self._docker, name).partition("; its log ends")[0] for name in silent)
+            return "\n".join(line for line in said if not line.endswith(" runs"))
         return ""
 
     def _answering(self, server: Server, found: ContainerDiscovery) -> ContainerGroup | None:

@@ -22,6 +22,7 @@ from tests.contracts.target import asked_version, spec
 from tests.support.docker_engine import compose_target
 from tests.support.keepalive import load
 from tests.support.ports import free_port
+from tests.support.tiny_container import DIES_SOON
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -87,6 +88,13 @@ def test_one_that_hangs_is_replaced_long_before_a_start_would_time_out(
     assert (again.id, again.missing) == (server.id, "")
     target.switch(again)
     eventually(lambda: replicas(port) == {1, 2}, 30)
+
+
+def test_how_a_container_ended_that_the_engine_starts_again_is_known(docker: Docker, place: Place) -> None:
+    port, target = free_port(), compose_target(docker, place)
+    server = target.start(spec(DIES_SOON, port))
+    target.switch(server)
+    eventually(lambda: "restarted (exit status 9)" in target.how_ended(server.spec.slot), 60)
 
 
 def test_the_proxy_and_the_next_receiver_know_all_replicas(docker: Docker, place: Place) -> None:
