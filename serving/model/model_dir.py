@@ -159,9 +159,9 @@ def _mlmodel(path: Path) -> Mapping[str, Any]:
     try:
         raw = parse_yaml(read_small(file, MLMODEL))
     except (OSError, ValueError) as error:
-        raise UnsupportedModelError(f"{file} cannot be read as a model description: {error}") from error
+        raise UnsupportedModelError(f"its MLmodel cannot be read as a model description: {error}") from error
     if not isinstance(raw, Mapping):
-        raise UnsupportedModelError(f"{file} is not a model description: not a mapping")
+        raise UnsupportedModelError("its MLmodel is not a model description: not a mapping")
     return raw
 
 
