@@ -44,6 +44,7 @@ class EvaluationRequest:
     key: EvidenceKey | None = None  # signs the evidence
     packages: Path | None = None  # where the packages of versions are installed
     version_mb: float = 10_000.0  # how large a version may be
+    unconfined: bool = False  # a version may read this user's files
 
 
 def evaluate(request: EvaluationRequest) -> Evaluation:
@@ -73,7 +74,8 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     with tempfile.TemporaryDirectory() as scratch:
         locked = all(environment.locked_packages for environment in asked)
         packages = PackageStore(request.packages, only_verified=locked) if request.packages else None
-        machine = Machine(request.requests, packages, Bounds(most_mb=request.version_mb))
+        bounds = Bounds(most_mb=request.version_mb)
+        machine = Machine(request.requests, packages, bounds, confine=not request.unconfined)
         judged = run_gate(client, (model, number), asked, rows, Path(scratch), machine=machine)
         found = []
         for one, files in [(one, _report(client, one)) for one in judged]:
@@ -170,6 +172,9 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
     parser.add_argument(
         "--version-mb", type=float, metavar="MB", default=10_000.0, help="how large a version may be (%(default)s)"
     )
+    parser.add_argument(
+        "--unconfined", action="store_true", help="let versions read this user's files, as PINRAIL_CONFINE=false does"
+    )
     given = parser.parse_args(arguments)
     if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
         try:
@@ -198,6 +203,7 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
         requests=given.requests,
         packages=given.packages,
         version_mb=given.version_mb,
+        unconfined=given.unconfined,
     )
 
 

@@ -1,6 +1,6 @@
 """Everything that the flow depends on, in one frozen value."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ml.environment.file import Environment
@@ -21,7 +21,8 @@ class Services:
     heal: bool
     host: str = "127.0.0.1"  # where model servers answer
     own_ports: Mapping[int, str] = field(default_factory=dict)  # of the receiver, each with its setting's name
-    isolated: bool = False  # a model that serves has fewer rights than the receiver
+    # Why a model that serves has the receiver's rights; empty: it has fewer.
+    unconfined: Callable[[], str] = lambda: "nothing confines it"
     evidence_key: str | None = ""  # the receiver's public key; None: not known on this machine; "": it has none
 
     def trusted(self, environment: Environment) -> tuple[str, ...] | None:

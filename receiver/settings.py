@@ -141,6 +141,9 @@ class Settings(BaseSettings):
     pinrail_heal: bool = True
     """Correct drift (a moved alias, a dead server); ``false`` only reports it."""
 
+    pinrail_confine: bool = True
+    """On process: keep models from connections and other files; ``false``: they have this user's rights."""
+
     pinrail_candidates: bool = True
     """With a ``GITHUB_TOKEN``: run the gate on new versions and propose the best; ``false`` leaves that to CI."""
 

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from receiver.adapters.docker import Docker
@@ -22,6 +23,7 @@ from receiver.settings import Settings, TargetName
 from receiver.targets.compose.build import image_name
 from receiver.targets.compose.project import COMPOSE, FRONT_IMAGE, Place
 from receiver.targets.compose.target import ComposeTarget
+from receiver.targets.process import isolation
 from receiver.targets.process.target import ProcessTarget
 from serving.model.download import Bounds
 from serving.model.loader import Cache
@@ -72,7 +74,7 @@ def build(settings: Settings, database: Database, stop: threading.Event | None =
         heal=settings.pinrail_heal,
         host=settings.pinrail_host,
         own_ports=settings.own_ports,
-        isolated=target_name(settings) == "compose",
+        unconfined=partial(why_unconfined, settings),
         evidence_key=settings.known_evidence_key,
     )
 
@@ -85,7 +87,12 @@ def build_registry(settings: Settings) -> MlflowRegistry:
 
 
 def _process_target(settings: Settings) -> Target:
-    return ProcessTarget(settings.pinrail_state_dir, host=settings.pinrail_host, dashboard=_dashboard(settings))
+    return ProcessTarget(
+        settings.pinrail_state_dir,
+        host=settings.pinrail_host,
+        dashboard=_dashboard(settings),
+        confine=settings.pinrail_confine,
+    )
 
 
 def _compose_target(settings: Settings) -> Target:
@@ -111,6 +118,11 @@ def _dashboard(settings: Settings) -> str:
 
 # A new target: its name here and in ``Settings.pinrail_target``.
 TARGETS: Mapping[TargetName, Callable[[Settings], Target]] = {"process": _process_target, "compose": _compose_target}
+
+
+def why_unconfined(settings: Settings) -> str:
+    """Why a model that serves has the rights of this user; empty: it has fewer."""
+    return "" if target_name(settings) == "compose" else isolation.why_unconfined(wanted=settings.pinrail_confine)
 
 
 def build_target(settings: Settings) -> Target:

@@ -10,11 +10,15 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from serving.confinement import places
+from serving.confinement.confine import Reach
+from serving.confinement.hint import hint
 from serving.errors import ModelMissingError, ServingError
 from serving.inference_log.settings import read_settings
 from serving.lifecycle.server import run_on_port, run_with_control_socket
@@ -37,16 +41,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.control is not None:
             identity = {name: getattr(options, name.replace("-", "_")) for name in IDENTITY}
             identity["log"] = options.log.to_json() if options.log is not None else None
-            run_with_control_socket(options.control, lambda: load(options, at_exit), identity)
+            reach = _reach(options) if options.confine else None
+            run_with_control_socket(options.control, lambda: load(options, at_exit), identity, reach)
         else:
             run_on_port(options.host, options.port, lambda: load(options, at_exit))
     except ServingError as error:
         cause = f" ({' '.join(repr(error.__cause__).split())[:CAUSE_LENGTH]})" if error.__cause__ else ""
         sys.stderr.write(f"{options.model} version {options.version} cannot be served: {error}{cause}\n")
+        sys.stderr.write(f"{hint(error)}\n")
+        return 1
+    except Exception as error:  # noqa: BLE001 - the model's own, which may raise anything
+        traceback.print_exception(error)
+        sys.stderr.write(f"{hint(error)}\n")
         return 1
     finally:
         at_exit.close()
     return 0
+
+
+def _reach(options: argparse.Namespace) -> Reach:
+    from serving.model.loader import Cache
+
+    cache, private = Cache(options.cache), Path(os.environ["TMPDIR"])
+    readable = [cache.path_of(options.digest), cache.metrics_path(options.model, options.version)]
+    writable = [private, *([options.log_directory] if options.log_directory is not None else [])]
+    places.import_from(private)
+    return Reach(readable, writable, network=options.egress, hidden=[options.cache.parent])
 
 
 def fetch(options: argparse.Namespace) -> None:
@@ -151,6 +171,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--runtime", choices=("onnx", "native", "pyfunc", "original"), help="instead of the fastest that can serve it"
     )
+    parser.add_argument(
+        "--confine",
+        action="store_true",
+        help="with --control: keep the model from all but its own files and TMPDIR, which is private to it",
+    )
+    parser.add_argument("--egress", action="store_true", help="a confined model may open connections")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--fetch", action="store_true", help="only download the version into the cache, and end")
     place.add_argument("--port", type=int, help="serve on this port")

@@ -207,7 +207,7 @@ class PinFields(TypedDict):
 
     version: Annotated[Version, Field(description="The registry version. The one line that a promotion changes.")]
     port: Annotated[Port, Field(description="Where it answers; no two pins share a port.")]
-    egress: NotRequired[Annotated[Egress, Field(description="Whether its container may reach the internet.")]]
+    egress: NotRequired[Annotated[Egress, Field(description="Whether its model server may open connections.")]]
     replicas: NotRequired[
         Annotated[Replicas, Field(description="How many model servers share its requests. Default: 1.")]
     ]

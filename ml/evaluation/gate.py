@@ -39,6 +39,7 @@ class Machine:
     requests: Path | None = None  # the inference logs, as the receiver keeps them
     packages: PackageStore | None = None  # the environments for versions that need packages
     bounds: Bounds = USUAL  # of a download
+    confine: bool = True  # a version reaches its own files, and nothing else
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +90,7 @@ def run_gate(
     artifacts = Artifacts(model, number, fetched.digest, scratch, machine.packages)
     described = describe(artifacts, fetched.path, rows)
     pins = [environment.models[model] for environment in environments if model in environment.models]
-    limits = usual_limits(network=any(pin.egress for pin in pins))
+    limits = usual_limits(network=any(pin.egress for pin in pins), confine=machine.confine)
     with serving(artifacts, limits) as server:
         subject = measure(server, described, costs=any(COSTS & gate.keys() for gate in gates))
         champions = functools.cache(lambda live: _champion(cache, replace(artifacts, version=live), subject, limits))

@@ -1,7 +1,8 @@
 """Run a program of somebody else's within limits, and end it whole: with all that it has started.
 
-``python -m ml.evaluation.guard MEGABYTES SECONDS READABLE WRITABLE NETWORK PROGRAM ...``, where READABLE and WRITABLE
-are directories, several joined as those of PATH are.
+``python -m ml.evaluation.guard MEGABYTES SECONDS READABLE WRITABLE PROGRAM ...``, where READABLE and WRITABLE are
+directories, several joined as those of PATH are, and the program may reach no other files, but the network. Without
+WRITABLE it is not confined: a model server confines itself.
 
 It ends when its standard input does, which it also does when the process that started it is killed. On Linux, what
 the program leaves behind becomes a child of this process, however it was started, and ends with it; elsewhere only
@@ -18,12 +19,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
-from ml.evaluation.sandbox import restrict
+from serving.confinement.confine import Reach, confine
 
 PR_SET_CHILD_SUBREAPER = 36
-NETWORK, NO_NETWORK = "network", "no-network"
 TICK_SECONDS = 0.1
 END_SECONDS = 10.0  # for what was killed to be gone
 MOST_PROCESSES = max(200, 4 * (os.cpu_count() or 1))
@@ -79,7 +80,7 @@ def end_all() -> None:
 
 
 def _paths(joined: str) -> list[Path]:
-    return [Path(path) for path in joined.split(os.pathsep)]
+    return [Path(path) for path in joined.split(os.pathsep) if path]
 
 
 def _children(pid: int) -> list[int]:
@@ -127,7 +128,9 @@ def _watch(process: "subprocess.Popen[bytes]", megabytes: float, seconds: float)
 
 def main(arguments: Sequence[str]) -> int:
     """Run the program; returns its exit status, or why it was ended."""
-    megabytes, seconds, readable, writable, network, *command = arguments
+    megabytes, seconds, readable, writable, *command = arguments
+    # It installs packages, which have programs.
+    reach = Reach(_paths(readable), _paths(writable), network=True, modes=True)
     adopt_orphans()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
@@ -136,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         # There is one thread here, so that this is safe.
-        preexec_fn=lambda: restrict(_paths(readable), _paths(writable), network=network == NETWORK),  # noqa: PLW1509
+        preexec_fn=partial(confine, reach) if writable else None,  # noqa: PLW1509
     )
     try:
         return _watch(process, float(megabytes), float(seconds))

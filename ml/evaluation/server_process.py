@@ -76,6 +76,7 @@ class Limits:
     seconds: float
     megabytes: float
     network: bool = False  # may open connections
+    confine: bool = True  # reaches its own files, and nothing else
 
 
 class VersionServer:
@@ -177,9 +178,9 @@ class VersionServer:
         return printable(self._printed.last().decode(errors="replace").strip()[-SHOWN:]) or "it said nothing"
 
 
-def usual_limits(*, network: bool = False) -> Limits:
+def usual_limits(*, network: bool = False, confine: bool = True) -> Limits:
     """Return what any version may take on this machine now."""
-    return Limits(WHOLE_SECONDS, max(LEAST_MB, MEMORY_SHARE * _available_mb()), network)
+    return Limits(WHOLE_SECONDS, max(LEAST_MB, MEMORY_SHARE * _available_mb()), network, confine)
 
 
 @contextlib.contextmanager
@@ -191,9 +192,12 @@ def serving(
     ``runtime``: None is what production uses, see ``serving.model.predictor.load_predictor``.
     """
     limits = limits or usual_limits()
-    python, readable = _python(artifacts, original=runtime not in {None, "onnx"})
+    python = _python(artifacts, original=runtime not in {None, "onnx"})
     with tempfile.TemporaryDirectory(prefix="pinrail-gate-") as directory:
-        control = Path(directory) / "control"
+        # The model may write into the one, and must not put another server's socket in the place of the other.
+        home, control = Path(directory) / "private", Path(directory) / "control"
+        home.mkdir()
+        private = home if limits.confine else None
         identity = {
             "model": artifacts.model,
             "version": artifacts.version,
@@ -205,13 +209,13 @@ def serving(
         process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", guard.__name__, str(limits.megabytes), str(limits.seconds)),
-                *(os.pathsep.join(map(str, (artifacts.cache.absolute(), *readable))), directory),
-                guard.NETWORK if limits.network else guard.NO_NETWORK,
-                *(python, *launch.COMMAND[1:], *launch.options(identity, artifacts.cache.absolute(), control)),
+                *("", "", python, *launch.COMMAND[1:]),
+                *launch.options(identity, artifacts.cache.absolute(), control),
+                *launch.confinement(private, network=limits.network),
             ],
             # As production's servers, but without the registry's credentials: a model is somebody else's code.
-            env={**launch.environment(os.environ, registry=False), "TMPDIR": directory},
-            cwd=directory,
+            env=launch.environment(os.environ, registry=False) | {"TMPDIR": str(home)} | launch.private(private),
+            cwd=home,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -230,16 +234,14 @@ def serving(
             _end(process)
 
 
-def _python(artifacts: Artifacts, *, original: bool) -> tuple[str, Sequence[Path]]:
-    """What its server runs with, and what of that is not beside this Python. MlError: its packages cannot be had."""
+def _python(artifacts: Artifacts, *, original: bool) -> str:
+    """What its server runs with. MlError: its packages cannot be had."""
     if artifacts.packages is None:
-        return sys.executable, ()
+        return sys.executable
     needed = artifacts.packages.needed(artifacts.path, original=original)
     if needed is None:
-        return sys.executable, ()
-    made = artifacts.packages.obtain(needed, lambda: None)
-    python = interpreter_of(made)
-    return str(python), (made, python.resolve().parents[1])
+        return sys.executable
+    return str(interpreter_of(artifacts.packages.obtain(needed, lambda: None)))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

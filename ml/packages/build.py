@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +46,7 @@ LIKE_PIP = {
     "PIP_FIND_LINKS": "UV_FIND_LINKS",
     "PIP_CERT": "SSL_CERT_FILE",
 }
+SYSTEM_CONFIGURATION = Path("/etc/uv/uv.toml")
 # Said by uv where the packages are to blame, and nobody could do anything about it by waiting.
 OWN_FAULT = re.compile(
     r"No solution found|Hash mismatch|--require-hashes|Failed to build|[Bb]uild backend|no wheels? with a matching|"
@@ -147,17 +148,20 @@ def as_file(lines: Sequence[str]) -> str:
 
 def _run(arguments: Sequence[str], shop: Workshop, needed: Needed) -> None:
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv"
-    readable = os.pathsep.join((str(configuration), find_uv()))
+    base = Path(find_python(needed.python)).resolve().parents[1]
+    variables = index_variables(os.environ)
+    sources = local_sources([*variables.values(), *map(_text, (configuration / "uv.toml", SYSTEM_CONFIGURATION))])
+    readable = os.pathsep.join(map(str, (configuration, SYSTEM_CONFIGURATION, find_uv(), base, *sources)))
     writable = os.pathsep.join(map(str, (shop.directory, shop.cache)))
     start = shop.log.stat().st_size if shop.log.exists() else 0
     with shop.log.open("ab") as log:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", guard.__name__, str(MEGABYTES), str(BUILD_SECONDS)),
-                *(readable, writable, guard.NETWORK),
+                *(readable, writable),
                 *(find_uv(), "--cache-dir", str(shop.cache), "--no-python-downloads", "--color=never", *arguments),
             ],
-            env={**index_variables(os.environ), "TMPDIR": str(shop.directory)},
+            env={**variables, "TMPDIR": str(shop.directory)},
             cwd=shop.directory,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -227,6 +231,19 @@ def index_variables(environ: Mapping[str, str]) -> dict[str, str]:
     given = {name: value for name, value in environ.items() if name in PASSED or name.startswith(UV_PREFIXES)}
     translated = {LIKE_PIP[name]: value for name, value in environ.items() if name in LIKE_PIP}
     return {**translated, **given}
+
+
+def local_sources(settings: Iterable[str]) -> list[Path]:
+    """Directories of this machine that variables and configuration of uv name, such as one of wheels."""
+    words = [word for text in settings for word in re.split(r"[\s,\"'\[\]]+", text)]
+    found = [Path(word.removeprefix("file://")) for word in words if word.startswith(("/", "file:///"))]
+    return [path for path in found if path.is_dir() and path != Path("/")]
+
+
+def _text(file: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return file.read_text()
+    return ""
 
 
 def _extras(extras: set[str]) -> str:

@@ -31,6 +31,7 @@ class GateRunner:
 
     ``requests``: the inference logs. ``key`` signs the evidence. ``packages``: where the packages of versions are.
     ``version_mb``: how large a version may be.
+    ``confine``: versions, as where they serve.
     """
 
     tracking_uri: str
@@ -40,6 +41,7 @@ class GateRunner:
     key: EvidenceKey | None = None
     packages: Path | None = None
     version_mb: float = MOST_MB
+    confine: bool = True
 
     def run(self, slot: Slot, version: int, files: Mapping[str, bytes], stop: threading.Event) -> None:
         """Measure a version for every environment of ``files``, and have the evidence recorded.
@@ -57,6 +59,7 @@ class GateRunner:
                     *(() if self.requests is None else ("--requests", str(self.requests))),
                     *("--version-mb", f"{self.version_mb:g}"),
                     *(() if self.packages is None else ("--packages", str(self.packages.absolute()))),
+                    *(() if self.confine else ("--unconfined",)),
                 ],
                 environment=self._environment(),
                 timeout=GATE_SECONDS,

@@ -61,7 +61,7 @@ class PromotionRequest:
     there: Sequence[Deployment]  # that environment's history of the same model, oldest first
     soak_seconds: float
     now: float  # seconds since the epoch
-    unconfined: bool = False  # the environment requires isolation, and the target has none
+    unconfined: str = ""  # the environment requires isolation, and why the target has none
     there_live: bool = True  # that environment serves it at this moment
     taken_out: Quarantine | None = None  # the last time that it failed there, or that a person took it out
 
@@ -78,8 +78,8 @@ def isolation(request: PromotionRequest) -> Hold | None:
     if not request.unconfined:
         return None
     return _refuse(
-        f"{request.environment} requires isolation, and this receiver's target gives a model the rights of its user: "
-        "set PINRAIL_TARGET=compose, or take isolation out of the policy"
+        f"{request.environment} requires isolation, and a model would have the rights of this receiver's user: "
+        f"{request.unconfined}: set PINRAIL_TARGET=compose, or take isolation out of the policy"
     )
 
 

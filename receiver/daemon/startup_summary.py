@@ -1,4 +1,4 @@
-"""The five lines that a receiver says when it has started: where it is, and what it looks at."""
+"""The lines that a receiver says when it has started: where it is, and what it looks at."""
 
 import logging
 

@@ -123,6 +123,7 @@ def build_background_tasks(settings: Settings, services: Services) -> list[Backg
             settings.evidence_key,
             state / PACKAGES,
             settings.pinrail_version_mb,
+            confine=settings.pinrail_confine,
         )
         candidates = Candidates(replace(services, source=source), build_upstream(settings), pulls, gate)
         found.append(BackgroundTask("candidates", candidates.run))

@@ -162,7 +162,7 @@ def _new_version(
             gate=environment.gate_for(pin.model),
             override=override,
             evidence=evidence,
-            unconfined=environment.needs_isolation and not services.isolated,
+            unconfined=services.unconfined() if environment.needs_isolation else "",
             trusted=services.trusted(environment),
             here=history,
             follows=environment.after,

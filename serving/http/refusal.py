@@ -4,6 +4,7 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from serving.confinement.hint import hint
 from serving.errors import (
     DeadlineError,
     InvalidRequestError,
@@ -57,7 +58,7 @@ def refusal(error: Exception, request: str) -> Refusal:  # noqa: PLR0911 - a tab
             log.error("%s: too late: %s", request, text)
             return Refusal(504, text, text)
         case PredictionError():
-            log.error("%s: failed: %s", request, text, exc_info=error.__cause__)
+            log.error("%s: failed: %s %s", request, text, hint(error), exc_info=error.__cause__)
             return Refusal(500, text, text)
     log.error("%s: unexpected error", request, exc_info=error)
     message = "internal error; the server's log has the details"

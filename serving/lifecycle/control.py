@@ -8,9 +8,12 @@ The protocol, over a Unix stream socket that only its owner can open, one comman
 - ``{"do": "take"}``: accept on the public port. The first time, its listening socket comes along.
 - ``{"do": "stand-by", "to": PATH, "also": [PATH]}``: stop accepting, hand open connections to the server whose
   control socket is at PATH and, in turn, to those that ``also`` names, and reply when no request is in flight. The
-  listening socket stays open: new clients wait in its backlog.
+  listening socket stays open: new clients wait in its backlog. With descriptors, the connections go over those
+  instead: each is the other end of what another server got with "expect".
 - ``{"do": "give"}``: reply with a copy of the listening socket, for a newer server.
 - ``{"do": "adopt"}``, with connections: continue them. Sent by one server to the next.
+- ``{"do": "expect"}``, with a connection: answer commands to adopt on it, and no others. So a confined server, which
+  cannot open the next one's control socket, hands over, and can order it about no further.
 - ``{"do": "exit"}``: answer the requests in flight, then exit.
 
 A reply of ``{"error": TEXT}`` is a refusal. The words of the protocol never change: receiver and servers are upgraded
@@ -23,6 +26,7 @@ import json
 import os
 import socket
 import struct
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -58,6 +62,13 @@ def address(path: Path) -> Iterator[str]:
     if len(os.fsencode(path)) <= LONGEST_ADDRESS:
         yield str(path)
         return
+    if sys.platform == "linux":
+        parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{parent}/{path.name}"
+        finally:
+            os.close(parent)
+        return
     with tempfile.TemporaryDirectory(prefix="pinrail-") as directory:
         link = Path(directory, "d")
         link.symlink_to(path.parent.absolute())
@@ -92,32 +103,42 @@ def ask(
         TimeoutError: no reply within ``timeout`` seconds.
         ControlError: the server refuses, it is another user's or process than it says, or its reply is malformed.
     """
-    deadline = time.monotonic() + timeout
-    got: list[int] = []
-    data = b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         with address(path) as name:
             connection.connect(name)
         listener = _listener(connection)
-        socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], fds)
-        while not data.endswith(b"\n"):
-            connection.settimeout(max(0.001, deadline - time.monotonic()))
-            chunk, more, _, _ = socket.recv_fds(connection, 65536, MAX_FDS)
-            got += more
-            data += chunk
-            if len(data) > MAX_LINE:
-                close(got)
-                raise ControlError("the reply is too long")
-            if not chunk:
-                raise ConnectionResetError(f"the server at {path} ended before it replied to {request['do']}")
+        body, got = ask_on(connection, request, fds=fds, timeout=timeout)
+    said = body.get("pid", listener)
+    if listener is not None and said not in {listener, _parent(listener)}:  # a confined server's listens for it
+        close(got)
+        raise ControlError(f"it says that it is process {said}, and is process {listener}")
+    return body, got
+
+
+def ask_on(
+    connection: socket.socket, request: dict[str, Any], *, fds: Sequence[int] = (), timeout: float = 1.0
+) -> tuple[dict[str, Any], list[int]]:
+    """Send one command over an open connection; returns and raises as :func:`ask` does."""
+    deadline = time.monotonic() + timeout
+    got: list[int] = []
+    data = b""
+    connection.settimeout(timeout)
+    socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], fds)
+    while not data.endswith(b"\n"):
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        chunk, more, _, _ = socket.recv_fds(connection, 65536, MAX_FDS)
+        got += more
+        data += chunk
+        if len(data) > MAX_LINE:
+            close(got)
+            raise ControlError("the reply is too long")
+        if not chunk:
+            raise ConnectionResetError(f"the server ended before it replied to {request['do']}")
     body = _parse(data)
     if "error" in body:
         close(got)
         raise ControlError(str(body["error"]))
-    if listener is not None and body.get("pid", listener) != listener:
-        close(got)
-        raise ControlError(f"it says that it is process {body['pid']}, and is process {listener}")
     return body, got
 
 
@@ -129,6 +150,12 @@ def _listener(connection: socket.socket) -> int | None:
     if uid != os.geteuid():
         raise ControlError(f"process {pid}, which listens there, is user {uid}'s")
     return int(pid)
+
+
+def _parent(pid: int) -> int | None:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
 
 
 async def serve_at(path: Path, listening: socket.socket, handler: Handler) -> None:
@@ -167,19 +194,46 @@ async def serve(listening: socket.socket, handler: Handler) -> None:
         task.add_done_callback(connections.discard)
 
 
+async def serve_passed(channel: socket.socket, handler: Handler) -> None:
+    """Answer commands on the connections that arrive on ``channel``, until this task is cancelled."""
+    connections: set[asyncio.Task[None]] = set()
+    channel.setblocking(False)
+    while True:
+        await _readable(channel)
+        data, fds, _, _ = socket.recv_fds(channel, 1, 1)
+        if not data:
+            return
+        for fd in fds:
+            task = asyncio.get_running_loop().create_task(_answer(socket.socket(fileno=fd), handler))
+            connections.add(task)
+            task.add_done_callback(connections.discard)
+
+
+async def serve_on(connection: socket.socket, handler: Handler) -> None:
+    """Answer commands on one connection, one after another, until it ends."""
+    with connection, contextlib.suppress(OSError):
+        connection.setblocking(False)
+        while True:
+            await _answer_one(connection, handler)
+
+
 async def _answer(connection: socket.socket, handler: Handler) -> None:
     with connection, contextlib.suppress(OSError):  # the client is gone
         connection.setblocking(False)
-        fds: list[int] = []
-        try:
-            request, fds = await _receive(connection)
-            reply = await handler(request, fds)
-        except (ControlError, OSError, KeyError, TypeError, ValueError) as error:
-            close(fds)
-            reply = Reply({"error": f"{error}" if isinstance(error, ControlError) else repr(error)})
-        # A few hundred bytes always fit into the buffer of a new socket.
-        socket.send_fds(connection, [json.dumps(reply.body).encode() + b"\n"], reply.fds)
-        reply.then()
+        await _answer_one(connection, handler)
+
+
+async def _answer_one(connection: socket.socket, handler: Handler) -> None:
+    fds: list[int] = []
+    try:
+        request, fds = await _receive(connection)
+        reply = await handler(request, fds)
+    except (ControlError, OSError, KeyError, TypeError, ValueError) as error:
+        close(fds)
+        reply = Reply({"error": f"{error}" if isinstance(error, ControlError) else repr(error)})
+    # A few hundred bytes always fit into the buffer of a new socket.
+    socket.send_fds(connection, [json.dumps(reply.body).encode() + b"\n"], reply.fds)
+    reply.then()
 
 
 async def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:

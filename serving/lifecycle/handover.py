@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 
 from serving.http.onewrite import OneWriteProtocol
-from serving.lifecycle.control import MAX_FDS, ControlError, ask
+from serving.lifecycle.control import MAX_FDS, ControlError, ask, ask_on
 from serving.lifecycle.shared_accept import NOT_ACCEPTING, ConnectionCounts, SharedAcceptor
 
 KEEP_ALIVE_SECONDS = 75  # nginx's: longer than clients and proxies keep an idle connection for reuse
@@ -27,6 +27,8 @@ SETTLE_SECONDS = 5.0  # how long draining waits for requests in flight
 ADOPT_SECONDS = 5.0
 BACKLOG = 2048
 POLL_SECONDS = 0.005
+
+Successor = Path | socket.socket  # its control socket's path, or an open connection on which it expects connections
 
 
 class ListenerRole(StrEnum):
@@ -151,8 +153,18 @@ class PublicListener:
             raise ControlError("give: this server never had a listening socket")
         return self._listening.fileno()
 
-    async def drain(self, successors: Sequence[Path] = ()) -> None:
-        """Stop accepting and hand over idle connections; returns when none is in flight, or after SETTLE_SECONDS."""
+    async def drain(self, successors: Sequence[Successor] = ()) -> None:
+        """Stop accepting and hand over idle connections; returns when none is in flight, or after SETTLE_SECONDS.
+
+        Open connections to successors are closed then.
+        """
+        with contextlib.ExitStack() as opened:
+            for successor in successors:
+                if isinstance(successor, socket.socket):
+                    opened.enter_context(successor)
+            await self._drain(successors)
+
+    async def _drain(self, successors: Sequence[Successor]) -> None:
         if self.role is ListenerRole.LIVE:
             self._stop_accepting()
             self._set_role(ListenerRole.STANDBY)
@@ -203,14 +215,14 @@ class PublicListener:
         with contextlib.suppress(OSError):  # the client disconnected meanwhile
             await asyncio.get_running_loop().connect_accepted_socket(lambda: Connection(self), connection)
 
-    async def _hand_over(self, successors: Sequence[Path]) -> Sequence[Path]:
+    async def _hand_over(self, successors: Sequence[Successor]) -> Sequence[Successor]:
         """Hand over the idle connections, to each successor as many; returns those that took theirs, in rotation."""
         idle = self._idle()
         shares = [idle[place :: len(successors)] for place in range(len(successors))]
         took = [path for path, share in zip(successors, shares, strict=True) if await self._hand_to(path, share)]
         return [*took[1:], *took[:1]]
 
-    async def _hand_to(self, successor: Path, share: Sequence[Connection]) -> bool:
+    async def _hand_to(self, successor: Successor, share: Sequence[Connection]) -> bool:
         """Hand over these connections. False: the successor refuses them, or is gone."""
         for start in range(0, len(share), MAX_FDS):
             # What was handed over before took a moment, in which a request may have begun on these.
@@ -219,7 +231,7 @@ class PublicListener:
                 connection.transport.pause_reading()  # bytes that arrive from now on stay in the kernel
             fds = [os.dup(c.transport.get_extra_info("socket").fileno()) for c in batch]
             try:
-                await asyncio.to_thread(ask, successor, {"do": "adopt"}, fds=fds, timeout=ADOPT_SECONDS)
+                await asyncio.to_thread(_send, successor, fds)
             except TimeoutError:
                 # The successor may have them: two readers on one connection would be worse than a lost one.
                 _release(batch)
@@ -260,6 +272,13 @@ class PublicListener:
             "in_flight": self.in_flight,
             "open": len(self.connections),
         }
+
+
+def _send(successor: Successor, fds: Sequence[int]) -> None:
+    if isinstance(successor, Path):
+        ask(successor, {"do": "adopt"}, fds=fds, timeout=ADOPT_SECONDS)
+    else:
+        ask_on(successor, {"do": "adopt"}, fds=fds, timeout=ADOPT_SECONDS)
 
 
 def _release(connections: Iterable[Connection]) -> None:

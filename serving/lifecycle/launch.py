@@ -58,6 +58,17 @@ def page_settings(dashboard: str, environment: str, model: str) -> dict[str, str
     return {"PINRAIL_DASHBOARD": f"{dashboard}/models/{environment}/{model}"} if dashboard else {}
 
 
+def confinement(private: Path | None, *, network: bool) -> list[str]:
+    """The options of a server that is confined to its files and ``private``; None: it is not confined."""
+    return [] if private is None else ["--confine", *(["--egress"] if network else [])]
+
+
+def private(directory: Path | None) -> dict[str, str]:
+    """The variables by which a confined server, and what its model imports, finds the only directory to write to."""
+    names = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "JOBLIB_TEMP_FOLDER", "NUMBA_CACHE_DIR")
+    return {} if directory is None else dict.fromkeys(names, str(directory))
+
+
 def thread_settings(environ: Mapping[str, str], cpus: float = 0.0) -> dict[str, str]:
     """The part of :func:`environment` that sets numbers of threads: all that a container gets of it.
 

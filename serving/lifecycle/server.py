@@ -13,11 +13,12 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.confinement.confine import Reach, confine
 from serving.http.bounded import allow_open_files
 from serving.http.onewrite import OneWriteProtocol
-from serving.lifecycle import control
+from serving.lifecycle import acceptor, control
 from serving.lifecycle.control import ControlError, Reply
-from serving.lifecycle.handover import BACKLOG, KEEP_ALIVE_SECONDS, PublicListener
+from serving.lifecycle.handover import BACKLOG, KEEP_ALIVE_SECONDS, PublicListener, Successor
 from serving.lifecycle.loading import LoadingApp
 from serving.lifecycle.shared_accept import ConnectionCounts
 
@@ -38,7 +39,7 @@ def run_on_port(host: str, port: int, load: Load) -> None:
         http.exit_if_loading()
 
 
-def run_with_control_socket(path: Path, load: Load, identity: Mapping[str, Any]) -> None:
+def run_with_control_socket(path: Path, load: Load, identity: Mapping[str, Any], reach: Reach | None = None) -> None:
     """Serve what ``load`` returns on a private loopback port, and on the public port on command.
 
     The control socket at ``path`` answers at once, also while the model is loading. Returns after the command to exit
@@ -48,10 +49,16 @@ def run_with_control_socket(path: Path, load: Load, identity: Mapping[str, Any])
         path: of the control socket.
         load: loads the model and returns its app.
         identity: what the server was started with; its status repeats it.
+        reach: what this process is confined to before it loads anything, of which the first writable directory is its
+            private one; None: it is not confined.
     """
     controlled = _ControlledServer(path, load, identity)
+    channel = None
+    if reach is not None:
+        channel = acceptor.fork(path, reach.writable[0])
+        confine(reach)
     with asyncio.Runner(loop_factory=controlled.http.server.config.get_loop_factory()) as runner:
-        runner.run(controlled.run())
+        runner.run(controlled.run(channel))
         controlled.http.exit_if_loading()
 
 
@@ -92,6 +99,7 @@ class _ControlledServer:
         self.listener = PublicListener(self.http.server, _counts(path, identity))
         self.private = socket.create_server((PRIVATE_HOST, 0), backlog=BACKLOG)
         self.private_url = "http://{}:{}".format(*self.private.getsockname())
+        self.expecting: set[asyncio.Task[None]] = set()  # who hands connections over
         self.held: Sequence[int] = ()  # descriptors that are kept open for the receiver
 
     @property
@@ -99,15 +107,20 @@ class _ControlledServer:
         """The model is loaded, and the private port answers."""
         return self.http.app.ready and self.http.server.started
 
-    async def run(self) -> None:
-        listening = control.listen(self.path)
-        answering = asyncio.create_task(control.serve_at(self.path, listening, self.handle_command))
+    async def run(self, channel: socket.socket | None) -> None:
+        """``channel``: where connections to the control socket arrive; None: it is opened here."""
+        if channel is not None:
+            serve = control.serve_passed(channel, self.handle_command)
+        else:
+            serve = control.serve_at(self.path, control.listen(self.path), self.handle_command)
+        answering = asyncio.create_task(serve)
         try:
             await self.http.run([self.private])
         finally:
             answering.cancel()
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
+            if channel is None:
+                with contextlib.suppress(FileNotFoundError):
+                    self.path.unlink()
 
     async def handle_command(self, command: dict[str, Any], fds: list[int]) -> Reply:
         """Carry out one command of the control socket. ControlError: it is unknown, or cannot be done now."""
@@ -125,16 +138,28 @@ class _ControlledServer:
         if do == "take":
             await listener.activate(socket.socket(fileno=fds.pop()) if fds else None)
         elif do == "stand-by":
-            await listener.drain([Path(path) for path in (command.get("to"), *command.get("also", ())) if path])
+            await listener.drain(_successors(fds, command))
+        elif do == "expect":
+            self._expect(socket.socket(fileno=fds.pop()))
         elif do == "give":
             return Reply({"ok": True}, [listener.share_socket()])
         elif do == "adopt":
-            return Reply({"adopted": len(fds)}, then=listener.adopt(fds))
+            return await self._adopt(command, fds)
         else:
             raise ControlError(
-                f"unknown command {do!r}: known are status, hold, take, stand-by, give, adopt and exit"
+                f"unknown command {do!r}: known are status, hold, take, stand-by, give, adopt, expect and exit"
             )
         return Reply({"role": listener.role})
+
+    def _expect(self, connection: socket.socket) -> None:
+        task = asyncio.create_task(control.serve_on(connection, self._adopt))
+        self.expecting.add(task)
+        task.add_done_callback(self.expecting.discard)
+
+    async def _adopt(self, command: dict[str, Any], fds: list[int]) -> Reply:
+        if command.get("do") != "adopt":
+            raise ControlError(f"{command.get('do')!r}: another server may only say adopt")
+        return Reply({"adopted": len(fds)}, then=self.listener.adopt(fds))
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -150,6 +175,13 @@ def _counts(path: Path, identity: Mapping[str, Any]) -> ConnectionCounts | None:
     """Where the replicas of a server count their connections; None: it is the only one."""
     replicas = int(identity.get("replicas") or 1)
     return ConnectionCounts(path, int(identity["replica"]), replicas) if replicas > 1 else None
+
+
+def _successors(fds: list[int], command: Mapping[str, Any]) -> Sequence[Successor]:
+    """How to reach the servers that connections are handed to."""
+    if fds:
+        return [socket.socket(fileno=fds.pop(0)) for _ in range(len(fds))]
+    return [Path(path) for path in (command.get("to"), *command.get("also", ())) if path]
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None:

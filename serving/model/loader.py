@@ -67,7 +67,8 @@ class Cache:
             with contextlib.suppress(OSError):  # in a container the cache is read-only
                 os.utime(path)  # prune() uses it
             return path
-        with contextlib.suppress(FileNotFoundError):  # another process discarded it first
+        # Another process discarded it first; or this is a confined server, and whoever started it finds the same.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             path.rename(self._temporary() / "damaged")
         self._sweep()
         return None

@@ -3,6 +3,7 @@
 import tempfile
 import textwrap
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,11 @@ LEAVES_A_GRANDCHILD = """
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        open({pid!r}, "w").write(str(os.getpid()))
-        time.sleep(3600)
+        os.execlp("sleep", "sleep", "{seconds}")
     os._exit(0)
+os.wait()
 """
 KILLS_ITS_PARENT = """
-while not os.path.exists({pid!r}):
-    time.sleep(0.01)
 os.kill(os.getppid(), 9)
 """
 ANSWERS_FOREVER = """
@@ -75,20 +74,22 @@ async def forever(self, scope, receive, send):
 serving.app.ModelServer.__call__ = forever
 """
 PRIES = """
-import socket
+import ctypes, errno, resource, socket
+def unix(path):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+def trace(pid):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(16, pid, 0, 0):
+        raise OSError(ctypes.get_errno(), "ptrace")
+    libc.ptrace(17, pid, 0, 0)
 def pry(attempt):
     try:
         return str(attempt())
     except OSError as error:
-        return type(error).__name__
+        return "PermissionError" if error.errno == errno.EXDEV else type(error).__name__  # a link, says Landlock
 found = [
-    pry(lambda: open({labels!r}).read()),
-    pry(lambda: open("/proc/{parent}/environ").read()),
-    pry(lambda: open(os.path.expanduser("~/gitconfig")).read()),
-    pry(lambda: open({labels!r}, "w").write("changed")),
-    pry(lambda: socket.create_connection(("127.0.0.1", {port}), 1)),
-    pry(lambda: os.kill({parent}, 0)),
-]
+{attempts}]
 self.predict = lambda context, rows, params=None: [found[n] for n in rows["n"]]
 """
 TAKES_700_MB = """
@@ -98,6 +99,11 @@ STARTS_300_PROCESSES = """
 for _ in range(300):
     subprocess.Popen(["sleep", "3607"])
 """
+
+
+def prying(attempts: Sequence[str]) -> str:
+    """The load of a model that answers a row with how its n-th attempt went: an expression."""
+    return PRIES.format(attempts="".join(f"    pry(lambda: {attempt}),\n" for attempt in attempts))
 
 
 def save(load: str, directory: Path, helper: str = "") -> None:
@@ -126,7 +132,7 @@ def cached(load: str, scratch: Path) -> Artifacts:
     """Such a model in a cache of model versions."""
     save(load, scratch / "model")
     digest, cache = digest_tree(scratch / "model"), scratch / "cache"
-    cache.mkdir()
+    cache.mkdir(exist_ok=True)
     (scratch / "model").rename(Cache(cache).path_of(digest))
     return Artifacts("hostile", 1, digest, cache)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from serving.__main__ import IDENTITY
+from serving.confinement import places
+from serving.confinement.confine import Reach
 from serving.http.asgi import JSON, respond
 from serving.http.callers import REQUEST_ID
 from serving.lifecycle.server import run_with_control_socket
@@ -100,7 +102,7 @@ def fork() -> None:
 
 
 def main(argv: list[str]) -> None:
-    options = dict(option.removeprefix("--").split("=", 1) for option in argv)
+    options = dict(option.removeprefix("--").split("=", 1) for option in argv if "=" in option)
     version = int(options["version"])
     if version == EXITS_AT_ONCE:
         sys.stderr.write("there is no such model \x1b[31m\n")
@@ -118,7 +120,11 @@ def main(argv: list[str]) -> None:
         return App(options)
 
     described = {name: options.get(name) for name in IDENTITY} | {"version": version}
-    run_with_control_socket(Path(options["control"]), load, described)
+    reach = None
+    if "--confine" in argv:
+        reach = Reach([], [Path(os.environ["TMPDIR"])], hidden=[Path(options["cache"]).parent])
+        places.import_from(reach.writable[0])
+    run_with_control_socket(Path(options["control"]), load, described, reach)
 
 
 if __name__ == "__main__":

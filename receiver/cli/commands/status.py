@@ -14,7 +14,7 @@ from receiver.core.redact import Redactor
 from receiver.core.times import ago, local
 from receiver.planning.status import SlotStatus, activities_now, status_report
 from receiver.settings import load_settings
-from receiver.wiring import build, open_database
+from receiver.wiring import build, open_database, why_unconfined
 
 
 def show_status(*, as_json: bool) -> bool:
@@ -32,6 +32,8 @@ def show_status(*, as_json: bool) -> bool:
     view = environments_view(replace(report, stale=observed.stale or None), Redactor(settings.secrets), figures)
     if not runs:
         sys.stderr.write(f"no receiver runs on {settings.pinrail_state_dir}: `pinrail up` starts it\n")
+    if why := why_unconfined(settings):
+        sys.stderr.write(f"a model that serves has the rights of this user: {why}\n")
     answer(view, status_text, json_wanted=as_json)
     return runs and view.stale is None and all(row.state == "in sync" for row in view.environments)
 

@@ -20,7 +20,7 @@ from receiver.core.state import Slot
 from receiver.ports import Target
 from receiver.settings import Settings
 from receiver.targets.process.packages import PACKAGES
-from receiver.wiring import MIRROR, PROPOSALS, open_database, target_name
+from receiver.wiring import MIRROR, PROPOSALS, open_database, target_name, why_unconfined
 from serving.model.digest import bytes_below
 
 FREE_BYTES = 1 << 30  # a model or two, and the journal
@@ -79,7 +79,10 @@ def isolation(settings: Settings) -> Check:
     """What a model that serves may do. Both are ok: `policy: {isolation: required}` refuses the one."""
     if target_name(settings) == "compose":
         return Check("isolation", ok=True, found="models serve in containers, with fewer rights than this user")
-    found = "on the process target, a model that serves has the rights of this user"
+    why = why_unconfined(settings)
+    if not why:
+        return Check("isolation", ok=True, found="a model that serves is confined to its own files")
+    found = f"a model that serves has the rights of this user: {why}"
     return Check("isolation", ok=True, found=found, todo="use compose for models whose authors you do not trust")
 
 

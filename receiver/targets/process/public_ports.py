@@ -6,7 +6,7 @@ A server that stops accepting keeps its listening socket: until somebody accepts
 import contextlib
 import errno
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from receiver.adapters.addresses import family
@@ -117,7 +117,8 @@ class PublicPorts:
         paths = [str(successor.control) for successor in successors]
         to = {"to": paths[0], "also": paths[1:]} if paths else {}
         try:
-            ask(record.control, {"do": "stand-by", **to}, timeout=DRAIN_SECONDS)
+            with _connected_to(successors) as connections:
+                ask(record.control, {"do": "stand-by", **to}, fds=connections, timeout=DRAIN_SECONDS)
         except (OSError, ControlError) as error:
             self._discovery.kill(record, f"it does not accept the command to drain: {error!r}")
 
@@ -193,6 +194,19 @@ class PublicPorts:
 
     def _taken(self, spec: ServerSpec, who: str) -> str:
         return f"{spec.slot}: port {spec.port} on {self._host} is taken by {who}: stop that, or {_other_port(spec)}."
+
+
+@contextlib.contextmanager
+def _connected_to(successors: Sequence[ServerRecord]) -> Iterator[Sequence[int]]:
+    """Connections on which a server, confined or not, hands connections on; none to a successor that is older."""
+    with contextlib.ExitStack() as opened:
+        connections = []
+        for successor in successors:
+            here, there = map(opened.enter_context, socket.socketpair())
+            with there, contextlib.suppress(OSError, ControlError):
+                ask(successor.control, {"do": "expect"}, fds=[there.fileno()], timeout=STATUS_SECONDS)
+                connections.append(here.fileno())
+        yield connections
 
 
 def _accept(record: ServerRecord, fds: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +38,11 @@ class ServerRecord:
     began: float  # on the machine's monotonic clock, before the start
     oom_kills: int | None  # the kernel's count at that time
     pid: int | None = None  # None: the receiver died between starting it and noting this
+
+    @property
+    def private(self) -> Path:
+        """The directory that the server can write to, where it is confined."""
+        return self.path.with_suffix(".private")
 
     @property
     def group(self) -> str:
@@ -109,10 +115,15 @@ class ServerRecords:
         finally:
             os.close(fd)
 
+    def make_private(self, record: ServerRecord) -> Path:
+        """Make the directory that a confined server can write to; its own process removes it in the end."""
+        record.private.mkdir(mode=0o700)
+        return record.private
+
     @contextlib.contextmanager
     def locked(self, record: ServerRecord) -> Iterator[int]:
         """The lock of a record that nobody holds. OSError: somebody does, or the record is gone."""
-        fd = os.open(record.path, os.O_RDWR)
+        fd = os.open(record.path, os.O_RDONLY)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield fd
@@ -121,10 +132,11 @@ class ServerRecords:
 
     @staticmethod
     def _write(record: ServerRecord, unlocked: Path) -> int:
-        fd = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        content = {"spec": asdict(record.spec), "began": record.began, "oom_kills": record.oom_kills}
+        with os.fdopen(os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(json.dumps(content).encode() + b"\n")
+        fd = os.open(unlocked, os.O_RDONLY)  # the server inherits it, and must not write what is believed about it
         try:
-            content = {"spec": asdict(record.spec), "began": record.began, "oom_kills": record.oom_kills}
-            os.write(fd, json.dumps(content).encode() + b"\n")
             # Locked before it can be seen, or another reader would take it for a leftover.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             unlocked.rename(record.path)
@@ -173,6 +185,7 @@ class ServerRecords:
         """Forget a server that has ended; its log stays for a while."""
         record.control.unlink(missing_ok=True)
         record.path.unlink(missing_ok=True)
+        _remove(record.private)
 
     def _named(self, name: str, spec: ServerSpec, began: float, kills: int | None) -> ServerRecord:
         return ServerRecord(
@@ -204,9 +217,17 @@ class ServerRecords:
         for counts in self.directory.glob("*.load"):  # see serving/lifecycle/shared_accept.py
             if counts.stem not in groups:
                 counts.unlink(missing_ok=True)
+        for private in self.directory.glob("*.private"):
+            if private.stem not in recorded and not private.with_suffix(".sock").exists():
+                _remove(private)
         ended = [log for log in self.logs.glob("*.log") if log.stem not in recorded]
         for log in sorted(ended, key=lambda log: log.stat().st_mtime)[:-KEPT_LOGS]:
             log.unlink(missing_ok=True)
+
+
+def _remove(private: Path) -> None:
+    with contextlib.suppress(RecursionError):  # a model has filled it as it liked
+        shutil.rmtree(private, ignore_errors=True)
 
 
 def oom_kills() -> int | None:

@@ -31,6 +31,7 @@ from receiver.targets.process.packages import ModelPackages
 from receiver.targets.process.public_ports import PublicPorts
 from receiver.targets.process.records import ServerRecord, ServerRecords, new_group
 from receiver.targets.readiness import wait_until_healthy
+from serving.confinement import landlock
 from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
 
@@ -48,10 +49,15 @@ class ProcessTarget:
         command: Sequence[str] = launch.COMMAND,
         start_seconds: float = 60.0,
         dashboard: str = "",
+        confine: bool = True,
     ) -> None:
-        """``dashboard``: the address of the receiver's pages, which servers' pages link to; empty: none."""
+        """``dashboard``: the address of the receiver's pages, which servers' pages link to; empty: none.
+
+        ``confine``: let a model reach nothing but its own, where the kernel can.
+        """
         self.state = state.absolute()
         self.start_seconds = start_seconds
+        self._confine = confine and landlock.version() > 0
         self._command = tuple(command)
         self._environment = launch.environment(os.environ, registry=False)  # the receiver has fetched by then
         self._dashboard = dashboard
@@ -202,12 +208,15 @@ class ProcessTarget:
         program = self._packages.interpreter(spec, stop) or program
         recorded = LogDirectories(self.state).prepare(spec.slot) if spec.log else None
         with self._records.create(spec, group, replica) as (record, lock):
+            private = self._records.make_private(record) if self._confine else None
+            confined = launch.confinement(private, network=spec.egress)
             pid = shell.start(
-                [program, *arguments, *_options(record, self.state / "cache", recorded)],
+                [program, *arguments, *_options(record, self.state / "cache", recorded), *confined],
                 environment=self._environment
                 | launch.thread_settings(self._environment, spec.cpus)
-                | launch.page_settings(self._dashboard, spec.slot.environment, spec.slot.model),
-                directory=self.state,
+                | launch.page_settings(self._dashboard, spec.slot.environment, spec.slot.model)
+                | launch.private(private),
+                directory=private or self.state,
                 log=record.log,
                 keep=[lock],
             )

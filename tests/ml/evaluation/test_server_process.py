@@ -58,10 +58,11 @@ def test_the_gates_server_has_the_flags_and_variables_of_productions_but_no_cred
         production = target.start(ServerSpec(slot, version, trained.digest, "Staging", free_port(), "c" * 40))
         live_environment, live = environment_of(pid_of(state, production)), arguments_of(pid_of(state, production))
         with serving(Artifacts(trained.model, version, trained.digest, cache)) as server:
-            (pid,) = guard.descendants(server.guard_pid)
+            pid, *_ = guard.descendants(server.guard_pid)  # nearest first
             measured_environment, measured = environment_of(pid), arguments_of(pid)
 
-    assert measured_environment.pop("TMPDIR") != live_environment.pop("TMPDIR", None)
+    for name in launch.private(tmp_path):
+        assert measured_environment.pop(name) != live_environment.pop(name)
     assert measured_environment == without_registry(live_environment)
     assert {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}.items() <= measured_environment.items()
     assert not {"PYTHONPATH", "PYTHONHASHSEED", "GITHUB_TOKEN"} & live_environment.keys()

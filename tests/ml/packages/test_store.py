@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ml.evaluation import sandbox
 from ml.packages.build import PackagesFailedError, PackagesUnavailableError, find_python, interpreter_of
 from ml.packages.decision import OURS, Needed, Serving
 from ml.packages.store import PackageStore
+from serving.confinement import landlock
 from tests.support.package_index import Index, running_index
 from tests.support.waiting import eventually
 
@@ -186,7 +186,7 @@ def test_packages_that_are_built_see_no_secret_and_write_nowhere_else(
     made = store(on_disk).obtain(needed("built"), keep_on)
     found = json.loads(run(made, "import built, json; print(json.dumps(built.FOUND))"))
     assert not {"GITHUB_TOKEN", "MLFLOW_TRACKING_TOKEN"} & set(found["environment"])
-    if sandbox.version():
+    if landlock.version():
         assert (found["read"], found["written"]) == ("PermissionError", "PermissionError")
         assert not (on_disk / "new").exists()
 

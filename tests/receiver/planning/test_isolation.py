@@ -32,14 +32,21 @@ def test_an_environment_that_requires_isolation_is_served_with_it_and_refused_wi
     flow.registry.register(MODEL, {"MLmodel": "v1"})
     assert parse_environment(STAGING.encode(), "staging.yaml").needs_isolation
     flow.source.commit({"environments/staging.yaml": STAGING.encode()})
-    assert outcomes(replace(flow.services, isolated=False)) == [Outcome.REFUSED]
+    assert outcomes(replace(flow.services, unconfined=lambda: "nothing confines it")) == [Outcome.REFUSED]
     assert not flow.target.servers
-    assert outcomes(replace(flow.services, isolated=True)) == [Outcome.LIVE]
+    assert outcomes(replace(flow.services, unconfined=str)) == [Outcome.LIVE]
 
 
 @pytest.mark.parametrize(("target", "isolated"), [("process", False), ("compose", True)])
-def test_containers_are_isolated_and_processes_are_not(target: str, isolated: bool, tmp_path: Path) -> None:
-    settings = Settings(pinrail_state_dir=tmp_path, pinrail_repo_url="file:///nowhere", pinrail_target=target)
+def test_containers_are_isolated_and_processes_only_where_they_are_confined(
+    target: str, isolated: bool, tmp_path: Path
+) -> None:
+    settings = Settings(
+        pinrail_state_dir=tmp_path,
+        pinrail_repo_url="file:///nowhere",
+        pinrail_target=target,
+        pinrail_confine=False,
+    )
     database = open_database(settings)
-    assert build(settings, database).isolated is isolated
+    assert (build(settings, database).unconfined() == "") is isolated
     database.close()

@@ -129,8 +129,9 @@ def test_a_clock_that_is_off_is_reported(mlflow_server: str, monkeypatch: pytest
 
 
 def test_which_rights_models_have_is_said_plainly(tmp_path: Path) -> None:
-    found = machine.isolation(settings(tmp_path, pinrail_target="process"))
-    assert (found.ok, found.found) == (True, "on the process target, a model that serves has the rights of this user")
+    found = machine.isolation(settings(tmp_path, pinrail_target="process", pinrail_confine=False))
+    assert (found.ok, found.todo) == (True, "use compose for models whose authors you do not trust")
+    assert found.found == "a model that serves has the rights of this user: PINRAIL_CONFINE is false"
     assert "containers" in machine.isolation(settings(tmp_path, pinrail_target="compose")).found
 
 

@@ -43,12 +43,12 @@ def doomed(state: Path, port: int, first: int) -> Iterator[None]:
 
 def running_below(state: Path) -> set[int]:
     """The processes whose command line names this state directory, as the system lists them."""
-    found = set()
+    found = {}
     for directory in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if str(state / "servers").encode() in (directory / "cmdline").read_bytes():
-                found.add(int(directory.name))
-    return found
+                found[int(directory.name)] = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+    return {pid for pid, parent in found.items() if parent not in found}  # without who accepts for a server
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
