@@ -9,6 +9,7 @@ Exit status: 0 stopped as requested, 1 the model cannot be served, 2 usage.
 import argparse
 import logging
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Sequence
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             identity = {name: getattr(options, name.replace("-", "_")) for name in IDENTITY}
             identity["log"] = options.log.to_json() if options.log is not None else None
             reach = _reach(options) if options.confine else None
-            run_with_control_socket(options.control, lambda: load(options, at_exit), identity, reach)
+            private = None if options.private is None else socket.socket(fileno=options.private)
+            run_with_control_socket(options.control, lambda: load(options, at_exit), identity, private, reach)
         else:
             run_on_port(options.host, options.port, lambda: load(options, at_exit))
     except ServingError as error:
@@ -170,6 +172,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--runtime", choices=("onnx", "native", "pyfunc", "original"), help="instead of the fastest that can serve it"
+    )
+    parser.add_argument(
+        "--private",
+        type=int,
+        metavar="FD",
+        help="with --control: an inherited listening socket to answer on, whose address the caller then knows",
     )
     parser.add_argument(
         "--confine",

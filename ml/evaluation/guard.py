@@ -138,6 +138,7 @@ def main(arguments: Sequence[str]) -> int:
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
+        close_fds=False,  # this process has inherited what the program is to, and nothing else
         # There is one thread here, so that this is safe.
         preexec_fn=partial(confine, reach) if writable else None,  # noqa: PLW1509
     )

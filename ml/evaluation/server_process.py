@@ -7,7 +7,6 @@ its time, memory, output and answers are bounded. Nothing that it says is believ
 import contextlib
 import http.client
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -40,7 +39,6 @@ ANSWER_SECONDS = 30.0  # without a byte of an answer
 OUTPUT_BYTES = 16 << 10  # of what it prints, the last are kept
 MEMORY_SHARE = 0.75  # of what is available at the start
 LEAST_MB = 1024.0
-PRIVATE_URL = re.compile(r"http://(127\.0\.0\.1:[0-9]{1,5})")
 ENDED = {
     guard.TOO_LARGE: "took more memory than {megabytes:,.0f} MB, three quarters of what was available, and was ended",
     guard.TOO_LONG: "took longer than {seconds:g} s, and was ended",
@@ -82,12 +80,12 @@ class Limits:
 class VersionServer:
     """The running server of one version."""
 
-    def __init__(self, name: str, process: "subprocess.Popen[bytes]", limits: Limits) -> None:
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", limits: Limits, address: str) -> None:
         self.name = name
         self.guard_pid = process.pid
         self.classes: tuple[Any, ...] | None = None
         self.runtime = ""
-        self.address = ""
+        self.address = address
         self._process = process
         self._limits = limits
         self._printed = _Printed(process.stdout)
@@ -116,9 +114,7 @@ class VersionServer:
         while self._process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError, ControlError):  # not there yet
                 status, _ = ask(control, {"do": "status"})
-                found = PRIVATE_URL.fullmatch(str(status.get("private_url")))
-                if status.get("ready") is True and found:
-                    self.address = found[1]
+                if status.get("ready") is True:
                     self._read_descriptions(model)
                     return
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -206,22 +202,26 @@ def serving(
             "revision": "gate",
             "runtime": runtime,
         }
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", guard.__name__, str(limits.megabytes), str(limits.seconds)),
-                *("", "", python, *launch.COMMAND[1:]),
-                *launch.options(identity, artifacts.cache.absolute(), control),
-                *launch.confinement(private, network=limits.network),
-            ],
-            # As production's servers, but without the registry's credentials: a model is somebody else's code.
-            env=launch.environment(os.environ, registry=False) | {"TMPDIR": str(home)} | launch.private(private),
-            cwd=home,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        server = VersionServer(artifacts.name, process, limits)
+        # Its address is not asked of it: it could name that of another version, and get that one's verdict.
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            address = "{}:{}".format(*listening.getsockname())
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", guard.__name__, str(limits.megabytes), str(limits.seconds)),
+                    *("", "", python, *launch.COMMAND[1:]),
+                    *launch.options(identity | {"private": listening.fileno()}, artifacts.cache.absolute(), control),
+                    *launch.confinement(private, network=limits.network),
+                ],
+                # As production's servers, but without the registry's credentials: a model is somebody else's code.
+                env=launch.environment(os.environ, registry=False) | {"TMPDIR": str(home)} | launch.private(private),
+                cwd=home,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[listening.fileno()],
+            )
+        server = VersionServer(artifacts.name, process, limits, address)
         # The guard keeps to the limits. This is for a model that kills the guard.
         timer = threading.Timer(limits.seconds + STOP_SECONDS, server.cut)
         timer.daemon = True

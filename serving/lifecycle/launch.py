@@ -35,7 +35,8 @@ def options(identity: Mapping[str, object], cache: Path, control: Path) -> list[
 
     Args:
         identity: model, version, digest, environment, stage and revision; log and log-directory; where there are
-            several, replica and replicas; where its pin limits it, cpus and memory-mb.
+            several, replica and replicas; where its pin limits it, cpus and memory-mb; private, the descriptor of the
+            socket to answer on before it has a port.
         cache: the directory of downloaded versions.
         control: where to open the control socket.
     """

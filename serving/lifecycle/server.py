@@ -39,7 +39,13 @@ def run_on_port(host: str, port: int, load: Load) -> None:
         http.exit_if_loading()
 
 
-def run_with_control_socket(path: Path, load: Load, identity: Mapping[str, Any], reach: Reach | None = None) -> None:
+def run_with_control_socket(
+    path: Path,
+    load: Load,
+    identity: Mapping[str, Any],
+    private: socket.socket | None = None,
+    reach: Reach | None = None,
+) -> None:
     """Serve what ``load`` returns on a private loopback port, and on the public port on command.
 
     The control socket at ``path`` answers at once, also while the model is loading. Returns after the command to exit
@@ -49,10 +55,11 @@ def run_with_control_socket(path: Path, load: Load, identity: Mapping[str, Any],
         path: of the control socket.
         load: loads the model and returns its app.
         identity: what the server was started with; its status repeats it.
+        private: the listening socket to answer on; None: one on any port.
         reach: what this process is confined to before it loads anything, of which the first writable directory is its
             private one; None: it is not confined.
     """
-    controlled = _ControlledServer(path, load, identity)
+    controlled = _ControlledServer(path, load, identity, private)
     channel = None
     if reach is not None:
         channel = acceptor.fork(path, reach.writable[0])
@@ -92,12 +99,12 @@ class _HttpServer:
 class _ControlledServer:
     """A model server under a control socket."""
 
-    def __init__(self, path: Path, load: Load, identity: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, load: Load, identity: Mapping[str, Any], private: socket.socket | None) -> None:
         self.path = path
         self.identity = dict(identity)
         self.http = _HttpServer(load, PRIVATE_HOST, 0)
         self.listener = PublicListener(self.http.server, _counts(path, identity))
-        self.private = socket.create_server((PRIVATE_HOST, 0), backlog=BACKLOG)
+        self.private = private or socket.create_server((PRIVATE_HOST, 0), backlog=BACKLOG)
         self.private_url = "http://{}:{}".format(*self.private.getsockname())
         self.expecting: set[asyncio.Task[None]] = set()  # who hands connections over
         self.held: Sequence[int] = ()  # descriptors that are kept open for the receiver

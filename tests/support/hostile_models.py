@@ -92,6 +92,11 @@ found = [
 {attempts}]
 self.predict = lambda context, rows, params=None: [found[n] for n in rows["n"]]
 """
+CLAIMS_AN_ADDRESS = """
+import serving.lifecycle.server
+honest = serving.lifecycle.server._ControlledServer._status
+serving.lifecycle.server._ControlledServer._status = lambda self: {{**honest(self), "private_url": {url!r}}}
+"""
 TAKES_700_MB = """
 self.taken = b"x" * 700000000
 """

@@ -6,6 +6,7 @@ Run as a script. Everything but the app is the real thing: options, control sock
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -124,7 +125,8 @@ def main(argv: list[str]) -> None:
     if "--confine" in argv:
         reach = Reach([], [Path(os.environ["TMPDIR"])], hidden=[Path(options["cache"]).parent])
         places.import_from(reach.writable[0])
-    run_with_control_socket(Path(options["control"]), load, described, reach)
+    private = socket.socket(fileno=int(options["private"])) if "private" in options else None
+    run_with_control_socket(Path(options["control"]), load, described, private, reach)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def _read(record: ServerRecord, body: Mapping[str, Any]) -> Status | None:
         record=record,
         role=Role(body["role"]),
         since=float(body["since"]),
-        url=str(body["private_url"]),
+        url=record.url or str(body["private_url"]),
         ready=bool(body["ready"]),
         port=body["port"],
     )

@@ -37,6 +37,7 @@ class ServerRecord:
     log: Path
     began: float  # on the machine's monotonic clock, before the start
     oom_kills: int | None  # the kernel's count at that time
+    url: str = ""  # where it answers before it has a port, as it was started; empty: it has to say
     pid: int | None = None  # None: the receiver died between starting it and noting this
 
     @property
@@ -97,7 +98,7 @@ class ServerRecords:
 
     @contextlib.contextmanager
     def create(
-        self, spec: ServerSpec, group: str | None = None, replica: int = 1
+        self, spec: ServerSpec, group: str | None = None, replica: int = 1, url: str = ""
     ) -> Iterator[tuple[ServerRecord, int]]:
         """Write the record of a replica, of a new server where no ``group`` is named; yield it and its lock.
 
@@ -105,7 +106,7 @@ class ServerRecords:
         """
         group = group or new_group(spec)
         name = group if spec.replicas == 1 else f"{group}.{replica}"
-        record = self._named(name, spec, time.monotonic(), oom_kills())
+        record = replace(self._named(name, spec, time.monotonic(), oom_kills()), url=url)
         unlocked = record.path.with_suffix(".new")
         with self._creating:
             self._tidy()
@@ -133,6 +134,7 @@ class ServerRecords:
     @staticmethod
     def _write(record: ServerRecord, unlocked: Path) -> int:
         content = {"spec": asdict(record.spec), "began": record.began, "oom_kills": record.oom_kills}
+        content["url"] = record.url
         with os.fdopen(os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(json.dumps(content).encode() + b"\n")
         fd = os.open(unlocked, os.O_RDONLY)  # the server inherits it, and must not write what is believed about it
@@ -203,6 +205,7 @@ class ServerRecords:
             first, *rest = path.read_text(encoding="utf-8").splitlines()
             content = json.loads(first)
             record = self._named(path.stem, _spec(content["spec"]), content["began"], content["oom_kills"])
+            record = replace(record, url=str(content.get("url", "")))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):

@@ -6,6 +6,7 @@ them over their control sockets; nothing about them is remembered here. The othe
 """
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from receiver.targets.process.discovery import (
     with_one_live_each,
 )
 from receiver.targets.process.packages import ModelPackages
-from receiver.targets.process.public_ports import PublicPorts
+from receiver.targets.process.public_ports import BACKLOG, PublicPorts
 from receiver.targets.process.records import ServerRecord, ServerRecords, new_group
 from receiver.targets.readiness import wait_until_healthy
 from serving.confinement import landlock
@@ -57,7 +58,7 @@ class ProcessTarget:
         """
         self.state = state.absolute()
         self.start_seconds = start_seconds
-        self._confine = confine and landlock.version() > 0
+        self._confines_itself = confine and landlock.version() > 0
         self._command = tuple(command)
         self._environment = launch.environment(os.environ, registry=False)  # the receiver has fetched by then
         self._dashboard = dashboard
@@ -207,18 +208,22 @@ class ProcessTarget:
         program, *arguments = self._command
         program = self._packages.interpreter(spec, stop) or program
         recorded = LogDirectories(self.state).prepare(spec.slot) if spec.log else None
-        with self._records.create(spec, group, replica) as (record, lock):
-            private = self._records.make_private(record) if self._confine else None
+        with (
+            # Not asked of the server, whose model could name another's.
+            socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listening,
+            self._records.create(spec, group, replica, _url(listening)) as (record, lock),
+        ):
+            private = self._records.make_private(record) if self._confines_itself else None
             confined = launch.confinement(private, network=spec.egress)
             pid = shell.start(
-                [program, *arguments, *_options(record, self.state / "cache", recorded), *confined],
+                [program, *arguments, *_options(record, self.state / "cache", recorded, listening), *confined],
                 environment=self._environment
                 | launch.thread_settings(self._environment, spec.cpus)
                 | launch.page_settings(self._dashboard, spec.slot.environment, spec.slot.model)
                 | launch.private(private),
                 directory=private or self.state,
                 log=record.log,
-                keep=[lock],
+                keep=[lock, listening.fileno()],
             )
             started = self._records.note_pid(record, pid)
             if spec.limited:
@@ -258,7 +263,7 @@ class ProcessTarget:
         raise VersionFailed(f"{_name(waiting[0].spec)} {late}, and was killed.\n{words}")
 
 
-def _options(record: ServerRecord, cache: Path, recorded: Path | None) -> list[str]:
+def _options(record: ServerRecord, cache: Path, recorded: Path | None, private: socket.socket) -> list[str]:
     spec, several = record.spec, record.spec.replicas > 1
     identity = {
         "model": spec.slot.model,
@@ -273,8 +278,13 @@ def _options(record: ServerRecord, cache: Path, recorded: Path | None) -> list[s
         "replicas": spec.replicas if several else None,
         "cpus": spec.cpus or None,
         "memory-mb": spec.memory_mb or None,
+        "private": private.fileno(),
     }
     return launch.options(identity, cache, record.control)
+
+
+def _url(listening: socket.socket) -> str:
+    return "http://{}:{}".format(*listening.getsockname())
 
 
 def _name(spec: ServerSpec) -> str:

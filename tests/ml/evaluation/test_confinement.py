@@ -45,6 +45,16 @@ def test_a_model_reaches_neither_labels_nor_the_users_files_nor_other_processes(
     assert {file.read_text() for file in (labels, key, other)} == {"n,y\n0,1\n"}
 
 
+def test_a_model_that_names_another_servers_address_is_asked_itself(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "bad").mkdir()
+    with serving(hostile.cached(hostile.prying(["'good'"] * 3), tmp_path / "good"), Limits(120, 8000)) as good:
+        claims = hostile.CLAIMS_AN_ADDRESS.format(url=f"http://{good.address}")
+        artifacts = hostile.cached(claims + hostile.prying(["'bad'"] * 3), tmp_path / "bad")
+        with serving(artifacts, Limits(120, 8000)) as bad:
+            assert bad.predict_records([{"n": 0}]).labels.tolist() == ["bad"]
+
+
 def test_of_a_checkout_no_more_than_the_packages_is_readable() -> None:
     repository = Path(__file__).parents[3]
     found = [path.resolve() for path in places.python()]
