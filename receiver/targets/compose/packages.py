@@ -16,12 +16,12 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from ml.packages.build import PackagesFailedError, PackagesUnavailableError, requested
+from ml.packages.build import requested
 from ml.packages.decision import Needed, Serving, decide
 from ml.packages.installed import serving
 from ml.packages.requirements import UnsuitablePackagesError, needs_nothing, read_listed
 from receiver.adapters.docker import Docker, RefusedByDockerError, time_of
-from receiver.core.errors import Rejected, Retryable, VersionFailed
+from receiver.core.errors import Rejected, Retryable
 from receiver.core.state import ServerSpec
 from receiver.ports import Stop
 from receiver.targets.compose.packages_build import (
@@ -34,6 +34,7 @@ from receiver.targets.compose.packages_build import (
     repository,
 )
 from receiver.targets.compose.project import Place
+from receiver.targets.package_faults import blamed
 
 POLL_SECONDS = 0.2
 TODAY_SECONDS = 86_400.0
@@ -183,17 +184,8 @@ class ImagePackages:
         finally:
             lock.release()
 
-    @contextlib.contextmanager
-    def _blamed(self, spec: ServerSpec) -> Iterator[None]:
-        name = f"{spec.slot} v{spec.version}"
-        try:
-            yield
-        except UnsuitablePackagesError as error:
-            raise Rejected(f"{name} cannot be loaded in the image {self._place.image}: {error}") from error
-        except PackagesFailedError as error:
-            raise VersionFailed(f"{name}: {error}") from error
-        except PackagesUnavailableError as error:
-            raise Retryable(f"{name}: {error}") from error
+    def _blamed(self, spec: ServerSpec) -> contextlib.AbstractContextManager[None]:
+        return blamed(spec, f"cannot be loaded in the image {self._place.image}")
 
 
 def images_of_packages(docker: Docker, owner: str) -> Sequence[PackagesImage]:

@@ -1,19 +1,18 @@
 """The Python that a version's server runs with: the receiver's own, or that of an environment with its packages."""
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
-from ml.packages.build import PackagesFailedError, PackagesUnavailableError, interpreter_of
+from ml.packages.build import interpreter_of
 from ml.packages.decision import Needed
-from ml.packages.requirements import UnsuitablePackagesError
 from ml.packages.store import PackageStore
-from receiver.core.errors import Rejected, Retryable, VersionFailed
 from receiver.core.state import ServerSpec
 from receiver.ports import Stop
+from receiver.targets.package_faults import blamed
 from serving.model.loader import Cache
 
 PACKAGES = "packages"  # in the state directory
+UNSUITABLE = "can't be loaded on this machine"
 
 
 class ModelPackages:
@@ -26,13 +25,13 @@ class ModelPackages:
 
     def unverified(self, spec: ServerSpec) -> str:
         """What it needs without hashes, installed or not. Rejected: the version can be loaded nowhere here."""
-        with _blamed(spec):
+        with blamed(spec, UNSUITABLE):
             needed = self._needed_by(spec)
             return "" if needed is None or needed.verified else str(needed)
 
     def missing(self, spec: ServerSpec) -> str:
         """What is not installed yet. Rejected: the version can be loaded nowhere here."""
-        with _blamed(spec):
+        with blamed(spec, UNSUITABLE):
             needed = self._needed_by(spec)
             return "" if needed is None or self._store.find(needed) else str(needed)
 
@@ -41,7 +40,7 @@ class ModelPackages:
 
         VersionFailed: its packages do not go together, or cannot be built. Retryable: they cannot be had now.
         """
-        with _blamed(spec):
+        with blamed(spec, UNSUITABLE):
             needed = self._needed_by(spec)
             return None if needed is None else str(interpreter_of(self._store.obtain(needed, stop)))
 
@@ -53,16 +52,3 @@ class ModelPackages:
         if spec.digest not in self._needed:
             self._needed[spec.digest] = self._store.needed(self._cache.path_of(spec.digest))
         return self._needed[spec.digest]
-
-
-@contextmanager
-def _blamed(spec: ServerSpec) -> Iterator[None]:
-    name = f"{spec.slot} v{spec.version}"
-    try:
-        yield
-    except UnsuitablePackagesError as error:
-        raise Rejected(f"{name} can't be loaded on this machine: {error}") from error
-    except PackagesFailedError as error:
-        raise VersionFailed(f"{name}: {error}") from error
-    except PackagesUnavailableError as error:
-        raise Retryable(f"{name}: {error}") from error
