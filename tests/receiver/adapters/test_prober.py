@@ -89,7 +89,7 @@ def test_a_model_without_an_example_is_rejected_with_what_to_do(target: ProcessT
     described = yaml.safe_load((artifacts / "MLmodel").read_text())
     del described["saved_input_example_info"]
     (artifacts / "MLmodel").write_text(yaml.safe_dump(described))
-    with pytest.raises(Rejected, match="log the model with one"):
+    with pytest.raises(Rejected, match="log the model with input_example="):
         HttpProber().prove(server, artifacts)
 
 
