@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from serving.errors import InvalidRequestError, PredictionError
+from serving.errors import Detail, InvalidRequestError, PredictionError
 from serving.model.model_dir import ModelDir
 from serving.model.predictions import Predictions
 from serving.model.runtimes.answers import predictions_of
@@ -16,6 +16,8 @@ from serving.model.runtimes.frame import frame, groups
 from serving.model.runtimes.grouped import in_groups
 
 NAME = "pyfunc"
+ENFORCED = "Failed to enforce schema"  # how the wrapper's errors about the signature begin
+WHOLE = frozenset({"integer", "long"})
 
 
 class PyfuncRuntime:
@@ -44,5 +46,18 @@ class PyfuncRuntime:
         except InvalidRequestError:
             raise
         except (Exception, SystemExit) as error:  # a model may raise anything, and must not end the server
+            if ENFORCED in str(error):
+                self._refuse_missing(columns)
             raise PredictionError("the model failed on these rows") from error
         return predictions_of(answer, len(columns[0]))
+
+    def _refuse_missing(self, columns: Sequence[Sequence[Any]]) -> None:
+        """MLflow's wrapper takes no missing whole numbers, whatever the signature says of them."""
+        message = "a value is required: MLflow's wrapper, which this model needs, takes no missing whole number"
+        found = [
+            Detail(("body", column.name), message, "missing")
+            for column, values in zip(self._model.columns, columns, strict=True)
+            if column.type in WHOLE and None in values
+        ]
+        if found:
+            raise InvalidRequestError(found)

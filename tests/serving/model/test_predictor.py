@@ -135,6 +135,17 @@ def test_values_that_are_not_of_the_signatures_types_are_an_error_of_the_predict
         runtimes[runtime].predict_records([row])
 
 
+def test_a_missing_whole_number_that_mlflows_wrapper_does_not_take_is_refused_by_name(
+    without_twin: Path, tmp_path: Path
+) -> None:
+    lax = _with_signature(without_twin, tmp_path / "lax", '"required": true', '"required": false')
+    row = {"age": None, "income": 1.0, "balance": 1.0, "city": "Bonn", "plan": "plus"}
+    wrapped = load_predictor(lax, "pyfunc")
+    with pytest.raises(InvalidRequestError, match=r"body\.age: a value is required: MLflow's wrapper"):
+        wrapped.predict_records([{**row, "age": 3}, row])
+    assert len(wrapped.predict_records([{**row, "age": 3, "city": None}]).labels) == 1
+
+
 def test_a_runtime_that_cannot_serve_the_model_says_why(without_twin: Path, doubler: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="onnx: the model has no ONNX twin"):
         load_predictor(without_twin, "onnx")
