@@ -26,6 +26,7 @@ from receiver.targets.process.discovery import (
     ServerDiscovery,
     Status,
     grouped,
+    wait_until,
     with_one_live_each,
 )
 from receiver.targets.process.packages import ModelPackages
@@ -37,6 +38,7 @@ from serving.lifecycle import launch
 from serving.lifecycle.control import ControlError, ask
 
 RETIRE_SECONDS = 1.0  # how long to watch it go; who lingers over the last connections goes by itself
+PATIENCE_SECONDS = 6.0  # with a replica that says nothing while others answer; clients wait for what it is asked
 
 
 class ProcessTarget:
@@ -100,7 +102,9 @@ class ProcessTarget:
         found = min(same, key=lambda group: USEFULNESS.index(group.role), default=None)
         there = [member.record for member in found.members] if found else []
         for record in self._records.of(found.id) if found else []:
-            if record not in there:
+            if record not in there and self._answers_after_all(record):
+                there.append(record)
+            elif record not in there:
                 self._discovery.kill(record, "the other replicas answer, and it does not")
         name = found.id if found else new_group(spec)
         self._wait_until_healthy(there, stop)
@@ -173,6 +177,13 @@ class ProcessTarget:
     def _describe(self, record: ServerRecord) -> str:
         memory = bool(record.spec.memory_mb) and self._limits.ran_out_of_memory(record.id)
         return describe(record, alive=self._records.alive(record), out_of_memory=memory)
+
+    def _answers_after_all(self, record: ServerRecord) -> bool:
+        """A replica that did not say how it is was only short of a processor: to end it would fail its requests."""
+        wait_until(
+            lambda: not self._records.alive(record) or self._discovery.ask(record) is not None, PATIENCE_SECONDS
+        )
+        return self._discovery.ask(record) is not None
 
     def _group(self, group: str) -> ReplicaGroup | None:
         found = grouped(self._discovery.ask_all(self._records.of(group)))

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +141,25 @@ def test_one_that_hangs_is_replaced_and_killed(state: Path, target: ProcessTarge
     assert shell.has_ended(record.pid)
     (whole,) = target.observe()
     assert (whole.role, whole.missing, whole.differs) == (Role.LIVE, "", "")
+
+
+def test_one_that_says_nothing_for_a_moment_is_left_to_answer_what_it_was_asked(
+    state: Path, target: ProcessTarget
+) -> None:
+    server = live(target, two(1, free_port()))
+    pids = {record.pid for record in ServerRecords(state).of(server.id)}
+    (pid,) = (r.pid for r in ServerRecords(state).of(server.id) if r.replica == 1)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    (left,) = target.observe()
+    assert left.missing == "1 of 2 replicas"
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(target.start, server.spec)
+        with pytest.raises(TimeoutError):
+            starting.result(2.5)
+        os.kill(pid, signal.SIGCONT)
+        assert starting.result(10).missing == ""
+    assert {record.pid for record in ServerRecords(state).of(server.id)} == pids
 
 
 def test_a_switch_that_was_cut_short_between_two_replicas_can_be_done_again_or_given_up(
