@@ -70,6 +70,7 @@ class ProcessTarget:
         self._discovery = ServerDiscovery(self._records)
         self._ports = PublicPorts(self._discovery, host)
         self._seen: dict[str, ServerRecord] = {}
+        self._retired: set[str] = set()  # of these: how they ended is nobody's concern
 
     def observe(self) -> Sequence[Server]:
         """See :meth:`receiver.ports.Target.observe`. A server that hangs does not answer, so it is not listed."""
@@ -148,7 +149,7 @@ class ProcessTarget:
         """See :meth:`receiver.ports.Target.retire`. It lingers over idle connections that nobody took."""
         records = self._records.of(server.id)
         for record in records:
-            self._seen.pop(record.id, None)
+            self._retired.add(record.id)
             try:
                 ask(record.control, {"do": "exit"}, timeout=STATUS_SECONDS)
             except (OSError, ControlError) as error:
@@ -160,7 +161,7 @@ class ProcessTarget:
 
     def how_ended(self, slot: Slot) -> str:
         """See :meth:`receiver.ports.Target.how_ended`."""
-        seen = [record for record in self._seen.values() if record.spec.slot == slot]
+        seen = [r for r in self._seen.values() if r.spec.slot == slot and r.id not in self._retired]
         ended = [record for record in seen if not self._records.alive(record)]
         for record in ended:
             del self._seen[record.id]
@@ -243,7 +244,8 @@ class ProcessTarget:
 
     def _confine(self, record: ServerRecord, pid: int) -> None:
         self._limits.remove([record.id])  # of a replica that ended and had its name
-        self._limits.remove(keep=[known.id for known in (*self._records.all(), *self._seen.values())])
+        of_interest = self._seen.keys() - self._retired  # how they have ended is still to be said
+        self._limits.remove(keep=[*of_interest, *(known.id for known in self._records.all())])
         try:
             self._limits.confine(record.id, pid, record.spec.cpus, record.spec.memory_mb)
         except Rejected:
