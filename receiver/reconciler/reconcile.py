@@ -131,7 +131,7 @@ def deploy(services: Services, seen: Observation, assessment: Assessment, around
     with services.journal.composing():
         deployment = services.journal.open(draft, _start_messages(services, begun, assessment, before))
     outcome, reason = Outcome.INTERRUPTED, "the receiver was stopped"
-    ended_by = services.target.how_ended(assessment.slot) if draft.down_since is not None else ""
+    ended_by = _how_it_ended(services, draft)
     run = Run(services, deployment, around.stop, around.claimed)
     try:
         outcome, reason = _carry_out(run, seen, assessment)
@@ -183,6 +183,17 @@ def _repeats(before: Deployment, draft: Draft, assessment: Assessment, outcome: 
     if outcome in (Outcome.ROLLED_BACK, Outcome.NEEDS_HUMAN) and goal and goal.purpose is Purpose.PROMOTE:
         return False
     return (before.state, before.draft.to_version) == (outcome, draft.to_version)
+
+
+def _how_it_ended(services: Services, draft: Draft) -> str:
+    """What a person wants to know of a server that is down; not knowing it keeps nobody from restoring the slot."""
+    if draft.down_since is None:
+        return ""
+    try:
+        return services.target.how_ended(draft.slot)
+    except Exception:
+        log.exception("%s: it is not known how its server ended", draft.slot)
+        return ""
 
 
 def _carry_out(run: Run, seen: Observation, assessment: Assessment) -> tuple[Outcome, str]:

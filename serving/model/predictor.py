@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from serving.errors import UnsupportedModelError
-from serving.model import model_dir, rows_alone
+from serving.model import bytecode, model_dir, rows_alone
 from serving.model.model_dir import Column, ModelDir
 from serving.model.predictions import Predictions
 
@@ -102,6 +102,7 @@ def load_predictor(path: Path, runtime: str | None = None) -> Predictor:
         UnsupportedModelError: no runtime, or not the named one, can serve this model; with the reason of each.
     """
     model = model_dir.read(path)
+    bytecode.keep_out_of(path)
     reasons = []
     for name, load in _RUNTIMES.items():
         if runtime not in {None, name} and not (runtime == ORIGINAL and name != "onnx"):
