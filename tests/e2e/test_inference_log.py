@@ -35,7 +35,7 @@ def test_what_callers_ask_can_be_listed_and_a_change_of_the_log_fails_no_request
 
         def recorded() -> list[dict[str, Any]]:
             ask(world.port, example)
-            done = world.command("requests", "staging", world.model, "--caller", "shop", "--json")
+            done = world.command("requests", "staging", world.model, "--caller", "shop", "--limit", "500", "--json")
             return json.loads(done.stdout) if done.returncode == 0 else []
 
         eventually(recorded, 60)
