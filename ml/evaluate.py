@@ -19,6 +19,7 @@ from ml.evaluation.hidden import hide_memory
 from ml.evidence_key import FILE_NAME, NAME, STATE_NAME, EvidenceKey, key_of
 from ml.registry import client as tracking
 from ml.report.summary import Evaluation, summary
+from serving.model.download import MOST_MB, Bounds
 
 if TYPE_CHECKING:
     from ml.datasets.evaluation_set import ReadRows
@@ -57,7 +58,6 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     from ml.evaluation.gate import Machine, read_environments, run_gate
     from ml.packages.store import PackageStore
     from ml.registry import versions as registry
-    from serving.model.download import Bounds
 
     environments = read_environments(request.environments_dir)
     if request.environment not in environments:
@@ -136,6 +136,40 @@ def _with_accuracy(environment: "Environment", model: str, accuracy: float | Non
 
 def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> EvaluationRequest | None:
     """Parse the command line, and stdin if that names no version. None: there was no training line."""
+    parser = _parser(environ)
+    given = parser.parse_args(arguments)
+    if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
+        try:
+            given.accuracy = _share(environ["ACCURACY_THRESHOLD"])
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            parser.error(f"ACCURACY_THRESHOLD: {error}")
+    if given.model is not None and given.version is None:
+        parser.error("--model needs --version")
+    if given.label is not None and given.data is None:
+        parser.error("--label needs --data")
+    if given.version is not None:
+        candidate: Candidate | None = Candidate(given.model, given.version, None)
+    else:
+        candidate = find_candidate(sys.stdin.buffer.read().decode(errors="replace"))
+    if candidate is None:
+        return None
+    return EvaluationRequest(
+        candidate=candidate,
+        environment=given.environment,
+        environments_dir=given.environments_dir,
+        accuracy=given.accuracy,
+        data=given.data,
+        label=given.label,
+        snapshots=given.snapshots,
+        report=given.report,
+        requests=given.requests,
+        packages=given.packages,
+        version_mb=given.version_mb,
+        unconfined=given.unconfined,
+    )
+
+
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ml.evaluate",
         description="Measure one version, apply the gate of an environment, and record the evidence."
@@ -170,41 +204,12 @@ def request_from(arguments: Sequence[str], environ: Mapping[str, str]) -> Evalua
         help="where packages that a version needs, and that are not here, are installed (%(default)s)",
     )
     parser.add_argument(
-        "--version-mb", type=float, metavar="MB", default=10_000.0, help="how large a version may be (%(default)s)"
+        "--version-mb", type=float, metavar="MB", default=MOST_MB, help="how large a version may be (%(default)s)"
     )
     parser.add_argument(
         "--unconfined", action="store_true", help="let versions read this user's files, as PINRAIL_CONFINE=false does"
     )
-    given = parser.parse_args(arguments)
-    if given.accuracy is None and environ.get("ACCURACY_THRESHOLD"):
-        try:
-            given.accuracy = _share(environ["ACCURACY_THRESHOLD"])
-        except (ValueError, argparse.ArgumentTypeError) as error:
-            parser.error(f"ACCURACY_THRESHOLD: {error}")
-    if given.model is not None and given.version is None:
-        parser.error("--model needs --version")
-    if given.label is not None and given.data is None:
-        parser.error("--label needs --data")
-    if given.version is not None:
-        candidate: Candidate | None = Candidate(given.model, given.version, None)
-    else:
-        candidate = find_candidate(sys.stdin.buffer.read().decode(errors="replace"))
-    if candidate is None:
-        return None
-    return EvaluationRequest(
-        candidate=candidate,
-        environment=given.environment,
-        environments_dir=given.environments_dir,
-        accuracy=given.accuracy,
-        data=given.data,
-        label=given.label,
-        snapshots=given.snapshots,
-        report=given.report,
-        requests=given.requests,
-        packages=given.packages,
-        version_mb=given.version_mb,
-        unconfined=given.unconfined,
-    )
+    return parser
 
 
 def _share(text: str) -> float:

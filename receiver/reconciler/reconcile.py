@@ -146,7 +146,7 @@ def deploy(services: Services, seen: Observation, assessment: Assessment, around
             repeats = _loop_messages(services, ended) if repeated else None
             messages = outcome_messages(services, ended, assessment.goal) if repeats is None else repeats
             services.journal.close(deployment, outcome, reason, messages, counted_at)
-    log.info("deployment %d: %s: %s", deployment, headline(draft, outcome), reason)
+    log.info("deployment %d: %s%s", deployment, headline(draft, outcome), f": {reason}" if reason else "")
     return SlotResult(assessment, deployment, outcome, reason, run.undone)
 
 

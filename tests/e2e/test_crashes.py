@@ -3,6 +3,7 @@
 The boundaries are enumerated from the code: a new kind of action is covered as soon as a plan contains it.
 """
 
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -32,24 +33,35 @@ halves = pytest.mark.parametrize("half", [0, 1])
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
+def promoted_and_killed(
+    world: World, pins: Sequence[int], half: int
+) -> Iterator[tuple[int, ActionKind | None, Moment]]:
+    """A chain: each receiver recovers from the crash before it, is given the next promotion, and dies in it.
+
+    Yields the turn and where it died, while no receiver runs; the last receiver has it all in order.
+    """
+    now = pins[1]
+    for turn, (kind, moment) in enumerate(BOUNDARIES[half::2]):
+        now, before = pins[turn % 2], pins[(turn + 1) % 2]
+        with world.receiver(Crash(kind, moment, now)) as process:
+            world.settle(before)
+            world.merge(now)
+            wait_for_death(process)
+        yield turn, kind, moment
+    with world.receiver():
+        world.settle(now)
+
+
 @halves
 def test_killed_anywhere_in_a_promotion_it_serves_the_newest_pin_after_a_restart(
     half: int, tmp_path: Path, versions: Versions
 ) -> None:
-    """A chain: each receiver recovers from the crash before it, is given the next promotion, and dies in it."""
     pins = [versions.better, versions.good]
     with World(tmp_path, versions, stabilise_seconds=0.2) as world:
         world.bring_up(versions.good)
         with Watcher(world) as watcher:
-            for turn, (kind, moment) in enumerate(BOUNDARIES[half::2]):
-                now, before = pins[turn % 2], pins[(turn + 1) % 2]
-                with world.receiver(Crash(kind, moment, now)) as process:
-                    world.settle(before)
-                    world.merge(now)
-                    wait_for_death(process)
-                assert world.health()["version"] in (before, now), f"{kind}, {moment}"
-            with world.receiver():
-                world.settle(now)
+            for _, kind, moment in promoted_and_killed(world, pins, half):
+                assert world.health()["version"] in pins, f"{kind}, {moment}"
     assert set(watcher.versions) == {versions.good, versions.better}
     assert watcher.failures == []
 
@@ -63,16 +75,9 @@ def test_killed_anywhere_in_a_promotion_of_two_replicas_both_serve_the_newest_pi
     with World(tmp_path, versions, 0.2, COMMAND, replicas=2) as world:
         world.bring_up(versions.good)
         with Watcher(world) as watcher:
-            for turn, (kind, moment) in enumerate(BOUNDARIES[half::2]):
-                now, before = pins[turn % 2], pins[(turn + 1) % 2]
-                with world.receiver(Crash(kind, moment, now)) as process:
-                    world.settle(before)
-                    world.merge(now)
-                    wait_for_death(process)
+            for turn, _, _ in promoted_and_killed(world, pins, half):
                 if turn % 3 == 0:  # and one of them ends while no receiver runs
                     kill_replica(world.state, next(s for s in world.servers() if s.role is Role.LIVE), 1)
-            with world.receiver():
-                world.settle(now)
     assert set(watcher.versions) == {versions.good, versions.better}
     assert watcher.failures == []
 

@@ -133,69 +133,28 @@ def test_it_is_woken_after_every_job(tmp_path: Path, *, valid: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "names"),
+    ("changes", "on_github"),
     [
-        (
-            {"github_token": None},
-            [
-                "housekeeping",
-                "logs",
-                "inference logs",
-                "live versions",
-                "drift",
-                "ways back",
-                "version pages",
-                "mirrors",
-            ],
-        ),
-        (
-            {},
-            [
-                "housekeeping",
-                "logs",
-                "inference logs",
-                "live versions",
-                "drift",
-                "ways back",
-                "version pages",
-                "mirrors",
-                "plans",
-                "candidates",
-            ],
-        ),
-        (
-            {"pinrail_candidates": False},
-            [
-                "housekeeping",
-                "logs",
-                "inference logs",
-                "live versions",
-                "drift",
-                "ways back",
-                "version pages",
-                "mirrors",
-                "plans",
-            ],
-        ),
-        (
-            {"pinrail_repo_url": "nowhere"},
-            [
-                "housekeeping",
-                "logs",
-                "inference logs",
-                "live versions",
-                "drift",
-                "ways back",
-                "version pages",
-                "mirrors",
-            ],
-        ),
+        ({"github_token": None}, []),
+        ({}, ["plans", "candidates"]),
+        ({"pinrail_candidates": False}, ["plans"]),
+        ({"pinrail_repo_url": "nowhere"}, []),
     ],
 )
 def test_without_a_token_or_a_repository_there_are_none_for_github(
-    tmp_path: Path, changes: dict[str, Any], names: list[str]
+    tmp_path: Path, changes: dict[str, Any], on_github: list[str]
 ) -> None:
+    always = [
+        "housekeeping",
+        "logs",
+        "inference logs",
+        "live versions",
+        "drift",
+        "ways back",
+        "version pages",
+        "mirrors",
+    ]
     given = {"github_token": "t", "pinrail_repo_url": "https://github.com/octo/pins", **changes}
     settings = Settings(pinrail_state_dir=tmp_path, **given)
     threads = [background._thread.name for background in build_background_tasks(settings, Flow(tmp_path).services)]
-    assert threads == names
+    assert threads == [*always, *on_github]
